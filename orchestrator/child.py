@@ -1,0 +1,150 @@
+"""The process that `isolate` starts: a guard, and under it the step itself.
+
+This process forks before it imports anything heavy. The fork runs the step; the original stays as
+a guard that does nothing but wait, so no native code can stop it from noticing that the lifeline
+closed. It adopts every process the step leaves behind (also those that made their own session) and
+kills them all before it exits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import traceback
+from typing import Any
+
+import psutil
+
+from enginebundle.errors import StoreError
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_MESSAGE = 2000
+_NO_MEMORY = ("can't allocate memory", "out of memory", "std::bad_alloc")
+
+
+def main() -> int:
+    """Read one request from standard input and see it through. Returns the exit status."""
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 1
+    request = json.loads(line)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    guard = os.getpid()
+    worker = os.fork()
+    if worker == 0:
+        _work(request, guard)
+    try:
+        return _guard(worker)
+    finally:
+        _sweep()
+
+
+def _guard(worker: int) -> int:
+    """Wait for the worker's end or the lifeline's; the worker's status in a shell's spelling."""
+    handle = os.pidfd_open(worker)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    poll.register(sys.stdin.fileno(), select.POLLIN | select.POLLHUP)
+    ready = {descriptor for descriptor, _ in poll.poll()}
+    if handle not in ready:
+        return 128 + signal.SIGKILL
+    _, status = os.waitpid(worker, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
+
+
+def _sweep() -> None:
+    """Kill all descendants: orphans become ours, so in the end all are children we can see."""
+    while True:
+        left = psutil.Process().children(recursive=True)
+        if not left:
+            return
+        for process in left:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _work(request: dict[str, Any], guard: int) -> None:
+    """In the fork: run the step, write its reply, leave without running anyone's exit handlers."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != guard:
+        os._exit(1)  # The guard died before the line above could take hold.
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    limit = request["data_limit"]
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.path[:0] = request["path"]
+    status = 1
+    try:
+        reply = {"output": _call(request)}
+        text = json.dumps(reply, allow_nan=False)
+        status = 0
+    except Exception as error:  # noqa: BLE001 - the one place where any exception becomes a value
+        traceback.print_exc()
+        code, message = describe(error)
+        text = json.dumps({"code": code, "message": message})
+    except SystemExit as error:
+        traceback.print_exc()
+        text = json.dumps({"code": "error", "message": f"the step called exit({error.code!r})"})
+    partial = request["result"] + ".partial"
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(partial, request["result"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _call(request: dict[str, Any]) -> Any:
+    module, _, name = request["function"].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    return function(*request["arguments"])
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """(code, message) of an exception.
+
+    A refusal made on purpose carries `code`, `message` and `remedy`; it is told in its own words.
+    Everything else is "error" with the exception's type, memory exhaustion and a lost store aside.
+    """
+    text = " ".join(str(error).split()) or "no message"
+    code = getattr(error, "code", None)
+    if isinstance(code, str):
+        message = str(getattr(error, "message", "") or error)
+        remedy = getattr(error, "remedy", "")
+        if isinstance(remedy, str) and remedy and remedy not in message:
+            message = f"{message}; {remedy}"
+        return code, message[:_MESSAGE]
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+        return "memory", f"ran out of memory: {type(error).__name__}: {text}"[:_MESSAGE]
+    if isinstance(error, StoreError | ConnectionError):
+        return "infra", f"{type(error).__name__}: {text}"[:_MESSAGE]
+    return "error", f"{type(error).__name__}: {text}"[:_MESSAGE]
+
+
+def _prctl(option: int, value: int) -> None:
+    """Linux only; elsewhere the lifeline alone does the work."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, int(value), 0, 0, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
