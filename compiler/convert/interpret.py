@@ -1,0 +1,126 @@
+"""A graph of ATen calls to a network: each node's converter in order, each result checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from compiler.convert.net import Net
+from compiler.convert.network import Network, Tensor
+from compiler.convert.registry import Refusal, Registry, bind
+from enginebundle.graph import Graph, Node, Ref, Value
+from enginebundle.spec import TensorSpec
+
+
+class ConversionError(Exception):
+    """A converter failed on a node it had accepted. The node can be demoted to torch."""
+
+    def __init__(self, node: Node, refusal: Refusal) -> None:
+        super().__init__(f"{node.op} ({node.name}) from {node.origin}: {refusal.detail}")
+        self.node = node
+        self.refusal = refusal
+
+
+def convert(graph: Graph, weights: Mapping[str, torch.Tensor], registry: Registry) -> Network:
+    """Write the whole graph into a network.
+
+    Args:
+        graph: every node must have a converter; `partition` has seen to that.
+        weights: the graph's weights by name, on the CPU.
+
+    Raises:
+        ConversionError: a node without a converter, a converter that raised, or one whose result
+            has another dtype or shape than the graph says.
+    """
+    net = Net()
+    values = value_table(graph)
+    env: dict[str, Any] = {}
+    for spec in graph.inputs:
+        shape = tuple(n if isinstance(n, int) else None for n in spec.shape)
+        env[spec.name] = net.input(spec.name, getattr(torch, spec.dtype), shape)
+    for weight in graph.weights:
+        env[weight.name] = net.constant(weights[weight.name])
+    for node in graph.nodes:
+        net.node = node.name
+        for value, result in zip(
+            node.outputs, _call(net, node, env, values, registry), strict=True
+        ):
+            env[value.name] = result
+    outputs = {
+        spec.name: env[name] for spec, name in zip(graph.outputs, graph.returns, strict=True)
+    }
+    nodes = {name: tensor for name, tensor in env.items() if isinstance(tensor, Tensor)}
+    return net.finish(outputs, nodes)
+
+
+def value_table(graph: Graph) -> dict[str, Value]:
+    """Every value of a graph by name: inputs, weights and nodes' outputs."""
+    specs: list[TensorSpec] = [*graph.inputs, *(w.spec for w in graph.weights)]
+    table = {spec.name: Value(spec.name, spec.dtype, spec.shape) for spec in specs}
+    for node in graph.nodes:
+        table.update({value.name: value for value in node.outputs})
+    return table
+
+
+def _call(
+    net: Net, node: Node, env: Mapping[str, Any], values: Mapping[str, Value], registry: Registry
+) -> list[Any]:
+    found = registry.find(node, values)
+    if isinstance(found, Refusal):
+        raise ConversionError(node, found)
+
+    def look_up(ref: Ref) -> Any:
+        return env[ref.name]
+
+    bound = bind(node, look_up)
+    try:
+        result = found.function(net, **{name: bound[name] for name in found.parameters})
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # a converter's bug demotes its node only
+        raise ConversionError(node, _refusal(node, error)) from error
+    results = list(result) if isinstance(result, tuple | list) else [result]
+    if len(results) != len(node.outputs):
+        raise ConversionError(
+            node, Refusal("converter", f"expected {len(node.outputs)} results, got {len(results)}")
+        )
+    return [_checked(node, value, item) for value, item in zip(node.outputs, results, strict=True)]
+
+
+def _refusal(node: Node, error: Exception) -> Refusal:
+    return Refusal(
+        "converter", f"{node.op}: its converter raised {type(error).__name__}: {error}",
+        "it runs in torch; please report the operator and its arguments",
+    )  # fmt: skip
+
+
+def _checked(node: Node, value: Value, result: Any) -> Any:
+    """The result, with sizes the graph knows to be static filled in."""
+    if not value.is_tensor or not isinstance(result, Tensor):
+        return result
+    if str(result.dtype).removeprefix("torch.") != value.dtype:
+        raise ConversionError(
+            node,
+            Refusal("converter", f"{node.op}: expected dtype {value.dtype}, got {result.dtype}"),
+        )
+    merged = []
+    fits = len(value.shape) == result.ndim
+    for declared, found in zip(value.shape, result.shape, strict=False):
+        fits = fits and (not isinstance(declared, int) or found is None or found == declared)
+        merged.append(declared if isinstance(declared, int) else found)
+    if not fits:
+        raise ConversionError(
+            node,
+            Refusal("converter", f"{node.op}: expected shape {value.shape}, got {result.shape}"),
+        )
+    shape = tuple(merged)
+    return result if shape == result.shape else replace(result, shape=shape)

@@ -1,0 +1,67 @@
+"""A TensorRT network as a frozen value: what converters write, what is emitted and evaluated.
+
+Layers carry TensorRT's names and rules (`INetworkDefinition.add_*` of TensorRT 10/11 and
+TensorRT-RTX 1.x). Nothing here imports TensorRT: `emit.py` replays a network into a builder,
+`evaluate.py` computes it with torch on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+Shape = tuple[int | None, ...]
+"""Sizes; None where the size is known at run time only."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """A value in a network. `constant` holds it where it is known at build time."""
+
+    name: str
+    dtype: torch.dtype
+    shape: Shape
+    constant: torch.Tensor | None = field(default=None, repr=False)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_static(self) -> bool:
+        return None not in self.shape
+
+
+Size = int | Tensor
+"""One size: a number, or a 0-dimensional int64 tensor computed at run time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """One layer: `kind` names a row of `emit.EMITTERS` and `evaluate.EVALUATORS`.
+
+    `node` is the graph node that asked for it: the layer's name in the engine starts with it.
+    """
+
+    kind: str
+    inputs: tuple[Tensor | None, ...]
+    attributes: Mapping[str, Any]
+    outputs: tuple[Tensor, ...]
+    node: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """Inputs feed layers in order; `outputs` pairs each output's name with its tensor.
+
+    `nodes` maps a graph node's values to the tensors that hold them, for finding where a wrong
+    number first appears.
+    """
+
+    inputs: tuple[Tensor, ...]
+    layers: tuple[Layer, ...]
+    outputs: tuple[tuple[str, Tensor], ...]
+    nodes: Mapping[str, Tensor]

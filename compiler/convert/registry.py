@@ -1,0 +1,224 @@
+"""Which ATen overload is written by which converter, and what each refuses, as data.
+
+A converter is a function `f(net, <the ATen schema's argument names>)`. Arguments reach it bound
+by name with the schema's defaults; a schema argument it does not name must be in IGNORED. Names
+are checked when the converter is registered, so a typo fails at import.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from enginebundle.graph import Argument, Node, Ref, Value, Word
+
+IGNORED = frozenset(
+    {"memory_format", "layout", "device", "pin_memory", "generator", "non_blocking", "out",
+     "is_coalesced", "enable_gqa", "requires_grad"}
+)  # fmt: skip
+"""Schema arguments that mean nothing to an inference network."""
+
+FLOATS = frozenset({"float32", "float16", "bfloat16"})
+INTEGERS = frozenset({"int32", "int64"})
+NUMBERS = FLOATS | INTEGERS
+ANY = NUMBERS | {"bool"}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a node stays in torch: a stable code, expected and got, and what would help."""
+
+    code: str
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What a converter takes: dtypes of its tensor arguments, and whether sizes may be dynamic."""
+
+    dtypes: frozenset[str] = ANY
+    dynamic: bool = True
+
+
+Check = Callable[..., str | None]
+"""Called with some of the bound arguments by name (tensors as `Value`); a text refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """One row of the registry."""
+
+    op: str
+    function: Callable[..., Any]
+    parameters: tuple[str, ...]
+    """The bound arguments that `function` takes after `net`."""
+    support: Support
+    check: Check | None = None
+
+
+class Table:
+    """The converters of one family, filled by its module, merged explicitly into a Registry."""
+
+    def __init__(self, family: str) -> None:
+        self.family = family
+        self.rows: dict[str, Converter] = {}
+
+    def converter(
+        self,
+        *ops: str,
+        support: Support = Support(),
+        check: Check | None = None,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register a function for the overloads `aten.<name>.<overload>` (or sym.<name>)."""
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            for op in ops:
+                self.row(op, function, support, check)
+            return function
+
+        return register
+
+    def row(
+        self,
+        op: str,
+        function: Callable[..., Any],
+        support: Support = Support(),
+        check: Check | None = None,
+    ) -> None:
+        """Register one overload; ValueError if names do not match its schema."""
+        if op in self.rows:
+            raise ValueError(f"{op} has two converters in {self.family}")
+        names = parameters(op)
+        if names is None:
+            return  # this torch has no such overload
+        wanted = tuple(inspect.signature(function).parameters)[1:]
+        missing = [n for n in names if n not in wanted and n not in IGNORED]
+        unknown = [n for n in wanted if n not in names]
+        if missing or unknown:
+            raise ValueError(
+                f"{op}: converter misses {missing}, has unknown {unknown}; schema: {names}"
+            )
+        if check is not None:
+            unknown = [n for n in inspect.signature(check).parameters if n not in names]
+            if unknown:
+                raise ValueError(f"{op}: check has unknown {unknown}; schema: {names}")
+        self.rows[op] = Converter(op, function, wanted, support, check)
+
+
+class Registry:
+    """All converters, frozen."""
+
+    def __init__(self, tables: Iterable[Table]) -> None:
+        self._rows: dict[str, Converter] = {}
+        for table in tables:
+            for op, row in table.rows.items():
+                if op in self._rows:
+                    raise ValueError(f"{op} has two converters; one is in {table.family}")
+                self._rows[op] = row
+
+    def ops(self) -> frozenset[str]:
+        """Overloads taken whole: decompositions must leave them alone."""
+        return frozenset(self._rows)
+
+    def find(self, node: Node, values: Mapping[str, Value]) -> Converter | Refusal:
+        """The converter of a node, or why there is none. `values` describes what the node reads."""
+        row = self._rows.get(node.op)
+        if row is None:
+            return Refusal(
+                "no_converter", f"no converter for {node.op}",
+                "it runs in torch; rewrite it with supported operators, or replace it",
+            )  # fmt: skip
+        read = [values[name] for name in node.inputs()]
+        for value in (*read, *node.outputs):
+            if value.is_tensor and value.dtype not in row.support.dtypes and value.dtype != "none":
+                return Refusal(
+                    "dtype", f"{node.op}: expected {_list(row.support.dtypes)}, got {value.dtype} ({value.name})",
+                    "cast to a supported type before this operator",
+                )  # fmt: skip
+            if len(value.shape) > 8:
+                return Refusal("rank", f"{node.op}: TensorRT allows rank 8, got {len(value.shape)} ({value.name})",
+                               "reshape to fewer dimensions")  # fmt: skip
+            if (
+                value.is_tensor
+                and not row.support.dynamic
+                and any(isinstance(n, str) for n in value.shape)
+            ):
+                return Refusal("dynamic", f"{node.op}: static sizes only, got {value.shape} ({value.name})",
+                               "fix the dimension in the manifest's inputs")  # fmt: skip
+        if row.check is not None:
+            bound = bind(node, lambda ref: values[ref.name])
+            wanted = inspect.signature(row.check).parameters
+            reason = row.check(**{name: bound[name] for name in wanted})
+            if reason is not None:
+                return Refusal(
+                    "argument", f"{node.op}: {reason}", "change the argument, or leave it in torch"
+                )
+        return row
+
+
+def bind(node: Node, look_up: Callable[[Ref], Any]) -> dict[str, Any]:
+    """The node's arguments by the schema's names, defaults filled in, references looked up.
+
+    dtype words become torch.dtype; lists are lists. TypeError on a call its schema forbids.
+    """
+    schema = _schema(node.op)
+    if schema is None:
+        names = parameters(node.op) or ()
+        return {name: _resolve(a, look_up) for name, a in zip(names, node.args, strict=True)}
+    bound: dict[str, Any] = {}
+    keywords = dict(node.kwargs)
+    for position, argument in enumerate(schema.arguments):
+        if position < len(node.args) and not argument.kwarg_only:
+            bound[argument.name] = _resolve(node.args[position], look_up)
+        elif argument.name in keywords:
+            bound[argument.name] = _resolve(keywords.pop(argument.name), look_up)
+        elif argument.has_default_value():
+            bound[argument.name] = argument.default_value
+        else:
+            raise TypeError(f"{node.op}: argument {argument.name!r} is missing")
+    if keywords:
+        raise TypeError(f"{node.op}: unknown arguments {sorted(keywords)}")
+    return bound
+
+
+def parameters(op: str) -> tuple[str, ...] | None:
+    """Argument names of an overload; None if this torch lacks it. `sym.*` take a (and b)."""
+    namespace, _, name = op.partition(".")
+    if namespace == "sym":
+        return (
+            ("a",)
+            if name in ("neg", "not", "int", "float", "ceil", "floor", "sqrt")
+            else ("a", "b")
+        )
+    schema = _schema(op)
+    return None if schema is None else tuple(a.name for a in schema.arguments)
+
+
+def _schema(op: str) -> Any:
+    namespace, _, rest = op.partition(".")
+    name, _, overload = rest.partition(".")
+    packet = getattr(getattr(torch.ops, namespace), name, None) if namespace != "sym" else None
+    found = getattr(packet, overload, None) if packet is not None else None
+    return getattr(found, "_schema", None)
+
+
+def _resolve(argument: Argument, look_up: Callable[[Ref], Any]) -> Any:
+    match argument:
+        case Ref():
+            return look_up(argument)
+        case tuple():
+            return [_resolve(item, look_up) for item in argument]
+        case Word("dtype", name):
+            return getattr(torch, name)
+        case Word(_, text):
+            return text
+    return argument
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,316 @@
+"""From a module and named inputs to a `torch.export` program with symbolic sizes.
+
+    trace(model, inputs, profiles, examples=None) -> torch.export.ExportedProgram
+    make_examples(inputs, profiles, examples) -> {name: tensor}     what it traces with
+    resized(tensor, shape) -> tensor                                to write an example-maker with
+
+The ladder: named `Dim`s over the envelope of the profiles; then `Dim.AUTO`, after which compiler/
+guards.py checks what torch may have fixed or tied silently; then TraceRefused, which quotes the
+guard and the line of the user's program behind it.
+
+A profile's symbol whose envelope is one number (min == max everywhere) is traced as that number.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from compiler.guards import check_dimensions
+from compiler.refused import Refused, first_lines
+from enginebundle import dims
+from enginebundle.spec import Profile, Range, TensorSpec
+
+LOG = logging.getLogger(__name__)
+
+ExampleMaker = Callable[[Mapping[str, int]], Mapping[str, torch.Tensor]]
+"""Makes one tensor for each input at the given values of the symbols."""
+
+_TORCH = Path(torch.__file__).parent
+
+
+class TraceRefused(Refused):
+    """The model does not export with the profiles' dynamic dimensions.
+
+    Codes: `inputs`, `examples`, `forward`, `data_dependent`, `fixed`, `tied`, `guard`, `export`.
+    """
+
+
+def trace(
+    model: torch.nn.Module,
+    inputs: tuple[TensorSpec, ...],
+    profiles: tuple[Profile, ...],
+    examples: ExampleMaker | None = None,
+) -> ExportedProgram:
+    """Export `model`, whose forward takes `inputs` by name (else by position), for all profiles.
+
+    Inputs go as keyword arguments if forward's signature has their names, else as positional ones
+    in order. Example tensors are always distinct objects: export takes one object given twice for
+    one input. Raises TraceRefused.
+    """
+    ranges = envelope(inputs, profiles)
+    tensors = make_examples(inputs, profiles, examples)
+    keywords = passed_by_name(model, inputs)
+    args = () if keywords else tuple(tensors.values())
+    kwargs = tensors if keywords else {}
+
+    def export(use_names: bool) -> ExportedProgram:
+        shapes = _dynamic_shapes(inputs, ranges, use_names)
+        dynamic = shapes if keywords else tuple(shapes.values())
+        with torch.no_grad():
+            return torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
+
+    try:
+        exported = export(use_names=True)
+        refusal = None
+    except Exception as error:  # export and the user's forward may raise anything
+        if _is_data_dependent(error):
+            raise _data_dependent(error) from error
+        _refuse_if_forward_fails(model, args, kwargs, error)
+        refusal = error
+    if refusal is not None:
+        LOG.info("named dimensions refused, trying Dim.AUTO: %s", first_lines(refusal))
+        try:
+            exported = export(use_names=False)
+        except Exception as error:  # as above
+            raise _export_refused(error, refusal) from error
+    complaint = check_dimensions(exported, inputs, profiles)
+    if complaint is not None:
+        message = complaint.message
+        if refusal is not None:
+            message += f"\ntorch.export said: {first_lines(refusal, 6)}"
+        raise TraceRefused(complaint.code, message, complaint.remedy) from refusal
+    return exported
+
+
+def envelope(inputs: tuple[TensorSpec, ...], profiles: tuple[Profile, ...]) -> dict[str, Range]:
+    """The smallest min and the largest max of each symbol of the inputs over all profiles.
+
+    TraceRefused if a profile gives no range for a symbol that an input uses.
+    """
+    result: dict[str, Range] = {}
+    for spec in inputs:
+        for symbol in sorted({s for dim in spec.shape for s in dims.symbols_of(dim)}):
+            bounds = [p.symbols[symbol] for p in profiles if symbol in p.symbols]
+            if len(bounds) < len(profiles) or not bounds:
+                missing = [p.name for p in profiles if symbol not in p.symbols] or ["(none given)"]
+                raise TraceRefused(
+                    "inputs",
+                    f"input {spec.name!r} uses the symbol {symbol!r}, for which profile "
+                    f"{', '.join(missing)} gives no range",
+                    f"give {symbol!r} a min, opt and max in every profile",
+                )
+            low, high = min(b.min for b in bounds), max(b.max for b in bounds)
+            result[symbol] = Range(low, low, high)
+    return result
+
+
+def example_sizes(inputs: tuple[TensorSpec, ...], ranges: Mapping[str, Range]) -> dict[str, int]:
+    """A size for each symbol: in its range, not 0 or 1, and unlike every other size, if possible.
+
+    Sizes do not depend on opt, so that moving opt alone leaves the traced program as it is.
+    """
+    taken = {dim for spec in inputs for dim in spec.shape if isinstance(dim, int)}
+    sizes: dict[str, int] = {}
+    for symbol in sorted(ranges):
+        low, high = ranges[symbol].min, ranges[symbol].max
+        if low == high:
+            sizes[symbol] = low
+            continue
+        # From 5 up first: small sizes meet the small constants in a model's code by accident.
+        window = [n for n in range(max(low, 2), min(high, max(low, 2) + 64) + 1)]
+        window = [n for n in window if n >= 5] + [n for n in reversed(window) if n < 5]
+        free = [n for n in window if n not in taken] or window or [2]
+        sizes[symbol] = free[0]
+        taken.update((free[0], 2 * free[0]))
+    return sizes
+
+
+def make_examples(
+    inputs: tuple[TensorSpec, ...],
+    profiles: tuple[Profile, ...],
+    examples: ExampleMaker | None = None,
+) -> dict[str, torch.Tensor]:
+    """The tensors that `trace` exports with: the maker's, or random floats, 0/1 ints, true bools."""
+    symbols = example_sizes(inputs, envelope(inputs, profiles))
+    made = examples(symbols) if examples is not None else {}
+    generator = torch.Generator().manual_seed(0)
+    result: dict[str, torch.Tensor] = {}
+    for spec in inputs:
+        shape = spec.sizes(symbols)
+        if examples is None:
+            result[spec.name] = default_example(spec, shape, generator)
+            continue
+        tensor = made.get(spec.name)
+        if tensor is None or tuple(tensor.shape) != shape or _dtype(tensor) != spec.dtype:
+            got = None if tensor is None else f"{_dtype(tensor)} {tuple(tensor.shape)}"
+            raise TraceRefused(
+                "examples",
+                f"example for input {spec.name!r}: expected {spec.dtype} {shape}, got {got}",
+                "let the example-maker follow the symbols it is given",
+            )
+        result[spec.name] = tensor.detach().clone()
+    return result
+
+
+def default_example(
+    spec: TensorSpec, shape: tuple[int, ...], generator: torch.Generator, high: int = 2
+) -> torch.Tensor:
+    """Normal floats, integers in [0, high), true bools."""
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+    if dtype == torch.bool:
+        return torch.ones(shape, dtype=dtype)
+    if dtype.is_floating_point or dtype.is_complex:
+        wide = torch.complex64 if dtype.is_complex else torch.float32
+        return torch.randn(shape, generator=generator, dtype=wide).to(dtype)
+    return torch.randint(0, high, shape, generator=generator).to(dtype)
+
+
+def resized(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """A real tensor cut, or repeated in itself, to another shape of the same rank."""
+    for axis, size in enumerate(shape):
+        tensor = tensor.index_select(axis, torch.arange(size) % max(tensor.shape[axis], 1))
+    return tensor.clone()
+
+
+def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bool:
+    """Whether forward takes the inputs by name; TraceRefused if it takes only some of them so."""
+    parameters = inspect.signature(model.forward).parameters
+    names = [spec.name for spec in inputs]
+    kinds = {p.kind for p in parameters.values()}
+    named = {
+        n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    if inspect.Parameter.VAR_KEYWORD in kinds and (named & set(names) or not named):
+        return True
+    unknown = [name for name in names if name not in named]
+    if not unknown:
+        return True
+    places = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY)]
+    by_position = len(names) <= len(places) or inspect.Parameter.VAR_POSITIONAL in kinds
+    if len(unknown) < len(names) or not by_position:
+        raise TraceRefused(
+            "inputs",
+            f"forward of {type(model).__name__} takes ({', '.join(parameters)}); "
+            f"it has no input named {', '.join(map(repr, unknown))}",
+            "name the inputs as forward does, or name none so and list them in its order",
+        )
+    return False
+
+
+def user_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """The innermost frame outside torch, Python and this package: where the user's code stood."""
+    here = Path(__file__).parent
+    found = None
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename)
+        if _TORCH in path.parents or here in path.parents or frame.filename.startswith("<"):
+            continue
+        if "/contextlib.py" not in frame.filename and "/functools.py" not in frame.filename:
+            found = frame
+    return found
+
+
+def _dynamic_shapes(
+    inputs: tuple[TensorSpec, ...], ranges: Mapping[str, Range], use_names: bool
+) -> dict[str, dict[int, Any]]:
+    named: dict[str, Any] = {}
+    result: dict[str, dict[int, Any]] = {}
+    for spec in inputs:
+        result[spec.name] = {}
+        for axis, dim in enumerate(spec.shape):
+            moving = sorted(s for s in dims.symbols_of(dim) if ranges[s].min < ranges[s].max)
+            if not moving:
+                continue
+            line = _linear(str(dim), moving[0], ranges) if len(moving) == 1 else None
+            if not use_names or line is None:
+                result[spec.name][axis] = Dim.AUTO
+                continue
+            bounds = ranges[moving[0]]
+            if moving[0] not in named:
+                # torch wants room above 1, which a range of 0 to 1 has not.
+                named[moving[0]] = Dim(moving[0], min=bounds.min, max=max(bounds.max, 2))
+            slope, offset = line
+            size = named[moving[0]] if slope == 1 else slope * named[moving[0]]
+            result[spec.name][axis] = size + offset if offset else size
+    return result
+
+
+def _linear(dim: str, symbol: str, ranges: Mapping[str, Range]) -> tuple[int, int] | None:
+    """(slope, offset) if `dim` is slope * symbol + offset, as torch's Dim arithmetic needs it."""
+    fixed = {name: bounds.min for name, bounds in ranges.items()}
+    values = [dims.evaluate(dim, fixed | {symbol: n}) for n in range(65)]
+    slope, offset = values[1] - values[0], values[0]
+    straight = all(value == slope * n + offset for n, value in enumerate(values))
+    return (slope, offset) if straight and slope > 0 else None
+
+
+def _dtype(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _refuse_if_forward_fails(
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], cause: Exception
+) -> None:
+    """Tell a forward that is wrong in itself from one that only export refuses."""
+    try:
+        with torch.inference_mode():
+            model(*args, **kwargs)
+    except Exception as error:  # the user's forward may raise anything
+        shapes = ", ".join(f"{n} {tuple(t.shape)}" for n, t in kwargs.items()) or ", ".join(
+            str(tuple(t.shape)) for t in args
+        )
+        raise TraceRefused(
+            "forward",
+            f"forward fails before any export{_place(error)}, with inputs {shapes}: "
+            f"{first_lines(error)}",
+            "correct the inputs' shapes and dtypes, or give goldens whose inputs fit the model",
+        ) from cause
+
+
+def _is_data_dependent(error: BaseException) -> bool:
+    return any("DataDependent" in type(e).__name__ for e in _chain(error)) or (
+        "data-dependent" in str(error)
+    )
+
+
+def _data_dependent(error: BaseException) -> TraceRefused:
+    return TraceRefused(
+        "data_dependent",
+        f"control flow depends on a tensor's values{_place(error)}: {first_lines(error, 1)}",
+        "express the choice with torch.where or torch.cond, or move it out of the model. "
+        "Every target needs the export: the model can run as torch:cpu only if it exports",
+    )
+
+
+def _export_refused(error: Exception, named: Exception) -> TraceRefused:
+    if _is_data_dependent(error):
+        return _data_dependent(error)
+    return TraceRefused(
+        "export",
+        f"torch.export refuses the model{_place(error)}: {first_lines(error)}"
+        f"\nwith named dimensions: {first_lines(named, 6)}",
+        "narrow the profiles as the guard asks, make the dimension a number, "
+        "or change the line it names. Every target, torch:cpu too, needs the export",
+    )
+
+
+def _place(error: BaseException) -> str:
+    for one in _chain(error):
+        frame = user_frame(one)
+        if frame is not None:
+            return f" at {frame.filename}:{frame.lineno} in {frame.name}: `{frame.line}`"
+    return ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
