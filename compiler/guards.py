@@ -99,12 +99,9 @@ def _broken_guard(
             continue
         for where, values in points:
             if symbols.value(expr, values) == sympy.false:
-                text = str(expr)
-                for symbol in sorted(expr.free_symbols, key=str):
-                    text = text.replace(str(symbol), f"({symbols.dim(symbol)})")
                 return Complaint(
                     "guard",
-                    f"the model holds only where {text}{place}; {where} breaks it",
+                    f"the model holds only where {symbols.value(expr, {})}{place}; {where} breaks it",
                     "narrow the profile to sizes that satisfy it, or change that line",
                 )
     return None
@@ -115,7 +112,7 @@ def _guards(exported: ExportedProgram) -> Iterator[tuple[Any, str]]:
         mode = getattr(node.meta.get("val"), "fake_mode", None)
         if mode is not None and mode.shape_env is not None:
             for guard in mode.shape_env.guards:
-                location = str(guard.sloc.user_loc or "").strip()
+                location = (guard.sloc.maybe_user_loc or "").strip("() ")
                 yield guard.expr, f" (from {location})" if location else ""
             return
 

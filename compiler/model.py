@@ -1,8 +1,8 @@
 """A model's source, and the one place that runs a user's code to make an `nn.Module`.
 
-    Source(entrypoint="package.module:function", kwargs=(("size", 8),), search_path=("./models",))
-    load_model(source) -> nn.Module in eval mode; ModelRefused otherwise
-    load_function("package.module:function", search_path) -> the function itself
+Source(entrypoint="package.module:function", kwargs=(("size", 8),), search_path=("./models",))
+load_model(source) -> nn.Module in eval mode; ModelRefused otherwise
+load_function("package.module:function", search_path) -> the function itself
 """
 
 from __future__ import annotations

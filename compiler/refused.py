@@ -23,6 +23,7 @@ class Refused(Exception):
 
 def first_lines(error: BaseException, limit: int = 3) -> str:
     """The type and the first non-empty lines of an exception's text, on one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = str(error).partition("\nThe error above occurred")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     text = "; ".join(lines[:limit])
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

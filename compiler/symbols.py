@@ -45,7 +45,7 @@ class Symbols:
 
     def covers(self, size: Any) -> bool:
         """Whether every symbol in torch's size is known from the inputs."""
-        return expression(size).free_symbols <= self._known.keys()
+        return bool(expression(size).free_symbols <= self._known.keys())
 
     def value(self, size: Any, symbols: Mapping[str, int]) -> Any:
         """Torch's expression (a size, or a condition) at values of the user's symbols, in sympy."""

@@ -73,7 +73,7 @@ def trace(
     except Exception as error:  # export and the user's forward may raise anything
         if _is_data_dependent(error):
             raise _data_dependent(error) from error
-        _refuse_if_forward_fails(model, args, kwargs, error)
+        _refuse_if_forward_fails(model, args, kwargs)
         refusal = error
     if refusal is not None:
         LOG.info("named dimensions refused, trying Dim.AUTO: %s", first_lines(refusal))
@@ -125,7 +125,7 @@ def example_sizes(inputs: tuple[TensorSpec, ...], ranges: Mapping[str, Range]) -
             sizes[symbol] = low
             continue
         # From 5 up first: small sizes meet the small constants in a model's code by accident.
-        window = [n for n in range(max(low, 2), min(high, max(low, 2) + 64) + 1)]
+        window = list(range(max(low, 2), min(high, max(low, 2) + 64) + 1))
         window = [n for n in window if n >= 5] + [n for n in reversed(window) if n < 5]
         free = [n for n in window if n not in taken] or window or [2]
         sizes[symbol] = free[0]
@@ -193,7 +193,9 @@ def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bo
     unknown = [name for name in names if name not in named]
     if not unknown:
         return True
-    places = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY)]
+    places = [
+        p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY)
+    ]
     by_position = len(names) <= len(places) or inspect.Parameter.VAR_POSITIONAL in kinds
     if len(unknown) < len(names) or not by_position:
         raise TraceRefused(
@@ -257,7 +259,7 @@ def _dtype(tensor: torch.Tensor) -> str:
 
 
 def _refuse_if_forward_fails(
-    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], cause: Exception
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """Tell a forward that is wrong in itself from one that only export refuses."""
     try:
@@ -272,7 +274,7 @@ def _refuse_if_forward_fails(
             f"forward fails before any export{_place(error)}, with inputs {shapes}: "
             f"{first_lines(error)}",
             "correct the inputs' shapes and dtypes, or give goldens whose inputs fit the model",
-        ) from cause
+        ) from error
 
 
 def _is_data_dependent(error: BaseException) -> bool:
