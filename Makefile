@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM = false
 export RAY_USAGE_STATS_ENABLED = 0
 export PYTHONPATH =
 
-.PHONY: help install demo test lint format test-slow test-gpu coverage import-time clean
+.PHONY: help install demo test lint format test-slow test-gpu coverage import-time clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -64,6 +64,9 @@ coverage: $(STAMP)  ## full-size transformers and convolutional networks, traced
 import-time: $(STAMP)  ## what `import enginebundle` costs
 	$(BIN)/python benchmarks/import_time.py
 
-clean:  ## remove .venv, the store, and what tools left behind
-	rm -rf $(VENV) $(STORE) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:  ## remove the store and what tools left behind; `make distclean` takes .venv too
+	rm -rf store build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

@@ -65,7 +65,9 @@ def minilm() -> torch.nn.Module:
     prepare()  # transformers imports torchvision where it is installed
     from transformers import BertModel
 
-    return SentenceEncoder(BertModel.from_pretrained(_minilm_folder(), local_files_only=True)).eval()
+    return SentenceEncoder(
+        BertModel.from_pretrained(_minilm_folder(), local_files_only=True)
+    ).eval()
 
 
 def tokenize(sentences: Sequence[str], length: int) -> dict[str, torch.Tensor]:

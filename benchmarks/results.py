@@ -1,0 +1,56 @@
+"""Writes a benchmark's figures to benchmarks/results/NAME.json, with machine, versions and date."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent / "results"
+PACKAGES = ("torch", "tensorrt-rtx-cu13", "ray", "transformers", "timm", "numpy")
+
+
+def circumstances() -> dict[str, Any]:
+    """The machine, the versions and the date that a figure holds for."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    machine = {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(pages * size / 2**30),
+        "system": platform.platform(),
+    }
+    return {
+        "machine": machine,
+        "versions": versions,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def write(name: str, figures: dict[str, Any]) -> Path:
+    """Print the figures as JSON and keep them, with their circumstances, in the results folder."""
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps(figures | circumstances(), indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+    print(f"written to {path}", file=sys.stderr)
+    return path
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

@@ -1,0 +1,294 @@
+"""Twelve architectures as transformers and timm define them, to trace, build and compare.
+
+MiniLM has its pretrained weights; the others are built from their configurations with seeded
+random weights, full size in ZOO and cut down in SMALL (same blocks, fewer and narrower). As
+entrypoints: `benchmarks.zoo:build` and `benchmarks.zoo:goldens`, with `name` and `small`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from enginebundle.spec import Profile, Range, TensorSpec
+
+MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
+if str(MANIFESTS) not in sys.path:
+    sys.path.append(str(MANIFESTS))  # the quickstart's models and its torchvision helper
+
+Inputs = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the zoo: its architecture, what it takes, over which sizes.
+
+    `build` gives it as the library initializes it; `zoo.build(name)` is the one to compare with.
+    `high` gives the largest value of each integer input.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    inputs: tuple[TensorSpec, ...]
+    profiles: tuple[Profile, ...]
+    high: Mapping[str, int]
+
+
+class Field(nn.Module):
+    """A transformers model by position, and one field of what it returns: text [b, s] in."""
+
+    def __init__(self, network: nn.Module, field: str, **options: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.field = field
+        self.options = options
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        result = self.network(input_ids=input_ids, attention_mask=attention_mask, **self.options)
+        return getattr(result, self.field)  # type: ignore[no-any-return]
+
+
+class Pixels(nn.Module):
+    """An image model of transformers: [b, 3, h, w] in, logits out."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.network(pixel_values=image).logits  # type: ignore[no-any-return]
+
+
+class Image(nn.Module):
+    """An image model that returns logits: gives its input the name `image`."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.network(image)  # type: ignore[no-any-return]
+
+
+def enliven(entry: Entry, model: nn.Module) -> nn.Module:
+    """Make a fresh model's output depend on all of it, and on its input.
+
+    As initialized, residual branches of resnet50 and convnext end in a factor of 0 or 1e-6, biases
+    are 0, and in a deep network of batch norms that do not normalize the image fades to nothing:
+    every image gave one answer. A converter wrong there would still compare equal. So norms,
+    scales and biases are drawn at random, and batch norms measure a batch of images.
+    """
+    generator = torch.Generator().manual_seed(7)
+
+    def uniform(tensor: torch.Tensor, low: float, high: float) -> None:
+        tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
+
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            leaf = name.rpartition(".")[2]
+            if tensor.ndim == 1 and leaf in ("weight", "gamma"):
+                uniform(tensor, 0.5, 1.0)
+            elif tensor.ndim == 1 and leaf == "bias":
+                uniform(tensor, -0.1, 0.1)
+        if norms:
+            for norm in norms:
+                norm.momentum = 1.0
+            images = {s.name: _draw(s, {"b": 8}, entry.high, generator) for s in entry.inputs}
+            model.train()(**images)
+    return model.eval()
+
+
+# --- text -------------------------------------------------------------------------------------
+
+
+def _transformers() -> Any:
+    """The package, importable also where torchvision does not fit torch."""
+    from torchvision_on_cpu import prepare
+
+    prepare()
+    import transformers
+
+    return transformers
+
+
+def _encoder(kind: str, small: bool) -> nn.Module:
+    """BertModel, RobertaModel or DistilBertModel at the size of its paper."""
+    package = _transformers()
+    options: dict[str, Any] = {"vocab_size": 50265} if kind == "Roberta" else {}
+    if kind == "DistilBert" and small:
+        options = {"vocab_size": 200, "dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}
+    elif small:
+        options = {
+            "vocab_size": 200, "hidden_size": 32, "intermediate_size": 64,
+            "num_hidden_layers": 2, "num_attention_heads": 4,
+        }  # fmt: skip
+    if kind == "Roberta":  # positions start after the padding index, hence 514 in roberta-base
+        options |= {"max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
+    config = getattr(package, f"{kind}Config")(**options)
+    pooler = {} if kind == "DistilBert" else {"add_pooling_layer": False}
+    return Field(getattr(package, f"{kind}Model")(config, **pooler), "last_hidden_state")
+
+
+def _gpt2(small: bool) -> nn.Module:
+    package = _transformers()
+    options = {"vocab_size": 200, "n_embd": 32, "n_layer": 2, "n_head": 4} if small else {}
+    network = package.GPT2LMHeadModel(package.GPT2Config(**options))
+    return Field(network, "logits", use_cache=False)
+
+
+def _t5(small: bool) -> nn.Module:
+    package = _transformers()
+    options: dict[str, Any] = (
+        {"vocab_size": 200, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+        if small
+        else {}  # the defaults are t5-small
+    )
+    return Field(package.T5EncoderModel(package.T5Config(**options)), "last_hidden_state")
+
+
+def _minilm(small: bool) -> nn.Module:
+    if small:
+        return _encoder("Bert", small=True)
+    from quickstart_models import minilm
+
+    return minilm()
+
+
+# --- images -----------------------------------------------------------------------------------
+
+
+def _vit(small: bool) -> nn.Module:
+    package = _transformers()
+    options: dict[str, Any] = (
+        {
+            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "image_size": 64,
+        }
+        if small
+        else {}
+    )  # fmt: skip
+    config = package.ViTConfig(num_labels=10 if small else 1000, **options)
+    return Pixels(package.ViTForImageClassification(config))
+
+
+_TIMM: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "resnet50": ("resnet50", {"layers": (1, 1, 1, 1)}),
+    "mobilenetv3": ("mobilenetv3_large_100", {}),
+    "efficientnet_b0": ("efficientnet_b0", {}),
+    "convnext_tiny": ("convnext_tiny", {"depths": (1, 1, 1, 1), "dims": (16, 32, 64, 128)}),
+    "swin_tiny": (
+        "swin_tiny_patch4_window7_224",
+        {"img_size": 64, "window_size": 4, "embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4)},
+    ),
+}
+"""timm's name of each, and what makes it small (beside 10 classes, and images of 64 x 64)."""
+
+
+def _timm(name: str, small: bool) -> nn.Module:
+    from torchvision_on_cpu import prepare
+
+    prepare()
+    import timm
+
+    model, cut = _TIMM[name]
+    return Image(timm.create_model(model, **(cut | {"num_classes": 10} if small else {})))
+
+
+# --- the list ---------------------------------------------------------------------------------
+
+
+def _text(name: str, make: Callable[[bool], nn.Module], vocabulary: int, small: bool) -> Entry:
+    inputs = tuple(TensorSpec(n, "int64", ("b", "s")) for n in ("input_ids", "attention_mask"))
+    # gpt2 returns a float for every word of its vocabulary: 103 MB at batch 4, sequence 128.
+    batch, length = (Range(1, 2, 4), Range(8, 64, 128))
+    if small:
+        batch, length = Range(1, 2, 3), Range(4, 8, 12)
+    high = {"input_ids": 199 if small else vocabulary - 1, "attention_mask": 1}
+    profile = Profile("text", (("b", batch), ("s", length)))
+    return Entry(name, lambda: make(small), inputs, (profile,), high)
+
+
+def _image(name: str, make: Callable[[bool], nn.Module], small: bool) -> Entry:
+    side = 64 if small else 224
+    inputs = (TensorSpec("image", "float32", ("b", 3, side, side)),)
+    profile = Profile("batch", (("b", Range(1, 2, 3) if small else Range(1, 4, 8)),))
+    return Entry(name, lambda: make(small), inputs, (profile,), {})
+
+
+def _entries(small: bool) -> tuple[Entry, ...]:
+    return (
+        _text("minilm", _minilm, 30522, small),
+        _text("bert-base", lambda s: _encoder("Bert", s), 30522, small),
+        _text("roberta", lambda s: _encoder("Roberta", s), 50265, small),
+        _text("distilbert", lambda s: _encoder("DistilBert", s), 30522, small),
+        _text("gpt2", _gpt2, 50257, small),
+        _text("t5-small-encoder", _t5, 32128, small),
+        _image("vit-base", _vit, small),
+        *(_image(name, functools.partial(_timm, name), small) for name in _TIMM),
+    )
+
+
+PRETRAINED = ("minilm",)
+ZOO: tuple[Entry, ...] = _entries(small=False)
+SMALL: tuple[Entry, ...] = _entries(small=True)
+
+
+def entry(name: str, small: bool = False) -> Entry:
+    """The entry of that name. KeyError lists the names there are."""
+    for candidate in SMALL if small else ZOO:
+        if candidate.name == name:
+            return candidate
+    raise KeyError(f"no {name!r} in the zoo; it has {', '.join(e.name for e in ZOO)}")
+
+
+def build(name: str, small: bool = False) -> nn.Module:
+    """Entrypoint: the model of that name, in eval mode; the same weights every time."""
+    chosen = entry(name, small)
+    torch.manual_seed(0)
+    model = chosen.build()
+    return model.eval() if name in PRETRAINED and not small else enliven(chosen, model)
+
+
+def goldens(name: str, small: bool = False) -> dict[str, Inputs]:
+    """Goldens entrypoint: seeded inputs at the profile's min, opt and max; text is padded."""
+    chosen = entry(name, small)
+    generator = torch.Generator().manual_seed(1)
+    (profile,) = chosen.profiles
+    return {
+        point: {
+            spec.name: _draw(spec, profile.at(point), chosen.high, generator)
+            for spec in chosen.inputs
+        }
+        for point in ("min", "opt", "max")
+    }
+
+
+def _draw(
+    spec: TensorSpec, sizes: Mapping[str, int], high: Mapping[str, int], generator: torch.Generator
+) -> torch.Tensor:
+    shape = spec.sizes(sizes)
+    if spec.name == "attention_mask":  # rows keep s, s-1, s-2 ... tokens, at least half of them
+        keep = [max(shape[1] - row, (shape[1] + 1) // 2) for row in range(shape[0])]
+        positions = torch.arange(shape[1])
+        return torch.stack([(positions < count).long() for count in keep])
+    if spec.name in high:
+        # Token 1 pads RoBERTa and 0 T5: words start above them.
+        return torch.randint(2, high[spec.name] + 1, shape, generator=generator)
+    # Images: large patches of colour under fine noise, so that something survives global pooling.
+    coarse = torch.randn((*shape[:2], 4, 4), generator=generator)
+    patches = nn.functional.interpolate(coarse, size=shape[2:], mode="bilinear")
+    return patches + 0.3 * torch.randn(shape, generator=generator)
+
+
+def available() -> bool:
+    """Whether the packages that the zoo builds from are installed."""
+    return all(importlib.util.find_spec(name) for name in ("timm", "transformers"))

@@ -1,0 +1,38 @@
+"""The zoo's models are worth comparing: what goes in changes what comes out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks import zoo
+
+
+def test_both_sizes_list_the_same_twelve_names() -> None:
+    assert [e.name for e in zoo.ZOO] == [e.name for e in zoo.SMALL]
+    assert len({e.name for e in zoo.ZOO}) == 12
+
+
+@pytest.mark.parametrize("name", [e.name for e in zoo.SMALL])
+def test_small_model_depends_on_its_input_and_is_built_the_same_twice(name: str) -> None:
+    model = zoo.build(name, small=True)
+    assert not model.training
+    inputs = zoo.goldens(name, small=True)["max"]
+    with torch.no_grad():
+        result = model(**inputs)
+        again = zoo.build(name, small=True)(**inputs)
+    torch.testing.assert_close(result, again, atol=0, rtol=0)
+    assert result.isfinite().all()
+    assert (result[0] - result[1]).abs().max() > 0.02 * result.std()
+
+
+def test_goldens_pad_text_and_draw_in_range() -> None:
+    entry = zoo.entry("bert-base", small=True)
+    inputs = zoo.goldens("bert-base", small=True)["max"]
+    assert inputs["attention_mask"].sum(1).tolist() == [12, 11, 10]
+    assert inputs["input_ids"].max() <= entry.high["input_ids"]
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(KeyError, match=r"no 'bort' in the zoo; it has minilm, bert-base"):
+        zoo.entry("bort")
