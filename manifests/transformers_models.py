@@ -55,6 +55,23 @@ def t5_encoder(layers: int = 4, hidden: int = 256) -> torch.nn.Module:
     return Text(package.T5EncoderModel(config), "last_hidden_state")
 
 
+def goldens() -> dict[str, dict[str, torch.Tensor]]:
+    """Random words at the profile's min, opt and max; each row one token shorter than the last.
+
+    A random mask would not do: a causal model gives nothing to compare at a position that may
+    attend to no token at all.
+    """
+    generator = torch.Generator().manual_seed(1)
+    cases = {}
+    for name, (rows, length) in {"min": (1, 8), "opt": (4, 64), "max": (8, 128)}.items():
+        kept = length - torch.arange(rows)
+        cases[name] = {
+            "input_ids": torch.randint(2, 30000, (rows, length), generator=generator),
+            "attention_mask": (torch.arange(length) < kept[:, None]).long(),
+        }
+    return cases
+
+
 def _transformers() -> Any:
     from torchvision_on_cpu import prepare
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import quickstart_models as models
 import torch
 import yaml
 
+import quickstart_models as models
 from enginebundle.spec import Profile, Range, TensorSpec
 
 ROOT = Path(__file__).resolve().parents[1]
