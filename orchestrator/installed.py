@@ -18,9 +18,13 @@ from orchestrator.sources import tree_digest
 
 OWN_PACKAGES = ("compiler", "enginebundle", "orchestrator")
 
-_NUMERIC = ("torch", "numpy", "safetensors", "triton", "nvidia-", "cuda-")
-"""Distributions that a build step imports or loads, by the start of their names."""
-_BACKEND = {"torch": (), "rtx": ("tensorrt-rtx",), "trt": ("tensorrt",)}
+_NUMERIC = r"torch|numpy|safetensors|triton|nvidia-.*|cuda-.*"
+"""Distributions that a build step imports or loads, whatever the backend; names as a pattern."""
+_BACKEND = {
+    "torch": _NUMERIC,
+    "rtx": _NUMERIC + r"|tensorrt-rtx.*",
+    "trt": _NUMERIC + r"|tensorrt(-(?!rtx).*)?",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Installed:
         return {
             "python": self.python,
             "platform": self.platform,
-            "distributions": self._starting(_NUMERIC + _BACKEND[backend], backend),
+            "distributions": self._matching(_BACKEND[backend]),
             "packages": self._own("compiler", "enginebundle"),
         }
 
@@ -58,18 +62,16 @@ class Installed:
         return {
             "python": self.python,
             "platform": self.platform,
-            "distributions": self._starting(_NUMERIC + _BACKEND[backend], backend),
+            "distributions": self._matching(_BACKEND[backend]),
             "packages": self._own("compiler", "enginebundle"),
         }
 
     def _own(self, *names: str) -> dict[str, Digest]:
         return {name: digest for name, digest in self.packages if name in names}
 
-    def _starting(self, starts: tuple[str, ...], backend: str) -> dict[str, str]:
-        found = {n: v for n, v in self.distributions.versions if n.startswith(starts)}
-        if backend == "trt":  # the other product's name starts with this one's
-            found = {n: v for n, v in found.items() if not n.startswith("tensorrt-rtx")}
-        return found
+    def _matching(self, pattern: str) -> dict[str, str]:
+        names = re.compile(rf"(?:{pattern})\Z")
+        return {n: v for n, v in self.distributions.versions if names.match(n)}
 
 
 def installed() -> Installed:

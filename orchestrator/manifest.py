@@ -86,8 +86,9 @@ class Model:
     """One model and everything asked for it. Defaults are applied, paths absolute.
 
     `tolerances` maps an output's name, or ANY_OUTPUT, to a bound; an output without one gets the
-    compiler's table. `timeout` is seconds a step may take, `memory` bytes it may use (None: the
-    plan estimates). `version` is a label for people; bundles number themselves.
+    compiler's table. `files` are read by the entrypoints besides their own code. `timeout` is
+    seconds a step may take, `memory` bytes it may use (None: the plan estimates). `version` is a
+    label for people; bundles number themselves.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Model:
     require_full_compilation: bool = False
     min_nodes: int = 3
     tolerances: tuple[tuple[str, Bound], ...] = ()
+    files: tuple[Path, ...] = ()
     timeout: float = 1800.0
     memory: int | None = None
     engine_profiles: Literal["separate", "shared"] = "separate"
@@ -127,6 +129,7 @@ class Model:
             "require_full_compilation": self.require_full_compilation,
             "min_nodes": self.min_nodes,
             "tolerances": {name: bound.to_json() for name, bound in self.tolerances},
+            "files": [str(path) for path in self.files],
             "timeout": self.timeout,
             "memory": self.memory,
             "engine_profiles": self.engine_profiles,

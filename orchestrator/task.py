@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from enginebundle.digest import Digest
@@ -25,6 +25,8 @@ class Resources:
     memory: int
     timeout: float
     gpus: tuple[str, ...] = ()
+    guess: bool = False
+    """Whether `memory` is an estimate, which tracing can better (see `work.sized`)."""
 
     @property
     def label(self) -> str | None:
@@ -39,6 +41,7 @@ class Resources:
             "memory": self.memory,
             "timeout": self.timeout,
             "gpus": list(self.gpus),
+            "guess": self.guess,
         }
 
 
@@ -93,8 +96,3 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         return {"status": self.status, "why": self.why, "key": self.key}
-
-
-def with_memory(task: Task, memory: int) -> Task:
-    """The task with another memory limit, in bytes."""
-    return replace(task, resources=replace(task.resources, memory=memory))

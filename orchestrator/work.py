@@ -13,6 +13,7 @@ The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from enginebundle.spec import Profile, Target
@@ -37,7 +38,9 @@ def tasks(
     machines at hand: a validation that none of them can run gets no task (see `unproved`).
     """
     trace = _trace(model, content, installed)
-    builds = [_build(model, t, group, installed) for t in model.targets for group in _groups(model, t)]
+    builds = [
+        _build(model, t, group, installed) for t in model.targets for group in _groups(model, t)
+    ]
     publish = _publish(model, (trace.id,), tuple(task.id for task in builds), installed)
     validations = []
     for target in model.targets:
@@ -148,9 +151,7 @@ def _publish(
     )
 
 
-def _validate(
-    model: Model, target: Target, needs: tuple[str, ...], installed: Installed
-) -> Task:
+def _validate(model: Model, target: Target, needs: tuple[str, ...], installed: Installed) -> Task:
     return Task(
         id=f"{model.name}/validate/{target}",
         step="validate",
@@ -167,4 +168,14 @@ def _validate(
 
 
 def _compute(model: Model, gpus: tuple[str, ...] = ()) -> Resources:
-    return Resources(1.0, model.memory or DEFAULT_MEMORY, model.timeout, gpus)
+    guess = model.memory is None
+    return Resources(1.0, model.memory or DEFAULT_MEMORY, model.timeout, gpus, guess)
+
+
+def sized(task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> Task:
+    """The task with memory by what was traced: about 5 x weights, where the manifest gives none."""
+    traced = upstream.get(f"{task.model}/trace", {})
+    if not task.resources.guess or "weights_bytes" not in traced:
+        return task
+    memory = 5 * int(traced["weights_bytes"]) + GIB
+    return replace(task, resources=replace(task.resources, memory=memory))
