@@ -37,12 +37,13 @@ def circumstances() -> dict[str, Any]:
     }
 
 
-def write(name: str, figures: dict[str, Any]) -> Path:
-    """Print the figures as JSON and keep them, with their circumstances, in the results folder."""
+def write(name: str, figures: dict[str, Any], *, show: bool = True) -> Path:
+    """Keep the figures, with their circumstances, in the results folder; print them if `show`."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
     path.write_text(json.dumps(figures | circumstances(), indent=2) + "\n")
-    print(json.dumps(figures, indent=2))
+    if show:
+        print(json.dumps(figures, indent=2))
     print(f"written to {path}", file=sys.stderr)
     return path
 
