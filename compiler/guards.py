@@ -101,7 +101,7 @@ def _broken_guard(
             if symbols.value(expr, values) == sympy.false:
                 return Complaint(
                     "guard",
-                    f"the model holds only where {symbols.value(expr, {})}{place}; {where} breaks it",
+                    f"the model holds only where {symbols.value(expr, {})}{place}, which {where} breaks",
                     "narrow the profile to sizes that satisfy it, or change that line",
                 )
     return None
@@ -112,7 +112,7 @@ def _guards(exported: ExportedProgram) -> Iterator[tuple[Any, str]]:
         mode = getattr(node.meta.get("val"), "fake_mode", None)
         if mode is not None and mode.shape_env is not None:
             for guard in mode.shape_env.guards:
-                location = (guard.sloc.maybe_user_loc or "").strip("() ")
+                location = str(guard.sloc).strip("() ")
                 yield guard.expr, f" (from {location})" if location else ""
             return
 

@@ -273,7 +273,8 @@ def _refuse_if_forward_fails(
             "forward",
             f"forward fails before any export{_place(error)}, with inputs {shapes}: "
             f"{first_lines(error)}",
-            "correct the inputs' shapes and dtypes, or give goldens whose inputs fit the model",
+            "correct the inputs' shapes and dtypes (sizes that must agree need one symbol, a size that "
+            "can't change a number), or trace with real inputs",
         ) from error
 
 

@@ -1,0 +1,59 @@
+"""Lowering: an exported program, rewritten by an ordered tuple of passes.
+
+    lower(exported, keep, precision="fp32") -> ExportedProgram      a new one; the given one stays
+    lower_recorded(...)                     -> (ExportedProgram, (Record(pass, changed), ...))
+    spelling(options)                       -> the pipeline as text, one entry a pass
+
+`keep` names the ATen overloads to leave whole ("aten.linear.default"): what the converters take.
+"""
+
+from __future__ import annotations
+
+from torch.export import ExportedProgram
+
+from compiler.lower.batch_norm import FOLD_BATCH_NORM
+from compiler.lower.constants import FOLD_CONSTANTS
+from compiler.lower.cse import SHARE_EQUAL_CALLS
+from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP
+from compiler.lower.noops import REMOVE_ASSERTS, REMOVE_NOOPS
+from compiler.lower.passes import PRECISIONS, LowerRefused, Options, Pass, Record, run_passes
+from compiler.lower.precision import CAST
+
+__all__ = [
+    "DEFAULT_KEEP", "PIPELINE", "PRECISIONS", "LowerRefused", "Options", "Pass", "Record",
+    "lower", "lower_recorded", "spelling",
+]  # fmt: skip
+
+PIPELINE: tuple[Pass, ...] = (
+    DECOMPOSE,
+    REMOVE_ASSERTS,
+    REMOVE_NOOPS,
+    FOLD_BATCH_NORM,
+    SHARE_EQUAL_CALLS,
+    FOLD_CONSTANTS,
+    CAST,
+)
+"""Every pass, in the order they run. Dead code goes after each of them."""
+
+
+def lower(
+    exported: ExportedProgram,
+    keep: frozenset[str] = DEFAULT_KEEP,
+    precision: str = "fp32",
+) -> ExportedProgram:
+    """Run the pipeline. `precision` is one of PRECISIONS. Raises LowerRefused."""
+    return lower_recorded(exported, keep, precision)[0]
+
+
+def lower_recorded(
+    exported: ExportedProgram,
+    keep: frozenset[str] = DEFAULT_KEEP,
+    precision: str = "fp32",
+) -> tuple[ExportedProgram, tuple[Record, ...]]:
+    """Run the pipeline and say which passes changed the graph, by its digest."""
+    return run_passes(exported, PIPELINE, Options(keep, precision))
+
+
+def spelling(options: Options) -> tuple[str, ...]:
+    """The one way to write this pipeline with these options: it can stand in a key."""
+    return tuple(one.spell(options) for one in PIPELINE)

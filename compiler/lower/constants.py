@@ -1,0 +1,104 @@
+"""Constant folding: what depends on weights alone is computed once, here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
+
+from compiler.lower.passes import Options, Pass, is_pure, weight_nodes
+
+GROWTH = 1 << 20
+"""Bytes by which one folded constant may exceed the weights that it makes unneeded."""
+
+
+def _fold(exported: ExportedProgram, _: Options) -> ExportedProgram:
+    weights = weight_nodes(exported)
+    known: dict[torch.fx.Node, Any] = dict(weights)
+    for node in exported.graph.nodes:
+        if node.op == "call_function" and _is_constant(node, known):
+            with torch.no_grad():
+                known[node] = _call(node, known)
+    for node in list(exported.graph.nodes):
+        frontier = node in known and node not in weights and any(u not in known for u in node.users)
+        if frontier and isinstance(known[node], torch.Tensor):
+            tensor = known[node]
+            if _bytes(tensor) - _freed(node, weights) <= GROWTH:
+                constant = add_constant(exported, node.name, tensor.contiguous().clone(), node)
+                node.replace_all_uses_with(constant)
+    return exported
+
+
+def _is_constant(node: torch.fx.Node, known: dict[torch.fx.Node, Any]) -> bool:
+    if not (is_pure(node) and all(source in known for source in node.all_input_nodes)):
+        return False
+    value = node.meta.get("val")
+    tensors = value if isinstance(value, list | tuple) else [value]
+    room = GROWTH + sum(_bytes(known[source]) for source in node.all_input_nodes)
+    return all(
+        isinstance(t, torch.Tensor)
+        and all(isinstance(size, int) for size in t.shape)
+        and t.numel() * t.element_size() <= room
+        for t in tensors
+    )
+
+
+def _call(node: torch.fx.Node, known: dict[torch.fx.Node, Any]) -> Any:
+    def value(item: Any) -> Any:
+        return known[item]
+
+    args = torch.fx.map_arg(node.args, value)
+    kwargs = torch.fx.map_arg(node.kwargs, value)
+    assert callable(node.target)
+    return node.target(*args, **kwargs)
+
+
+def _freed(node: torch.fx.Node, weights: dict[torch.fx.Node, torch.Tensor]) -> int:
+    """Bytes of the weights that nothing else would need if `node` were a constant."""
+    cone: set[torch.fx.Node] = {node}
+    queue = list(node.all_input_nodes)
+    freed = 0
+    while queue:
+        source = queue.pop()
+        if source not in cone and all(user in cone for user in source.users):
+            cone.add(source)
+            freed += _bytes(weights[source]) if source in weights else 0
+            queue.extend(source.all_input_nodes)
+    return freed
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, list | tuple):
+        return sum(_bytes(item) for item in value)
+    return value.numel() * value.element_size() if isinstance(value, torch.Tensor) else 0
+
+
+def add_constant(
+    exported: ExportedProgram, name: str, tensor: torch.Tensor, like: torch.fx.Node
+) -> torch.fx.Node:
+    """A new weight of the program, held as a constant; origin as of `like`. Returns its node."""
+    graph, specs = exported.graph, exported.graph_signature.input_specs
+    target = name = f"folded_{name}"
+    while target in exported.constants or target in exported.state_dict:
+        target += "_"
+    first = next(n for n, spec in enumerate(specs) if spec.kind == InputKind.USER_INPUT)
+    holders = [n for n in graph.nodes if n.op == "placeholder"]
+    before = next(n for n in holders if n.name == specs[first].arg.name)
+    with graph.inserting_before(before):
+        node = graph.placeholder(name)
+    mode = next(n.meta["val"].fake_mode for n in holders if hasattr(n.meta["val"], "fake_mode"))
+    node.meta = {k: v for k, v in like.meta.items() if k in ("stack_trace", "nn_module_stack")}
+    node.meta["val"] = mode.from_tensor(tensor, static_shapes=True)
+    specs.insert(first, InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(node.name), target))
+    exported.constants[target] = tensor
+    return node
+
+
+FOLD_CONSTANTS = Pass(
+    name="fold_constants",
+    requires="functional calls",
+    ensures="no pure call on weights alone, unless its result is over 1 MiB larger than they are",
+    run=_fold,
+)

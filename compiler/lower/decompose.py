@@ -1,0 +1,65 @@
+"""Decomposition: everything the converters do not take whole, into core ATen; functional after."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from compiler.lower.passes import LowerRefused, Options, Pass
+from compiler.refused import first_lines
+
+DEFAULT_KEEP = frozenset(
+    f"aten.{name}"
+    for name in """
+    scaled_dot_product_attention.default layer_norm.default native_layer_norm.default
+    group_norm.default instance_norm.default rms_norm.default linear.default matmul.default
+    conv1d.default conv2d.default conv3d.default conv1d.padding conv2d.padding
+    convolution.default conv_transpose1d.default conv_transpose2d.input conv_transpose3d.input
+    lstm.input gru.input gelu.default silu.default mish.default hardswish.default
+    hardsigmoid.default elu.default selu.default celu.default leaky_relu.default softplus.default
+    log_sigmoid.default prelu.default relu6.default softmax.int log_softmax.int _softmax.default
+    _log_softmax.default upsample_nearest1d.vec upsample_nearest2d.vec upsample_nearest3d.vec
+    upsample_linear1d.vec upsample_bilinear2d.vec upsample_bicubic2d.vec upsample_trilinear3d.vec
+    max_pool1d.default max_pool2d.default max_pool3d.default avg_pool1d.default
+    adaptive_avg_pool1d.default adaptive_avg_pool2d.default split.Tensor split_with_sizes.default
+    stack.default unbind.int pixel_shuffle.default pixel_unshuffle.default einsum.default
+    """.split()
+)
+"""What to leave whole where no converter registry says: operators that every runtime has."""
+
+
+def _decompose(exported: ExportedProgram, options: Options) -> ExportedProgram:
+    try:
+        with torch.no_grad():
+            return exported.run_decompositions(_table(options.keep))
+    except Exception as error:  # decompositions run operators' Python code, which raises anything
+        raise LowerRefused(
+            "decompose",
+            f"decomposing the exported program fails: {first_lines(error)}",
+            "name the operator in torch_executed_ops, which leaves it whole",
+        ) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _table(keep: frozenset[str]) -> dict[Any, Callable[..., Any]]:
+    return {op: rule for op, rule in _default_table().items() if str(op) not in keep}
+
+
+@functools.cache
+def _default_table() -> Mapping[Any, Callable[..., Any]]:
+    """Torch's table, built once: making it takes longer than decomposing a small model."""
+    table = torch.export.default_decompositions()
+    return dict(table.items())
+
+
+DECOMPOSE = Pass(
+    name="decompose",
+    requires="an exported program",
+    ensures="a new program of functional core ATen and kept operators, without in-place calls",
+    run=_decompose,
+    reads=("keep",),
+)

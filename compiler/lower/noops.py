@@ -1,0 +1,89 @@
+"""Calls that compute nothing: assertions, copies that change neither values nor layout, dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+from compiler.lower.passes import Options, Pass
+
+aten = torch.ops.aten
+
+ASSERTS = (
+    aten._assert_tensor_metadata.default,
+    aten._assert_scalar.default,
+    aten._assert_async.default,
+    aten._assert_async.msg,
+    aten._functional_assert_async.msg,
+    aten._functional_assert_scalar.default,
+    aten.sym_constrain_range.default,
+    aten.sym_constrain_range_for_size.default,
+    torch._check,
+)
+COPIES = (
+    aten.alias.default,
+    aten.detach.default,
+    aten.lift_fresh_copy.default,
+    aten.lift_fresh.default,
+    aten.clone.default,
+    aten.contiguous.default,
+    aten._to_copy.default,
+    aten.to.dtype,
+    aten.view.default,
+    aten.expand.default,
+    aten.dropout.default,
+    aten.feature_dropout.default,
+    aten.alpha_dropout.default,
+)
+"""Operators whose result can be their first argument, unchanged."""
+
+
+def _remove_asserts(exported: ExportedProgram, _: Options) -> ExportedProgram:
+    for node in reversed(list(exported.graph.nodes)):
+        if node.target in ASSERTS:
+            exported.graph.erase_node(node)
+    return exported
+
+
+def _remove_noops(exported: ExportedProgram, _: Options) -> ExportedProgram:
+    for node in list(exported.graph.nodes):
+        if node.target not in COPIES:
+            continue
+        source = node.args[0]
+        is_dropout = "dropout" in str(node.target)
+        if is_dropout:
+            same = not (node.args[2] if len(node.args) > 2 else node.kwargs.get("train"))
+        else:
+            same = _same_tensor(source.meta["val"], node.meta["val"])
+        if same:
+            node.replace_all_uses_with(source)
+    return exported
+
+
+def _same_tensor(one: Any, other: Any) -> bool:
+    """Whether two tensors agree in dtype, shape and strides.
+
+    A copy into another layout stays: a later `view` may count on it.
+    """
+    if one.dtype != other.dtype or one.dim() != other.dim() or one.device != other.device:
+        return False
+    pairs = [*zip(one.shape, other.shape, strict=True)]
+    pairs += zip(one.stride(), other.stride(), strict=True)
+    return all(statically_known_true(a == b) for a, b in pairs)
+
+
+REMOVE_ASSERTS = Pass(
+    name="remove_asserts",
+    requires="functional calls",
+    ensures="no runtime assertion: the loader checks shapes and dtypes at the border",
+    run=_remove_asserts,
+)
+REMOVE_NOOPS = Pass(
+    name="remove_noops",
+    requires="functional calls, so that a copy and its source may be one value",
+    ensures="no dropout, and no copy that keeps dtype, shape and strides",
+    run=_remove_noops,
+)
