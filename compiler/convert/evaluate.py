@@ -124,7 +124,7 @@ ACTIVATIONS: dict[str, Callable[[Value, float, float], Value]] = {
     "SELU": lambda x, a, b: b * torch.where(x > 0, x, a * torch.expm1(x)),
     "SOFTSIGN": lambda x, a, b: F.softsign(x),
     "SOFTPLUS": lambda x, a, b: a * torch.logaddexp(b * x, torch.zeros(())),
-    "CLIP": lambda x, a, b: x.clamp(a, b),
+    "CLIP": lambda x, a, b: torch.where(x.isnan(), a, x.clamp(a, b)),
     "HARD_SIGMOID": lambda x, a, b: (a * x + b).clamp(0, 1),
     "SCALED_TANH": lambda x, a, b: a * torch.tanh(b * x),
     "THRESHOLDED_RELU": lambda x, a, b: torch.where(x > a, x, torch.zeros(())),
@@ -133,7 +133,9 @@ ACTIVATIONS: dict[str, Callable[[Value, float, float], Value]] = {
 }
 
 ELEMENTWISE: dict[str, Callable[[Value, Value], Value]] = {
-    "SUM": torch.add, "PROD": torch.mul, "MAX": torch.maximum, "MIN": torch.minimum,
+    "SUM": torch.add, "PROD": torch.mul,
+    # As engines do: a NaN in the first operand stays, one in the second is passed over.
+    "MAX": lambda a, b: torch.where(a < b, b, a), "MIN": lambda a, b: torch.where(a > b, b, a),
     "SUB": torch.sub, "POW": torch.pow, "AND": torch.logical_and, "OR": torch.logical_or,
     "XOR": torch.logical_xor, "EQUAL": torch.eq, "GREATER": torch.gt, "LESS": torch.lt,
     "FLOOR_DIV": torch.floor_divide,
@@ -143,10 +145,14 @@ ELEMENTWISE: dict[str, Callable[[Value, Value], Value]] = {
 REDUCE: dict[str, Callable[[Value, tuple[int, ...], bool], Value]] = {
     "SUM": lambda x, d, k: x.sum(d, keepdim=k),
     "AVG": lambda x, d, k: x.mean(d, keepdim=k),
-    "MAX": lambda x, d, k: x.amax(d, keepdim=k),
-    "MIN": lambda x, d, k: x.amin(d, keepdim=k),
+    "MAX": lambda x, d, k: _skip_nan(x, -math.inf).amax(d, keepdim=k),
+    "MIN": lambda x, d, k: _skip_nan(x, math.inf).amin(d, keepdim=k),
     "PROD": lambda x, d, k: _product(x, d, k),
 }
+
+
+def _skip_nan(x: Value, other: float) -> Value:
+    return torch.where(x.isnan(), other, x) if x.is_floating_point() else x
 
 
 def _product(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
@@ -167,7 +173,18 @@ def _unary(attributes: Mapping[str, Any], x: Value) -> list[Value]:
 
 
 def _cast(attributes: Mapping[str, Any], x: Value) -> list[Value]:
-    return [x.to(attributes["dtype"])]
+    dtype = attributes["dtype"]
+    if x.is_floating_point() and dtype in (torch.int32, torch.int64):
+        # Engines saturate, where C++ and torch leave the result open.
+        limits = torch.iinfo(dtype)
+        nan = 0 if dtype == torch.int32 else limits.min
+        wide = x.double()
+        exact = wide.nan_to_num(0.0).clamp(-(2.0**62), 2.0**62).to(torch.int64)
+        bounded = exact.clamp(limits.min, limits.max)
+        bounded = torch.where(wide >= -float(limits.min), limits.max, bounded)
+        bounded = torch.where(wide <= float(limits.min), limits.min, bounded)
+        return [torch.where(wide.isnan(), nan, bounded).to(dtype)]
+    return [x.to(dtype)]
 
 
 def _matmul(attributes: Mapping[str, Any], a: Value, b: Value) -> Value:
@@ -253,17 +270,10 @@ def _pooling(attributes: Mapping[str, Any], x: Value) -> Value:
         return (F.max_pool2d if rank == 2 else F.max_pool3d)(padded, window, stride)
     pool = F.avg_pool2d if rank == 2 else F.avg_pool3d
     total = pool(padded, window, stride, divisor_override=1)
-    # Padding added by ceil mode never counts; explicit padding counts unless excluded.
-    counted = torch.ones_like(x)
-    explicit = 0.0 if attributes["exclude_padding"] else 1.0
-    counted = F.pad(counted, _padding(attributes), value=explicit)
-    extra = _padding(
-        {
-            "pre": [0] * rank,
-            "post": [p - q for p, q in zip(padding, attributes["post"], strict=True)],
-        }
-    )
-    return total / pool(F.pad(counted, extra), window, stride, divisor_override=1)
+    if not attributes["exclude_padding"]:
+        return total / math.prod(window)  # of what ceil mode adds, too
+    counted = F.pad(torch.ones_like(x), order)
+    return total / pool(counted, window, stride, divisor_override=1)
 
 
 def _reshape(attributes: Mapping[str, Any], x: Value, sizes: Value | None) -> list[Value]:
