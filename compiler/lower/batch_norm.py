@@ -49,7 +49,7 @@ def _binary(
     right: torch.fx.Node,
     like: torch.fx.Node,
 ) -> torch.fx.Node:
-    node = exported.graph.call_function(op, (left, right))
+    node: torch.fx.Node = exported.graph.call_function(op, (left, right))
     node.meta = {k: v for k, v in like.meta.items() if k in ("stack_trace", "nn_module_stack")}
     node.meta["val"] = left.meta["val"]
     return node

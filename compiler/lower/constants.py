@@ -87,7 +87,7 @@ def add_constant(
     holders = [n for n in graph.nodes if n.op == "placeholder"]
     before = next(n for n in holders if n.name == specs[first].arg.name)
     with graph.inserting_before(before):
-        node = graph.placeholder(name)
+        node: torch.fx.Node = graph.placeholder(name)
     mode = next(n.meta["val"].fake_mode for n in holders if hasattr(n.meta["val"], "fake_mode"))
     node.meta = {k: v for k, v in like.meta.items() if k in ("stack_trace", "nn_module_stack")}
     node.meta["val"] = mode.from_tensor(tensor, static_shapes=True)

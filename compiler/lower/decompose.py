@@ -12,9 +12,7 @@ from torch.export import ExportedProgram
 from compiler.lower.passes import LowerRefused, Options, Pass
 from compiler.refused import first_lines
 
-DEFAULT_KEEP = frozenset(
-    f"aten.{name}"
-    for name in """
+_KEPT = """
     scaled_dot_product_attention.default layer_norm.default native_layer_norm.default
     group_norm.default instance_norm.default rms_norm.default linear.default matmul.default
     conv1d.default conv2d.default conv3d.default conv1d.padding conv2d.padding
@@ -27,15 +25,16 @@ DEFAULT_KEEP = frozenset(
     max_pool1d.default max_pool2d.default max_pool3d.default avg_pool1d.default
     adaptive_avg_pool1d.default adaptive_avg_pool2d.default split.Tensor split_with_sizes.default
     stack.default unbind.int pixel_shuffle.default pixel_unshuffle.default einsum.default
-    """.split()
-)
+"""
+DEFAULT_KEEP = frozenset(f"aten.{name}" for name in _KEPT.split())
 """What to leave whole where no converter registry says: operators that every runtime has."""
 
 
 def _decompose(exported: ExportedProgram, options: Options) -> ExportedProgram:
     try:
         with torch.no_grad():
-            return exported.run_decompositions(_table(options.keep))
+            lowered: ExportedProgram = exported.run_decompositions(_table(options.keep))
+            return lowered
     except Exception as error:  # decompositions run operators' Python code, which raises anything
         raise LowerRefused(
             "decompose",
@@ -53,7 +52,7 @@ def _table(keep: frozenset[str]) -> dict[Any, Callable[..., Any]]:
 def _default_table() -> Mapping[Any, Callable[..., Any]]:
     """Torch's table, built once: making it takes longer than decomposing a small model."""
     table = torch.export.default_decompositions()
-    return dict(table.items())
+    return dict(table.items())  # type: ignore[no-untyped-call]
 
 
 DECOMPOSE = Pass(

@@ -28,25 +28,25 @@ from compiler.lower.passes import Options, Pass, weight_nodes
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 FLOATS = (torch.float32, torch.float64)
-WIDE = frozenset(
-    """
-    pow rsqrt reciprocal exp exp2 expm1 log log2 log10 log1p sum mean var std var_mean prod cumsum
-    cumprod logsumexp logcumsumexp norm linalg_vector_norm _cdist_forward _pdist_forward tan
-    acos asin cosh sinh erfinv digamma lgamma
-    """.split()
-)
+WIDE = frozenset((
+    "pow", "rsqrt", "reciprocal", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sum",
+    "mean", "var", "std", "var_mean", "prod", "cumsum", "cumprod", "logsumexp", "logcumsumexp",
+    "norm", "linalg_vector_norm", "_cdist_forward", "_pdist_forward", "tan", "acos", "asin",
+    "cosh", "sinh", "erfinv", "digamma", "lgamma",
+))  # fmt: skip
 """Operators (any overload) computed in float32: reductions, powers, exponentials, logarithms."""
 
-GLUE = frozenset("add sub mul div neg abs sqrt clamp clamp_min maximum minimum".split())
+GLUE = frozenset((
+    "add", "sub", "mul", "div", "neg", "abs", "sqrt", "clamp", "clamp_min", "maximum", "minimum",
+))  # fmt: skip
 """Elementwise operators that stay in float32 between two WIDE ones."""
 
-HEAVY = frozenset(
-    """
-    linear addmm baddbmm einsum lstm gru rnn_tanh rnn_relu scaled_dot_product_attention layer_norm
-    native_layer_norm group_norm native_group_norm instance_norm rms_norm batch_norm
-    _native_batch_norm_legit_no_training embedding embedding_bag
-    """.split()
-)
+HEAVY = frozenset((
+    "linear", "addmm", "baddbmm", "einsum", "lstm", "gru", "rnn_tanh", "rnn_relu",
+    "scaled_dot_product_attention", "layer_norm", "native_layer_norm", "group_norm",
+    "native_group_norm", "instance_norm", "rms_norm", "batch_norm",
+    "_native_batch_norm_legit_no_training", "embedding", "embedding_bag",
+))  # fmt: skip
 """Operators at which arithmetic on positions and masks ends."""
 
 aten = torch.ops.aten
@@ -168,7 +168,7 @@ class _Caster:
         if not floats and not is_result:
             return
         # A comparison or a rounding to integers takes its arguments as the widest of them comes.
-        wide = wide or (not is_result and any(map(_is_float, sum(map(_tensors, floats), []))))
+        wide = wide or (not is_result and any(_is_float(t) for n in floats for t in _tensors(n)))
         dtype = torch.float32 if wide else self.half
         for source in floats:
             if isinstance(source.meta["val"], torch.Tensor) and source.meta["val"].dtype != dtype:
@@ -208,7 +208,7 @@ class _Caster:
     def _call(
         self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like: torch.fx.Node
     ) -> torch.fx.Node:
-        node = self.graph.call_function(op, args, kwargs)
+        node: torch.fx.Node = self.graph.call_function(op, args, kwargs)
         node.meta = dict(like.meta)
         return node
 
