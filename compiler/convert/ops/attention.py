@@ -1,0 +1,161 @@
+"""Scaled dot-product attention as TensorRT's attention layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from compiler.convert.net import Net
+from compiler.convert.network import Size, Tensor
+from compiler.convert.registry import FLOATS, Support, Table
+from enginebundle.graph import Value
+
+TABLE = Table("attention")
+SUPPORT = Support(dtypes=FLOATS | {"bool"})
+
+
+def _check(
+    query: Value, key: Value, attn_mask: Value | None, dropout_p: float, is_causal: bool
+) -> str | None:
+    if dropout_p != 0.0:
+        return f"expected dropout_p 0 at inference, got {dropout_p}; export after model.eval()"
+    if attn_mask is not None and is_causal:
+        return "expected attn_mask or is_causal, got both"
+    if len(query.shape) < 2:
+        return f"expected query of rank 2 or more, got {len(query.shape)}"
+    return None
+
+
+@TABLE.converter("aten.scaled_dot_product_attention.default", support=SUPPORT, check=_check)
+def attention(
+    net: Net, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, dropout_p: float,
+    is_causal: bool, scale: float | None, enable_gqa: bool,
+) -> Tensor:  # fmt: skip
+    """query [..., h, s, d], key [..., h', t, d], value [..., h', t, e]; leading dims broadcast.
+
+    With enable_gqa, h is a multiple of h'. Any rank from 2 up becomes TensorRT's 4.
+    """
+    rank = max(t.ndim for t in (query, key, value))
+    lead = _lead(net, [query, key, value, attn_mask], rank, enable_gqa)
+    grouped = enable_gqa and rank > 2 and key.shape[-3] != query.shape[-3]
+    q = _flat(net, query, rank, lead)
+    heads = [*lead[:-1], net.size(key, key.ndim - 3)] if grouped else lead
+    k, v = _flat(net, key, rank, heads), _flat(net, value, rank, heads)
+    mask = None if attn_mask is None else _mask(net, attn_mask, query, key, rank, lead)
+    result = dot_product(net, q, k, v, mask, is_causal, scale)
+    tail = [net.size(query, query.ndim - 2), net.size(value, value.ndim - 1)]
+    return result if rank == 4 else net.reshape(result, [*lead, *tail])
+
+
+@TABLE.converter(
+    "aten._scaled_dot_product_flash_attention_for_cpu.default", support=SUPPORT, check=_check
+)
+def flash_attention(
+    net: Net, query: Tensor, key: Tensor, value: Tensor, dropout_p: float, is_causal: bool,
+    attn_mask: Tensor | None, scale: float | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """`attention`, and the logarithm of each row's sum of exponentials, float32 [b, h, s]."""
+    result = attention(
+        net, query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa=False
+    )
+    scores = _scores(net, query, key, attn_mask, is_causal, scale)
+    top = net.reduce(scores, "MAX", [3], True)
+    total = net.reduce(net.unary(net.sub(scores, top), "EXP"), "SUM", [3], True)
+    return result, net.squeeze(net.add(top, net.unary(total, "LOG")), [3])
+
+
+def dot_product(
+    net: Net, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None
+) -> Tensor:  # fmt: skip
+    """Attention on rank 4; rows whose mask leaves nothing give zeros, as torch defines them."""
+    q = net.mul(q, _scale(q, scale))
+    result = net.attention(q, k, v, mask, causal)
+    if mask is None:
+        return result
+    zero = net.scalar(0, result.dtype)
+    return net.select(_some(net, mask), result, zero)
+
+
+def _scale(q: Tensor, scale: float | None) -> float:
+    depth = q.shape[-1]
+    if scale is not None:
+        return scale
+    if depth is None:
+        raise ValueError("attention: expected a static last dimension of query, or a scale")
+    return 1.0 / math.sqrt(depth)
+
+
+def _some(net: Net, mask: Tensor) -> Tensor:
+    """bool [.., s, 1]: rows that see at least one key."""
+    open_ = mask if mask.dtype == torch.bool else net.compare(mask, -math.inf, "GREATER")
+    count = net.reduce(net.cast(open_, torch.int32), "MAX", [mask.ndim - 1], True)
+    return net.compare(count, 0, "GREATER")
+
+
+def _lead(net: Net, tensors: Sequence[Tensor | None], rank: int, gqa: bool) -> list[Size]:
+    """Sizes that the dims before the last two broadcast to (with gqa, the heads of the query)."""
+    lead: list[Size] = []
+    for i in range(rank - 2):
+        found: Size = 1
+        for tensor in tensors[:1] if gqa and i == rank - 3 else tensors:
+            axis = tensor.ndim - rank + i if tensor is not None else -1
+            if (
+                tensor is not None
+                and axis >= 0
+                and tensor.shape[axis] != 1
+                and not _above_one(found)
+            ):
+                found = net.size(tensor, axis)
+        lead.append(found)
+    return lead
+
+
+def _above_one(size: Size) -> bool:
+    return isinstance(size, int) and size > 1
+
+
+def _flat(net: Net, x: Tensor, rank: int, lead: Sequence[Size]) -> Tensor:
+    """x with its leading dims broadcast to `lead`, then made two."""
+    known = [n if isinstance(n, int) else None for n in lead]
+    full = net.unsqueeze(x, range(rank - x.ndim))
+    if any(a == 1 and b != 1 for a, b in zip(full.shape, known, strict=False)):
+        full = net.expand(full, [*lead, -1, -1])
+    if rank <= 4:
+        return net.unsqueeze(full, range(4 - rank))
+    tail = net.sizes(full)[-2:]
+    return net.reshape(full, [net.product(lead[:-1]), lead[-1], *tail])
+
+
+def _mask(
+    net: Net, mask: Tensor, query: Tensor, key: Tensor, rank: int, lead: Sequence[Size]
+) -> Tensor:
+    """The mask with all its rows and keys, of rank 4, bool or of query's dtype."""
+    if mask.dtype != torch.bool:
+        mask = net.cast(mask, query.dtype)
+    mask = net.unsqueeze(mask, range(rank - mask.ndim))
+    rows, keys = net.size(query, query.ndim - 2), net.size(key, key.ndim - 2)
+    mask = net.expand(mask, [*[-1] * (rank - 2), rows, keys])
+    if rank > 4:
+        mask = net.expand(mask, [*lead, -1, -1])
+        return net.reshape(mask, [net.product(lead[:-1]), lead[-1], rows, keys])
+    return net.unsqueeze(mask, range(4 - rank))
+
+
+def _scores(
+    net: Net, q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, scale: float | None
+) -> Tensor:
+    """Scaled and masked products in float32, rank 4."""
+    wide = net.cast(net.mul(q, _scale(q, scale)), torch.float32)
+    scores = net.matmul(wide, net.cast(k, torch.float32), False, True)
+    low = net.scalar(-math.inf, torch.float32)
+    if causal:
+        rows, keys = net.arange(net.size(q, 2)), net.arange(net.size(k, 2))
+        later = net.compare(net.unsqueeze(keys, [0]), net.unsqueeze(rows, [1]), "GREATER")
+        scores = net.select(later, low, scores)
+    if mask is None:
+        return scores
+    if mask.dtype == torch.bool:
+        return net.select(mask, scores, low)
+    return net.add(scores, net.cast(mask, torch.float32))

@@ -1,0 +1,212 @@
+"""Elements repeated, reversed, rotated or picked by a fixed pattern of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from compiler.convert.axes import axes_of, axis_of, ceil_div, plain
+from compiler.convert.net import Net
+from compiler.convert.network import Size, Tensor
+from compiler.convert.ops.shape import move, swap
+from compiler.convert.registry import Support, Table
+from enginebundle.graph import Value
+
+TABLE = Table("movement")
+
+# -- repeating -----------------------------------------------------------------------------
+
+
+@TABLE.converter("aten.repeat.default")
+def repeat(net: Net, self: Tensor, repeats: Sequence[Size]) -> Tensor:
+    """The whole tensor side by side; more repeats than dims add leading dims."""
+    x = net.unsqueeze(self, range(len(repeats) - self.ndim))
+    counts = [plain(n) for n in repeats]
+    if all(n == 1 for n in counts if isinstance(n, int)) and all(
+        isinstance(n, int) for n in counts
+    ):
+        return x
+    sizes = [net.size_op("mul", n, count) for n, count in zip(net.sizes(x), counts, strict=True)]
+    if all(x.shape[i] == 1 or counts[i] == 1 for i in range(x.ndim)):
+        return net.expand(x, [n if c != 1 else -1 for n, c in zip(sizes, counts, strict=True)])
+    return net.slice(x, [0] * x.ndim, sizes, [1] * x.ndim, "WRAP")
+
+
+@TABLE.converter("aten.tile.default")
+def tile(net: Net, self: Tensor, dims: Sequence[Size]) -> Tensor:
+    """As `repeat`; fewer repeats than dims count for the last dims."""
+    return repeat(net, self, [*[1] * (self.ndim - len(dims)), *dims])
+
+
+@TABLE.converter("aten.repeat_interleave.self_int")
+def repeat_interleave(
+    net: Net, self: Tensor, repeats: Size, dim: int | None, output_size: Size | None
+) -> Tensor:
+    """Each element `repeats` times in a row along dim (of the flat tensor if None)."""
+    x = net.reshape(self, [-1]) if dim is None or self.ndim == 0 else self
+    axis = axis_of(dim or 0, x.ndim)
+    sizes = net.sizes(x)
+    wide = net.expand(
+        net.unsqueeze(x, [axis + 1]), [*sizes[: axis + 1], repeats, *sizes[axis + 1 :]]
+    )
+    sizes[axis] = net.size_op("mul", sizes[axis], repeats)
+    return net.reshape(wide, sizes)
+
+
+# -- reversing and rotating ----------------------------------------------------------------
+
+
+@TABLE.converter("aten.flip.default")
+def flip(net: Net, self: Tensor, dims: Sequence[int]) -> Tensor:
+    """Elements in reverse order along dims."""
+    chosen = set(axes_of(dims, self.ndim)) if self.ndim else set()
+    if not chosen:
+        return self
+    sizes = net.sizes(self)
+    start = [net.size_op("sub", n, 1) if i in chosen else 0 for i, n in enumerate(sizes)]
+    return net.slice(self, start, sizes, [-1 if i in chosen else 1 for i in range(self.ndim)])
+
+
+@TABLE.converter("aten.roll.default")
+def roll(net: Net, self: Tensor, shifts: Sequence[Size], dims: Sequence[int]) -> Tensor:
+    """Elements moved by shifts along dims (of the flat tensor if there are none), around the end."""
+    if self.ndim == 0:
+        return self
+    if not dims:
+        flat = roll(net, net.reshape(self, [-1]), shifts, [0])
+        return net.reshape(flat, net.sizes(self))
+    start: list[Size] = [0] * self.ndim
+    for axis, shift in zip(axes_of(dims, self.ndim), shifts, strict=True):
+        start[axis] = net.size_op("sub", start[axis], plain(shift))
+    for axis, n in enumerate(self.shape):
+        first = start[axis]
+        if isinstance(first, int) and n:
+            start[axis] = first % n
+    if all(isinstance(first, int) and first == 0 for first in start):
+        return self
+    return net.slice(self, start, net.sizes(self), [1] * self.ndim, "WRAP")
+
+
+@TABLE.converter("aten.rot90.default")
+def rot90(net: Net, self: Tensor, k: int, dims: Sequence[int]) -> Tensor:
+    """k quarter turns from the first to the second of dims."""
+    first, second = axes_of(dims, self.ndim)
+    turns = {
+        0: lambda: self,
+        1: lambda: swap(net, flip(net, self, [second]), first, second),
+        2: lambda: flip(net, self, [first, second]),
+        3: lambda: flip(net, swap(net, self, first, second), [second]),
+    }
+    return turns[k % 4]()
+
+
+# -- patterns of positions -----------------------------------------------------------------
+
+
+@TABLE.converter("aten.diagonal.default")
+def diagonal(net: Net, self: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
+    """The diagonal of two dims as a new last dim: every (columns + 1)th element of the flat plane."""
+    x = move(net, self, [dim1, dim2], [-2, -1])
+    *lead, rows, columns = net.sizes(x)
+    down, right = max(-offset, 0), max(offset, 0)
+    height, width = net.size_op("sub", rows, down), net.size_op("sub", columns, right)
+    length = net.size_op("max", net.size_op("min", height, width), 0)
+    flat = net.reshape(x, [*lead, net.size_op("mul", rows, columns)])
+    start = net.size_op("add", net.size_op("mul", columns, down), right)
+    if isinstance(length, int) and length == 0:
+        start = 0
+    step = net.size_op("add", columns, 1)
+    zeros, ones = [0] * len(lead), [1] * len(lead)
+    return net.slice(flat, [*zeros, start], [*lead, length], [*ones, step])
+
+
+@TABLE.converter("aten.diag_embed.default")
+def diag_embed(net: Net, self: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
+    """Zeros with the last dim of self on a diagonal of dims dim1 and dim2 of the result."""
+    size = net.size_op("add", net.size(self, self.ndim - 1), abs(offset))
+    lead = net.sizes(self)[:-1]
+    zero = net.scalar(0, self.dtype)
+    x = self
+    if offset:
+        x = net.slice(self, [0] * self.ndim, [*lead, size], [1] * self.ndim, "FILL", zero)
+    # A column beside the plane where it lies above the diagonal, a row where below.
+    x = net.unsqueeze(x, [self.ndim if offset >= 0 else self.ndim - 1])
+    steps = net.arange(size)
+    row, column = net.unsqueeze(steps, [1]), net.unsqueeze(steps, [0])
+    on = net.equal(net.add(row, offset), column)
+    plane = net.select(on, x, zero)
+    return move(net, plane, [-2, -1], [dim1, dim2])
+
+
+@TABLE.converter("aten.unfold.default")
+def unfold(net: Net, self: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """Windows of `size` elements every `step` along a dimension; positions in a window come last."""
+    if self.ndim == 0:
+        return net.reshape(self, [1]) if size else net.slice(net.reshape(self, [1]), [0], [0], [1])
+    axis = axis_of(dimension, self.ndim)
+    count = ceil_div(net, net.size_op("sub", net.size(self, axis), size - 1), step)
+    starts = net.mul(net.unsqueeze(net.arange(count), [1]), step)
+    index = net.add(starts, net.unsqueeze(net.arange(size), [0]))
+    return move(net, net.gather(self, index, axis), [axis + 1], [-1])
+
+
+def _strided_check(self: Value, storage_offset: object) -> str | None:
+    if any(isinstance(n, str) for n in self.shape):
+        return f"expected static sizes (strides count elements of memory), got {self.shape}"
+    return None
+
+
+@TABLE.converter("aten.as_strided.default", support=Support(dynamic=False), check=_strided_check)
+def as_strided(
+    net: Net,
+    self: Tensor,
+    size: Sequence[Size],
+    stride: Sequence[Size],
+    storage_offset: Size | None,
+) -> Tensor:
+    """Elements at fixed places of a tensor that lies in C order in memory."""
+    places = torch.tensor(plain(storage_offset) if storage_offset is not None else 0)
+    for n, step in zip(size, stride, strict=True):
+        length, step = plain(n), plain(step)
+        if not isinstance(length, int) or not isinstance(step, int):
+            raise ValueError("as_strided: sizes and strides must be static")
+        places = places.unsqueeze(-1) + torch.arange(length) * step
+    flat = net.reshape(self, [-1])
+    return net.gather(flat, net.constant(places.to(torch.int64).contiguous()), 0)
+
+
+# -- channels and pixels -------------------------------------------------------------------
+
+
+@TABLE.converter("aten.pixel_shuffle.default")
+def pixel_shuffle(net: Net, self: Tensor, upscale_factor: int) -> Tensor:
+    """[*, c * r * r, h, w] to [*, c, h * r, w * r]."""
+    r = upscale_factor
+    *lead, channels, height, width = net.sizes(self)
+    c = net.size_op("floordiv", channels, r * r)
+    parts = net.reshape(self, [net.product([*lead, c]), r, r, height, width])
+    mixed = net.transpose(parts, [0, 3, 1, 4, 2])
+    return net.reshape(
+        mixed, [*lead, c, net.size_op("mul", height, r), net.size_op("mul", width, r)]
+    )
+
+
+@TABLE.converter("aten.pixel_unshuffle.default")
+def pixel_unshuffle(net: Net, self: Tensor, downscale_factor: int) -> Tensor:
+    """[*, c, h * r, w * r] to [*, c * r * r, h, w]."""
+    r = downscale_factor
+    *lead, channels, tall, wide = net.sizes(self)
+    height, width = net.size_op("floordiv", tall, r), net.size_op("floordiv", wide, r)
+    parts = net.reshape(self, [net.product([*lead, channels]), height, r, width, r])
+    mixed = net.transpose(parts, [0, 2, 4, 1, 3])
+    return net.reshape(mixed, [*lead, net.size_op("mul", channels, r * r), height, width])
+
+
+@TABLE.converter("aten.channel_shuffle.default")
+def channel_shuffle(net: Net, self: Tensor, groups: Size) -> Tensor:
+    """Channels (dim 1) of the groups interleaved."""
+    batch, channels, *rest = net.sizes(self)
+    inner = net.size_op("floordiv", channels, groups)
+    parts = net.reshape(self, [batch, groups, inner, net.product(rest)])
+    return net.reshape(net.transpose(parts, [0, 2, 1, 3]), net.sizes(self))

@@ -1,0 +1,235 @@
+"""Parts of tensors, and tensors put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.convert.axes import LONGEST, axis_of, bounded, ceil_div, plain, size_tensor, wrapped
+from compiler.convert.net import Net
+from compiler.convert.network import Size, Tensor
+from compiler.convert.registry import Table
+from enginebundle.graph import Value
+
+TABLE = Table("split")
+
+# -- one part ------------------------------------------------------------------------------
+
+
+@TABLE.converter("aten.slice.Tensor")
+def slice_(
+    net: Net, self: Tensor, dim: int, start: Size | None, end: Size | None, step: Size
+) -> Tensor:
+    """self[start:end:step] along dim, with Python's clamping; step is positive."""
+    return part(net, self, axis_of(dim, self.ndim), start, end, step)
+
+
+def part(
+    net: Net, x: Tensor, axis: int, start: Size | None, end: Size | None, step: Size = 1
+) -> Tensor:
+    """x[start:end:step] along a non-negative axis, as torch clamps it."""
+    start, step = None if start is None else plain(start), plain(step)
+    if start in (None, 0) and _open(end) and step == 1:
+        return x
+    size = net.size(x, axis)
+    first, length = part_sizes(net, size, start, end, step)
+    if first == 0 and length == size and isinstance(size, int):
+        return x
+    starts: list[Size] = [0] * x.ndim
+    sizes = net.sizes(x)
+    steps: list[Size] = [1] * x.ndim
+    starts[axis], sizes[axis], steps[axis] = first, length, step
+    return net.slice(x, starts, sizes, steps)
+
+
+def part_sizes(
+    net: Net, size: Size, start: Size | None, end: Size | None, step: Size
+) -> tuple[Size, Size]:
+    """Start and length of a slice of a dimension with `size` elements."""
+    first = bounded(net, start, size, 0)
+    last = bounded(net, end, size, size)
+    length = last
+    if not (isinstance(first, int) and first == 0):
+        length = net.size_op("sub", last, first)
+        if not _open(end):
+            length = net.size_op("max", length, 0)
+    return first, ceil_div(net, length, plain(step))
+
+
+def _open(end: Size | None) -> bool:
+    """Whether a slice runs to the end whatever the size."""
+    return end is None or (isinstance(end, int) and end >= LONGEST)
+
+
+@TABLE.converter("aten.select.int")
+def select(net: Net, self: Tensor, dim: int, index: Size) -> Tensor:
+    """self[index] along dim, which goes away."""
+    return pick(net, self, axis_of(dim, self.ndim), index)
+
+
+def pick(net: Net, x: Tensor, axis: int, index: Size) -> Tensor:
+    """x[index] along a non-negative axis, which goes away."""
+    position = plain(index)
+    if not isinstance(position, int) or position < 0:
+        position = wrapped(net, position, net.size(x, axis))
+    return net.gather(x, size_tensor(net, position), axis)
+
+
+@TABLE.converter("aten.narrow.default")
+def narrow(net: Net, self: Tensor, dim: int, start: Size, length: Size) -> Tensor:
+    """`length` elements from start on; start may be negative."""
+    axis = axis_of(dim, self.ndim)
+    return net.narrow(self, axis, wrapped(net, start, net.size(self, axis)), plain(length))
+
+
+# -- many parts ----------------------------------------------------------------------------
+
+
+def _counted(self: Value, dim: int) -> str | None:
+    """How many results there are must be known."""
+    size = self.shape[axis_of(dim, len(self.shape))] if self.shape else 1
+    if isinstance(size, int):
+        return None
+    return (
+        f"expected a static size of dimension {dim} (it decides the number of results), got {size}"
+    )
+
+
+@TABLE.converter("aten.unbind.int", check=_counted)
+def unbind(net: Net, self: Tensor, dim: int) -> list[Tensor]:
+    """Every element along dim."""
+    axis = axis_of(dim, self.ndim)
+    return [pick(net, self, axis, i) for i in range(self.shape[axis] or 0)]
+
+
+def _split_check(self: Value, split_size: int | Value, dim: int) -> str | None:
+    if isinstance(split_size, Value):
+        return "expected a static split size (it decides the number of results), got a dynamic one"
+    return _counted(self, dim)
+
+
+@TABLE.converter("aten.split.Tensor", "aten.unsafe_split.Tensor", check=_split_check)
+def split(net: Net, self: Tensor, split_size: Size, dim: int) -> list[Tensor]:
+    """Parts of split_size, the last one what is left."""
+    axis = axis_of(dim, self.ndim)
+    total, size = self.shape[axis] or 0, plain(split_size)
+    if not isinstance(size, int):
+        raise ValueError("split: dynamic split size")
+    step = max(size, 1)
+    starts = range(0, max(total, 1), step)
+    return [net.narrow(self, axis, at, min(step, total - at)) for at in starts]
+
+
+@TABLE.converter("aten.split_with_sizes.default")
+def split_with_sizes(net: Net, self: Tensor, split_sizes: Sequence[Size], dim: int) -> list[Tensor]:
+    """Parts of the given sizes, which add up to the whole."""
+    return _sized(net, self, split_sizes, axis_of(dim, self.ndim))
+
+
+@TABLE.converter("aten.split.sizes")
+def split_sizes(net: Net, self: Tensor, split_size: Sequence[Size], dim: int) -> list[Tensor]:
+    """As `split_with_sizes`."""
+    return _sized(net, self, split_size, axis_of(dim, self.ndim))
+
+
+@TABLE.converter("aten.chunk.default", "aten.unsafe_chunk.default")
+def chunk(net: Net, self: Tensor, chunks: int, dim: int) -> list[Tensor]:
+    """At most `chunks` parts of one size, the last one what is left.
+
+    Along a dynamic dimension there are `chunks` of them, or export's guards would be broken.
+    """
+    axis = axis_of(dim, self.ndim)
+    total = net.size(self, axis)
+    step = ceil_div(net, total, chunks)
+    if isinstance(total, int) and isinstance(step, int):
+        if step == 0:
+            return [self] * chunks
+        return split(net, self, step, dim)
+    sizes: list[Size] = [step] * (chunks - 1)
+    rest = net.size_op("sub", total, net.size_op("mul", step, chunks - 1))
+    return _sized(net, self, [*sizes, rest], axis)
+
+
+@TABLE.converter("aten.tensor_split.sections")
+def tensor_split(net: Net, self: Tensor, sections: Size, dim: int) -> list[Tensor]:
+    """`sections` parts; the first ones get an element more where the size does not divide."""
+    axis, count = axis_of(dim, self.ndim), plain(sections)
+    if not isinstance(count, int):
+        raise ValueError("tensor_split: a dynamic number of sections")
+    total = net.size(self, axis)
+    low = net.size_op("floordiv", total, count)
+    extra = net.size_op("sub", total, net.size_op("mul", low, count))
+    sizes = [
+        # 1 while i < extra: min(max(extra - i, 0), 1)
+        net.size_op(
+            "add", low, net.size_op("min", net.size_op("max", net.size_op("sub", extra, i), 0), 1)
+        )
+        for i in range(count)
+    ]
+    return _sized(net, self, sizes, axis)
+
+
+@TABLE.converter("aten.tensor_split.indices")
+def tensor_split_at(net: Net, self: Tensor, indices: Sequence[Size], dim: int) -> list[Tensor]:
+    """Parts between the indices, with Python's clamping."""
+    axis = axis_of(dim, self.ndim)
+    edges: list[Size | None] = [0, *indices, None]
+    return [part(net, self, axis, edges[i], edges[i + 1]) for i in range(len(edges) - 1)]
+
+
+def _sized(net: Net, x: Tensor, sizes: Sequence[Size], axis: int) -> list[Tensor]:
+    start: Size = 0
+    parts = []
+    for size in sizes:
+        length = plain(size)
+        parts.append(net.narrow(x, axis, start, length))
+        start = net.size_op("add", start, length)
+    return parts
+
+
+# -- together ------------------------------------------------------------------------------
+
+
+@TABLE.converter("aten.cat.default", "aten.concat.default")
+def cat(net: Net, tensors: Sequence[Tensor], dim: int) -> Tensor:
+    """Tensors end to end, in their promoted dtype; empty one-dimensional ones are left out."""
+    promoted = net.promote(*tensors)
+    kept = [t for t in promoted if t.shape != (0,)] or list(promoted[:1])
+    return net.concat(kept, axis_of(dim, kept[0].ndim))
+
+
+@TABLE.converter("aten.stack.default")
+def stack(net: Net, tensors: Sequence[Tensor], dim: int) -> Tensor:
+    """Tensors of one shape along a new dimension, in their promoted dtype."""
+    axis = axis_of(dim, tensors[0].ndim + 1)
+    return net.concat([net.unsqueeze(t, [axis]) for t in net.promote(*tensors)], axis)
+
+
+@TABLE.converter("aten.hstack.default")
+def hstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
+    """Side by side: along dim 1, or 0 for vectors."""
+    lifted = _at_least(net, tensors, 1)
+    return cat(net, lifted, 0 if lifted[0].ndim == 1 else 1)
+
+
+@TABLE.converter("aten.vstack.default")
+def vstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
+    """One below another; vectors are rows."""
+    return cat(net, _at_least(net, tensors, 2), 0)
+
+
+@TABLE.converter("aten.dstack.default")
+def dstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
+    """One behind another, along dim 2."""
+    flat = _at_least(net, tensors, 2)
+    return cat(net, [t if t.ndim > 2 else net.unsqueeze(t, [2]) for t in flat], 2)
+
+
+@TABLE.converter("aten.column_stack.default")
+def column_stack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
+    """Vectors and scalars as columns, then side by side."""
+    return cat(net, [t if t.ndim > 1 else net.reshape(t, [-1, 1]) for t in tensors], 1)
+
+
+def _at_least(net: Net, tensors: Sequence[Tensor], rank: int) -> list[Tensor]:
+    """Leading dims of size one up to the rank."""
+    return [net.unsqueeze(t, range(max(rank - t.ndim, 0))) for t in tensors]
