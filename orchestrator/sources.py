@@ -25,7 +25,6 @@ EXCLUDED: Mapping[str, str] = {
     "__pycache__": "made by Python from files that are in",
     "node_modules": "not Python",
     "site-packages": "distributions, which are in by name and version",
-    "*.pyc": "made by Python from files that are in",
     "*.egg-info": "what an installer writes about the files that are in",
     ".*": "hidden: version control, caches, environments and editors' files",
     "pyvenv.cfg/..": "a virtual environment: its distributions are in by name and version",
@@ -53,9 +52,15 @@ def contents(manifest: Manifest) -> dict[str, Content]:
             found[model.name] = content(model)
         except _Absent as absent:
             problems += [Problem(0, 0, f"{model.name}.{p}", message) for p, message in absent.args]
+        except OSError as error:
+            problems.append(Problem(0, 0, model.name, f"a file can't be read: {error}"))
     if problems:
         raise ManifestError(str(manifest.folder), problems)
     return found
+
+
+class NoModule(Exception):
+    """An entrypoint's module is not installed."""
 
 
 class _Absent(Exception):
@@ -73,8 +78,8 @@ def content(model: Model) -> Content:
         if given.entrypoint is not None:
             try:
                 result[part] = entrypoint_content(given.entrypoint, model.source.search_path)
-            except LookupError as error:
-                absent.append((f"{part}.entrypoint", str(error.args[0])))
+            except NoModule as error:
+                absent.append((f"{part}.entrypoint", str(error)))
             result[part]["arguments"] = _arguments(dict(given.kwargs), model.source.search_path)
         elif file is not None:
             if file.is_file():
@@ -95,15 +100,18 @@ def content(model: Model) -> Content:
 def entrypoint_content(entrypoint: str, search_path: Iterable[Path]) -> Content:
     """The code around `package.module:function`, found but not imported.
 
-    LookupError if no module of that name is found on `search_path` and then `sys.path`.
+    NoModule if none of that name is found on `search_path` and then `sys.path`.
     """
     top = entrypoint.partition(":")[0].partition(".")[0]
     folders = [str(path) for path in search_path]
     spec = importlib.machinery.PathFinder.find_spec(top, [*folders, *sys.path])
     # Editable installs can add finders of their own, which only the general search asks.
-    spec = spec or importlib.util.find_spec(top)
+    try:
+        spec = spec or importlib.util.find_spec(top)
+    except ValueError:  # a module that was made by hand, such as __main__
+        spec = None
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
-        raise LookupError(
+        raise NoModule(
             f"no module named {top!r}; looked in {', '.join(folders)} and then Python's path. "
             "Install it, or put it beside the manifest"
         )
@@ -178,7 +186,7 @@ def _excluded(entry: Path) -> bool:
     return (
         name in ("__pycache__", "node_modules", "site-packages")
         or name.startswith(".")
-        or name.endswith((".pyc", ".egg-info"))
+        or name.endswith(".egg-info")
         or (entry.is_dir() and (entry / "pyvenv.cfg").is_file())
     )
 
