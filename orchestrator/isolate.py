@@ -58,7 +58,8 @@ class Call:
     path: tuple[str, ...] = ()
 
 
-def _never() -> bool:
+def never() -> bool:
+    """A step that nobody cancels."""
     return False
 
 
@@ -67,7 +68,7 @@ def run(
     limits: Limits,
     log: Path,
     reproduce: str = "",
-    cancelled: Callable[[], bool] = _never,
+    cancelled: Callable[[], bool] = never,
 ) -> Built | Failed:
     """Run `call` to its end in a child process and return how it ended; never raises for the child.
 

@@ -33,6 +33,14 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """A task that has not started needs so many bytes, it now shows."""
+
+    id: str
+    memory: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Start nothing more; what runs may end."""
 
@@ -53,7 +61,7 @@ class Settle:
     outcome: Outcome
 
 
-Event = Ended | Stop
+Event = Ended | Resize | Stop
 Command = Submit | Settle
 
 
@@ -68,10 +76,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`phases` and `attempts` hold a byte a task; `ready` a sorted tuple of indexes a pool."""
+    """`phases` and `attempts` hold a byte a task, `memory` its bytes; `ready` indexes, by pool."""
 
     phases: bytes
     attempts: bytes
+    memory: tuple[float, ...]
     ready: tuple[tuple[int, ...], ...]
     usage: tuple[Usage, ...]
     stopped: bool = False
@@ -93,7 +102,11 @@ def begin(graph: Graph, done: Collection[str] = ()) -> tuple[State, tuple[Comman
     for name in done:
         phases[graph.index[name]] = DONE
     state = State(
-        bytes(phases), bytes(count), ((),) * len(graph.pools), (Usage(),) * len(graph.pools)
+        bytes(phases),
+        bytes(count),
+        tuple(item.memory for item in graph.items),
+        ((),) * len(graph.pools),
+        (Usage(),) * len(graph.pools),
     )
     edit = _Edit(graph, state)
     for n in range(count):
@@ -110,6 +123,8 @@ def advance(
         match event:
             case Ended(id, attempt, outcome):
                 edit.ended(graph.index[id], attempt, outcome)
+            case Resize(id, memory):
+                edit.resize(graph.index[id], memory)
             case Stop():
                 edit.stop()
     return edit.finish()
@@ -123,6 +138,7 @@ class _Edit:
         self.state = state
         self.phases = bytearray(state.phases)
         self.attempts = bytearray(state.attempts)
+        self.memory = state.memory
         self.ready: dict[int, list[int]] = {}
         self.usage = list(state.usage)
         self.stopped = state.stopped
@@ -143,6 +159,10 @@ class _Edit:
             and not self.stopped
             and attempt < ATTEMPTS[classify(outcome.code)]
         )
+
+    def resize(self, n: int, memory: float) -> None:
+        if self.phases[n] in (WAITING, READY):
+            self.memory = (*self.memory[:n], memory, *self.memory[n + 1 :])
 
     def stop(self) -> None:
         self.stopped = True
@@ -182,7 +202,12 @@ class _Edit:
             for pool, old in enumerate(self.state.ready)
         )
         state = State(
-            bytes(self.phases), bytes(self.attempts), ready, tuple(self.usage), self.stopped
+            bytes(self.phases),
+            bytes(self.attempts),
+            self.memory,
+            ready,
+            tuple(self.usage),
+            self.stopped,
         )
         return state, tuple(self.commands)
 
@@ -250,7 +275,7 @@ class _Edit:
     def _need(self, n: int) -> tuple[float, float]:
         """Processors and bytes, cut to the pool's: what asks for more than all runs alone."""
         item, pool = self.graph.items[n], self.graph.pools[self.graph.pool[n]]
-        return min(item.cpus, pool.cpus), min(item.memory, pool.memory)
+        return min(item.cpus, pool.cpus), min(self.memory[n], pool.memory)
 
     def _fits(self, n: int) -> bool:
         pool, used = self.graph.pools[self.graph.pool[n]], self.usage[self.graph.pool[n]]

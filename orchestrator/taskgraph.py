@@ -49,7 +49,7 @@ class Graph:
 def graph_of(items: Iterable[Item], pools: Iterable[Pool]) -> Graph:
     """Order the items and resolve their edges.
 
-    Raises ValueError on an unknown need or pool, a double id, or a cycle.
+    Raises ValueError on an unknown need or pool, a pool without room, a double id, or a cycle.
     """
     listed = tuple(items)
     given = {item.id: item for item in listed}
@@ -57,6 +57,9 @@ def graph_of(items: Iterable[Item], pools: Iterable[Pool]) -> Graph:
         raise ValueError("two tasks have the same id")
     pool_list = tuple(pools)
     names = {pool.name: number for number, pool in enumerate(pool_list)}
+    for pool in pool_list:
+        if pool.window < 1 and not pool.absent:
+            raise ValueError(f"pool {pool.name!r}: window {pool.window}, expected at least 1")
     for item in listed:
         if item.pool not in names:
             raise ValueError(f"task {item.id}: no pool {item.pool!r}, only {sorted(names)}")

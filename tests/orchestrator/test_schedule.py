@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.outcome import ATTEMPTS, Built, Cached, Failed, Skipped, classify
-from orchestrator.schedule import Ended, Settle, Stop, Submit, advance, begin
+from orchestrator.schedule import Ended, Resize, Settle, Stop, Submit, advance, begin
 from orchestrator.taskgraph import Item, Pool, graph_of
 
 OK = Built({}, 1.0)
@@ -195,6 +195,15 @@ def test_a_task_larger_than_its_pool_runs_alone():
     items = [Item("big", "p", memory=100.0, cost=2), Item("small", "p", memory=1.0)]
     _, commands = begin(graph_of(items, [Pool("p", 9, memory=10.0)]))
     assert commands == (Submit("big", 1),)
+
+
+def test_memory_that_shows_late_counts_from_then_on():
+    items = [Item("trace", "p"), Item("a", "p", ("trace",)), Item("b", "p", ("trace",))]
+    graph = graph_of(items, [Pool("p", 9, memory=10.0)])
+    state, _ = begin(graph)
+    events = [Resize("a", 6.0), Resize("b", 6.0), Ended("trace", 1, OK)]
+    _, commands = advance(graph, state, events)
+    assert commands == (Settle("trace", OK), Submit("a", 1))
 
 
 def test_a_pool_without_machines_fails_its_tasks_at_once_and_no_others():

@@ -1,0 +1,77 @@
+"""An executor on a virtual clock: ten thousand tasks in seconds, and any mishap, from a seed."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.attempt import Job
+from orchestrator.executor import Report
+from orchestrator.outcome import Built, Failed, Outcome
+from orchestrator.taskgraph import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Mishaps:
+    """Probabilities, for each attempt."""
+
+    infra: float = 0.0
+    """The node is lost: a Failed("infra")."""
+    crash: float = 0.0
+    """The step's process dies: a Failed("crashed")."""
+    zombie: float = 0.0
+    """The attempt's report comes a second time, later."""
+
+
+@dataclass
+class SimulatedExecutor:
+    """`seconds` says how long a job takes; `record` is told what is built, as a store would be."""
+
+    capacity: Mapping[str | None, Pool]
+    seconds: Callable[[Job], float]
+    record: Callable[[Job, Mapping[str, object]], None]
+    mishaps: Mishaps = Mishaps()
+    seed: int = 0
+    now: float = 0.0
+    started: list[tuple[str, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self._ends: list[tuple[float, int, Report]] = []
+        self._count = 0
+
+    def pools(self, labels: Collection[str | None]) -> Mapping[str | None, Pool]:
+        return {label: self.capacity[label] for label in labels}
+
+    def submit(self, job: Job) -> None:
+        self.started.append((job.id, job.attempt))
+        draw, whole = self._random.random(), self.seconds(job)
+        outcome: Outcome
+        if draw < self.mishaps.infra:
+            outcome, whole = Failed("infra", "the node was lost"), whole * self._random.random()
+        elif draw < self.mishaps.infra + self.mishaps.crash:
+            outcome = Failed("crashed", "died of signal SIGSEGV")
+        else:
+            outcome = Built({"made": job.id}, whole)
+        self._end(whole, Report(job.id, job.attempt, outcome, "simulated"))
+        if self._random.random() < self.mishaps.zombie:
+            self._end(
+                2 * whole, Report(job.id, job.attempt, Built({"late": True}, whole), "zombie")
+            )
+        if isinstance(outcome, Built):
+            self.record(job, outcome.output)
+
+    def _end(self, after: float, report: Report) -> None:
+        self._count += 1
+        heapq.heappush(self._ends, (self.now + after, self._count, report))
+
+    def wait(self, timeout: float) -> list[Report]:
+        if not self._ends:
+            return []
+        self.now, _, report = heapq.heappop(self._ends)
+        return [report]
+
+    def close(self) -> None:
+        self._ends.clear()
