@@ -258,18 +258,16 @@ def build(name: str, small: bool = False) -> nn.Module:
     return model.eval() if name in PRETRAINED and not small else enliven(chosen, model)
 
 
-def goldens(name: str, small: bool = False) -> dict[str, Inputs]:
+def goldens(name: str, small: bool = False) -> list[tuple[str, Inputs]]:
     """Goldens entrypoint: seeded inputs at the profile's min, opt and max; text is padded."""
     chosen = entry(name, small)
     generator = torch.Generator().manual_seed(1)
     (profile,) = chosen.profiles
-    return {
-        point: {
-            spec.name: _draw(spec, profile.at(point), chosen.high, generator)
-            for spec in chosen.inputs
-        }
-        for point in ("min", "opt", "max")
-    }
+
+    def draw(sizes: Mapping[str, int]) -> Inputs:
+        return {s.name: _draw(s, sizes, chosen.high, generator) for s in chosen.inputs}
+
+    return [(point, draw(profile.at(point))) for point in ("min", "opt", "max")]
 
 
 def _draw(

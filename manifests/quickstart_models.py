@@ -1,7 +1,7 @@
 """Models and goldens of quickstart.yaml: three pretrained networks that pip can install.
 
-An entrypoint is a function that returns a `torch.nn.Module`; a goldens function returns the inputs
-of each case by name, `{case: {input: tensor}}`. Both run in the trace step's own process only, so
+An entrypoint is a function that returns a `torch.nn.Module`; a goldens function returns a list of
+cases, `(name, {input: tensor})`. Both run in the trace step's own process only, so
 the heavy imports stand inside the functions. Nothing here touches a network.
 """
 
@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-Cases = dict[str, dict[str, torch.Tensor]]
+Cases = list[tuple[str, dict[str, torch.Tensor]]]
+"""Goldens as the trace step takes them: each case's name and its input tensors by name."""
 
 SENTENCES = (
     "A man is playing a guitar on stage.",
@@ -88,16 +89,16 @@ def minilm_goldens() -> Cases:
     """Sentences at the corners of both profiles and in between, padded as a server would."""
     paragraphs = [PARAGRAPH * count for count in (1, 2, 3, 4)]
     mixed = [*SENTENCES, *paragraphs, *[f"{a} {b}" for a in SENTENCES for b in SENTENCES]]
-    return {
-        "short-min": tokenize(SENTENCES[:1], 8),
-        "short-opt": tokenize(SENTENCES[:4], 32),
-        "short-max": tokenize(SENTENCES, 64),
-        "short-odd": tokenize(SENTENCES[3:6], 23),
-        "long-min": tokenize(SENTENCES[:1], 32),
-        "long-opt": tokenize([*SENTENCES[:4], *paragraphs], 128),
-        "long-max": tokenize(mixed[:32], 256),
-        "long-odd": tokenize(paragraphs[:3], 201),
-    }
+    return [
+        ("short-min", tokenize(SENTENCES[:1], 8)),
+        ("short-opt", tokenize(SENTENCES[:4], 32)),
+        ("short-max", tokenize(SENTENCES, 64)),
+        ("short-odd", tokenize(SENTENCES[3:6], 23)),
+        ("long-min", tokenize(SENTENCES[:1], 32)),
+        ("long-opt", tokenize([*SENTENCES[:4], *paragraphs], 128)),
+        ("long-max", tokenize(mixed[:32], 256)),
+        ("long-odd", tokenize(paragraphs[:3], 201)),
+    ]
 
 
 def _minilm_folder() -> Path:
@@ -157,12 +158,12 @@ def classifier_goldens() -> Cases:
     """Each photograph alone, both, and a batch of 8 with mirrored and darkened copies."""
     china, flower = photographs().values()
     copies = [china, flower, china.flip(2), flower.flip(2)]
-    return {
-        "china": {"image": china[None]},
-        "flower": {"image": flower[None]},
-        "both": {"image": torch.stack([china, flower])},
-        "max": {"image": torch.stack([*copies, *[0.5 * image for image in copies]])},
-    }
+    return [
+        ("china", {"image": china[None]}),
+        ("flower", {"image": flower[None]}),
+        ("both", {"image": torch.stack([china, flower])}),
+        ("max", {"image": torch.stack([*copies, *[0.5 * image for image in copies]])}),
+    ]
 
 
 # --- pitch ------------------------------------------------------------------------------------
@@ -204,12 +205,12 @@ def tone(hertz: float, count: int) -> torch.Tensor:
 def pitch_goldens() -> Cases:
     """440 Hz (the A of a tuning fork), and an arpeggio below and above it."""
     arpeggio = [tone(hertz, 8) for hertz in (110.0, 220.0, 277.18, 329.63)]
-    return {
-        "a440": {"frames": tone(440.0, 1)},
-        "a440-opt": {"frames": tone(440.0, 8)},
-        "arpeggio-max": {"frames": torch.cat(arpeggio)},
-        "high": {"frames": tone(1318.51, 3)},
-    }
+    return [
+        ("a440", {"frames": tone(440.0, 1)}),
+        ("a440-opt", {"frames": tone(440.0, 8)}),
+        ("arpeggio-max", {"frames": torch.cat(arpeggio)}),
+        ("high", {"frames": tone(1318.51, 3)}),
+    ]
 
 
 def hertz_of(salience: Any) -> float:
@@ -270,6 +271,6 @@ if __name__ == "__main__":  # shapes of all goldens, to look at
     for function in (minilm_goldens, classifier_goldens, pitch_goldens):
         shapes = {
             case: {name: list(value.shape) for name, value in inputs.items()}
-            for case, inputs in function().items()
+            for case, inputs in function()
         }
         print(function.__name__, json.dumps(shapes))

@@ -11,6 +11,10 @@ from typing import Any
 import torch
 
 
+VOCABULARY = 8000
+"""Smaller than any checkpoint's: gpt2 returns a number for each word at each position."""
+
+
 class Text(torch.nn.Module):
     """Token ids and mask [b, s] in; one field of the network's result out, under its own name."""
 
@@ -31,6 +35,7 @@ def bert(layers: int = 4, hidden: int = 256) -> torch.nn.Module:
     """An encoder: every token's last hidden state."""
     package = _transformers()
     config = package.BertConfig(
+        vocab_size=VOCABULARY,
         num_hidden_layers=layers,
         hidden_size=hidden,
         intermediate_size=4 * hidden,
@@ -42,7 +47,14 @@ def bert(layers: int = 4, hidden: int = 256) -> torch.nn.Module:
 def gpt2(layers: int = 4, hidden: int = 256) -> torch.nn.Module:
     """A causal language model without a cache: logits of the next token at every position."""
     package = _transformers()
-    config = package.GPT2Config(n_layer=layers, n_embd=hidden, n_head=hidden // 64)
+    config = package.GPT2Config(
+        vocab_size=VOCABULARY,
+        n_layer=layers,
+        n_embd=hidden,
+        n_head=hidden // 64,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
     return Text(package.GPT2LMHeadModel(config), "logits", use_cache=False)
 
 
@@ -50,25 +62,29 @@ def t5_encoder(layers: int = 4, hidden: int = 256) -> torch.nn.Module:
     """T5's encoder, whose attention adds a learned bias for each distance."""
     package = _transformers()
     config = package.T5Config(
-        num_layers=layers, d_model=hidden, d_ff=4 * hidden, d_kv=64, num_heads=hidden // 64
+        vocab_size=VOCABULARY,
+        num_layers=layers,
+        d_model=hidden,
+        d_ff=4 * hidden,
+        d_kv=64,
+        num_heads=hidden // 64,
     )
     return Text(package.T5EncoderModel(config), "last_hidden_state")
 
 
-def goldens() -> dict[str, dict[str, torch.Tensor]]:
+def goldens() -> list[tuple[str, dict[str, torch.Tensor]]]:
     """Random words at the profile's min, opt and max; each row one token shorter than the last.
 
     A random mask would not do: a causal model gives nothing to compare at a position that may
     attend to no token at all.
     """
     generator = torch.Generator().manual_seed(1)
-    cases = {}
+    cases = []
     for name, (rows, length) in {"min": (1, 8), "opt": (4, 64), "max": (8, 128)}.items():
         kept = length - torch.arange(rows)
-        cases[name] = {
-            "input_ids": torch.randint(2, 30000, (rows, length), generator=generator),
-            "attention_mask": (torch.arange(length) < kept[:, None]).long(),
-        }
+        words = torch.randint(2, VOCABULARY, (rows, length), generator=generator)
+        mask = (torch.arange(length) < kept[:, None]).long()
+        cases.append((name, {"input_ids": words, "attention_mask": mask}))
     return cases
 
 

@@ -17,7 +17,7 @@ def test_both_sizes_list_the_same_twelve_names() -> None:
 def test_small_model_depends_on_its_input_and_is_built_the_same_twice(name: str) -> None:
     model = zoo.build(name, small=True)
     assert not model.training
-    inputs = zoo.goldens(name, small=True)["max"]
+    inputs = dict(zoo.goldens(name, small=True))["max"]
     with torch.no_grad():
         result = model(**inputs)
         again = zoo.build(name, small=True)(**inputs)
@@ -28,7 +28,7 @@ def test_small_model_depends_on_its_input_and_is_built_the_same_twice(name: str)
 
 def test_goldens_pad_text_and_draw_in_range() -> None:
     entry = zoo.entry("bert-base", small=True)
-    inputs = zoo.goldens("bert-base", small=True)["max"]
+    inputs = dict(zoo.goldens("bert-base", small=True))["max"]
     assert inputs["attention_mask"].sum(1).tolist() == [12, 11, 10]
     assert inputs["input_ids"].max() <= entry.high["input_ids"]
 
