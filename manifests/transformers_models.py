@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-
 VOCABULARY = 8000
 """Smaller than any checkpoint's: gpt2 returns a number for each word at each position."""
 
