@@ -24,9 +24,9 @@ def test_equal_identities_have_no_differences() -> None:
 
 def test_each_difference_is_named_with_both_values() -> None:
     b = copy.deepcopy(A)
-    b["spec"]["profiles"][0]["ranges"]["b"][2] = 8  # type: ignore[index]
-    b["spec"]["precision"] = "fp16"  # type: ignore[index]
-    b["upstream"]["trace"]["program"] = "sha256:2"  # type: ignore[index]
+    b["spec"]["profiles"][0]["ranges"]["b"][2] = 8
+    b["spec"]["precision"] = "fp16"
+    b["upstream"]["trace"]["program"] = "sha256:2"
     assert differences(A, b) == [
         Difference("spec.precision", ABSENT, "fp16"),
         Difference("spec.profiles[0].ranges.b[2]", 4, 8),

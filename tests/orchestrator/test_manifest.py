@@ -329,7 +329,7 @@ def test_aliases_cannot_explode() -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="can't be read: .*No such file"):
+    with pytest.raises(ManifestError, match=r"can't be read: .*No such file"):
         load(tmp_path / "absent.yaml")
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")

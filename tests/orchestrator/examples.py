@@ -1,0 +1,66 @@
+"""A model, an installation and the outputs of its steps: values that several tests start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from enginebundle.spec import Profile, Range, Target, TensorSpec, Toolchain
+from orchestrator.installed import Installed
+from orchestrator.manifest import Goldens, Model, Source
+
+MODEL = Model(
+    name="m",
+    source=Source(
+        entrypoint="zoo:m", kwargs=(("depth", 2),), trusted=False, search_path=(Path("/a"),)
+    ),
+    inputs=(TensorSpec("x", "float32", ("b", 3)),),
+    profiles=(Profile("p", (("b", Range(1, 2, 4)),)), Profile("q", (("b", Range(1, 8, 8)),))),
+    targets=(Target.parse("rtx:sm_89"), Target.parse("torch:cpu")),
+    goldens=Goldens(seed=0, cases=3, high=(("x", 5),)),
+)
+CONTENT: dict[str, Any] = {
+    "source": {"module": "zoo", "beside": {"zoo.py": "sha256:1"}},
+    "goldens": {},
+    "files": {},
+}
+INSTALLED = Installed(
+    python="3.11.7",
+    platform="linux-x86_64",
+    distributions=Toolchain(
+        (
+            ("torch", "2.13.0"),
+            ("numpy", "2.4.0"),
+            ("tensorrt-rtx-cu13", "1.5.0.114"),
+            ("tensorrt-cu13", "11.4"),
+            ("transformers", "5.0"),
+            ("rich", "14"),
+        )
+    ),
+    packages=(("compiler", "sha256:c"), ("enginebundle", "sha256:e"), ("orchestrator", "sha256:o")),
+)
+TRACED: dict[str, Any] = {
+    "graph": "sha256:g",
+    "weights": "sha256:w",
+    "program": "sha256:p",
+    "weights_bytes": 10,
+    "inputs": [TensorSpec("x", "float32", ("b", 3)).to_json()],
+    "outputs": [TensorSpec("y", "float32", ("b", 3)).to_json()],
+    "goldens": [{"name": "a", "blob": "sha256:a"}],
+}
+BUILT = {
+    "part": {"profiles": ["p"], "segments": []},
+    "toolchain": {"torch": "2.13.0"},
+    "precision": "fp32",
+    "tolerances": {"y": {"atol": 1e-4, "rtol": 1e-4}},
+    "report": "sha256:r",
+    "bytes": 5,
+    "evaluated": None,
+    "blobs": {"sha256:b": 5},
+}
+OUTPUTS: dict[str, dict[str, Any]] = {
+    "trace": TRACED,
+    "build": BUILT,
+    "publish": {"version": 1, "index": "sha256:i"},
+    "validate": {"passed": True, "worst": 0.5, "evidence": "sha256:v"},
+}
