@@ -37,3 +37,7 @@ class InputError(BundleError):
 
 class RuntimeFailure(BundleError):
     """A backend refused to open or execute an artifact."""
+
+
+class ConflictError(StoreError):
+    """A compare-and-set found another value than the one expected."""

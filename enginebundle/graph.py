@@ -146,7 +146,9 @@ class Graph:
         for node in self.nodes:
             for name in node.inputs():
                 if name not in known:
-                    raise FormatError(f"node {node.name} ({node.op}) reads {name!r} before it exists")
+                    raise FormatError(
+                        f"node {node.name} ({node.op}) reads {name!r} before it exists"
+                    )
             for value in node.outputs:
                 _add(known, value.name)
         if len(self.outputs) != len(self.returns) or not set(self.returns) <= known:
@@ -172,7 +174,9 @@ class Graph:
         value = fields(value, "graph", ("inputs", "weights", "nodes", "outputs", "returns"))
         try:
             weights = tuple(
-                Weight(TensorSpec.from_json({k: w[k] for k in ("name", "dtype", "shape")}), w["digest"])
+                Weight(
+                    TensorSpec.from_json({k: w[k] for k in ("name", "dtype", "shape")}), w["digest"]
+                )
                 for w in value["weights"]
             )
             return cls(
@@ -200,7 +204,9 @@ def _node_to_json(node: Node, origins: bool) -> dict[str, Any]:
         "op": node.op,
         "args": [_to_json(a) for a in node.args],
         "kwargs": {name: _to_json(a) for name, a in node.kwargs},
-        "outputs": [{"name": v.name, "dtype": v.dtype, "shape": list(v.shape)} for v in node.outputs],
+        "outputs": [
+            {"name": v.name, "dtype": v.dtype, "shape": list(v.shape)} for v in node.outputs
+        ],
     }
     if origins and node.origin != Origin():
         o = node.origin

@@ -26,7 +26,9 @@ _ARCH = re.compile(r"(cpu|sm_[0-9]{2,3}[a-z]?)\Z")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
 
 
-def fields(value: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:
+def fields(
+    value: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()
+) -> dict[str, Any]:
     """A JSON object with exactly the named keys, else FormatError."""
     if not isinstance(value, dict):
         raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
@@ -142,7 +144,9 @@ class Target:
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
-            raise FormatError(f"target backend {self.backend!r}: expected one of {', '.join(BACKENDS)}")
+            raise FormatError(
+                f"target backend {self.backend!r}: expected one of {', '.join(BACKENDS)}"
+            )
         if not self.archs or any(not _ARCH.match(arch) for arch in self.archs):
             raise FormatError(f"target {self}: architectures are spelled cpu or sm_NN")
         if tuple(sorted(set(self.archs), key=_arch_order)) != self.archs:
@@ -158,7 +162,9 @@ class Target:
         """Read `backend:arch[+arch...]`. FormatError on anything else."""
         backend, colon, archs = str(text).partition(":")
         if not colon:
-            raise FormatError(f"target {text!r}: expected BACKEND:ARCH, such as rtx:sm_89 or torch:cpu")
+            raise FormatError(
+                f"target {text!r}: expected BACKEND:ARCH, such as rtx:sm_89 or torch:cpu"
+            )
         return cls(backend, tuple(sorted(set(archs.split("+")), key=_arch_order)))
 
 

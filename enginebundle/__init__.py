@@ -1,0 +1,1 @@
+"""Load and run signed bundles of TensorRT engines and torch graphs."""

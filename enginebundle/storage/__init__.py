@@ -1,0 +1,1 @@
+"""Where a store's files live: a local folder, or an object store."""

@@ -1,0 +1,111 @@
+"""A store in a local folder: temporary file, fsync, then rename or link."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from enginebundle.errors import StoreError
+from enginebundle.storage.base import safe
+
+_TEMPORARY = ".tmp-"
+
+
+class LocalStorage:
+    """Files below `root`. See `storage.base.Storage` for the methods' promises."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get(self, path: str) -> bytes | None:
+        with self._refusals("read", path):
+            try:
+                return (self.root / safe(path)).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def put(self, path: str, data: bytes) -> None:
+        with self._refusals("write", path):
+            final = self.root / safe(path)
+            with _temporary(final, data, 0o644) as temporary:
+                os.replace(temporary, final)
+
+    def create(self, path: str, data: bytes, *, mode: int = 0o644) -> bytes:
+        if (existing := self.get(path)) is not None:
+            return existing
+        with self._refusals("write", path):
+            final = self.root / safe(path)
+            with _temporary(final, data, mode) as temporary:
+                try:
+                    # A hard link is the one portable "create unless it exists" of a complete file.
+                    os.link(temporary, final)
+                except FileExistsError:
+                    return final.read_bytes()
+        return data
+
+    def size(self, path: str) -> int | None:
+        with self._refusals("read", path):
+            try:
+                return (self.root / safe(path)).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def files(self, folder: str) -> list[str]:
+        with self._refusals("list", folder):
+            start = self.root / safe(folder)
+            found = [
+                Path(parent, name).relative_to(self.root).as_posix()
+                for parent, _, names in os.walk(start)
+                for name in names
+                if not name.startswith(_TEMPORARY)
+            ]
+        return sorted(found)
+
+    def children(self, folder: str) -> list[str]:
+        with self._refusals("list", folder):
+            try:
+                names = os.listdir(self.root / safe(folder))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        return sorted(name for name in names if not name.startswith(_TEMPORARY))
+
+    def local(self, path: str) -> Path | None:
+        return self.root / safe(path)
+
+    @contextmanager
+    def _refusals(self, verb: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"store {self.root}: can't {verb} {path}: {error.strerror or error}. "
+                "Check that the folder exists, has space and belongs to this user, or name another store"
+            ) from error
+
+
+@contextmanager
+def _temporary(final: Path, data: bytes, mode: int) -> Iterator[str]:
+    """A complete, flushed file beside `final`; the folder is flushed after the body, the file removed."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=final.parent)
+    try:
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        yield name
+        _flush_folder(final.parent)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,178 @@
+"""Bundles by name: versions that never change, aliases that move, evidence that accumulates.
+
+Versions, and the moves of one alias, are slots numbered from 1 that are filled in order, each by
+one `Storage.create`: first writer wins, everybody learns who won.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from enginebundle.digest import Digest, canonical_json
+from enginebundle.errors import ConflictError, FormatError, NotFoundError
+from enginebundle.reference import Reference
+from enginebundle.spec import Target, check_name, fields
+from enginebundle.storage.blobs import BlobStore, document, hexadecimal
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A published index. `created` is False where `publish` found the same content already there."""
+
+    name: str
+    number: int
+    digest: Digest
+    created: bool = field(default=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.number}"
+
+
+class ReleaseStore(BlobStore):
+    """The part of a store that gives names to indexes."""
+
+    def publish(self, name: str, index: bytes, signature: bytes) -> Version:
+        """Make a version of a bundle; the one there already if its index is the same bytes.
+
+        Of several callers that publish the same bytes at once, more than one may see `created`.
+        """
+        folder = _versions(name)
+        digest = self.put_blob(index)
+        record = canonical_json({"index": digest, "signature": self.put_blob(signature)})
+        known = self._slots(folder)
+        for number in known:
+            if (version := self._version(name, number)).digest == digest:
+                return version
+        number = max(known, default=0)
+        while True:
+            number += 1
+            winner = self._storage.create(f"{folder}/{number}.json", record)
+            version = self._version(name, number)
+            if version.digest == digest:
+                return replace(version, created=winner == record)
+
+    def resolve(self, reference: str) -> Version:
+        """The version that `NAME`, `NAME@3`, `NAME@sha256:...` or `NAME:alias` means. NotFoundError."""
+        wanted = Reference.parse(reference)
+        if wanted.digest is not None:
+            for version in self.versions(wanted.name):
+                if version.digest == wanted.digest:
+                    return version
+            raise self._unknown(wanted, f"index {wanted.digest}")
+        number = wanted.number
+        if wanted.alias is not None:
+            move = self._move(wanted.name, wanted.alias)
+            if move is None:
+                raise self._unknown(wanted, f"alias {wanted.alias!r}")
+            number = move[1]
+        if number is None or not self._has_version(wanted.name, number):
+            raise self._unknown(wanted, f"version {number}")
+        return self._version(wanted.name, number)
+
+    def read_index(self, version: Version) -> tuple[bytes, bytes]:
+        """The raw index and its signature document. Neither is trusted yet: see `signing.verify`."""
+        record = self._version_record(version.name, version.number)
+        return self.read_blob(version.digest), self.read_blob(record["signature"])
+
+    def names(self) -> list[str]:
+        """The bundles in the store."""
+        return self._storage.children("bundles")
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of a bundle, the oldest first; none if there is no such bundle."""
+        return [self._version(name, number) for number in self._slots(_versions(name))]
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Where each alias of a bundle points."""
+        found = self._storage.children(f"bundles/{check_name(name, 'bundle name')}/aliases")
+        moves = {alias: self._move(name, alias) for alias in found}
+        return {alias: move[1] for alias, move in moves.items() if move is not None}
+
+    def set_alias(self, name: str, alias: str, number: int, *, expected: int | None = None) -> None:
+        """Point an alias at a version. ConflictError unless it points at `expected`, where given.
+
+        `expected=0`: the alias must not exist yet. NotFoundError if there is no such version.
+        """
+        folder = _moves(name, alias)
+        if not self._has_version(name, number):
+            raise self._unknown(Reference(name, alias=alias), f"version {number}")
+        record = canonical_json({"version": number})
+        while True:
+            slot, current = self._move(name, alias) or (0, 0)
+            if expected is not None and current != expected:
+                raise ConflictError(
+                    f"alias {name}:{alias} points at version {current or 'none'}, expected "
+                    f"{expected or 'none'}: somebody moved it. Look again, then decide"
+                )
+            if current == number:
+                return
+            if self._storage.create(f"{folder}/{slot + 1}.json", record) == record:
+                return
+
+    def put_evidence(
+        self, version: Version, target: Target, evidence: bytes, signature: bytes
+    ) -> Digest:
+        """Keep a signed Evidence document for a version's target; its digest."""
+        digest, signed = self.put_blob(evidence), self.put_blob(signature)
+        folder = f"{_evidence(version)}/{str(target).replace(':', '-').replace('+', '-')}"
+        path = f"{folder}/{hexadecimal(digest)}-{hexadecimal(signed)[:16]}.json"
+        self._storage.put(path, canonical_json({"evidence": digest, "signature": signed}))
+        return digest
+
+    def evidence(self, version: Version) -> list[tuple[bytes, bytes]]:
+        """(evidence, signature) documents about a version's index. None of them is trusted yet."""
+        records = [
+            self._record(path, ("evidence", "signature"))
+            for path in self._storage.files(_evidence(version))
+        ]
+        return [(self.read_blob(r["evidence"]), self.read_blob(r["signature"])) for r in records]
+
+    def _slots(self, folder: str) -> list[int]:
+        """The numbers of a folder's `<n>.json`, ascending."""
+        stems = [name.removesuffix(".json") for name in self._storage.children(folder)]
+        return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
+
+    def _move(self, name: str, alias: str) -> tuple[int, int] | None:
+        """(slot, version) of an alias's last move."""
+        folder = _moves(name, alias)
+        slots = self._slots(folder)
+        if not slots:
+            return None
+        path = f"{folder}/{slots[-1]}.json"
+        value = fields(document(self._storage.get(path) or b"", path), path, ("version",))
+        if type(value["version"]) is not int or value["version"] < 1:
+            raise FormatError(f"{path}: expected a version number, got {value['version']!r}")
+        return slots[-1], value["version"]
+
+    def _has_version(self, name: str, number: int) -> bool:
+        return self._storage.size(f"{_versions(name)}/{number}.json") is not None
+
+    def _version(self, name: str, number: int) -> Version:
+        return Version(name, number, self._version_record(name, number)["index"])
+
+    def _version_record(self, name: str, number: int) -> dict[str, Digest]:
+        return self._record(f"{_versions(name)}/{number}.json", ("index", "signature"))
+
+    def _unknown(self, wanted: Reference, what: str) -> NotFoundError:
+        numbers = self._slots(_versions(wanted.name))
+        if not numbers:
+            names = ", ".join(self.names()) or "none"
+            return NotFoundError(f"store {self.uri} has no bundle {wanted.name!r}; it has: {names}")
+        aliases = ", ".join(f"{a} -> {n}" for a, n in self.aliases(wanted.name).items())
+        return NotFoundError(
+            f"{wanted}: store {self.uri} has no {what} of {wanted.name!r}; "
+            f"it has versions {numbers} and aliases {aliases or 'none'}"
+        )
+
+
+def _versions(name: str) -> str:
+    return f"bundles/{check_name(name, 'bundle name')}/versions"
+
+
+def _moves(name: str, alias: str) -> str:
+    return f"bundles/{check_name(name, 'bundle name')}/aliases/{check_name(alias, 'alias')}"
+
+
+def _evidence(version: Version) -> str:
+    name = check_name(version.name, "bundle name")
+    return f"bundles/{name}/evidence/{hexadecimal(version.digest)}"

@@ -1,0 +1,86 @@
+"""A store on S3, GCS or anything else that `pyarrow.fs` opens by URI.
+
+One object is one file; a put becomes visible whole. `create` is an agreement, because pyarrow
+has no conditional writes; see `storage.agreement` for what that guarantees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from enginebundle.errors import StoreError
+from enginebundle.storage.agreement import agree
+from enginebundle.storage.base import safe
+
+
+class RemoteStorage:
+    """Files below the prefix of `uri`. See `storage.base.Storage` for the methods' promises."""
+
+    def __init__(self, uri: str) -> None:
+        from pyarrow import fs
+
+        self.uri = uri
+        try:
+            self._fs, prefix = fs.FileSystem.from_uri(uri)
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise StoreError(
+                f"store {uri}: {error}. Expected s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
+            ) from error
+        self._prefix = prefix.rstrip("/")
+        self._selector = fs.FileSelector
+        self._file = fs.FileType.File
+
+    def get(self, path: str) -> bytes | None:
+        with self._refusals("read", path):
+            try:
+                with self._fs.open_input_stream(self._full(path)) as stream:
+                    return bytes(stream.read())
+            except FileNotFoundError:
+                return None
+
+    def put(self, path: str, data: bytes) -> None:
+        with (
+            self._refusals("write", path),
+            self._fs.open_output_stream(self._full(path), compression=None) as stream,
+        ):
+            stream.write(data)
+
+    def create(self, path: str, data: bytes) -> bytes:
+        return agree(self, safe(path), data)
+
+    def size(self, path: str) -> int | None:
+        with self._refusals("read", path):
+            info: Any = self._fs.get_file_info(self._full(path))
+        return int(info.size) if info.type == self._file else None
+
+    def files(self, folder: str) -> list[str]:
+        return self._list(folder, recursive=True)
+
+    def children(self, folder: str) -> list[str]:
+        return [path.rpartition("/")[2] for path in self._list(folder, recursive=False)]
+
+    def local(self, path: str) -> Path | None:
+        return None
+
+    def _list(self, folder: str, *, recursive: bool) -> list[str]:
+        with self._refusals("list", folder):
+            selector = self._selector(self._full(folder), recursive=recursive, allow_not_found=True)
+            found = self._fs.get_file_info(selector)
+        cut = len(self._prefix) + 1
+        return sorted(i.path[cut:] for i in found if not recursive or i.type == self._file)
+
+    def _full(self, path: str) -> str:
+        return f"{self._prefix}/{safe(path)}"
+
+    @contextmanager
+    def _refusals(self, verb: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"store {self.uri}: can't {verb} {path}: {error}. "
+                "Check the bucket, its region or endpoint_override, and the credentials"
+            ) from error
