@@ -1,0 +1,158 @@
+"""Functions of two numbers that take several layers, elementwise, and shifts of integers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from compiler.convert.net import Net, Operand
+from compiler.convert.network import Tensor
+from compiler.convert.numeric import (
+    constant,
+    greater,
+    is_float,
+    less,
+    log1p,
+    log_add_exp,
+    maximum,
+    minimum,
+    sign_bit,
+    widened,
+)
+from compiler.convert.registry import FLOATS, INTEGERS, Support, Table
+
+TABLE = Table("functions")
+
+Formula = Callable[[Net, Tensor, Tensor], Tensor]
+
+
+def _atan2(net: Net, y: Tensor, x: Tensor) -> Tensor:
+    """The angle within the first octant, then unfolded by the signs and the order of |x|, |y|."""
+    ax, ay = net.unary(x, "ABS"), net.unary(y, "ABS")
+    steep = greater(net, ay, ax)
+    high, low = net.select(steep, ay, ax), net.select(steep, ax, ay)
+    ratio = net.div(low, high)
+    # 0/0 counts as 0, inf/inf as 1: torch's conventions for the corners.
+    ratio = net.select(net.equal(high, 0.0), high, ratio)
+    ratio = net.select(net.equal(low, math.inf), constant(net, 1, low), ratio)
+    angle = net.unary(ratio, "ATAN")
+    angle = net.select(steep, net.sub(math.pi / 2, angle), angle)
+    angle = net.select(sign_bit(net, x), net.sub(math.pi, angle), angle)
+    return net.select(sign_bit(net, y), net.unary(angle, "NEG"), angle)
+
+
+def _hypot(net: Net, a: Tensor, b: Tensor) -> Tensor:
+    """Scaled by the larger one, so that no square overflows; infinite if either is."""
+    a, b = net.unary(a, "ABS"), net.unary(b, "ABS")
+    high, low = maximum(net, a, b), minimum(net, a, b)
+    ratio = net.div(low, high)
+    length = net.mul(high, net.unary(net.add(net.mul(ratio, ratio), 1.0), "SQRT"))
+    length = net.select(net.equal(high, 0.0), high, length)
+    infinite = net.elementwise(net.equal(a, math.inf), net.equal(b, math.inf), "OR")
+    return net.select(infinite, constant(net, math.inf, a), length)
+
+
+def _copysign(net: Net, a: Tensor, b: Tensor) -> Tensor:
+    size = net.unary(a, "ABS")
+    return net.select(sign_bit(net, b), net.unary(size, "NEG"), size)
+
+
+def _xlogy(net: Net, x: Tensor, y: Tensor) -> Tensor:
+    """x * log(y), 0 where x is 0 and y a number."""
+    product = net.mul(x, net.unary(y, "LOG"))
+    zero = net.elementwise(net.equal(x, 0.0), net.equal(y, y), "AND")
+    return net.select(zero, constant(net, 0, x), product)
+
+
+def _xlog1py(net: Net, x: Tensor, y: Tensor) -> Tensor:
+    product = net.mul(x, log1p(net, y))
+    zero = net.elementwise(net.equal(x, 0.0), net.equal(y, y), "AND")
+    return net.select(zero, constant(net, 0, x), product)
+
+
+def _logaddexp2(net: Net, a: Tensor, b: Tensor) -> Tensor:
+    scale = math.log(2.0)
+    return net.div(log_add_exp(net, net.mul(a, scale), net.mul(b, scale)), scale)
+
+
+TWO: dict[str, Formula] = {
+    "atan2.default": _atan2, "arctan2.default": _atan2, "copysign.Tensor": _copysign,
+    "copysign.Scalar": _copysign, "hypot.default": _hypot, "logaddexp.default": log_add_exp,
+    "logaddexp2.default": _logaddexp2, "xlogy.Tensor": _xlogy, "xlogy.Scalar_Self": _xlogy,
+    "xlogy.Scalar_Other": _xlogy, "special_xlog1py.default": _xlog1py,
+    "special_xlog1py.self_scalar": _xlog1py, "special_xlog1py.other_scalar": _xlog1py,
+}  # fmt: skip
+"""Formulas in float32 over `self` and `other`; integers become float32."""
+
+
+def _two(formula: Formula) -> Callable[..., Tensor]:
+    def convert(net: Net, self: Operand, other: Operand) -> Tensor:
+        operands = net.promote(self, other, to_float=True)
+        return widened(net, lambda a, b: formula(net, a, b), *operands)
+
+    return convert
+
+
+for _name, _formula in TWO.items():
+    TABLE.row(f"aten.{_name}", _two(_formula))
+
+
+@TABLE.converter("aten.heaviside.default", support=Support(dtypes=FLOATS | INTEGERS))
+def heaviside(net: Net, self: Tensor, values: Tensor) -> Tensor:
+    """1 above 0, `values` at 0, else 0, NaN included."""
+    zero, one = constant(net, 0, self), constant(net, 1, self)
+    step = net.select(greater(net, self, zero), one, zero)
+    return net.select(net.equal(self, 0), values, step)
+
+
+@TABLE.converter("aten.special_entr.default")
+def entr(net: Net, self: Tensor) -> Tensor:
+    """-x log(x); 0 at 0, -inf below."""
+
+    def formula(x: Tensor) -> Tensor:
+        zero = constant(net, 0, x)
+        inside = net.unary(net.mul(x, net.unary(x, "LOG")), "NEG")
+        result = net.select(net.equal(x, 0), zero, inside)
+        return net.select(less(net, x, zero), constant(net, -math.inf, x), result)
+
+    x = self if is_float(self) else net.cast(self, torch.float32)
+    return widened(net, formula, x)
+
+
+# -- integers as bits ----------------------------------------------------------------------
+
+_WHOLE = Support(dtypes=INTEGERS)
+
+
+def _check_shift(other: object) -> str | None:
+    if isinstance(other, int) and 0 <= other < 63:
+        return None
+    return f"expected a constant shift from 0 to 62, got {other}"
+
+
+@TABLE.converter(
+    "aten.bitwise_left_shift.Tensor_Scalar", "aten.__lshift__.Scalar",
+    support=_WHOLE, check=_check_shift,
+)  # fmt: skip
+def left_shift(net: Net, self: Tensor, other: int) -> Tensor:
+    if self.dtype == torch.int32 and other > 31:
+        return net.mul(self, 0)
+    factor = 1 << other
+    if self.dtype == torch.int32 and other == 31:
+        factor = -factor
+    return net.mul(self, factor)
+
+
+@TABLE.converter(
+    "aten.bitwise_right_shift.Tensor_Scalar", "aten.__rshift__.Scalar",
+    support=_WHOLE, check=_check_shift,
+)  # fmt: skip
+def right_shift(net: Net, self: Tensor, other: int) -> Tensor:
+    """Rounds down, as an arithmetic shift does."""
+    places = min(other, 31) if self.dtype == torch.int32 else other
+    half, rest = divmod(places, 2)
+    for part in (half, half + rest):  # 2**31 is no int32
+        self = net.elementwise(self, constant(net, 1 << part, self), "FLOOR_DIV")
+    return self

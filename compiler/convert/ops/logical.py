@@ -1,0 +1,166 @@
+"""Comparisons, logic, and choice between two tensors. NaN is equal to nothing and in no order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from compiler.convert.net import Net, Operand
+from compiler.convert.network import Tensor
+from compiler.convert.numeric import constant, is_float, is_nan, less, less_equal, negated
+from compiler.convert.registry import Table
+from enginebundle.graph import Value
+
+TABLE = Table("logical")
+
+
+# -- comparisons ---------------------------------------------------------------------------
+
+
+def _ordered(net: Net, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
+    """Promoted operands; bools as int32, which TensorRT can order."""
+    left, right = net.promote(a, b)
+    if left.dtype == torch.bool:
+        left, right = net.cast(left, torch.int32), net.cast(right, torch.int32)
+    return left, right
+
+
+COMPARISONS: dict[str, Callable[[Net, Operand, Operand], Tensor]] = {
+    "eq": lambda net, a, b: net.equal(a, b),
+    "ne": lambda net, a, b: negated(net, net.equal(a, b)),
+    "lt": lambda net, a, b: net.compare(a, b, "LESS"),
+    "gt": lambda net, a, b: net.compare(a, b, "GREATER"),
+    "le": lambda net, a, b: less_equal(net, *_ordered(net, a, b)),
+    "ge": lambda net, a, b: less_equal(net, *reversed(_ordered(net, a, b))),
+}
+_SPELLINGS = {
+    "not_equal": "ne", "less": "lt", "greater": "gt", "less_equal": "le", "greater_equal": "ge",
+}  # fmt: skip
+
+
+def _comparison(function: Callable[[Net, Operand, Operand], Tensor]) -> Callable[..., Tensor]:
+    return lambda net, self, other: function(net, self, other)
+
+
+for _name in (*COMPARISONS, *_SPELLINGS):
+    for _overload in ("Tensor", "Scalar"):
+        _function = COMPARISONS[_SPELLINGS.get(_name, _name)]
+        TABLE.row(f"aten.{_name}.{_overload}", _comparison(_function))
+
+
+@TABLE.converter("aten.isclose.default")
+def isclose(
+    net: Net, self: Tensor, other: Tensor, rtol: float, atol: float, equal_nan: bool
+) -> Tensor:
+    """Equal, or finitely apart by at most atol + rtol * |other|."""
+    close = net.equal(self, other)
+    if equal_nan and is_float(self):
+        both = net.elementwise(is_nan(net, self), is_nan(net, other), "AND")
+        close = net.elementwise(close, both, "OR")
+    if rtol == 0 and atol == 0:
+        return close
+    a, b = net.promote(self, other, to_float=True)
+    distance = net.unary(net.sub(a, b), "ABS")
+    allowed = net.add(net.unary(net.mul(b, rtol), "ABS"), atol)
+    near = less_equal(net, distance, allowed)
+    finite = less(net, distance, constant(net, math.inf, distance))
+    return net.elementwise(close, net.elementwise(near, finite, "AND"), "OR")
+
+
+# -- logic ---------------------------------------------------------------------------------
+
+
+def _logical(op: str) -> Callable[..., Tensor]:
+    return lambda net, self, other: net.elementwise(net.bool_of(self), net.bool_of(other), op)
+
+
+for _name, _op in (("and", "AND"), ("or", "OR"), ("xor", "XOR")):
+    TABLE.row(f"aten.logical_{_name}.default", _logical(_op))
+
+
+def _is_bool(argument: object) -> bool:
+    if isinstance(argument, Value):
+        return argument.dtype in ("bool", "symbool")
+    return isinstance(argument, bool)
+
+
+def _check_bools(self: object, other: object) -> str | None:
+    if _is_bool(self) and _is_bool(other):
+        return None
+    return "TensorRT has logic on bool only: expected bool operands, got integers"
+
+
+def _check_and(self: object, other: object) -> str | None:
+    if isinstance(other, int) and not isinstance(other, bool) and _low_bits(other):
+        return None
+    return _check_bools(self, other)
+
+
+def _low_bits(mask: int) -> bool:
+    """Whether the mask is 2**k - 1: its AND is a remainder."""
+    return 0 <= mask < 1 << 30 and mask & (mask + 1) == 0
+
+
+def _bitwise(op: str) -> Callable[..., Tensor]:
+    def convert(net: Net, self: Operand, other: Operand) -> Tensor:
+        left, right = net.promote(self, other)
+        if left.dtype != torch.bool:
+            assert right.constant is not None
+            bits = constant(net, int(right.constant.item()) + 1, left)
+            return net.sub(left, net.mul(net.elementwise(left, bits, "FLOOR_DIV"), bits))
+        return net.elementwise(left, right, op)
+
+    return convert
+
+
+for _name, _op in (("and", "AND"), ("or", "OR"), ("xor", "XOR")):
+    _check = _check_and if _op == "AND" else _check_bools
+    for _overload in ("Tensor", "Scalar", "Scalar_Tensor"):
+        TABLE.row(
+            f"aten.bitwise_{_name}.{_overload}",
+            _bitwise(_op),
+            check=_check_bools if _overload == "Scalar_Tensor" else _check,
+        )
+    for _overload in ("Tensor", "Scalar"):
+        TABLE.row(f"aten.__{_name}__.{_overload}", _bitwise(_op), check=_check)
+
+
+# -- choice --------------------------------------------------------------------------------
+
+
+@TABLE.converter(
+    "aten.where.self", "aten.where.ScalarSelf", "aten.where.ScalarOther", "aten.where.Scalar"
+)
+def where(net: Net, condition: Tensor, self: Operand, other: Operand) -> Tensor:
+    return net.select(net.bool_of(condition), *net.promote(self, other))
+
+
+@TABLE.converter("aten.masked_fill.Scalar", "aten.masked_fill.Tensor")
+def masked_fill(net: Net, self: Tensor, mask: Tensor, value: Operand) -> Tensor:
+    return net.select(mask, net.tensor(value, self.dtype), self)
+
+
+def _is_in(net: Net, elements: Tensor, candidates: Tensor, invert: bool) -> Tensor:
+    """Compares every element with every candidate: n * m comparisons."""
+    a, b = net.promote(elements, candidates)
+    flat = net.reshape(b, [-1]) if b.ndim != 1 else b
+    found = net.equal(net.unsqueeze(a, [a.ndim]), flat)
+    count = net.reduce(net.cast(found, torch.int32), "MAX", [a.ndim], False)
+    return net.equal(count, 0) if invert else net.bool_of(count)
+
+
+@TABLE.converter("aten.isin.Tensor_Tensor")
+def isin(
+    net: Net, elements: Tensor, test_elements: Tensor, assume_unique: bool, invert: bool
+) -> Tensor:
+    return _is_in(net, elements, test_elements, invert)
+
+
+@TABLE.converter("aten.isin.Tensor_Scalar")
+def isin_scalar(
+    net: Net, elements: Tensor, test_element: Operand, assume_unique: bool, invert: bool
+) -> Tensor:
+    found = net.equal(elements, test_element)
+    return negated(net, found) if invert else found

@@ -1,0 +1,162 @@
+"""Sizes of tensors and arithmetic on them: Python numbers where known, else 0-d tensors.
+
+A size is an int or a 0-dimensional int64 tensor, a fraction a float or a float32 tensor, a
+condition a bool or a bool tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from compiler.convert.net import Net, Scalar
+from compiler.convert.network import Size, Tensor
+from compiler.convert.numeric import constant, is_float, less_equal, negated
+from compiler.convert.registry import Table
+
+TABLE = Table("sizes")
+
+Number = Scalar | Tensor
+
+
+@TABLE.converter("aten.sym_size.int")
+def sym_size(net: Net, self: Tensor, dim: int) -> Size:
+    return net.size(self, dim)
+
+
+@TABLE.converter("aten.sym_numel.default")
+def sym_numel(net: Net, self: Tensor) -> Size:
+    return net.product(net.sizes(self))
+
+
+def _operands(net: Net, *numbers: Number) -> tuple[Tensor, ...]:
+    """Numbers as tensors of one type: float32 if any is a fraction, else int64."""
+    floats = any(isinstance(n, float) or (isinstance(n, Tensor) and is_float(n)) for n in numbers)
+    dtype = torch.float32 if floats else torch.int64
+    return tuple(net.tensor(n, dtype) for n in numbers)
+
+
+def _layer(op: str) -> Callable[[Net, Tensor, Tensor], Tensor]:
+    return lambda net, a, b: net.elementwise(a, b, op)
+
+
+def _not(of: Callable[[Net, Tensor, Tensor], Tensor]) -> Callable[[Net, Tensor, Tensor], Tensor]:
+    return lambda net, a, b: negated(net, of(net, a, b))
+
+
+def _floordiv(net: Net, a: Tensor, b: Tensor) -> Tensor:
+    if is_float(a):
+        return net.unary(net.elementwise(a, b, "DIV"), "FLOOR")
+    return net.elementwise(a, b, "FLOOR_DIV")
+
+
+def _mod(net: Net, a: Tensor, b: Tensor) -> Tensor:
+    return net.sub(a, net.mul(_floordiv(net, a, b), b))
+
+
+def _truediv(net: Net, a: Tensor, b: Tensor) -> Tensor:
+    """In float32: exact to floor and ceil for sizes below 2**21."""
+    return net.div(a, b)
+
+
+_EQUAL, _GREATER, _LESS = _layer("EQUAL"), _layer("GREATER"), _layer("LESS")
+BINARY: dict[str, tuple[Callable[..., Scalar], Callable[[Net, Tensor, Tensor], Tensor]]] = {
+    "add": (lambda a, b: a + b, _layer("SUM")),
+    "sub": (lambda a, b: a - b, _layer("SUB")),
+    "mul": (lambda a, b: a * b, _layer("PROD")),
+    "floordiv": (lambda a, b: a // b, _floordiv),
+    "mod": (lambda a, b: a % b, _mod),
+    "truediv": (lambda a, b: a / b, _truediv),
+    "max": (max, _layer("MAX")),
+    "min": (min, _layer("MIN")),
+    "eq": (lambda a, b: a == b, _EQUAL),
+    "ne": (lambda a, b: a != b, _not(_EQUAL)),
+    "gt": (lambda a, b: a > b, _GREATER),
+    "lt": (lambda a, b: a < b, _LESS),
+    "le": (lambda a, b: a <= b, less_equal),
+    "ge": (lambda a, b: a >= b, lambda net, a, b: less_equal(net, b, a)),
+}
+"""Name: (on numbers, on tensors of one type)."""
+
+
+def _binary(
+    known: Callable[..., Scalar], layer: Callable[[Net, Tensor, Tensor], Tensor]
+) -> Callable[..., Number]:
+    def convert(net: Net, a: Number, b: Number) -> Number:
+        if isinstance(a, Tensor) or isinstance(b, Tensor):
+            return layer(net, *_operands(net, a, b))
+        return known(a, b)
+
+    return convert
+
+
+for _name, _functions in BINARY.items():
+    TABLE.row(f"sym.{_name}", _binary(*_functions))
+
+
+def _logical(
+    op: str, known: Callable[[Scalar, Scalar], Scalar]
+) -> Callable[[Net, Number, Number], Number]:
+    def convert(net: Net, a: Number, b: Number) -> Number:
+        if isinstance(a, Tensor) or isinstance(b, Tensor):
+            return net.elementwise(net.tensor(a, torch.bool), net.tensor(b, torch.bool), op)
+        return known(a, b)
+
+    return convert
+
+
+TABLE.row("sym.and", _logical("AND", lambda a, b: a and b))
+TABLE.row("sym.or", _logical("OR", lambda a, b: a or b))
+
+
+@TABLE.converter("sym.not")
+def sym_not(net: Net, a: Number) -> Number:
+    return negated(net, net.bool_of(a)) if isinstance(a, Tensor) else not a
+
+
+@TABLE.converter("sym.neg")
+def sym_neg(net: Net, a: Number) -> Number:
+    return net.unary(a, "NEG") if isinstance(a, Tensor) else -a
+
+
+@TABLE.converter("sym.pow", check=lambda b: None if isinstance(b, int) and 0 <= b <= 8 else
+                 "expected a constant power from 0 to 8")  # fmt: skip
+def sym_pow(net: Net, a: Number, b: int) -> Number:
+    if not isinstance(a, Tensor):
+        return a**b
+    result = constant(net, 1, a)
+    for _ in range(b):
+        result = net.mul(result, a)
+    return result
+
+
+@TABLE.converter("sym.int")
+def sym_int(net: Net, a: Number) -> Number:
+    return net.cast(a, torch.int64) if isinstance(a, Tensor) else int(a)
+
+
+@TABLE.converter("sym.float")
+def sym_float(net: Net, a: Number) -> Number:
+    return net.cast(a, torch.float32) if isinstance(a, Tensor) else float(a)
+
+
+def _rounded(op: str, known: Callable[[float], int]) -> Callable[[Net, Number], Number]:
+    def convert(net: Net, a: Number) -> Number:
+        if not isinstance(a, Tensor):
+            return known(a)
+        return net.cast(net.unary(a, op), torch.int64) if is_float(a) else a
+
+    return convert
+
+
+TABLE.row("sym.floor", _rounded("FLOOR", math.floor))
+TABLE.row("sym.ceil", _rounded("CEIL", math.ceil))
+
+
+@TABLE.converter("sym.sqrt")
+def sym_sqrt(net: Net, a: Number) -> Number:
+    if not isinstance(a, Tensor):
+        return math.sqrt(a)
+    return net.unary(net.cast(a, torch.float32), "SQRT")
