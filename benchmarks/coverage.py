@@ -72,10 +72,10 @@ def measure(name: str, small: bool, target: str) -> Row:
 def errors(built: Any) -> dict[str, dict[str, float]]:
     """Golden -> the largest |error|, and in units of the tolerance, of all its outputs."""
     found: dict[str, dict[str, float]] = {}
-    for case in built.simulated.cases if built.simulated is not None else ():
-        point = found.setdefault(case.golden, {"max_abs": 0.0, "worst": 0.0})
-        point["max_abs"] = max(point["max_abs"], case.max_abs)
-        point["worst"] = max(point["worst"], case.worst)
+    for golden, _, worst, max_abs in built.simulated.cases if built.simulated is not None else ():
+        point = found.setdefault(golden, {"max_abs": 0.0, "worst": 0.0})
+        point["max_abs"] = max(point["max_abs"], max_abs)
+        point["worst"] = max(point["worst"], worst)
     return found
 
 
