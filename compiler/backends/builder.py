@@ -12,16 +12,20 @@ from typing import Any
 
 from compiler.convert.emit import EmitError, Emitter
 from compiler.convert.network import Network
+from compiler.refused import Refused
 from enginebundle.graph import Graph
 from enginebundle.spec import Profile
 
 
-class BuildRefused(Exception):
-    """TensorRT would not build: `code`, `message`, `remedy`, and the graph node to blame if known."""
+class BuildRefused(Refused):
+    """TensorRT would not build; `node` is the graph node to blame, if it is known.
 
-    def __init__(self, code: str, message: str, remedy: str = "", node: str = "") -> None:
-        super().__init__(message)
-        self.code, self.message, self.remedy, self.node = code, message, remedy, node
+    Codes: `not_installed`, `architecture`, `no_gpu`, `layer`, `builder`, `demotions`.
+    """
+
+    def __init__(self, code: str, message: str, remedy: str, node: str = "") -> None:
+        super().__init__(code, message, remedy)
+        self.node = node
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,37 @@ def _fold(exported: ExportedProgram, _: Options) -> ExportedProgram:
         if node.op == "call_function" and _is_constant(node, known):
             with torch.no_grad():
                 known[node] = _call(node, known)
-    for node in list(exported.graph.nodes):
-        frontier = node in known and node not in weights and any(u not in known for u in node.users)
-        if frontier and isinstance(known[node], torch.Tensor):
-            tensor = known[node]
-            if _bytes(tensor) - _freed(node, weights) <= GROWTH:
-                constant = add_constant(exported, node.name, tensor.contiguous().clone(), node)
-                node.replace_all_uses_with(constant)
+    for group in _groups(known):
+        frontier = [n for n in group if n not in weights and any(u not in known for u in n.users)]
+        frontier = [n for n in frontier if isinstance(known[n], torch.Tensor)]
+        freed = sum(
+            _bytes(weights[n]) for n in group if n in weights and all(u in known for u in n.users)
+        )
+        together = sum(_bytes(known[n]) for n in frontier) - freed <= GROWTH
+        for node in frontier:
+            if together or _bytes(known[node]) - _freed(node, weights) <= GROWTH:
+                tensor = known[node].contiguous().clone()
+                node.replace_all_uses_with(add_constant(exported, node.name, tensor, node))
     return exported
+
+
+def _groups(known: dict[torch.fx.Node, Any]) -> list[list[torch.fx.Node]]:
+    """Constant nodes connected with each other, such as the three parts of one split weight."""
+    parent = {node: node for node in known}
+
+    def root(node: torch.fx.Node) -> torch.fx.Node:
+        while parent[node] is not node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for node in known:
+        for source in node.all_input_nodes:
+            parent[root(node)] = root(source)
+    groups: dict[torch.fx.Node, list[torch.fx.Node]] = {}
+    for node in known:
+        groups.setdefault(root(node), []).append(node)
+    return list(groups.values())
 
 
 def _is_constant(node: torch.fx.Node, known: dict[torch.fx.Node, Any]) -> bool:

@@ -16,7 +16,8 @@ _KEPT = """
     scaled_dot_product_attention.default layer_norm.default native_layer_norm.default
     group_norm.default instance_norm.default rms_norm.default linear.default matmul.default
     conv1d.default conv2d.default conv3d.default conv1d.padding conv2d.padding
-    convolution.default conv_transpose1d.default conv_transpose2d.input conv_transpose3d.input
+    _native_batch_norm_legit_no_training.default convolution.default
+    conv_transpose1d.default conv_transpose2d.input conv_transpose3d.input
     lstm.input gru.input gelu.default silu.default mish.default hardswish.default
     hardsigmoid.default elu.default selu.default celu.default leaky_relu.default softplus.default
     log_sigmoid.default prelu.default relu6.default softmax.int log_softmax.int _softmax.default

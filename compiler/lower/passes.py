@@ -104,14 +104,19 @@ def is_pure(node: torch.fx.Node) -> bool:
 
 
 def weight_nodes(exported: ExportedProgram) -> dict[torch.fx.Node, torch.Tensor]:
-    """The placeholders of parameters, buffers and constants, with their tensors."""
+    """The placeholders of parameters, buffers and constants, with their tensors.
+
+    Buffers that forward writes are left out: they are no constants, and capture refuses them.
+    """
     nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
+    written = exported.graph_signature.buffers_to_mutate.values()
     result = {}
     for spec in exported.graph_signature.input_specs:
-        if spec.kind == InputKind.USER_INPUT or spec.target is None:
+        if spec.kind == InputKind.USER_INPUT or spec.target in (None, *written):
             continue
         state, constants = exported.state_dict, exported.constants
-        value = state[spec.target] if spec.target in state else constants.get(spec.target)
+        target = spec.target or ""
+        value = state[target] if target in state else constants.get(target)
         if isinstance(value, torch.Tensor):
             result[nodes[spec.arg.name]] = value.detach()
     return result

@@ -9,6 +9,8 @@ that a bundle's inputs and outputs keep their declared dtypes. Three kinds of ca
   meet an activation. Half can't count past 2,048, and rotary angles need more digits;
 * anything complex.
 
+Calls whose result the model itself wants in half, as under `torch.autocast`, stay as they are.
+
 Layer norm, softmax and attention take half inputs: torch and TensorRT both accumulate them in
 float32 inside. Numbers past half's range, such as the -3.4e38 that masks are filled with, become its
 finite limits wherever float32 is cast to half.
@@ -60,11 +62,11 @@ def _cast(exported: ExportedProgram, options: Options) -> ExportedProgram:
     weights = weight_nodes(exported)
     wide = _wide_nodes(exported, set(weights))
     _cast_weights(exported, weights, wide, half)
-    caster = _Caster(exported, half)
+    caster = _Caster(exported, half, original)
     for node in list(exported.graph.nodes):
         if node.op == "call_function":
             caster.rewrite(node, node in wide)
-    caster.restore_outputs(original)
+    caster.restore_outputs()
     return exported
 
 
@@ -150,8 +152,11 @@ def _cast_weights(
 class _Caster:
     """Rewrites calls one by one, in order; casts are made once for each value and dtype."""
 
-    def __init__(self, exported: ExportedProgram, half: torch.dtype) -> None:
+    def __init__(
+        self, exported: ExportedProgram, half: torch.dtype, original: dict[torch.fx.Node, Any]
+    ) -> None:
         self.exported = exported
+        self.original = original
         self.graph = exported.graph
         self.half = half
         self.casts: dict[tuple[torch.fx.Node, torch.dtype], torch.fx.Node] = {}
@@ -166,6 +171,13 @@ class _Caster:
             node.meta["val"] = source.meta["val"][node.args[1]]
             return
         if not floats and not is_result:
+            return
+        if not is_result and any(map(_is_half_or_float, _tensors(node))):
+            # The model asks for half here itself: it gets what it would without this pass.
+            for source in floats:
+                want = self.original[source].dtype
+                if source.meta["val"].dtype != want:
+                    node.replace_input_with(source, self.cast(source, want, node))
             return
         # A comparison or a rounding to integers takes its arguments as the widest of them comes.
         wide = wide or (not is_result and any(_is_float(t) for n in floats for t in _tensors(n)))
@@ -192,14 +204,14 @@ class _Caster:
                 self.casts[key].meta["val"] = _with_dtype(source.meta["val"], dtype)
         return self.casts[key]
 
-    def restore_outputs(self, original: dict[torch.fx.Node, Any]) -> None:
+    def restore_outputs(self) -> None:
         """Cast every floating output back to the dtype that the model returns."""
         (output,) = [n for n in self.graph.nodes if n.op == "output"]
         specs = self.exported.graph_signature.output_specs
         leaves = []
         for spec, leaf in zip(specs, output.args[0], strict=True):
             if spec.kind == OutputKind.USER_OUTPUT and isinstance(leaf, torch.fx.Node):
-                want = getattr(original.get(leaf), "dtype", None)
+                want = getattr(self.original.get(leaf), "dtype", None)
                 if want is not None and leaf.meta["val"].dtype != want:
                     leaf = self.cast(leaf, want, output)
             leaves.append(leaf)

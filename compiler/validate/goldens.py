@@ -66,6 +66,7 @@ def make_goldens(
     Raises GoldensRefused: unreadable or ill-typed inputs, a case outside every profile, a model
     that fails or whose result is random.
     """
+    profiles = profiles or (Profile("static", ()),)
     cases = read_inputs(source, inputs, profiles)
     for name, tensors in cases.items():
         shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
