@@ -110,7 +110,8 @@ def entrypoint_content(entrypoint: str, search_path: Iterable[Path]) -> Content:
         spec = spec or importlib.util.find_spec(top)
     except ValueError:  # a module that was made by hand, such as __main__
         spec = None
-    if spec is None or (spec.origin is None and not spec.submodule_search_locations):
+    found = spec is not None and spec.name == top  # __main__ can bear another module's spec
+    if spec is None or not found or not (spec.origin or spec.submodule_search_locations):
         raise NoModule(
             f"no module named {top!r}; looked in {', '.join(folders)} and then Python's path. "
             "Install it, or put it beside the manifest"
