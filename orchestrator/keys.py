@@ -50,6 +50,8 @@ NEVER_IN: Mapping[str, str] = {
     "differ in their last bits, far inside every tolerance, and the first result wins",
     "driver and GPU of the building machine": "TensorRT-RTX builds without one; TensorRT times "
     "tactics on the target's architecture, which is in: the first result wins",
+    "what a model downloads while it is traced": "planning downloads nothing; pin a revision in "
+    "kwargs, which are in, or name the files in `files:`",
     "environment variables": "steps read none that change a result; a model that reads some should "
     "take them as kwargs, which are in",
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginebundle.digest import digest_json
@@ -285,6 +285,7 @@ def test_identities_do_not_share_structure_with_their_inputs() -> None:
     assert digest_json(task.spec) == before
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_in_which_things_are_given_does_not_matter(rng: random.Random) -> None:
     def shuffled(value: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from enginebundle.spec import Range, Target, TensorSpec
@@ -361,7 +361,7 @@ _values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_keys, _values), st.dictionaries(_keys, _values))
 def test_anything_else_is_a_report_and_never_a_crash(model: object, defaults: object) -> None:
     text = yaml.safe_dump({"defaults": defaults, "models": [model]}, allow_unicode=True)
