@@ -1,0 +1,1 @@
+"""Bytes to callables: one runtime for each kind of segment."""
