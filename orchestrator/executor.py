@@ -18,6 +18,10 @@ from orchestrator.outcome import Outcome
 from orchestrator.taskgraph import Pool
 
 
+class UnreachableError(Exception):
+    """The machines that were to run the steps can't be reached."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """An attempt is over. `host` says where it ran."""

@@ -13,11 +13,13 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Collection, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from orchestrator.attempt import Job, perform
-from orchestrator.executor import Report, machine_memory, serves
+from orchestrator.executor import Report, UnreachableError, machine_memory, serves
 from orchestrator.outcome import Failed, Outcome, from_json, to_json
 from orchestrator.taskgraph import Pool
 
@@ -29,6 +31,7 @@ os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "5000")
 
 import ray  # After the lines above: it reads the environment when imported.
 from ray.exceptions import RayError
+from ray.job_submission import JobSubmissionClient
 
 LABEL = "farm/sm"
 """The node label that names a node's GPU architecture, such as `sm_90`."""
@@ -37,6 +40,7 @@ _OBJECT_STORE = 100 << 20
 _ELASTIC = 64
 """Tasks to offer at once to a pool that may grow."""
 _MESSAGE = 300
+_POLL = 1.0
 
 
 def _perform(job: str) -> str:
@@ -78,7 +82,11 @@ class RayExecutor:
             options["address"] = address
         main = threading.current_thread() is threading.main_thread()
         handler = signal.getsignal(signal.SIGTERM)
-        ray.init(**options)
+        try:
+            ray.init(**options)
+        except ConnectionError as error:
+            text = " ".join(str(error).split())[:_MESSAGE]
+            raise UnreachableError(f"no Ray cluster at {address}: {text}") from error
         if main:  # Ray puts its own handler there, which would end us without a word.
             signal.signal(signal.SIGTERM, handler)
         self._nodes = [_Node(node) for node in ray.nodes() if node["Alive"]]
@@ -171,3 +179,50 @@ class _Node:
 
     def slots(self, label: str | None) -> float:
         return self.cpus if label is None else self.gpus
+
+
+class RayJob:
+    """A job on a cluster, by its dashboard's address and its submission id."""
+
+    def __init__(self, client: JobSubmissionClient, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    @classmethod
+    def submit(cls, address: str, name: str, command: str, folder: Path, store: Path) -> RayJob:
+        """Start `command` in a copy of `folder`, the store's own folder left out of it.
+
+        UnreachableError if no dashboard answers at `address`.
+        """
+        left_out = [".git/", ".venv/", "__pycache__/"]
+        if store.is_relative_to(folder) and store != folder:
+            left_out.append(f"{store.relative_to(folder)}/")
+        try:
+            client = JobSubmissionClient(address)
+            client.submit_job(
+                entrypoint=command,
+                submission_id=name,
+                runtime_env={"working_dir": str(folder), "excludes": left_out},
+                entrypoint_num_cpus=0,
+            )
+        except (ConnectionError, RuntimeError) as error:
+            text = " ".join(str(error).split())[:_MESSAGE]
+            raise UnreachableError(f"no job could be started at {address}: {text}") from error
+        return cls(client, name)
+
+    def follow(self, stream: TextIO) -> None:
+        """Copy the job's log as it grows, until the job has ended."""
+        shown = 0
+        while True:
+            ended = self._client.get_job_status(self._name).is_terminal()
+            log = self._client.get_job_logs(self._name)
+            stream.write(log[shown:])
+            stream.flush()
+            shown = len(log)
+            if ended:
+                return
+            time.sleep(_POLL)
+
+    def message(self) -> str:
+        """What Ray says about the job's end."""
+        return str(self._client.get_job_info(self._name).message)

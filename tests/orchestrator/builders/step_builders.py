@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import bad_builders
+import psutil
 
 from enginebundle.digest import digest_json
 from enginebundle.store import Store
@@ -42,3 +43,11 @@ def race(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
 def slow(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     time.sleep(spec.get("seconds", 0.5))
     return {"pid": os.getpid(), "upstream": sorted(upstream)}
+
+
+def kill_the_worker(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
+    """Kill the process that waits for this step: the caller of the guard above."""
+    guard = psutil.Process(os.getppid())
+    guard.parent().kill()
+    time.sleep(600)
+    return {}

@@ -1,0 +1,147 @@
+"""`kiln`: the command line. stdout is data, stderr is talk.
+
+Exit codes: 0 all published or already current, 1 some target failed, 2 usage or manifest,
+3 infrastructure, 4 accuracy gate, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+USAGE, INFRASTRUCTURE, INTERRUPTED = 2, 3, 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options; each names the function that does it in `does`."""
+    top = argparse.ArgumentParser(
+        prog="kiln",
+        description="Build TensorRT engines of many models for many targets; prove, sign and publish "
+        "them as bundles.",
+        epilog="Exit codes: 0 all published or current, 1 some target failed, 2 usage or manifest, "
+        "3 infrastructure, 4 accuracy gate, 130 interrupted.",
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, does: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(does=does)
+        return added
+
+    one = command(
+        "validate-manifest", "manifests:validate", "Check a manifest and say what it asks."
+    )
+    _manifest(one)
+    one = command("schema", "manifests:schema", "Print the manifest's JSON Schema.")
+    one = command("plan", "manifests:plan", "Show what would be built or reused, and why.")
+    _manifest(one)
+    _store(one)
+    _output(one)
+    one = command("run", "run:run", "Build, prove and publish what a manifest asks for.")
+    _manifest(one)
+    _store(one)
+    _output(one)
+    one.add_argument(
+        "--executor",
+        choices=("ray", "local"),
+        default="ray",
+        help="ray: an embedded Ray, or the cluster at --address; local: child processes only",
+    )
+    one.add_argument("--address", help="a running Ray cluster: auto, or HOST:PORT of its head")
+    one.add_argument("--elastic", action="store_true", help="wait for pools that have no node yet")
+    one.add_argument(
+        "--jobs", type=_positive, help="steps at once on this machine (default: cores)"
+    )
+    one.add_argument("--only", metavar="TASK", help="this task and what it needs, such as m/trace")
+    one.add_argument("--run-id", help=argparse.SUPPRESS)
+    one = command("submit", "submit:submit", "Run a manifest as a job of a Ray cluster.")
+    _manifest(one)
+    _store(one)
+    one.add_argument(
+        "--address",
+        default=os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265"),
+        help="the cluster's dashboard (default: $RAY_API_SERVER_ADDRESS or %(default)s)",
+    )
+    one.add_argument("--no-wait", action="store_true", help="return as soon as the job is there")
+    one.add_argument("--elastic", action="store_true", help="wait for pools that have no node yet")
+    one = command("status", "status:status", "Show a run: the latest, or the one named.")
+    one.add_argument("run", nargs="?", help="a run's id (default: the latest)")
+    _store(one)
+    _output(one)
+    one = command("explain", "explain:explain", "Name the fields in which two results differ.")
+    one.add_argument("a", help="a bundle (minilm@1), a run's id, or a result's key (sha256:...)")
+    one.add_argument("b", help="another of the same kind")
+    _store(one)
+    _output(one)
+    one = command("validate", "bundles:validate", "Prove a published variant on this machine.")
+    one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
+    one.add_argument("--target", required=True, help="the variant, such as rtx:sm_89")
+    one.add_argument("--timeout", type=float, default=1800.0, help="seconds (default: %(default)g)")
+    _store(one)
+    _output(one)
+    one = command("list", "bundles:list_bundles", "List bundles, versions, aliases and variants.")
+    _store(one)
+    _output(one)
+    one = command("inspect", "bundles:inspect", "Print a bundle's index and its variants' states.")
+    one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
+    _store(one)
+    return top
+
+
+def _manifest(added: argparse.ArgumentParser) -> None:
+    added.add_argument("manifest", help="the manifest's YAML file")
+
+
+def _store(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--store",
+        default=os.environ.get("KILN_STORE", "./store"),
+        help="a folder, file://, s3:// or gs:// (default: $KILN_STORE or ./store)",
+    )
+
+
+def _output(added: argparse.ArgumentParser) -> None:
+    added.add_argument("-o", "--output", choices=("text", "json"), default="text")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, got {number}")
+    return number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    args = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from enginebundle.errors import BundleError, FormatError, NotFoundError
+    from orchestrator.commands.common import UsageError
+    from orchestrator.executor import UnreachableError
+    from orchestrator.manifest_errors import ManifestError
+
+    module, _, name = args.does.partition(":")
+    try:
+        does = importlib.import_module(f"orchestrator.commands.{module}")
+        return int(getattr(does, name)(args))
+    except (UsageError, ManifestError, NotFoundError, FormatError) as error:
+        print(f"kiln: {error}", file=sys.stderr)
+        return USAGE
+    except (BundleError, UnreachableError) as error:
+        print(f"kiln: {type(error).__name__}: {error}", file=sys.stderr)
+        return INFRASTRUCTURE
+    except KeyboardInterrupt:
+        print("kiln: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output left; do not let Python complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

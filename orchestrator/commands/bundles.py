@@ -1,0 +1,128 @@
+"""`kiln list`, `kiln inspect`, `kiln validate`: what is published, and proving it later."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from enginebundle.evidence import state, trusted_evidence
+from enginebundle.signing import Signer
+from enginebundle.spec import Target
+from enginebundle.store import Store, Version
+from orchestrator import isolate, report
+from orchestrator.attempt import STEP
+from orchestrator.commands.common import (
+    columns,
+    open_store,
+    print_json,
+    read_index,
+    unknown,
+)
+from orchestrator.executor import machine_memory
+from orchestrator.outcome import Built, Failed, Outcome
+from orchestrator.publish import Publisher
+from orchestrator.task import Resources, Task
+
+
+def list_bundles(args: argparse.Namespace) -> int:
+    """Every version, with its aliases and the state of its variants."""
+    store = open_store(args.store)
+    entries = [_entry(store, v) for name in store.names() for v in store.versions(name)]
+    if args.output == "json":
+        print_json(entries)
+        return 0
+    rows = [("BUNDLE", "ALIASES", "VARIANTS")]
+    for entry in entries:
+        variants = ", ".join(f"{t} {s}" for t, s in entry["variants"].items())
+        rows.append((f"{entry['name']}@{entry['version']}", ", ".join(entry["aliases"]), variants))
+    print(columns(rows))
+    return 0
+
+
+def inspect(args: argparse.Namespace) -> int:
+    """The index, its version, aliases and the evidence about it, as JSON."""
+    store = open_store(args.store)
+    version = store.resolve(args.bundle)
+    entry = _entry(store, version)
+    entry["evidence"] = [
+        json.loads(evidence.to_bytes()) for evidence in trusted_evidence(store.evidence(version))
+    ]
+    entry["index"] = json.loads(read_index(store, version).to_bytes())
+    print_json(entry)
+    return 0
+
+
+def validate(args: argparse.Namespace) -> int:
+    """Run the variant's goldens through the loader in a fresh process; sign and keep the result."""
+    store = open_store(args.store)
+    version = store.resolve(args.bundle)
+    target = Target.parse(args.target)
+    index = read_index(store, version)
+    if index.variant(target) is None:
+        known = [str(variant.target) for variant in index.variants]
+        raise unknown("variant", args.target, known)
+    publisher = Publisher(store, Signer.default())
+    task = _task(version, target, args.timeout)
+    ended, upstream = _run(store, task, version, publisher.trust)
+    final = publisher.finish(task, upstream, ended)
+    result = {
+        "bundle": str(version),
+        "target": str(target),
+        "passed": not isinstance(final, Failed),
+    }
+    if isinstance(ended, Built):
+        result |= {"worst": ended.output["worst"], "evidence": ended.output["evidence"]}
+    if isinstance(final, Failed):
+        result |= {"code": final.code, "message": final.message}
+        print(f"{final.log}\n{version} on {target}: {final.message}".strip(), file=sys.stderr)
+    if args.output == "json":
+        print_json(result)
+    elif result["passed"]:
+        print(f"{version} on {target}: validated, worst error {result['worst']:.2g} of 1")
+    return report.exit_code([final])
+
+
+def _task(version: Version, target: Target, timeout: float) -> Task:
+    gpus = () if target.backend == "torch" else target.archs
+    name = version.name
+    return Task(
+        id=f"{name}/validate/{target}",
+        step="validate",
+        model=name,
+        target=target,
+        spec={"name": name, "target": str(target)},
+        needs=(f"{name}/publish",),
+        resources=Resources(1.0, machine_memory(), timeout, gpus),
+    )
+
+
+def _run(
+    store: Store, task: Task, version: Version, trust: list[str]
+) -> tuple[Outcome, dict[str, Any]]:
+    upstream = {task.needs[0]: {"version": version.number, "index": version.digest}}
+    call = isolate.Call(STEP, (task.step, task.spec | {"trust": trust}, upstream, store.uri))
+    limits = isolate.Limits(
+        task.resources.timeout, task.resources.memory, gpu=bool(task.resources.gpus)
+    )
+    with tempfile.TemporaryDirectory(prefix="kiln-log-") as folder:
+        return isolate.run(call, limits, Path(folder) / "log"), upstream
+
+
+def _entry(store: Store, version: Version) -> dict[str, Any]:
+    index = read_index(store, version)
+    evidence = trusted_evidence(store.evidence(version))
+    aliases = [a for a, number in store.aliases(version.name).items() if number == version.number]
+    return {
+        "name": version.name,
+        "version": version.number,
+        "digest": version.digest,
+        "aliases": sorted(aliases),
+        "variants": {
+            str(variant.target): state(version.digest, variant.target, evidence)
+            for variant in index.variants
+        },
+    }

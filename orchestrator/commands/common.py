@@ -1,0 +1,65 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from enginebundle.errors import NotFoundError, StoreError
+from enginebundle.index import Index
+from enginebundle.signing import verify
+from enginebundle.store import Store, Version
+from orchestrator.manifest_errors import nearest
+
+
+class UsageError(Exception):
+    """The command can't be done as it was given: exit code 2."""
+
+
+def open_store(given: str, *, create: bool = False) -> Store:
+    """The store; a folder's path becomes absolute, for steps run in other folders.
+
+    UsageError if it is a folder that can't be used, StoreError if a remote one can't be reached.
+    """
+    if "://" in given:
+        return Store.open(given, create=create)
+    path = Path(given).expanduser().absolute()
+    try:
+        return Store.open(str(path), create=create)
+    except NotFoundError as error:
+        raise UsageError(f"{error}; `kiln run` makes one") from error
+    except (StoreError, OSError) as error:
+        raise UsageError(f"store {path} can't be used: {error}") from error
+
+
+def local_archs() -> tuple[str, ...]:
+    """The GPU architectures of this machine, such as `sm_89`; empty without a GPU."""
+    from enginebundle.machine import Machine
+
+    return tuple(sorted({gpu.arch for gpu in Machine.here().gpus}))
+
+
+def read_index(store: Store, version: Version) -> Index:
+    """A version's index, its signature checked first. UntrustedError, IntegrityError."""
+    data, signature = store.read_index(version)
+    verify(data, signature)
+    return Index.from_bytes(data)
+
+
+def print_json(value: Any) -> None:
+    """JSON for programs on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows as left-aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def unknown(what: str, given: str, known: list[str]) -> UsageError:
+    """An error that offers the nearest right spelling."""
+    return UsageError(f"no {what} {given!r}{nearest(given, known)}")

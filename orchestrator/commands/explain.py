@@ -1,0 +1,82 @@
+"""`kiln explain A B`: the fields in which what made two results differs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from enginebundle.digest import is_digest
+from enginebundle.errors import NotFoundError
+from enginebundle.store import Store
+from orchestrator import runs
+from orchestrator.commands.common import UsageError, open_store, print_json
+from orchestrator.explain import differences
+
+_RESULT = "result"
+Identities = dict[str, Any]
+"""What tasks' keys are made of, by role: `build/rtx:sm_89/short`."""
+
+
+def explain(args: argparse.Namespace) -> int:
+    """Compare task by task; a task that only one side has is named as such."""
+    store = open_store(args.store)
+    a, b = _identities(store, args.a), _identities(store, args.b)
+    found = {role: differences(a[role], b[role]) for role in a if role in b}
+    alone = {"a": sorted(a.keys() - b.keys()), "b": sorted(b.keys() - a.keys())}
+    if not found:
+        raise UsageError(
+            f"{args.a} and {args.b} have no task in common: they have "
+            f"{', '.join(alone['a'])} and {', '.join(alone['b'])}"
+        )
+    if args.output == "json":
+        told = {role: [d.to_json() for d in changes] for role, changes in found.items()}
+        print_json({"differences": told, "only": alone})
+        return 0
+    for role, changes in found.items():
+        print(f"{role}: {'differs' if changes else 'same'}")
+        for change in changes:
+            print(f"  {change}")
+    for side, name in (("a", args.a), ("b", args.b)):
+        for role in alone[side]:
+            print(f"{role}: only in {name}")
+    return 0
+
+
+def _identities(store: Store, given: str) -> Identities:
+    if is_digest(given):
+        return {_RESULT: _identity(store, given)}
+    known = runs.ids(store)
+    if given in known:
+        return _of_tasks(store, _tasks(store, given), model=None)
+    version = store.resolve(given)
+    for run in reversed(known):
+        tasks = _tasks(store, run)
+        made = tasks.get(f"{version.name}/publish", {}).get("output") or {}
+        if made.get("index") == version.digest:
+            return _of_tasks(store, tasks, version.name)
+    raise NotFoundError(
+        f"no run in {store.uri} says how {version} was made; compare the keys of two results "
+        "(sha256:...), which `kiln plan -o json` shows"
+    )
+
+
+def _tasks(store: Store, run: str) -> dict[str, Any]:
+    ended = runs.results(store, run)
+    return {} if ended is None else dict(ended["tasks"])
+
+
+def _of_tasks(store: Store, tasks: dict[str, Any], model: str | None) -> Identities:
+    """By role for one model, by whole task id for a run of several."""
+    found = {}
+    for name, entry in tasks.items():
+        own, role = name.split("/", 1)
+        if "key" in entry and model in (None, own):
+            found[name if model is None else role] = _identity(store, entry["key"])
+    return found
+
+
+def _identity(store: Store, key: str) -> Any:
+    record = store.result(key)
+    if record is None:
+        raise NotFoundError(f"store {store.uri} has no result for key {key}")
+    return record["identity"]

@@ -1,0 +1,69 @@
+"""`kiln validate-manifest`, `kiln schema`, `kiln plan`: nothing is run, no model is imported."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from enginebundle.errors import NotFoundError
+from enginebundle.store import Store
+from orchestrator import plan as planning
+from orchestrator.commands.common import UsageError, local_archs, open_store, print_json
+from orchestrator.installed import installed
+from orchestrator.manifest import Manifest
+from orchestrator.manifest_load import load
+from orchestrator.plan import Plan
+from orchestrator.plan_text import table
+from orchestrator.sources import contents
+
+
+def validate(args: argparse.Namespace) -> int:
+    """Say what a right manifest asks for; ManifestError for a wrong one."""
+    manifest = load(Path(args.manifest))
+    contents(manifest)
+    for model in manifest.models:
+        targets = ", ".join(map(str, model.targets))
+        names = ", ".join(profile.name for profile in model.profiles)
+        print(f"{model.name}: {targets}; profiles {names}")
+    return 0
+
+
+def schema(args: argparse.Namespace) -> int:
+    """The JSON Schema that editors use."""
+    from orchestrator import manifest_schema
+
+    print(json.dumps(manifest_schema.schema(), indent=2))
+    return 0
+
+
+def plan(args: argparse.Namespace) -> int:
+    """What would happen. A store that is not there yet counts as empty."""
+    manifest = load(Path(args.manifest))
+    try:
+        store: Store | None = open_store(args.store)
+    except (UsageError, NotFoundError):
+        store = None
+    made = make_plan(manifest, store, local_archs())
+    if args.output == "json":
+        print_json(made.to_json())
+    else:
+        print(table(made))
+    return 0
+
+
+def make_plan(manifest: Manifest, store: Store | None, archs: Collection[str]) -> Plan:
+    """The plan of a manifest against a store, with machines of these GPU architectures at hand."""
+
+    def current(name: str) -> int | None:
+        return None if store is None else store.aliases(name).get("latest")
+
+    return planning.plan(
+        manifest,
+        (lambda digest: None) if store is None else store.result,
+        installed(),
+        contents(manifest),
+        archs=("cpu", *archs),
+        current=current,
+    )

@@ -1,0 +1,230 @@
+"""`kiln run`: plan, drive, record, report."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from enginebundle.errors import BundleError
+from enginebundle.evidence import trusted_evidence
+from enginebundle.signing import Signer
+from enginebundle.store import Store, Version
+from orchestrator import keys, outcome, report
+from orchestrator.attempt import Job
+from orchestrator.commands.common import (
+    UsageError,
+    local_archs,
+    open_store,
+    print_json,
+    unknown,
+)
+from orchestrator.commands.manifests import make_plan
+from orchestrator.drive import Farm, Transition, Upstream, drive
+from orchestrator.executor import Executor, LocalExecutor
+from orchestrator.manifest_load import load
+from orchestrator.outcome import Built, Cached, Outcome
+from orchestrator.plan import Plan
+from orchestrator.progress import progress
+from orchestrator.publish import Publisher
+from orchestrator.runs import Record, new_id
+from orchestrator.task import Task
+from orchestrator.work import sized
+
+
+def run(args: argparse.Namespace) -> int:
+    """Bring every task of the manifest to its end; the run's exit code."""
+    path = Path(args.manifest)
+    manifest = load(path)
+    store = open_store(args.store, create=True)
+    archs = local_archs()
+    executor = _cluster(args) if args.address else None
+    try:
+        if executor is not None:
+            archs = executor.archs()
+        plan = make_plan(manifest, store, archs)
+        tasks = plan.tasks if args.only is None else _only(plan, args.only)
+        record = Record(store, args.run_id or new_id(manifest.digest))
+        _start(record, store, path, plan)
+        publisher = Publisher(store, Signer.default(), record.run)
+        _announce(plan, tasks, record.run, store)
+        again = ["kiln", "run", str(path), "--store", store.uri, "--only"]
+        began = datetime.now(UTC)
+        with progress(tasks) as display:
+
+            def listen(transition: Transition) -> None:
+                display(transition)
+                record(transition)
+
+            farm = Farm(
+                results=store,
+                identify=_identify,
+                job=lambda *details: _job(record.run, store, publisher.trust, again, *details),
+                executor=lambda: executor or _executor(args, archs),
+                sized=sized,
+                driver_steps={"publish": publisher.publish, "promote": publisher.promote},
+                finish=publisher.finish,
+                listen=listen,
+            )
+            outcomes, interrupted = drive(tasks, farm)
+    finally:
+        if executor is not None:
+            executor.close()
+    results = _results(store, plan, tasks, outcomes, interrupted)
+    results |= {"run": record.run, "store": store.uri, "began": began.isoformat()}
+    record.finish(results)
+    _print(args, results, tasks, outcomes)
+    return int(results["exit_code"])
+
+
+def _start(record: Record, store: Store, path: Path, plan: Plan) -> None:
+    """The first write: a store that can't be written stops the run here, before any work."""
+    try:
+        record.start(path.read_bytes(), plan.to_json())
+    except BundleError as error:
+        raise UsageError(f"store {store.uri} can't be written: {error}") from error
+
+
+def _cluster(args: argparse.Namespace) -> Any:
+    if args.executor != "ray":
+        raise UsageError("--address names a Ray cluster, so --executor must be ray")
+    return _ray()(args.address, elastic=args.elastic)
+
+
+def _executor(args: argparse.Namespace, archs: tuple[str, ...]) -> Executor:
+    if args.executor == "local":
+        return LocalExecutor(args.jobs, archs=archs)
+    executor: Executor = _ray()(None, args.jobs, archs, args.elastic)
+    return executor
+
+
+def _ray() -> Any:
+    try:
+        from orchestrator.ray_executor import RayExecutor
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise UsageError(
+            "Ray is not installed: pip install 'enginekiln[farm]', or run with --executor local"
+        ) from error
+    return RayExecutor
+
+
+def _only(plan: Plan, wanted: str) -> tuple[Task, ...]:
+    """One task and all that it needs, directly or not."""
+    tasks = {task.id: task for task in plan.tasks}
+    if wanted not in tasks:
+        raise unknown("task", wanted, list(tasks))
+    keep, left = {wanted}, [wanted]
+    while left:
+        needs = set(tasks[left.pop()].needs) - keep
+        keep |= needs
+        left += needs
+    return tuple(task for task in plan.tasks if task.id in keep)
+
+
+def _identify(task: Task, upstream: Upstream) -> Mapping[str, Any] | None:
+    return keys.identity(task, upstream) if keys.cacheable(task) else None
+
+
+def _job(
+    run_id: str,
+    store: Store,
+    trust: list[str],
+    again: list[str],
+    task: Task,
+    identity: Mapping[str, Any],
+    upstream: Upstream,
+    attempt: int,
+) -> Job:
+    extra = {"trust": trust} if task.step == "validate" else {}
+    return Job(
+        id=task.id,
+        attempt=attempt,
+        run=run_id,
+        step=task.step,
+        spec=task.spec | extra,
+        upstream=upstream,
+        identity=identity,
+        store=store.uri,
+        cpus=task.resources.cpus,
+        memory=task.resources.memory,
+        timeout=task.resources.timeout,
+        label=task.resources.label,
+        reproduce=shlex.join([*again, task.id]),
+    )
+
+
+def _announce(plan: Plan, tasks: Sequence[Task], run_id: str, store: Store) -> None:
+    print(f"run {run_id}: {len(tasks)} tasks, store {store.uri}", file=sys.stderr)
+    wanted = {task.id for task in tasks}
+    for task, decision in zip(plan.tasks, plan.decisions, strict=True):
+        if decision.status == "blocked" and task.id in wanted:
+            print(f"{task.id} can't run: {decision.why}", file=sys.stderr)
+    for name, why in plan.pending:
+        print(f"{name} stays pending: {why}", file=sys.stderr)
+
+
+def _results(
+    store: Store,
+    plan: Plan,
+    tasks: Sequence[Task],
+    outcomes: Mapping[str, Outcome],
+    interrupted: bool,
+) -> dict[str, Any]:
+    table = report.rows(tasks, outcomes, _proved(store, plan, outcomes))
+    outputs = {n: o.output for n, o in outcomes.items() if isinstance(o, Built | Cached)}
+    entries = {}
+    for task in tasks:
+        entry = outcome.to_json(outcomes[task.id])
+        if task.id in outputs and keys.cacheable(task):
+            upstream = {need: outputs[need] for need in task.needs if need in outputs}
+            entry["key"] = keys.key(task, upstream)
+        entries[task.id] = entry
+    return {
+        "manifest": plan.manifest,
+        "exit_code": report.exit_code(outcomes.values(), interrupted),
+        "ended": datetime.now(UTC).isoformat(),
+        "totals": report.totals(table),
+        "rows": [row.to_json() for row in table],
+        "tasks": entries,
+    }
+
+
+def _proved(store: Store, plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, float]:
+    """Worst errors of pending validations that somebody did elsewhere, by task id."""
+    found: dict[str, float] = {}
+    for name, _ in plan.pending:
+        model, _, target = name.split("/", 2)
+        published = outcomes.get(f"{model}/publish")
+        if isinstance(published, Built | Cached):
+            output = published.output
+            version = Version(model, output["version"], output["index"])
+            for evidence in trusted_evidence(store.evidence(version)):
+                if evidence.passed and str(evidence.target) == target:
+                    found[name] = evidence.worst
+    return found
+
+
+def _print(
+    args: argparse.Namespace,
+    results: Mapping[str, Any],
+    tasks: Iterable[Task],
+    outcomes: Mapping[str, Outcome],
+) -> None:
+    if args.output == "json":
+        print_json(results)
+        return
+    table = [report.Row(**row) for row in results["rows"]]
+    if table:
+        print(report.text(table))
+    print(results["totals"])
+    print(report.task_totals(outcomes))
+    for task in tasks:
+        ended = outcomes[task.id]
+        if isinstance(ended, outcome.Failed) and ended.reproduce:
+            print(f"again: {ended.reproduce}", file=sys.stderr)
