@@ -1,1 +1,41 @@
-"""Load and run signed bundles of TensorRT engines and torch graphs."""
+"""Load and run signed bundles of TensorRT engines and torch graphs.
+
+    import enginebundle
+
+    embed = enginebundle.load("./store/minilm:latest")
+    outputs = embed(input_ids=ids, attention_mask=mask)     # names in, names out
+    print(embed.selection)                                  # what was chosen, and why not the rest
+
+Importing this package brings in the standard library only; torch and the TensorRT modules come
+with the first bundle that needs them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from enginebundle.errors import BundleError
+
+if TYPE_CHECKING:
+    from enginebundle.loader import load as load
+    from enginebundle.session import Session as Session
+    from enginebundle.signing import Trust as Trust
+    from enginebundle.store import Store as Store
+
+__all__ = ["BundleError", "Session", "Store", "Trust", "load"]
+
+_HOMES = {"load": "loader", "Session": "session", "Store": "store", "Trust": "signing"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

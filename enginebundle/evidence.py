@@ -109,19 +109,29 @@ class Evidence:
         return evidence
 
 
+@dataclass(frozen=True)
+class SignedEvidence:
+    """Evidence that a trusted key signed, with the documents it was read from."""
+
+    evidence: Evidence
+    document: bytes
+    signature: bytes
+    signer: Digest
+
+
 def trusted_evidence(
     documents: Iterable[tuple[bytes, bytes]], trust: signing.Trust | None = None
-) -> list[Evidence]:
+) -> tuple[SignedEvidence, ...]:
     """Those of the (evidence, signature) documents that a trusted key signed; others count nothing."""
     trust = signing.Trust.default() if trust is None else trust
     accepted = []
     for data, signature in documents:
         try:
-            signing.verify(data, signature, trust)
+            signer = signing.verify(data, signature, trust)
         except (UntrustedError, IntegrityError, FormatError):
             continue
-        accepted.append(Evidence.from_bytes(data))
-    return accepted
+        accepted.append(SignedEvidence(Evidence.from_bytes(data), data, signature, signer))
+    return tuple(accepted)
 
 
 def state(index: Digest, target: Target, evidence: Iterable[Evidence]) -> State:

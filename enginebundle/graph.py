@@ -68,10 +68,11 @@ class Origin:
     source: str = ""
     module: str = ""
     module_class: str = ""
+    """Classes of the module and those around it, outermost first, joined by slashes."""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.file else "unknown source"
-        return f"{place} (module {self.module or 'root'}: {self.module_class or '?'})"
+        return f"{place} (module {self.module or 'root'}: {self.module_class.rpartition('/')[2] or '?'})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,16 @@ class ReleaseStore(BlobStore):
             if version.digest == digest:
                 return replace(version, created=winner == record)
 
+    def put_version(self, version: Version, index: bytes, signature: bytes) -> None:
+        """Put a version of another store under the same number. ConflictError if that one is taken."""
+        digest = self.put_blob(index)
+        record = canonical_json({"index": digest, "signature": self.put_blob(signature)})
+        self._storage.create(f"{_versions(version.name)}/{version.number}.json", record)
+        if self._version(version.name, version.number).digest != digest:
+            raise ConflictError(
+                f"store {self.uri} has another {version}; publish it as a new version"
+            )
+
     def resolve(self, reference: str) -> Version:
         """The version that `NAME`, `NAME@3`, `NAME@sha256:...` or `NAME:alias` means. NotFoundError."""
         wanted = Reference.parse(reference)

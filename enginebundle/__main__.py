@@ -1,0 +1,170 @@
+"""Look at a bundle, check it, and run it.
+
+    python -m enginebundle inspect REFERENCE
+    python -m enginebundle verify REFERENCE
+    python -m enginebundle match REFERENCE [--target T] [--allow-pending]
+    python -m enginebundle run REFERENCE IN.safetensors OUT.safetensors [--target T] [--allow-pending]
+
+stdout is JSON; stderr is talk. Exit codes: 0 done, 1 the answer is no (the message says why), 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from enginebundle import loader, machine
+from enginebundle.errors import BundleError, NoVariantError
+from enginebundle.match import Accepted, match
+from enginebundle.spec import Target
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    parsed = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], Mapping[str, Any]] = parsed.command
+    try:
+        result = command(parsed)
+    except (BundleError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(result, indent=2, sort_keys=True))
+    return 0
+
+
+def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
+    bundle = loader.open_bundle(parsed.reference, parsed.trust)
+    index = bundle.index
+    return {
+        "version": str(bundle.version),
+        "index": bundle.version.digest,
+        "signer": bundle.signer,
+        "inputs": [spec.to_json() for spec in index.inputs],
+        "outputs": [spec.to_json() for spec in index.outputs],
+        "profiles": [profile.to_json() for profile in index.profiles],
+        "goldens": [golden.name for golden in index.goldens],
+        "labels": dict(index.labels),
+        "bytes": sum(size for _, size in index.blobs),
+        "variants": [
+            {
+                "target": str(variant.target),
+                "state": bundle.states[variant.target],
+                "precision": variant.precision,
+                "toolchain": variant.toolchain.to_json(),
+                "segments": [[s.kind for s in part.segments] for part in variant.parts],
+            }
+            for variant in index.variants
+        ],
+        "evidence": [
+            {
+                "target": str(known.evidence.target),
+                "passed": known.evidence.passed,
+                "worst": known.evidence.worst,
+                "date": known.evidence.date,
+                "machine": dict(known.evidence.machine),
+                "signer": known.signer,
+            }
+            for known in bundle.evidence
+        ],
+    }
+
+
+def _verify(parsed: argparse.Namespace) -> Mapping[str, Any]:
+    bundle = loader.open_bundle(parsed.reference, parsed.trust)
+    for digest, _ in bundle.index.blobs:
+        bundle.read(digest)
+    return {
+        "version": str(bundle.version),
+        "index": bundle.version.digest,
+        "signer": bundle.signer,
+        "blobs": len(bundle.index.blobs),
+        "bytes": sum(size for _, size in bundle.index.blobs),
+    }
+
+
+def _match(parsed: argparse.Namespace) -> Mapping[str, Any]:
+    bundle = loader.open_bundle(parsed.reference, parsed.trust)
+    here = machine.find()
+    target = Target.parse(parsed.target) if parsed.target else None
+    choices = match(
+        bundle.index.variants,
+        bundle.states,
+        here,
+        allow_pending=parsed.allow_pending,
+        target=target,
+    )
+    if not any(isinstance(choice, Accepted) for choice in choices):
+        reasons = "\n  ".join(str(choice) for choice in choices)
+        raise NoVariantError(f"no variant of {bundle.version} may run here:\n  {reasons}")
+    return {
+        "machine": here.to_json(),
+        "choices": [
+            {
+                "target": str(choice.target),
+                "state": choice.state,
+                "accepted": isinstance(choice, Accepted),
+                "reason": "" if isinstance(choice, Accepted) else choice.reason,
+            }
+            for choice in choices
+        ],
+    }
+
+
+def _run(parsed: argparse.Namespace) -> Mapping[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+
+    session = loader.load(
+        parsed.reference,
+        target=parsed.target,
+        allow_pending=parsed.allow_pending,
+        trust=parsed.trust,
+    )
+    try:
+        inputs = load_file(parsed.input)
+    except SafetensorError as error:
+        raise BundleError(f"{parsed.input} is not safetensors: {error}") from error
+    outputs = session(**inputs)
+    save_file({name: tensor.contiguous() for name, tensor in outputs.items()}, parsed.output)
+    shapes = {name: list(tensor.shape) for name, tensor in outputs.items()}
+    profile = session.profile_for(**inputs).name
+    return {"target": str(session.target), "profile": profile, "outputs": shapes}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m enginebundle",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], Any], text: str) -> Any:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("reference", help="STORE/NAME[@VERSION|:ALIAS], or an exported folder")
+        sub.add_argument(
+            "--trust", type=Path, help="folder of .pub files (default: this machine's)"
+        )
+        sub.set_defaults(command=run)
+        return sub
+
+    command("inspect", _inspect, "what the bundle holds, and the evidence about it")
+    command("verify", _verify, "check the signature and every blob")
+    for name, run, text in (
+        ("match", _match, "which variants may run here, and why the others may not"),
+        ("run", _run, "run the bundle on the tensors of a file"),
+    ):
+        sub = command(name, run, text)
+        sub.add_argument("--target", help="take this target, whatever this machine's GPU")
+        sub.add_argument("--allow-pending", action="store_true", help="also take unvalidated ones")
+    sub.add_argument("input", type=Path, help="safetensors, one tensor for each input")
+    sub.add_argument("output", type=Path, help="safetensors to write")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What the loader finds on this machine, without importing torch or a TensorRT."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import platform
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_DISTRIBUTIONS = {
+    "torch": ("torch",),
+    "tensorrt_rtx": (
+        "tensorrt_rtx", "tensorrt_rtx_cu13", "tensorrt_rtx_cu12", "tensorrt_rtx_cu13_bindings",
+        "tensorrt_rtx_cu12_bindings",
+    ),
+    "tensorrt": (
+        "tensorrt", "tensorrt_cu13", "tensorrt_cu12", "tensorrt_cu13_bindings",
+        "tensorrt_cu12_bindings",
+    ),
+}  # fmt: skip
+"""Module name -> distributions that may bring it."""
+
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """`arch` is `sm_NN` of CUDA's first visible device, or None; `runtimes` are modules' versions."""
+
+    arch: str | None
+    runtimes: tuple[tuple[str, str], ...]
+    gpu: str = ""
+    driver: str = ""
+    cuda: str = ""
+    cpu: str = ""
+
+    def runtime(self, module: str) -> str | None:
+        """The installed version of `torch`, `tensorrt` or `tensorrt_rtx`; None without it."""
+        return dict(self.runtimes).get(module)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "arch": self.arch,
+            "runtimes": dict(self.runtimes),
+            "gpu": self.gpu,
+            "driver": self.driver,
+            "cuda": self.cuda,
+            "cpu": self.cpu,
+        }
+
+
+def find() -> Machine:
+    """Look at this machine. Never raises: what is not there is reported as not there."""
+    versions = ((module, _version(module)) for module in sorted(_DISTRIBUTIONS))
+    runtimes = tuple((module, version) for module, version in versions if version is not None)
+    arch, gpu, cuda = _gpu()
+    return Machine(arch, runtimes, gpu, _driver(), cuda, _cpu())
+
+
+def _version(module: str) -> str | None:
+    if importlib.util.find_spec(module) is None:
+        return None
+    for name in _DISTRIBUTIONS[module]:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _gpu() -> tuple[str | None, str, str]:
+    """(arch, name, CUDA version of the driver) of the first visible device."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None, "", ""
+    count, device, value = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or count.value < 1:
+        return None, "", ""
+    if cuda.cuDeviceGet(ctypes.byref(device), 0):
+        return None, "", ""
+    numbers = []
+    for attribute in (_MAJOR, _MINOR):
+        if cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device):
+            return None, "", ""
+        numbers.append(value.value)
+    name = ctypes.create_string_buffer(256)
+    cuda.cuDeviceGetName(name, len(name), device)
+    cuda.cuDriverGetVersion(ctypes.byref(value))
+    version = f"{value.value // 1000}.{value.value % 1000 // 10}"
+    return f"sm_{numbers[0]}{numbers[1]}", name.value.decode(errors="replace"), version
+
+
+def _driver() -> str:
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text()
+    except OSError:
+        return ""
+    found = re.search(r"\b(\d+\.\d+(?:\.\d+)?)\b", text)
+    return found.group(1) if found else ""
+
+
+def _cpu() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.machine()
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else platform.machine()

@@ -1,0 +1,172 @@
+"""Run a serialized engine, the same for `tensorrt` and `tensorrt_rtx`: their runtime APIs agree.
+
+Deserializing an engine runs what is in it, so the bytes must have been verified before they come
+here. The same buffer that was hashed is the one that is deserialized.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from enginebundle.errors import FormatError, RuntimeFailure
+from enginebundle.index import Segment
+from enginebundle.runtimes.engine_log import Log, make_logger
+from enginebundle.spec import TensorSpec
+
+_DTYPES: Mapping[str, str] = {
+    "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "INT32": "int32",
+    "INT64": "int64", "BOOL": "bool", "UINT8": "uint8", "FP8": "float8_e4m3fn",
+}  # fmt: skip
+"""TensorRT's names of element types -> torch's."""
+
+_ALIGNMENT = 256
+"""Bytes. What TensorRT asks of every device address."""
+
+
+class Engine:
+    """An open engine on CUDA's current device. Calls from several threads take turns to enqueue."""
+
+    def __init__(self, trt: Any, data: bytes, segment: Segment) -> None:
+        """Raises RuntimeFailure with TensorRT's own words, or FormatError if the engine is another's."""
+        if not torch.cuda.is_available():
+            raise RuntimeFailure(
+                f"an engine needs a CUDA GPU and a torch built for it; torch {torch.__version__} "
+                "sees none. Install such a torch, or load target='torch:cpu'"
+            )
+        self._trt = trt
+        self._segment = segment
+        self._device = torch.device("cuda", torch.cuda.current_device())
+        self._log = Log()
+        self._logger = make_logger(trt, self._log)
+        self._runtime = trt.Runtime(self._logger)
+        with self._log.collecting() as lines:
+            self._engine = self._runtime.deserialize_cuda_engine(data)
+        if self._engine is None:
+            name = torch.cuda.get_device_name(self._device)
+            raise RuntimeFailure(
+                f"{trt.__name__} {trt.__version__} refused the engine on {name}: "
+                f"{'; '.join(lines) or 'it gave no reason'}. Build the target for this GPU and version"
+            )
+        self._inputs, self._outputs = self._check_tensors()
+        self._lock = threading.Lock()
+        self._contexts: dict[int, _Context] = {}
+
+    def __call__(self, values: Mapping[str, torch.Tensor], profile: str) -> dict[str, torch.Tensor]:
+        """Enqueue on torch's current stream; outputs lie on the GPU, small shape outputs on the host.
+
+        Raises RuntimeFailure where TensorRT refuses the shapes or the call.
+        """
+        with self._lock, torch.cuda.device(self._device):
+            context = self._context(profile)
+            stream = torch.cuda.current_stream(self._device)
+            # A context holds scratch memory: its last call, maybe on another stream, comes first.
+            context.done.wait(stream)
+            with self._log.collecting() as lines:
+                inputs = self._set_inputs(context.trt, values, lines)
+                outputs = self._set_outputs(context.trt, lines)
+                if not context.trt.execute_async_v3(stream.cuda_stream):
+                    raise self._failure("execution failed", lines)
+            context.done.record(stream)
+            # Host inputs have to outlive the enqueued work; device memory is ordered by the stream.
+            context.held = inputs
+            if any(not tensor.is_cuda for tensor in outputs.values()):
+                stream.synchronize()
+        return outputs
+
+    def _context(self, profile: str) -> _Context:
+        number = self._segment.profiles.index(profile)
+        if number not in self._contexts:
+            with self._log.collecting() as lines:
+                made = self._engine.create_execution_context()
+                if made is None:
+                    raise self._failure("no execution context (too little GPU memory?)", lines)
+                stream = torch.cuda.current_stream(self._device)
+                if not made.set_optimization_profile_async(number, stream.cuda_stream):
+                    raise self._failure(f"optimization profile {number} ({profile})", lines)
+                stream.synchronize()
+            self._contexts[number] = _Context(made)
+        return self._contexts[number]
+
+    def _set_inputs(
+        self, context: Any, values: Mapping[str, torch.Tensor], lines: Sequence[str]
+    ) -> list[torch.Tensor]:
+        held = []
+        for spec in self._inputs:
+            host = self._on_host(spec.name)
+            tensor = values[spec.name].to("cpu" if host else self._device).contiguous()
+            if not host and tensor.data_ptr() % _ALIGNMENT:
+                tensor = tensor.clone()
+            if not context.set_input_shape(spec.name, tuple(tensor.shape)):
+                raise self._failure(f"input {spec.name!r} of shape {list(tensor.shape)}", lines)
+            held.append(self._set_address(context, spec.name, tensor))
+        return held
+
+    def _set_outputs(self, context: Any, lines: Sequence[str]) -> dict[str, torch.Tensor]:
+        unknown = context.infer_shapes()
+        shapes = {spec.name: tuple(context.get_tensor_shape(spec.name)) for spec in self._outputs}
+        if unknown or any(size < 0 for shape in shapes.values() for size in shape):
+            raise self._failure(f"shapes stay unknown: inputs {unknown}, outputs {shapes}", lines)
+        outputs = {}
+        for spec in self._outputs:
+            device = torch.device("cpu") if self._on_host(spec.name) else self._device
+            tensor = torch.empty(shapes[spec.name], dtype=getattr(torch, spec.dtype), device=device)
+            self._set_address(context, spec.name, tensor)
+            outputs[spec.name] = tensor
+        return outputs
+
+    def _set_address(self, context: Any, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Point the context at a tensor; what to keep alive for it."""
+        if tensor.numel() == 0:  # an empty tensor has no address, and TensorRT takes no null
+            tensor = torch.empty(_ALIGNMENT, dtype=torch.uint8, device=tensor.device)
+        context.set_tensor_address(name, tensor.data_ptr())
+        return tensor
+
+    def _on_host(self, name: str) -> bool:
+        host: bool = self._engine.get_tensor_location(name) == self._trt.TensorLocation.HOST
+        return host
+
+    def _check_tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """The engine's inputs and outputs as the segment describes them; FormatError if it does not."""
+        engine, segment = self._engine, self._segment
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        inward = self._trt.TensorIOMode.INPUT
+        reads = {name for name in names if engine.get_tensor_mode(name) == inward}
+        # A network may leave an input unread; then the engine does not list it.
+        inputs = tuple(spec for spec in segment.inputs if spec.name in reads)
+        if reads != {s.name for s in inputs} or set(names) - reads != {
+            s.name for s in segment.outputs
+        }:
+            raise FormatError(
+                f"engine has the tensors {sorted(names)}, expected inputs "
+                f"{[s.name for s in segment.inputs]} and outputs {[s.name for s in segment.outputs]}"
+            )
+        for spec in (*inputs, *segment.outputs):
+            found = engine.get_tensor_dtype(spec.name).name
+            if _DTYPES.get(found) != spec.dtype:
+                raise FormatError(
+                    f"engine tensor {spec.name!r}: expected {spec.dtype}, got {found}"
+                )
+        if engine.num_optimization_profiles != max(1, len(segment.profiles)):
+            raise FormatError(
+                f"engine has {engine.num_optimization_profiles} optimization profiles, expected "
+                f"{list(segment.profiles)}"
+            )
+        return inputs, segment.outputs
+
+    def _failure(self, what: str, lines: Sequence[str]) -> RuntimeFailure:
+        said = "; ".join(lines) or "it gave no reason"
+        return RuntimeFailure(f"{self._trt.__name__} {self._trt.__version__}: {what}: {said}")
+
+
+class _Context:
+    """An execution context fixed to one optimization profile, and the end of its last call."""
+
+    def __init__(self, trt: Any) -> None:
+        event: Any = torch.cuda.Event
+        self.trt = trt
+        self.done = event()
+        self.held: list[torch.Tensor] = []

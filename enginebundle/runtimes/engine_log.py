@@ -1,0 +1,52 @@
+"""TensorRT reports its reasons to a logger and returns None: collect them for the error's message."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_MOST = 20
+"""Lines that an error's message carries at most."""
+
+_logger = logging.getLogger("enginebundle")
+
+
+class Log:
+    """Errors and warnings, by the thread that caused them; all also go to Python's logging."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    @contextmanager
+    def collecting(self) -> Iterator[list[str]]:
+        """The list that this thread's messages are added to inside the block."""
+        lines: list[str] = []
+        self._local.lines = lines
+        try:
+            yield lines
+        finally:
+            self._local.lines = None
+
+    def add(self, severity: str, message: str) -> None:
+        """Take one message of TensorRT's."""
+        level = logging.WARNING if severity in ("ERROR", "INTERNAL_ERROR") else logging.DEBUG
+        _logger.log(level, "TensorRT %s: %s", severity.lower(), message)
+        lines = getattr(self._local, "lines", None)
+        if lines is not None and level == logging.WARNING and len(lines) < _MOST:
+            lines.append(" ".join(message.split()))
+
+
+def make_logger(trt: Any, log: Log) -> Any:
+    """An `ILogger` of that module which hands everything to `log`."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            log.add(severity.name, message)
+
+    return Logger()

@@ -1,0 +1,18 @@
+"""TensorRT: opens engines of `trt:` targets."""
+
+from __future__ import annotations
+
+from enginebundle.errors import RuntimeFailure
+from enginebundle.index import Segment
+from enginebundle.runtimes.engine import Engine
+
+
+def open_engine(data: bytes, segment: Segment) -> Engine:
+    """Open verified bytes. Raises RuntimeFailure or FormatError."""
+    try:
+        import tensorrt
+    except (ImportError, OSError) as error:
+        raise RuntimeFailure(
+            f"tensorrt does not import: {error}. Run pip install 'enginekiln[trt]'"
+        ) from error
+    return Engine(tensorrt, data, segment)

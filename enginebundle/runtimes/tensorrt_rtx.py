@@ -1,0 +1,18 @@
+"""TensorRT-RTX: opens engines of `rtx:` targets."""
+
+from __future__ import annotations
+
+from enginebundle.errors import RuntimeFailure
+from enginebundle.index import Segment
+from enginebundle.runtimes.engine import Engine
+
+
+def open_engine(data: bytes, segment: Segment) -> Engine:
+    """Open verified bytes. Raises RuntimeFailure or FormatError."""
+    try:
+        import tensorrt_rtx
+    except (ImportError, OSError) as error:
+        raise RuntimeFailure(
+            f"tensorrt_rtx does not import: {error}. Run pip install 'enginekiln[rtx]'"
+        ) from error
+    return Engine(tensorrt_rtx, data, segment)
