@@ -36,7 +36,8 @@ def _atan2(net: Net, y: Tensor, x: Tensor) -> Tensor:
     ratio = net.div(low, high)
     # 0/0 counts as 0, inf/inf as 1: torch's conventions for the corners.
     ratio = net.select(net.equal(high, 0.0), high, ratio)
-    ratio = net.select(net.equal(low, math.inf), constant(net, 1, low), ratio)
+    corner = net.elementwise(net.equal(low, math.inf), net.equal(high, math.inf), "AND")
+    ratio = net.select(corner, constant(net, 1, low), ratio)
     angle = net.unary(ratio, "ATAN")
     angle = net.select(steep, net.sub(math.pi / 2, angle), angle)
     angle = net.select(sign_bit(net, x), net.sub(math.pi, angle), angle)

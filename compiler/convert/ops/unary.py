@@ -152,9 +152,9 @@ def _no_bool(net: Net, self: Tensor) -> Tensor:
     return net.cast(self, torch.int32) if self.dtype == torch.bool else self
 
 
-@TABLE.converter("aten.abs.default", "aten.absolute.default")
+@TABLE.converter("aten.abs.default", "aten.absolute.default", support=Support(dtypes=NUMBERS))
 def absolute(net: Net, self: Tensor) -> Tensor:
-    return self if self.dtype == torch.bool else net.unary(self, "ABS")
+    return net.unary(self, "ABS")
 
 
 @TABLE.converter("aten.neg.default", "aten.negative.default", support=Support(dtypes=NUMBERS))
