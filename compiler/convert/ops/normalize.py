@@ -259,8 +259,9 @@ def log_softmax_(net: Net, self: Tensor, dim: int, half_to_float: bool) -> Tenso
 
 
 def _softmax(net: Net, x: Tensor, dim: int) -> Tensor:
-    if x.ndim == 0:
-        return net.reshape(net.softmax(net.reshape(x, [1]), 0), [])
+    if x.ndim < 2:  # TensorRT's softmax wants two dimensions
+        sizes = net.sizes(x)
+        return net.reshape(net.softmax(net.reshape(x, [1, -1]), 1), sizes)
     return net.softmax(x, axis_of(dim, x.ndim))
 
 

@@ -12,7 +12,7 @@ from compiler.convert.registry import Table
 TABLE = Table("pad")
 
 MODES = {"reflect": "REFLECT", "replicate": "CLAMP", "circular": "WRAP"}
-ENUM = ("constant", "reflect", "replicate", "circular")
+ENUM = ("reflect", "replicate", "circular", "constant")
 
 
 def padded(net: Net, x: Tensor, pad: Sequence[Size], mode: str, value: Scalar = 0) -> Tensor:
