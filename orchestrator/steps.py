@@ -11,7 +11,6 @@ The compiler is imported inside the steps, so that whoever plans or watches need
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.digest import Digest, canonical_json
@@ -147,11 +146,11 @@ def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     from orchestrator.proof import prove
 
     index = of(upstream, "publish")["index"]
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    evidence = prove(store, spec["name"], index, Target.parse(spec["target"]), spec["trust"], date)
+    reference = f"{spec['name']}@{index}"
+    evidence = prove(store, reference, Target.parse(spec["target"]), spec["trust"])
     return {
         "passed": evidence.passed,
-        "worst": max((case.worst for case in evidence.cases), default=0.0),
+        "worst": evidence.worst,
         "evidence": store.put_blob(evidence.to_bytes()),
     }
 

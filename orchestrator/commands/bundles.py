@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from enginebundle.evidence import state, trusted_evidence
+from enginebundle.bundle import Bundle
 from enginebundle.signing import Signer
 from enginebundle.spec import Target
 from enginebundle.store import Store, Version
@@ -19,7 +19,6 @@ from orchestrator.commands.common import (
     columns,
     open_store,
     print_json,
-    read_index,
     unknown,
 )
 from orchestrator.executor import machine_memory
@@ -47,12 +46,15 @@ def inspect(args: argparse.Namespace) -> int:
     """The index, its version, aliases and the evidence about it, as JSON."""
     store = open_store(args.store)
     version = store.resolve(args.bundle)
-    entry = _entry(store, version)
-    entry["evidence"] = [
-        json.loads(evidence.to_bytes()) for evidence in trusted_evidence(store.evidence(version))
-    ]
-    entry["index"] = json.loads(read_index(store, version).to_bytes())
-    print_json(entry)
+    bundle = Bundle.open(store, version)
+    print_json(
+        _entry(store, version)
+        | {
+            "signer": bundle.signer,
+            "evidence": [json.loads(signed.document) for signed in bundle.evidence],
+            "index": json.loads(bundle.index.to_bytes()),
+        }
+    )
     return 0
 
 
@@ -61,7 +63,7 @@ def validate(args: argparse.Namespace) -> int:
     store = open_store(args.store)
     version = store.resolve(args.bundle)
     target = Target.parse(args.target)
-    index = read_index(store, version)
+    index = Bundle.open(store, version).index
     if index.variant(target) is None:
         known = [str(variant.target) for variant in index.variants]
         raise unknown("variant", args.target, known)
@@ -113,16 +115,12 @@ def _run(
 
 
 def _entry(store: Store, version: Version) -> dict[str, Any]:
-    index = read_index(store, version)
-    evidence = trusted_evidence(store.evidence(version))
+    states = Bundle.open(store, version).states
     aliases = [a for a, number in store.aliases(version.name).items() if number == version.number]
     return {
         "name": version.name,
         "version": version.number,
         "digest": version.digest,
         "aliases": sorted(aliases),
-        "variants": {
-            str(variant.target): state(version.digest, variant.target, evidence)
-            for variant in index.variants
-        },
+        "variants": {str(target): state for target, state in states.items()},
     }

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import NotFoundError, StoreError
-from enginebundle.index import Index
-from enginebundle.signing import verify
-from enginebundle.store import Store, Version
+from enginebundle.store import Store
 from orchestrator.manifest_errors import nearest
 
 
@@ -35,17 +33,11 @@ def open_store(given: str, *, create: bool = False) -> Store:
 
 
 def local_archs() -> tuple[str, ...]:
-    """The GPU architectures of this machine, such as `sm_89`; empty without a GPU."""
-    from enginebundle.machine import Machine
+    """The architecture of this machine's first GPU, such as `sm_89`; empty without one."""
+    from enginebundle.machine import find
 
-    return tuple(sorted({gpu.arch for gpu in Machine.here().gpus}))
-
-
-def read_index(store: Store, version: Version) -> Index:
-    """A version's index, its signature checked first. UntrustedError, IntegrityError."""
-    data, signature = store.read_index(version)
-    verify(data, signature)
-    return Index.from_bytes(data)
+    arch = find().arch
+    return () if arch is None else (arch,)
 
 
 def print_json(value: Any) -> None:

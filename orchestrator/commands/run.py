@@ -204,7 +204,8 @@ def _proved(store: Store, plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[s
         if isinstance(published, Built | Cached):
             output = published.output
             version = Version(model, output["version"], output["index"])
-            for evidence in trusted_evidence(store.evidence(version)):
+            for signed in trusted_evidence(store.evidence(version)):
+                evidence = signed.evidence
                 if evidence.passed and str(evidence.target) == target:
                     found[name] = evidence.worst
     return found
