@@ -242,12 +242,11 @@ def _check_indices(row: object, col: object, offset: object) -> str | None:
     return "the number of indices depends on the sizes: expected constant ones"
 
 
-def _triangle(
-    function: Callable[..., torch.Tensor],
-) -> Callable[[Net, int, int, int, torch.dtype | None], Tensor]:
-    def convert(net: Net, row: int, col: int, offset: int, dtype: torch.dtype | None) -> Tensor:
-        dtype = torch.int64 if dtype is None else dtype
-        return net.constant(function(row, col, offset=offset, dtype=dtype))
+def _triangle(function: Callable[..., torch.Tensor]) -> Callable[..., Tensor]:
+    def convert(net: Net, row: int, col: int, offset: int, dtype: torch.dtype | int) -> Tensor:
+        # The schema's own default is a number that stands for int64.
+        known = dtype if isinstance(dtype, torch.dtype) else torch.int64
+        return net.constant(function(row, col, offset=offset, dtype=known))
 
     return convert
 

@@ -35,7 +35,7 @@ def _atan2(net: Net, y: Tensor, x: Tensor) -> Tensor:
     high, low = net.select(steep, ay, ax), net.select(steep, ax, ay)
     ratio = net.div(low, high)
     # 0/0 counts as 0, inf/inf as 1: torch's conventions for the corners.
-    ratio = net.select(net.equal(high, 0.0), high, ratio)
+    ratio = net.select(net.equal(high, 0.0), low, ratio)
     corner = net.elementwise(net.equal(low, math.inf), net.equal(high, math.inf), "AND")
     ratio = net.select(corner, constant(net, 1, low), ratio)
     angle = net.unary(ratio, "ATAN")

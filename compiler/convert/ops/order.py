@@ -42,6 +42,9 @@ def _select(
     net: Net, x: Tensor, axis: int, k: Size, largest: bool, values: bool = True
 ) -> tuple[Tensor, Tensor]:
     """The k first in order along an axis, and their int64 positions."""
+    if x.ndim == 1:  # ITopKLayer wants two dimensions
+        found, where = _select(net, net.unsqueeze(x, [0]), 1, k, largest, values)
+        return net.squeeze(found, [0]), net.squeeze(where, [0])
     swapped = list(range(x.ndim))
     if x.ndim - axis > 4:  # ITopKLayer takes one of the last four dimensions
         swapped[axis], swapped[-1] = swapped[-1], swapped[axis]
