@@ -18,7 +18,7 @@ _TORCH = str(Path(torch.__file__).parent) + "/"
 
 
 def origin_of(node: torch.fx.Node) -> Origin:
-    """The innermost frame outside torch, and the innermost module, that made the node."""
+    """The innermost frame outside torch, and the modules around it, that made the node."""
     frames = [
         frame
         for frame in _FRAME.finditer(node.meta.get("stack_trace") or "")
@@ -34,12 +34,14 @@ def origin_of(node: torch.fx.Node) -> Origin:
 
 
 def _module(stack: dict[str, Any]) -> tuple[str, str]:
+    """The innermost module's path, and the classes of it and those around it: `Model/Layer/Linear`."""
     entries = [entry for key, entry in stack.items() if not key.startswith("_empty")]
-    if not entries:
-        return "", ""
-    path, kind = entries[-1]
-    name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
-    return str(path), name.rpartition(".")[2]
+    names = [
+        kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        for _, kind in entries
+    ]
+    path = str(entries[-1][0]) if entries else ""
+    return path, "/".join(name.rpartition(".")[2] for name in names)
 
 
 def _shorten(file: str) -> str:

@@ -63,7 +63,7 @@ def trace(
 
     def export(use_names: bool) -> ExportedProgram:
         shapes = _dynamic_shapes(inputs, ranges, use_names)
-        dynamic = shapes if keywords else tuple(shapes.values())
+        dynamic = shapes if keywords else _by_position(model, tuple(shapes.values()))
         with torch.no_grad():
             return torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
 
@@ -178,6 +178,15 @@ def resized(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     for axis, size in enumerate(shape):
         tensor = tensor.index_select(axis, torch.arange(size) % max(tensor.shape[axis], 1))
     return tensor.clone()
+
+
+def _by_position(model: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """One entry a parameter of forward: what `*args` takes is a tuple of its own."""
+    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return shapes
+    own = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:own], shapes[own:])
 
 
 def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bool:

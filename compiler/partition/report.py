@@ -169,9 +169,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _place(origin: Origin) -> str:
-    # Only the innermost of enclosing classes (`A/B`, see select.py).
-    place = str(replace(origin, module_class=origin.module_class.rpartition("/")[2]))
-    return f"{place}: {origin.source.strip()}" if origin.source.strip() else place
+    return f"{origin}: {origin.source.strip()}" if origin.source.strip() else str(origin)
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,0 +1,55 @@
+"""Every family of converters, merged into the one registry."""
+
+from __future__ import annotations
+
+from compiler.convert.ops import (
+    activation,
+    attention,
+    binary,
+    casts,
+    convolution,
+    creation,
+    functions,
+    index,
+    linear,
+    logical,
+    movement,
+    normalize,
+    order,
+    pad,
+    pooling,
+    reduce,
+    scan,
+    shape,
+    sizes,
+    split,
+    unary,
+)
+from compiler.convert.registry import Registry
+
+REGISTRY = Registry(
+    family.TABLE
+    for family in (
+        activation,
+        attention,
+        binary,
+        casts,
+        convolution,
+        creation,
+        functions,
+        index,
+        linear,
+        logical,
+        movement,
+        normalize,
+        order,
+        pad,
+        pooling,
+        reduce,
+        scan,
+        shape,
+        sizes,
+        split,
+        unary,
+    )
+)
