@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from enginebundle.digest import is_digest
+from enginebundle.dims import symbols_of
 from enginebundle.errors import FormatError
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ def check_index(index: Index) -> None:
     for digest, size in index.blobs:
         if not is_digest(digest) or type(size) is not int or size < 0:
             raise FormatError(f"blobs: expected digest and size in bytes, got {digest!r}: {size!r}")
+    symbols = {s for spec in index.inputs for dim in spec.shape for s in symbols_of(dim)}
+    for profile in index.profiles:
+        if not symbols <= profile.symbols.keys():
+            raise FormatError(
+                f"profile {profile.name!r}: expected a range for each of {sorted(symbols)}, "
+                f"got {sorted(profile.symbols)}"
+            )
     known = {digest for digest, _ in index.blobs}
     for golden in index.goldens:
         _listed(golden.blob, known, f"golden {golden.name!r}")

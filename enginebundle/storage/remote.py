@@ -24,7 +24,7 @@ class RemoteStorage:
 
         self.uri = uri
         try:
-            self._fs, prefix = fs.FileSystem.from_uri(uri)
+            self._fs, prefix = _open(fs, uri)
         except (OSError, ValueError, NotImplementedError) as error:
             raise StoreError(
                 f"store {uri}: {error}. Expected s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
@@ -84,3 +84,17 @@ class RemoteStorage:
                 f"store {self.uri}: can't {verb} {path}: {error}. "
                 "Check the bucket, its region or endpoint_override, and the credentials"
             ) from error
+
+
+def _open(fs: Any, uri: str) -> tuple[Any, str]:
+    """The file system and path of a URI; on S3, small objects go up in one request where it can."""
+    if uri.startswith("s3:") and "allow_delayed_open" not in uri:
+        mark = "&" if "?" in uri else "?"
+        try:
+            found: tuple[Any, str] = fs.FileSystem.from_uri(f"{uri}{mark}allow_delayed_open=true")
+        except ValueError:
+            pass  # a pyarrow that does not know the option
+        else:
+            return found
+    plain: tuple[Any, str] = fs.FileSystem.from_uri(uri)
+    return plain
