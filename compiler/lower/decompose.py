@@ -35,13 +35,16 @@ def _decompose(exported: ExportedProgram, options: Options) -> ExportedProgram:
     try:
         with torch.no_grad():
             lowered: ExportedProgram = exported.run_decompositions(_table(options.keep))
-            return lowered
     except Exception as error:  # decompositions run operators' Python code, which raises anything
         raise LowerRefused(
             "decompose",
             f"decomposing the exported program fails: {first_lines(error)}",
             "name the operator in torch_executed_ops, which leaves it whole",
         ) from error
+    # Torch hands both dictionaries on as they are; later passes write into them.
+    lowered._state_dict = dict(lowered.state_dict)
+    lowered._constants = dict(lowered.constants)
+    return lowered
 
 
 @functools.lru_cache(maxsize=8)

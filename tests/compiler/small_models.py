@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
+from compiler.trace import trace
 from enginebundle.spec import Profile, Range, TensorSpec
 
 
@@ -141,7 +144,10 @@ class Convolution(nn.Module):
 Case = tuple[nn.Module, tuple[TensorSpec, ...], tuple[Profile, ...]]
 
 _TEXT = (spec("input_ids", "int64", "b", "s"), spec("attention_mask", "int64", "b", "s"))
-_TEXT_PROFILES = (profile("short", b=(1, 2, 4), s=(1, 8, 16)), profile("long", b=(1, 2, 4), s=(16, 24, 48)))  # fmt: skip
+_TEXT_PROFILES = (
+    profile("short", b=(1, 2, 4), s=(1, 8, 16)),
+    profile("long", b=(1, 2, 4), s=(16, 24, 48)),
+)
 _BATCH = (profile(b=(1, 2, 4)),)
 
 
@@ -210,6 +216,16 @@ REAL: dict[str, Callable[[], Case]] = {
 
 def build(name: str) -> Case:
     """One of REAL, the same weights each time, in eval mode."""
+    from torchvision_on_cpu import prepare
+
+    prepare()
     torch.manual_seed(0)
     model, inputs, profiles = REAL[name]()
     return model.eval(), inputs, profiles
+
+
+@functools.cache
+def traced(name: str) -> tuple[ExportedProgram, tuple[TensorSpec, ...]]:
+    """One of REAL as exported, once a process: tracing is most of such a test's time."""
+    model, inputs, profiles = build(name)
+    return trace(model, inputs, profiles), inputs

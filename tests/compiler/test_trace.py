@@ -25,8 +25,7 @@ def refusal(*args: object) -> TraceRefused:
 
 @pytest.mark.parametrize("name", models.REAL)
 def test_real_models_keep_every_declared_dimension(name: str) -> None:
-    model, inputs, profiles = models.build(name)
-    exported = trace(model, inputs, profiles)
+    exported, inputs = models.traced(name)
     symbols = input_symbols(exported, inputs)
     for one, node in user_inputs(exported, inputs):
         assert tuple(symbols.dim(size) for size in node.meta["val"].shape) == one.shape
@@ -71,12 +70,24 @@ def test_example_of_the_wrong_shape_is_refused() -> None:
 def test_names_of_forward_or_positions() -> None:
     inputs = (spec("left", F, "b", 4), spec("right", F, "b", 4))
     exported = trace(models.Difference(), inputs, (profile(b=(1, 2, 8)),))
-    assert torch.equal(exported.module()(torch.full((2, 4), 3.0), torch.ones(2, 4)), torch.full((2, 4), 2.0))  # fmt: skip
+    three, one, two = torch.full((2, 4), 3.0), torch.ones(2, 4), torch.full((2, 4), 2.0)
+    assert torch.equal(exported.module()(three, one), two)
     swapped = (spec("y", F, "b", 4), spec("x", F, "b", 4))
     exported = trace(models.Difference(), swapped, (profile(b=(1, 2, 8)),))
-    assert torch.equal(exported.module()(y=torch.ones(2, 4), x=torch.full((2, 4), 3.0)), torch.full((2, 4), 2.0))  # fmt: skip
-    assert [one.name for one, _ in user_inputs(exported, swapped)] == ["y", "x"]
+    assert torch.equal(exported.module()(y=one, x=three), two)
+    assert [found.name for found, _ in user_inputs(exported, swapped)] == ["y", "x"]
     assert [node.name for _, node in user_inputs(exported, swapped)] == ["y", "x"]
+
+
+def test_forward_with_any_number_of_arguments() -> None:
+    class Total(nn.Module):
+        def forward(self, first: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+            return first + sum(rest)
+
+    inputs = tuple(spec(name, F, "b", 4) for name in ("p", "q", "r"))
+    exported = trace(Total(), inputs, (profile(b=(1, 2, 8)),))
+    assert [node.meta["val"].shape[1] for _, node in user_inputs(exported, inputs)] == [4, 4, 4]
+    assert torch.equal(exported.module()(*[torch.ones(3, 4)] * 3), torch.full((3, 4), 3.0))
 
 
 def test_half_known_names_are_refused() -> None:
@@ -133,11 +144,12 @@ def test_tied_symbols_where_eager_would_run() -> None:
 
 
 def test_guard_inside_the_profile_is_quoted() -> None:
-    error = refusal(models.Limited(), (spec("x", F, "b", "s"),), (profile("long", b=(1, 2, 4), s=(1, 8, 100)),))  # fmt: skip
+    inputs = (spec("x", F, "b", "s"),)
+    error = refusal(models.Limited(), inputs, (profile("long", b=(1, 2, 4), s=(1, 8, 100)),))
     assert error.code == "guard"
     assert "s <= 64" in error.message
     assert "profile 'long' at b=" in error.message
-    trace(models.Limited(), (spec("x", F, "b", "s"),), (profile(b=(1, 2, 4), s=(1, 8, 64)),))
+    trace(models.Limited(), inputs, (profile(b=(1, 2, 4), s=(1, 8, 64)),))
 
 
 def test_forward_that_fails_in_itself() -> None:
