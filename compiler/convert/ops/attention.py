@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from compiler.convert.axes import plain
 from compiler.convert.net import Net
 from compiler.convert.network import Size, Tensor
 from compiler.convert.registry import FLOATS, Support, Table
@@ -28,7 +29,16 @@ def _check(
     return None
 
 
-@TABLE.converter("aten.scaled_dot_product_attention.default", support=SUPPORT, check=_check)
+def _check_grouped(
+    query: Value, key: Value, attn_mask: Value | None, dropout_p: float, is_causal: bool,
+    enable_gqa: bool,
+) -> str | None:  # fmt: skip
+    if enable_gqa and isinstance(query.shape[-3], str):
+        return f"expected a static number of query heads with enable_gqa, got {query.shape[-3]}"
+    return _check(query, key, attn_mask, dropout_p, is_causal)
+
+
+@TABLE.converter("aten.scaled_dot_product_attention.default", support=SUPPORT, check=_check_grouped)
 def attention(
     net: Net, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, dropout_p: float,
     is_causal: bool, scale: float | None, enable_gqa: bool,
@@ -45,8 +55,10 @@ def attention(
     k, v = _flat(net, key, rank, heads), _flat(net, value, rank, heads)
     mask = None if attn_mask is None else _mask(net, attn_mask, query, key, rank, lead)
     result = dot_product(net, q, k, v, mask, is_causal, scale)
+    if rank == 4 and isinstance(plain(lead[-1]), int):
+        return result
     tail = [net.size(query, query.ndim - 2), net.size(value, value.ndim - 1)]
-    return result if rank == 4 else net.reshape(result, [*lead, *tail])
+    return net.reshape(result, [*lead, *tail])
 
 
 @TABLE.converter(
@@ -57,13 +69,15 @@ def flash_attention(
     attn_mask: Tensor | None, scale: float | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`attention`, and the logarithm of each row's sum of exponentials, float32 [b, h, s]."""
-    result = attention(
-        net, query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa=False
-    )
+    # Written out: beside products of the same query, TensorRT-RTX fails to build its own layer.
     scores = _scores(net, query, key, attn_mask, is_causal, scale)
     top = net.reduce(scores, "MAX", [3], True)
     total = net.reduce(net.unary(net.sub(scores, top), "EXP"), "SUM", [3], True)
-    return result, net.squeeze(net.add(top, net.unary(total, "LOG")), [3])
+    logarithm = net.add(top, net.unary(total, "LOG"))
+    weights = net.cast(net.unary(net.sub(scores, logarithm), "EXP"), query.dtype)
+    hidden = net.unary(net.compare(top, -math.inf, "GREATER"), "NOT")
+    result = net.select(hidden, net.scalar(0, query.dtype), net.matmul(weights, value))
+    return result, net.squeeze(logarithm, [3])
 
 
 def dot_product(
@@ -71,11 +85,24 @@ def dot_product(
 ) -> Tensor:  # fmt: skip
     """Attention on rank 4; rows whose mask leaves nothing give zeros, as torch defines them."""
     q = net.mul(q, _scale(q, scale))
+    depth, wanted = q.shape[3], v.shape[3]
+    if depth is not None and wanted is not None and depth != wanted:
+        # TensorRT wants one depth: zeros change neither the products nor the other columns.
+        q, k, v = (_deepened(net, t, max(depth, wanted)) for t in (q, k, v))
     result = net.attention(q, k, v, mask, causal)
+    if result.shape[3] != wanted and wanted is not None:
+        result = net.narrow(result, 3, 0, wanted)
     if mask is None:
         return result
     zero = net.scalar(0, result.dtype)
     return net.select(_some(net, mask), result, zero)
+
+
+def _deepened(net: Net, x: Tensor, depth: int) -> Tensor:
+    if x.shape[3] == depth:
+        return x
+    sizes = [*net.sizes(x)[:3], depth]
+    return net.slice(x, [0] * 4, sizes, [1] * 4, "FILL", net.scalar(0, x.dtype))
 
 
 def _scale(q: Tensor, scale: float | None) -> float:
@@ -122,10 +149,19 @@ def _flat(net: Net, x: Tensor, rank: int, lead: Sequence[Size]) -> Tensor:
     full = net.unsqueeze(x, range(rank - x.ndim))
     if any(a == 1 and b != 1 for a, b in zip(full.shape, known, strict=False)):
         full = net.expand(full, [*lead, -1, -1])
-    if rank <= 4:
-        return net.unsqueeze(full, range(4 - rank))
-    tail = net.sizes(full)[-2:]
-    return net.reshape(full, [net.product(lead[:-1]), lead[-1], *tail])
+    return _two(net, full, lead)
+
+
+def _two(net: Net, x: Tensor, lead: Sequence[Size]) -> Tensor:
+    """Leading dims as batch and heads. TensorRT wants a static number of heads: where the last
+    one is dynamic (or the only one), all count as batch, of one head each.
+    """
+    if len(lead) < 2:
+        return net.unsqueeze(x, range(1, 2) if lead else range(2))
+    tail = net.sizes(x)[-2:]
+    if not isinstance(plain(lead[-1]), int):
+        return net.reshape(x, [net.product(lead), 1, *tail])
+    return x if len(lead) == 2 else net.reshape(x, [net.product(lead[:-1]), lead[-1], *tail])
 
 
 def _mask(
@@ -137,10 +173,9 @@ def _mask(
     mask = net.unsqueeze(mask, range(rank - mask.ndim))
     rows, keys = net.size(query, query.ndim - 2), net.size(key, key.ndim - 2)
     mask = net.expand(mask, [*[-1] * (rank - 2), rows, keys])
-    if rank > 4:
-        mask = net.expand(mask, [*lead, -1, -1])
-        return net.reshape(mask, [net.product(lead[:-1]), lead[-1], rows, keys])
-    return net.unsqueeze(mask, range(4 - rank))
+    if rank == 4 and isinstance(plain(lead[-1]), int):
+        return mask
+    return _two(net, net.expand(mask, [*lead, -1, -1]), lead)
 
 
 def _scores(

@@ -136,9 +136,21 @@ def convolution(
     output_padding: Sequence[int], groups: int,
 ) -> Tensor:  # fmt: skip
     """Either kind, in any of the dimensions."""
+    return either(
+        net, input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
+    )
+
+
+def either(
+    net: Net, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int], transposed: bool,
+    output_padding: Sequence[int], groups: int,
+) -> Tensor:  # fmt: skip
+    """`forward` or `backward`."""
     if transposed:
         return backward(net, input, weight, bias, stride, padding, output_padding, dilation, groups)
-    return convolve(net, input, weight, bias, stride, padding, dilation, groups)
+    pads = _each(padding, weight.ndim - 2)
+    return forward(net, input, weight, bias, stride, pads, pads, dilation, groups)
 
 
 @TABLE.converter("aten._convolution.default", support=SUPPORT, check=_kernel)
@@ -149,7 +161,7 @@ def convolution_(
     cudnn_enabled: bool, allow_tf32: bool,
 ) -> Tensor:  # fmt: skip
     """As `convolution`; the flags choose kernels of other libraries."""
-    return convolution(
+    return either(
         net, input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
     )
 

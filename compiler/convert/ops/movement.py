@@ -21,6 +21,10 @@ TABLE = Table("movement")
 @TABLE.converter("aten.repeat.default")
 def repeat(net: Net, self: Tensor, repeats: Sequence[Size]) -> Tensor:
     """The whole tensor side by side; more repeats than dims add leading dims."""
+    return _repeated(net, self, repeats)
+
+
+def _repeated(net: Net, self: Tensor, repeats: Sequence[Size]) -> Tensor:
     x = net.unsqueeze(self, range(len(repeats) - self.ndim))
     counts = [plain(n) for n in repeats]
     if all(n == 1 for n in counts if isinstance(n, int)) and all(
@@ -36,7 +40,7 @@ def repeat(net: Net, self: Tensor, repeats: Sequence[Size]) -> Tensor:
 @TABLE.converter("aten.tile.default")
 def tile(net: Net, self: Tensor, dims: Sequence[Size]) -> Tensor:
     """As `repeat`; fewer repeats than dims count for the last dims."""
-    return repeat(net, self, [*[1] * (self.ndim - len(dims)), *dims])
+    return _repeated(net, self, [*[1] * (self.ndim - len(dims)), *dims])
 
 
 @TABLE.converter("aten.repeat_interleave.self_int")
@@ -60,6 +64,10 @@ def repeat_interleave(
 @TABLE.converter("aten.flip.default")
 def flip(net: Net, self: Tensor, dims: Sequence[int]) -> Tensor:
     """Elements in reverse order along dims."""
+    return _flipped(net, self, dims)
+
+
+def _flipped(net: Net, self: Tensor, dims: Sequence[int]) -> Tensor:
     chosen = set(axes_of(dims, self.ndim)) if self.ndim else set()
     if not chosen:
         return self
@@ -74,8 +82,12 @@ def roll(net: Net, self: Tensor, shifts: Sequence[Size], dims: Sequence[int]) ->
     if self.ndim == 0:
         return self
     if not dims:
-        flat = roll(net, net.reshape(self, [-1]), shifts, [0])
+        flat = _rolled(net, net.reshape(self, [-1]), shifts, [0])
         return net.reshape(flat, net.sizes(self))
+    return _rolled(net, self, shifts, dims)
+
+
+def _rolled(net: Net, self: Tensor, shifts: Sequence[Size], dims: Sequence[int]) -> Tensor:
     start: list[Size] = [0] * self.ndim
     for axis, shift in zip(axes_of(dims, self.ndim), shifts, strict=True):
         start[axis] = net.size_op("sub", start[axis], plain(shift))
@@ -92,13 +104,11 @@ def roll(net: Net, self: Tensor, shifts: Sequence[Size], dims: Sequence[int]) ->
 def rot90(net: Net, self: Tensor, k: int, dims: Sequence[int]) -> Tensor:
     """k quarter turns from the first to the second of dims."""
     first, second = axes_of(dims, self.ndim)
-    turns = {
-        0: lambda: self,
-        1: lambda: swap(net, flip(net, self, [second]), first, second),
-        2: lambda: flip(net, self, [first, second]),
-        3: lambda: flip(net, swap(net, self, first, second), [second]),
-    }
-    return turns[k % 4]()
+    if k % 4 == 1:
+        return swap(net, _flipped(net, self, [second]), first, second)
+    if k % 4 == 2:
+        return _flipped(net, self, [first, second])
+    return _flipped(net, swap(net, self, first, second), [second]) if k % 4 else self
 
 
 # -- patterns of positions -----------------------------------------------------------------

@@ -25,6 +25,13 @@ def layer_norm(
     bias: Tensor | None, eps: float, cudnn_enable: bool,
 ) -> Tensor:  # fmt: skip
     """Zero mean and unit variance over the last dims, then weight and bias of their sizes."""
+    return _layered(net, input, normalized_shape, weight, bias, eps)
+
+
+def _layered(
+    net: Net, input: Tensor, normalized_shape: Sequence[Size], weight: Tensor | None,
+    bias: Tensor | None, eps: float,
+) -> Tensor:  # fmt: skip
     lead = input.ndim - len(normalized_shape)
     scale = _fitted(net, weight, 1.0, input, normalized_shape)
     shift = _fitted(net, bias, 0.0, input, normalized_shape)
@@ -46,7 +53,7 @@ def native_layer_norm(
     bias: Tensor | None, eps: float,
 ) -> Results:  # fmt: skip
     """`layer_norm` with the mean and 1 / sqrt(variance + eps), of size one in the last dims."""
-    result = layer_norm(net, input, normalized_shape, weight, bias, eps, False)
+    result = _layered(net, input, normalized_shape, weight, bias, eps)
     axes = range(input.ndim - len(normalized_shape), input.ndim)
     mean, inverse = _moments(net, input, list(axes), eps)
     # torch keeps them in float32, except that the CPU stores them in the type of the weights
@@ -72,7 +79,7 @@ def rms_norm(
     net: Net, input: Tensor, normalized_shape: Sequence[Size], weight: Tensor | None, eps: float | None
 ) -> Tensor:  # fmt: skip
     """input / sqrt(mean of squares + eps) over the last dims, in float32, times weight."""
-    return fused_rms_norm(net, input, normalized_shape, weight, eps)[0]
+    return _root_mean_square(net, input, normalized_shape, weight, eps)[0]
 
 
 @TABLE.converter("aten._fused_rms_norm.default", support=SUPPORT)
@@ -80,6 +87,12 @@ def fused_rms_norm(
     net: Net, input: Tensor, normalized_shape: Sequence[Size], weight: Tensor | None, eps: float | None
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`rms_norm`, and 1 / sqrt(mean of squares + eps)."""
+    return _root_mean_square(net, input, normalized_shape, weight, eps)
+
+
+def _root_mean_square(
+    net: Net, input: Tensor, normalized_shape: Sequence[Size], weight: Tensor | None, eps: float | None
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     wide = net.cast(input, torch.float32)
     axes = range(input.ndim - len(normalized_shape), input.ndim)
     squares = net.reduce(net.mul(wide, wide), "AVG", list(axes), True)
@@ -138,7 +151,8 @@ def native_group_norm(
     result = _grouped(net, input, group, weight, bias, eps)
     mean, inverse = _moments(net, _in_groups(net, input, group)[0], [2], eps)
     kept = weight.dtype if weight is not None else input.dtype
-    return result, *(net.cast(net.squeeze(t, [2]), kept) for t in (mean, inverse))
+    mean, inverse = (net.cast(net.squeeze(t, [2]), kept) for t in (mean, inverse))
+    return result, mean, inverse
 
 
 def _stats_check(running_mean: Value | None, use_input_stats: bool) -> str | None:

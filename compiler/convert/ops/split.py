@@ -110,11 +110,14 @@ def _split_check(self: Value, split_size: int | Value, dim: int) -> str | None:
 @TABLE.converter("aten.split.Tensor", "aten.unsafe_split.Tensor", check=_split_check)
 def split(net: Net, self: Tensor, split_size: Size, dim: int) -> list[Tensor]:
     """Parts of split_size, the last one what is left."""
-    axis = axis_of(dim, self.ndim)
-    total, size = self.shape[axis] or 0, plain(split_size)
+    size = plain(split_size)
     if not isinstance(size, int):
         raise ValueError("split: dynamic split size")
-    step = max(size, 1)
+    return _equal_parts(net, self, size, axis_of(dim, self.ndim))
+
+
+def _equal_parts(net: Net, self: Tensor, size: int, axis: int) -> list[Tensor]:
+    total, step = self.shape[axis] or 0, max(size, 1)
     starts = range(0, max(total, 1), step)
     return [net.narrow(self, axis, at, min(step, total - at)) for at in starts]
 
@@ -143,7 +146,7 @@ def chunk(net: Net, self: Tensor, chunks: int, dim: int) -> list[Tensor]:
     if isinstance(total, int) and isinstance(step, int):
         if step == 0:
             return [self] * chunks
-        return split(net, self, step, dim)
+        return _equal_parts(net, self, step, axis)
     sizes: list[Size] = [step] * (chunks - 1)
     rest = net.size_op("sub", total, net.size_op("mul", step, chunks - 1))
     return _sized(net, self, [*sizes, rest], axis)
@@ -192,6 +195,11 @@ def _sized(net: Net, x: Tensor, sizes: Sequence[Size], axis: int) -> list[Tensor
 @TABLE.converter("aten.cat.default", "aten.concat.default")
 def cat(net: Net, tensors: Sequence[Tensor], dim: int) -> Tensor:
     """Tensors end to end, in their promoted dtype; empty one-dimensional ones are left out."""
+    return joined(net, tensors, dim)
+
+
+def joined(net: Net, tensors: Sequence[Tensor], dim: int) -> Tensor:
+    """torch.cat."""
     promoted = net.promote(*tensors)
     kept = [t for t in promoted if t.shape != (0,)] or list(promoted[:1])
     return net.concat(kept, axis_of(dim, kept[0].ndim))
@@ -208,26 +216,26 @@ def stack(net: Net, tensors: Sequence[Tensor], dim: int) -> Tensor:
 def hstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
     """Side by side: along dim 1, or 0 for vectors."""
     lifted = _at_least(net, tensors, 1)
-    return cat(net, lifted, 0 if lifted[0].ndim == 1 else 1)
+    return joined(net, lifted, 0 if lifted[0].ndim == 1 else 1)
 
 
 @TABLE.converter("aten.vstack.default")
 def vstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
     """One below another; vectors are rows."""
-    return cat(net, _at_least(net, tensors, 2), 0)
+    return joined(net, _at_least(net, tensors, 2), 0)
 
 
 @TABLE.converter("aten.dstack.default")
 def dstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
     """One behind another, along dim 2."""
     flat = _at_least(net, tensors, 2)
-    return cat(net, [t if t.ndim > 2 else net.unsqueeze(t, [2]) for t in flat], 2)
+    return joined(net, [t if t.ndim > 2 else net.unsqueeze(t, [2]) for t in flat], 2)
 
 
 @TABLE.converter("aten.column_stack.default")
 def column_stack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
     """Vectors and scalars as columns, then side by side."""
-    return cat(net, [t if t.ndim > 1 else net.reshape(t, [-1, 1]) for t in tensors], 1)
+    return joined(net, [t if t.ndim > 1 else net.reshape(t, [-1, 1]) for t in tensors], 1)
 
 
 def _at_least(net: Net, tensors: Sequence[Tensor], rank: int) -> list[Tensor]:
