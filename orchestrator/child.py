@@ -12,6 +12,7 @@ import ctypes
 import importlib
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -21,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from enginebundle.errors import StoreError
+from enginebundle.errors import BundleError, StoreError
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -123,7 +124,8 @@ def describe(error: BaseException) -> tuple[str, str]:
     """(code, message) of an exception.
 
     A refusal made on purpose carries `code`, `message` and `remedy`; it is told in its own words.
-    Everything else is "error" with the exception's type, memory exhaustion and a lost store aside.
+    The loader's errors have codes by their names. Everything else is "error" with the exception's
+    type, memory exhaustion and a lost store aside.
     """
     text = " ".join(str(error).split()) or "no message"
     code = getattr(error, "code", None)
@@ -137,7 +139,13 @@ def describe(error: BaseException) -> tuple[str, str]:
         return "memory", f"ran out of memory: {type(error).__name__}: {text}"[:_MESSAGE]
     if isinstance(error, StoreError | ConnectionError):
         return "infra", f"{type(error).__name__}: {text}"[:_MESSAGE]
-    return "error", f"{type(error).__name__}: {text}"[:_MESSAGE]
+    code = _words(type(error).__name__) if isinstance(error, BundleError) else "error"
+    return code, f"{type(error).__name__}: {text}"[:_MESSAGE]
+
+
+def _words(name: str) -> str:
+    """`NoVariantError` -> `no-variant`: the code of an error of the loader."""
+    return re.sub(r"(?<=.)(?=[A-Z])", "-", name.removesuffix("Error")).lower()
 
 
 def _prctl(option: int, value: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from orchestrator.outcome import Built, Cached, Class, Failed, Outcome, Skipped, classify
@@ -59,10 +59,30 @@ def rows(
     for (model, target), builds in groups.items():
         validate = by_role.get((model, "validate", target))
         publish = by_role.get((model, "publish", "None"))
-        later = [outcomes[task.id] for task in (publish, validate) if task is not None]
+        after = [task for task in (publish, validate) if task is not None]
         known = (proved or {}).get(f"{model}/validate/{target}")
-        result.append(_row(model, target, [outcomes[b.id] for b in builds], later, known))
+        row = _row(
+            model, target, [outcomes[b.id] for b in builds], [outcomes[t.id] for t in after], known
+        )
+        if row.state == "failed":
+            row = replace(row, why=_why([*builds, *after], outcomes))
+        result.append(row)
     return tuple(result)
+
+
+def _why(tasks: Iterable[Task], outcomes: Mapping[str, Outcome]) -> str:
+    """The first failure among the tasks, or the one because of which they were skipped."""
+    for task in tasks:
+        match outcomes[task.id]:
+            case Failed(code, message):
+                return f"{task.id}: {code}: {message}"
+            case Skipped(because):
+                name = because.removesuffix(" failed")
+                root = outcomes.get(name)
+                if isinstance(root, Failed):
+                    return f"{name}: {root.code}: {root.message}"
+                return f"{task.id}: {because}"
+    return ""
 
 
 def _row(
@@ -92,17 +112,7 @@ def _row(
         sum(int(build.output.get("bytes", 0)) for build in good),
         worst,
         measured,
-        _why(bad[0]) if bad else "",
     )
-
-
-def _why(outcome: Outcome) -> str:
-    match outcome:
-        case Failed(code, message):
-            return f"{code}: {message}"
-        case Skipped(because):
-            return because
-    return ""
 
 
 def totals(table: Iterable[Row]) -> str:
@@ -139,7 +149,7 @@ def text(table: Sequence[Row]) -> str:
         left = [f"{cell:<{width}}" for cell, width in zip(line[:3], widths[:3], strict=True)]
         right = [f"{cell:>{width}}" for cell, width in zip(line[3:], widths[3:], strict=True)]
         out.append("  ".join((*left, *right)).rstrip())
-    out += [f"{row.model} on {row.target}: {row.why}" for row in table if row.why]
+    out += dict.fromkeys(row.why for row in table if row.why)
     if any(row.worst is not None for row in table):
         out.append(
             "worst error: 1 is all the tolerance allows; "

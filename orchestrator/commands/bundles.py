@@ -80,7 +80,9 @@ def validate(args: argparse.Namespace) -> int:
         result |= {"worst": ended.output["worst"], "evidence": ended.output["evidence"]}
     if isinstance(final, Failed):
         result |= {"code": final.code, "message": final.message}
-        print(f"{final.log}\n{version} on {target}: {final.message}".strip(), file=sys.stderr)
+        if final.code in ("error", "crashed", "timeout"):
+            print(final.log, file=sys.stderr)
+        print(f"{version} on {target}: {final.message}", file=sys.stderr)
     if args.output == "json":
         print_json(result)
     elif result["passed"]:

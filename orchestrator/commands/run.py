@@ -165,8 +165,11 @@ def _announce(plan: Plan, tasks: Sequence[Task], run_id: str, store: Store) -> N
     for task, decision in zip(plan.tasks, plan.decisions, strict=True):
         if decision.status == "blocked" and task.id in wanted:
             print(f"{task.id} can't run: {decision.why}", file=sys.stderr)
-    for name, why in plan.pending:
-        print(f"{name} stays pending: {why}", file=sys.stderr)
+    if plan.pending:
+        print(
+            f"{len(plan.pending)} validations have no machine here and stay pending: see `kiln plan`",
+            file=sys.stderr,
+        )
 
 
 def _results(

@@ -129,6 +129,7 @@ def test_garbage_on_stdout_is_only_log(tmp_path):
         ("refuse", "no-export", "model.py:12: `if x.sum() > 0` needs data; use torch.cond"),
         ("fail", "error", "ValueError: expected 3 channels, got 4"),
         ("lose_the_store", "infra", "StoreError: s3://bucket: connection reset"),
+        ("find_no_variant", "no-variant", "NoVariantError: needs a GPU of sm_89"),
         ("leave", "error", "the step called exit(7)"),
         ("leave_at_once", "crashed", "the step's process exited with status 9 and no result"),
         ("not_json", "error", "TypeError: Object of type object is not JSON serializable"),

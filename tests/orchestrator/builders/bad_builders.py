@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from enginebundle.errors import StoreError
+from enginebundle.errors import NoVariantError, StoreError
 
 
 class Refused(Exception):
@@ -94,6 +94,10 @@ def fail() -> dict[str, Any]:
 
 def lose_the_store() -> dict[str, Any]:
     raise StoreError("s3://bucket: connection reset")
+
+
+def find_no_variant() -> dict[str, Any]:
+    raise NoVariantError("needs a GPU of sm_89")
 
 
 def leave() -> dict[str, Any]:
