@@ -23,6 +23,8 @@ _BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
+_MAX_DEPTH = 100
+"""Levels of nesting: far more than any model needs, far fewer than Python's stack has."""
 _FUNCTIONS: dict[str, Callable[..., int]] = {"max": max, "min": min}
 
 
@@ -51,9 +53,15 @@ def _parse(text: str) -> ast.expr:
     if len(text) > 1000:
         raise FormatError(f"dimension expression of {len(text)} characters; at most 1000 allowed")
     try:
-        return ast.parse(text, mode="eval").body
+        body = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise FormatError(f"dimension {text!r} is not an expression: {error}") from error
+    level: list[ast.AST] = [body]
+    for _ in range(_MAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return body
+    raise FormatError(f"dimension {text!r}: nested deeper than {_MAX_DEPTH} levels")
 
 
 def _value(node: ast.expr, symbols: Mapping[str, int], text: str) -> int:

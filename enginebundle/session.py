@@ -108,15 +108,16 @@ class Session:
     def _open_graph(self, segment: Segment) -> Runner:
         from enginebundle.runtimes.torch_graph import TorchGraph
 
+        device = "cpu" if self.target.backend == "torch" else "cuda"
+        data = self.bundle.read(segment.blob)
+        weights = self._read_weights(segment.weights, device)
         try:
-            value = parse_json(self.bundle.read(segment.blob))
+            graph = Graph.from_json(parse_json(data))
+            run = TorchGraph(graph, weights, device)
         except (ValueError, RecursionError) as error:
-            raise FormatError(f"graph {segment.blob} is not JSON: {error}") from error
-        graph = Graph.from_json(value)
+            raise FormatError(f"graph {segment.blob} is not JSON, or nested too deep") from error
         if (graph.inputs, graph.outputs) != (segment.inputs, segment.outputs):
             raise FormatError(f"graph {segment.blob} has other inputs or outputs than its segment")
-        device = "cpu" if self.target.backend == "torch" else "cuda"
-        run = TorchGraph(graph, self._read_weights(segment.weights, device), device)
         return lambda values, _: run(values)
 
     def _read_weights(self, digest: Digest | None, device: str) -> dict[str, torch.Tensor]:

@@ -1,0 +1,22 @@
+"""Every attack has a home, a cache and a store of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from enginebundle.store import Store
+from tests.enginebundle.examples import new_store
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ENGINEBUNDLE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ENGINEBUNDLE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return new_store(tmp_path)
