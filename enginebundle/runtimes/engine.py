@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, RuntimeFailure
 from enginebundle.index import Segment
 from enginebundle.runtimes.engine_log import Log, make_logger
 from enginebundle.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
 
 _DTYPES: Mapping[str, str] = {
     "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "INT32": "int32",
@@ -32,6 +33,8 @@ class Engine:
 
     def __init__(self, trt: Any, data: bytes, segment: Segment) -> None:
         """Raises RuntimeFailure with TensorRT's own words, or FormatError if the engine is another's."""
+        import torch
+
         if not torch.cuda.is_available():
             raise RuntimeFailure(
                 f"an engine needs a CUDA GPU and a torch built for it; torch {torch.__version__} "
@@ -60,6 +63,8 @@ class Engine:
 
         Raises RuntimeFailure where TensorRT refuses the shapes or the call.
         """
+        import torch
+
         with self._lock, torch.cuda.device(self._device):
             context = self._context(profile)
             stream = torch.cuda.current_stream(self._device)
@@ -78,6 +83,8 @@ class Engine:
         return outputs
 
     def _context(self, profile: str) -> _Context:
+        import torch
+
         number = self._segment.profiles.index(profile)
         if number not in self._contexts:
             with self._log.collecting() as lines:
@@ -106,7 +113,12 @@ class Engine:
         return held
 
     def _set_outputs(self, context: Any, lines: Sequence[str]) -> dict[str, torch.Tensor]:
-        unknown = context.infer_shapes()
+        import torch
+
+        try:
+            unknown = context.infer_shapes()
+        except RuntimeError as error:
+            raise self._failure(f"shapes can't be inferred: {error}", lines) from error
         shapes = {spec.name: tuple(context.get_tensor_shape(spec.name)) for spec in self._outputs}
         if unknown or any(size < 0 for shape in shapes.values() for size in shape):
             raise self._failure(f"shapes stay unknown: inputs {unknown}, outputs {shapes}", lines)
@@ -120,6 +132,8 @@ class Engine:
 
     def _set_address(self, context: Any, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """Point the context at a tensor; what to keep alive for it."""
+        import torch
+
         if tensor.numel() == 0:  # an empty tensor has no address, and TensorRT takes no null
             tensor = torch.empty(_ALIGNMENT, dtype=torch.uint8, device=tensor.device)
         context.set_tensor_address(name, tensor.data_ptr())
@@ -166,6 +180,8 @@ class _Context:
     """An execution context fixed to one optimization profile, and the end of its last call."""
 
     def __init__(self, trt: Any) -> None:
+        import torch
+
         event: Any = torch.cuda.Event
         self.trt = trt
         self.done = event()

@@ -10,20 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, RuntimeFailure
 from enginebundle.graph import Argument, Graph, Node, Ref, Word
 from enginebundle.runtimes import sizes
 from enginebundle.runtimes.torch_ops import ALLOWED, UNINITIALIZED
 
-_WORDS: Mapping[str, tuple[type, ...]] = {
-    "dtype": (torch.dtype,),
-    "layout": (torch.layout,),
-    "memory_format": (torch.memory_format,),
-}
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +47,8 @@ class TorchGraph:
         self, graph: Graph, weights: Mapping[str, torch.Tensor], device: str | torch.device = "cpu"
     ) -> None:
         """Raises FormatError (operator or word not allowed, weights that are not the graph's)."""
+        import torch
+
         self.graph = graph
         self.device = torch.device(device)
         names = [spec.name for spec in graph.inputs] + [weight.name for weight in graph.weights]
@@ -64,6 +61,8 @@ class TorchGraph:
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Outputs by name. KeyError without an input, RuntimeFailure where an operator fails."""
+        import torch
+
         with torch.no_grad():
             given = [inputs[spec.name].to(self.device) for spec in self.graph.inputs]
             values: list[Any] = [*given, *self._weights]
@@ -77,6 +76,8 @@ class TorchGraph:
             }
 
     def _tensor(self, value: Any, name: str) -> torch.Tensor:
+        import torch
+
         if not isinstance(value, torch.Tensor):
             raise RuntimeFailure(f"output {name!r}: expected a tensor, got {type(value).__name__}")
         return value
@@ -125,10 +126,7 @@ class TorchGraph:
             case Word("device", _):
                 return self.device
             case Word(kind, value):
-                found = getattr(torch, value, None)
-                if not isinstance(found, _WORDS.get(kind, ())):
-                    raise FormatError(f"{kind} {value!r}: torch {torch.__version__} has none")
-                return found
+                return _word(kind, value)
             case tuple():
                 return [self._argument(item) for item in argument]
         return argument
@@ -141,7 +139,20 @@ def run_graph(
     return TorchGraph(graph, weights)(inputs)
 
 
+def _word(kind: str, value: str) -> Any:
+    """The torch object of that kind and name. FormatError if there is none."""
+    import torch
+
+    kinds = {"dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format}
+    found = getattr(torch, value, None)
+    if kind not in kinds or not isinstance(found, kinds[kind]):
+        raise FormatError(f"{kind} {value!r}: torch {torch.__version__} has none")
+    return found
+
+
 def _function(node: Node) -> Callable[..., Any]:
+    import torch
+
     namespace, _, name = node.op.partition(".")
     if namespace == "sym" and (function := sizes.function(name)) is not None:
         return function

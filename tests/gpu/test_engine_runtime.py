@@ -1,0 +1,215 @@
+"""The runtime that ships, on a device: engines opened, fed, and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import enginebundle
+from enginebundle.digest import digest_bytes
+from enginebundle.errors import FormatError, RuntimeFailure
+from enginebundle.index import Golden, Index, Part, Segment, Tolerance, Variant
+from enginebundle.runtimes.tensorrt_rtx import open_engine
+from enginebundle.signing import Signer
+from enginebundle.spec import Profile, Range, Target, TensorSpec, Toolchain
+from enginebundle.store import Store
+from enginebundle.validate import prove
+from tests.gpu.engines import ROWS, WEIGHT, affine, reshaped
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
+
+INPUTS = (
+    TensorSpec("x", "float32", ("b", 3)),
+    TensorSpec("mask", "bool", ("b", 1)),
+    TensorSpec("ids", "int64", ("b",)),
+)
+OUTPUTS = (TensorSpec("y", "float32", ("b", 2)), TensorSpec("doubled", "int64", ("b",)))
+TARGET = Target.parse("rtx:sm_80")
+
+
+@pytest.fixture(scope="module")
+def engine() -> bytes:
+    return affine(pytest.importorskip("tensorrt_rtx"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINEBUNDLE_HOME", str(tmp_path / "home"))
+
+
+def segment(data: bytes, **changes: object) -> Segment:
+    values: dict[str, object] = {
+        "kind": "engine", "blob": digest_bytes(data), "weights": None, "inputs": INPUTS,
+        "outputs": OUTPUTS, "profiles": tuple(ROWS),
+    }  # fmt: skip
+    return Segment(**(values | changes))  # type: ignore[arg-type]
+
+
+def inputs(rows: int) -> dict[str, torch.Tensor]:
+    return {
+        "x": torch.randn(rows, 3),
+        "mask": torch.rand(rows, 1) > 0.5,
+        "ids": torch.arange(rows) + (1 << 40),
+    }
+
+
+def check(got: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> None:
+    want = torch.relu(given["x"].cpu() @ torch.from_numpy(WEIGHT)) * given["mask"].cpu()
+    torch.testing.assert_close(got["y"].cpu(), want, atol=1e-5, rtol=1e-5)
+    assert torch.equal(got["doubled"].cpu(), given["ids"].cpu() * 2)
+
+
+@pytest.mark.parametrize(
+    ("profile", "rows"), [("short", 1), ("short", 4), ("long", 2), ("long", 16)]
+)
+def test_both_profiles_at_their_ends(engine: bytes, profile: str, rows: int) -> None:
+    run = open_engine(engine, segment(engine))
+    for _ in range(2):
+        given = inputs(rows)
+        got = run(given, profile)
+        assert all(tensor.is_cuda for tensor in got.values())
+        check(got, given)
+
+
+def test_profiles_may_alternate(engine: bytes) -> None:
+    run = open_engine(engine, segment(engine))
+    for profile, rows in [("short", 3), ("long", 9), ("short", 1), ("long", 16)]:
+        given = inputs(rows)
+        check(run(given, profile), given)
+
+
+def test_strided_and_misaligned_inputs(engine: bytes) -> None:
+    run = open_engine(engine, segment(engine))
+    wide = {name: tensor.cuda() for name, tensor in inputs(9).items()}
+    slices = {name: tensor[1:] for name, tensor in wide.items()}
+    slices["x"] = torch.randn(3, 8, device="cuda").T
+    check(run(slices, "long"), slices)
+
+
+def test_threads_on_streams_of_their_own(engine: bytes) -> None:
+    run = open_engine(engine, segment(engine))
+
+    def work(rows: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        given = inputs(rows)
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            got = run(given, "long")
+        stream.synchronize()
+        return got, given
+
+    with ThreadPoolExecutor(4) as pool:
+        for got, given in pool.map(work, [2, 16, 5, 9] * 8):
+            check(got, given)
+
+
+def test_a_shape_that_no_profile_holds_is_a_runtime_failure(engine: bytes) -> None:
+    run = open_engine(engine, segment(engine))
+    with pytest.raises(RuntimeFailure, match=r"tensorrt_rtx .*input 'x' of shape"):
+        run(inputs(5), "short")
+    given = inputs(4)
+    check(run(given, "short"), given)
+
+
+def test_an_input_of_sizes_lies_on_the_host() -> None:
+    data = reshaped(pytest.importorskip("tensorrt_rtx"))
+    run = open_engine(
+        data,
+        segment(
+            data,
+            inputs=(TensorSpec("x", "float32", ("n",)), TensorSpec("shape", "int64", (2,))),
+            outputs=(TensorSpec("y", "float32", ("a", "b")),),
+            profiles=("p",),
+        ),
+    )
+    x = torch.randn(12)
+    for shape in ([3, 4], [2, 6], [12, 1]):
+        for device in ("cpu", "cuda"):
+            got = run({"x": x.to(device), "shape": torch.tensor(shape, device=device)}, "p")
+            assert torch.equal(got["y"].cpu(), x.reshape(shape))
+
+
+def test_bytes_that_are_no_engine_are_refused_in_tensorrt_s_words(engine: bytes) -> None:
+    for data in (b"not an engine" * 100, engine[: len(engine) // 2]):
+        with pytest.raises(
+            RuntimeFailure, match=r"refused the engine on .*Build the target"
+        ) as caught:
+            open_engine(data, segment(data))
+        assert "it gave no reason" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": INPUTS[:2]}, "engine has the tensors"),
+        ({"outputs": OUTPUTS[:1]}, "engine has the tensors"),
+        (
+            {"outputs": (OUTPUTS[0], TensorSpec("doubled", "int32", ("b",)))},
+            "expected int32, got INT64",
+        ),
+        ({"profiles": ("short",)}, "has 2 optimization profiles, expected"),
+    ],
+)
+def test_an_engine_that_is_another_s_is_refused(
+    engine: bytes, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(FormatError, match=message):
+        open_engine(engine, segment(engine, **changes))
+
+
+def published(store: Store, data: bytes) -> None:
+    import tensorrt_rtx
+    from safetensors.torch import save
+
+    case = inputs(3)
+    want = torch.relu(case["x"] @ torch.from_numpy(WEIGHT)) * case["mask"]
+    golden = save(
+        {f"input.{name}": tensor for name, tensor in case.items()}
+        | {"output.y": want, "output.doubled": case["ids"] * 2}
+    )
+    store.put_blob(data)
+    profiles = tuple(Profile(name, (("b", Range(*rows)),)) for name, rows in ROWS.items())
+    variant = Variant(
+        TARGET,
+        Toolchain((("tensorrt_rtx", tensorrt_rtx.__version__),)),
+        "fp32",
+        (("y", Tolerance(1e-5, 1e-5)), ("doubled", Tolerance(0.0, 0.0))),
+        (Part(tuple(ROWS), (segment(data),), ("y", "doubled")),),
+    )
+    index = Index(
+        "affine", INPUTS, OUTPUTS, profiles, (Golden("rows3", store.put_blob(golden)),), (variant,),
+        ((digest_bytes(data), len(data)), (digest_bytes(golden), len(golden))),
+        digest_bytes(b"program"),
+    )  # fmt: skip
+    raw = index.to_bytes()
+    store.publish("affine", raw, Signer.default().sign(raw))
+
+
+def test_a_bundle_is_proved_and_served(engine: bytes, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store", create=True)
+    published(store, engine)
+    evidence = prove(store, store.resolve("affine@1"), TARGET)
+    assert evidence.passed
+    assert evidence.machine["gpu"] == torch.cuda.get_device_name()
+    major, minor = torch.cuda.get_device_capability()
+    assert evidence.machine["arch"] == f"sm_{major}{minor}"
+
+    session = enginebundle.load(f"{tmp_path}/store/affine@1", target=TARGET)
+    as_given: list[tuple[Callable[[torch.Tensor], object], str]] = [
+        (lambda tensor: tensor, "cpu"),
+        (lambda tensor: tensor.numpy(), "cpu"),
+        (lambda tensor: tensor.cuda(), "cuda"),
+    ]
+    for convert, device in as_given:
+        given = inputs(7)
+        got = session(**{name: convert(tensor) for name, tensor in given.items()})
+        assert {tensor.device.type for tensor in got.values()} == {device}
+        check(got, given)
+    assert isinstance(np.asarray(session(**inputs(2))["y"]), np.ndarray)
