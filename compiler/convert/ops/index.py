@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.axes import axis_of, plain, size_tensor, wrap_index
+from compiler.convert.axes import axis_of, size_tensor, wrap_index
 from compiler.convert.net import Net
 from compiler.convert.network import Size, Tensor
 from compiler.convert.registry import ANY, Support, Table
@@ -71,8 +71,11 @@ def take(net: Net, self: Tensor, index: Tensor) -> Tensor:
 def take_along_dim(net: Net, self: Tensor, indices: Tensor, dim: int | None) -> Tensor:
     """torch.gather with the other dims broadcast; of the flat tensors if dim is None."""
     if dim is None:
-        return gather_along(net, net.reshape(self, [-1]), 0, net.reshape(indices, [-1]))
+        whole = net.reshape(self, [-1])
+        indices = wrap_index(net, indices, net.size(whole, 0))
+        return gather_along(net, whole, 0, net.reshape(indices, [-1]))
     axis = axis_of(dim, self.ndim)
+    indices = wrap_index(net, indices, net.size(self, axis))
     mine, theirs = net.sizes(self), net.sizes(indices)
     for i in range(self.ndim):
         if i != axis:
@@ -144,12 +147,6 @@ class Indexing:
         for tensor, size in zip(given[1:], self.sizes[1:], strict=True):
             flat = net.add(net.mul(flat, size_tensor(net, size)), wrap_index(net, tensor, size))
         return flat
-
-
-def one_hot(net: Net, positions: Tensor, count: Size) -> Tensor:
-    """bool [*positions, count]: where the last dim's number is the position."""
-    numbers = net.cast(net.arange(plain(count)), positions.dtype)
-    return net.equal(net.unsqueeze(positions, [positions.ndim]), numbers)
 
 
 def as_vector(net: Net, index: Tensor, axis: int, rank: int) -> Tensor:

@@ -116,7 +116,12 @@ def rot90(net: Net, self: Tensor, k: int, dims: Sequence[int]) -> Tensor:
 
 @TABLE.converter("aten.diagonal.default")
 def diagonal(net: Net, self: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
-    """The diagonal of two dims as a new last dim: every (columns + 1)th element of the flat plane."""
+    """The diagonal of two dims as a new last dim."""
+    return take_diagonal(net, self, offset, dim1, dim2)
+
+
+def take_diagonal(net: Net, self: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
+    """torch.diagonal: every (columns + 1)th element of the flat plane."""
     x = move(net, self, [dim1, dim2], [-2, -1])
     *lead, rows, columns = net.sizes(x)
     down, right = max(-offset, 0), max(offset, 0)
