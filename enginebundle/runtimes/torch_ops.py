@@ -13,64 +13,65 @@ __and__.Scalar __and__.Tensor __lshift__.Scalar __lshift__.Tensor __or__.Scalar 
 __rshift__.Scalar __rshift__.Tensor __xor__.Scalar __xor__.Tensor _adaptive_avg_pool2d.default
 _adaptive_avg_pool3d.default _assert_async.default _assert_async.msg _assert_scalar.default
 _assert_tensor_metadata.default _cdist_forward.default _conj.default _conj_physical.default
-_convolution.default _convolution.deprecated _embedding_bag_forward_only.default
-_fft_c2c.default _fft_c2r.default _fft_r2c.default _fused_rms_norm.default
-_local_scalar_dense.default _log_softmax.default _native_batch_norm_legit.no_stats
-_native_batch_norm_legit_functional.default _native_batch_norm_legit_no_training.default
-_pad_circular.default _pad_enum.default _prelu_kernel.default _reshape_alias.default
-_safe_softmax.default _scaled_dot_product_attention_math.default
-_scaled_dot_product_flash_attention_for_cpu.default _softmax.default _to_copy.default
-_unique.default _unique2.default _unsafe_index.Tensor _unsafe_index_put.default
-_unsafe_masked_index.default _unsafe_view.default _upsample_bicubic2d_aa.default
-_upsample_bicubic2d_aa.vec _upsample_bilinear2d_aa.default _upsample_bilinear2d_aa.vec
-_upsample_nearest_exact1d.default _upsample_nearest_exact1d.vec
+_convolution.default _convolution.deprecated _embedding_bag.default
+_embedding_bag_forward_only.default _fft_c2c.default _fft_c2r.default _fft_r2c.default
+_fused_rms_norm.default _local_scalar_dense.default _log_softmax.default
+_native_batch_norm_legit.no_stats _native_batch_norm_legit_functional.default
+_native_batch_norm_legit_no_training.default _pad_circular.default _pad_enum.default
+_pdist_forward.default _prelu_kernel.default _reshape_alias.default _safe_softmax.default
+_scaled_dot_product_attention_math.default _scaled_dot_product_flash_attention_for_cpu.default
+_softmax.default _to_copy.default _unique.default _unique2.default _unsafe_index.Tensor
+_unsafe_index_put.default _unsafe_masked_index.default _unsafe_view.default
+_upsample_bicubic2d_aa.default _upsample_bicubic2d_aa.vec _upsample_bilinear2d_aa.default
+_upsample_bilinear2d_aa.vec _upsample_nearest_exact1d.default _upsample_nearest_exact1d.vec
 _upsample_nearest_exact2d.default _upsample_nearest_exact2d.vec
 _upsample_nearest_exact3d.default _upsample_nearest_exact3d.vec _weight_norm.default
 _weight_norm_interface.default abs.default absolute.default acos.default acosh.default
 adaptive_avg_pool1d.default adaptive_avg_pool2d.default adaptive_avg_pool3d.default
 adaptive_max_pool1d.default adaptive_max_pool2d.default adaptive_max_pool3d.default add.Scalar
 add.Tensor addbmm.default addcdiv.default addcmul.default addmm.default addmm.dtype
-addmv.default addr.default alias.default alias_copy.default all.default all.dim all.dims
-amax.default amin.default aminmax.default any.default any.dim any.dims arange.default
-arange.start arange.start_step arccos.default arccosh.default arcsin.default arcsinh.default
-arctan.default arctan2.default arctanh.default argmax.default argmin.default argsort.default
-argsort.stable argwhere.default as_strided.default as_strided_copy.default
-as_strided_scatter.default asin.default asinh.default atan.default atan2.default atanh.default
-atleast_1d.Sequence atleast_1d.default atleast_2d.Sequence atleast_2d.default
-atleast_3d.Sequence atleast_3d.default avg_pool1d.default avg_pool2d.default
-avg_pool3d.default baddbmm.default baddbmm.dtype batch_norm.default bilinear.default
-bincount.default bitwise_and.Scalar bitwise_and.Scalar_Tensor bitwise_and.Tensor
-bitwise_left_shift.Scalar_Tensor bitwise_left_shift.Tensor bitwise_left_shift.Tensor_Scalar
-bitwise_not.default bitwise_or.Scalar bitwise_or.Scalar_Tensor bitwise_or.Tensor
-bitwise_right_shift.Scalar_Tensor bitwise_right_shift.Tensor bitwise_right_shift.Tensor_Scalar
-bitwise_xor.Scalar bitwise_xor.Scalar_Tensor bitwise_xor.Tensor block_diag.default bmm.default
-bmm.dtype broadcast_to.default bucketize.Scalar bucketize.Tensor cartesian_prod.default
-cat.default cdist.default ceil.default celu.default chain_matmul.default
-channel_shuffle.default chunk.default clamp.Tensor clamp.default clamp_max.Tensor
-clamp_max.default clamp_min.Tensor clamp_min.default clip.Tensor clip.default clone.default
-col2im.default column_stack.default combinations.default complex.default concat.default
-concatenate.default conj.default conj_physical.default constant_pad_nd.default
-contiguous.default conv1d.default conv1d.padding conv2d.default conv2d.padding conv3d.default
-conv3d.padding conv_transpose1d.default conv_transpose2d.input conv_transpose3d.input
-convolution.default copy.default copysign.Scalar copysign.Tensor corrcoef.default cos.default
-cosh.default cosine_similarity.default count_nonzero.default count_nonzero.dim_IntList
-cov.default cross.default cummax.default cummin.default cumprod.default cumsum.default
-deg2rad.default det.default detach.default diag.default diag_embed.default diagonal.default
-diagonal_copy.default diagonal_scatter.default diff.default digamma.default div.Scalar
-div.Scalar_mode div.Tensor div.Tensor_mode divide.Scalar divide.Scalar_mode divide.Tensor
-divide.Tensor_mode dot.default dropout.default dstack.default einsum.default einsum.sublist
-elu.default embedding.default embedding_bag.default embedding_bag.padding_idx
-empty.memory_format empty_like.default empty_permuted.default empty_strided.default eq.Scalar
-eq.Tensor equal.default erf.default erfc.default erfinv.default exp.default exp2.default
-expand.default expand_as.default expand_copy.default expm1.default eye.default eye.m
-fft_fft.default fft_fft2.default fft_fftfreq.default fft_fftn.default fft_fftshift.default
-fft_ifft.default fft_ifft2.default fft_ifftn.default fft_ifftshift.default fft_irfft.default
-fft_irfft2.default fft_irfftn.default fft_rfft.default fft_rfft2.default fft_rfftfreq.default
-fft_rfftn.default fill.Scalar fill.Tensor fix.default flatten.using_ints flip.default
-fliplr.default flipud.default float_power.Scalar float_power.Tensor_Scalar
-float_power.Tensor_Tensor floor.default floor_divide.Scalar floor_divide.default fmax.default
-fmin.default fmod.Scalar fmod.Tensor frac.default frexp.Tensor full.default full_like.default
-gather.default gcd.default ge.Scalar ge.Tensor gelu.default glu.default greater.Scalar
+addmv.default addr.default adjoint.default alias.default alias_copy.default all.default
+all.dim all.dims amax.default amin.default aminmax.default angle.default any.default any.dim
+any.dims arange.default arange.start arange.start_step arccos.default arccosh.default
+arcsin.default arcsinh.default arctan.default arctan2.default arctanh.default argmax.default
+argmin.default argsort.default argsort.stable argwhere.default as_strided.default
+as_strided_copy.default as_strided_scatter.default asin.default asinh.default atan.default
+atan2.default atanh.default atleast_1d.Sequence atleast_1d.default atleast_2d.Sequence
+atleast_2d.default atleast_3d.Sequence atleast_3d.default avg_pool1d.default
+avg_pool2d.default avg_pool3d.default baddbmm.default baddbmm.dtype batch_norm.default
+bilinear.default bincount.default bitwise_and.Scalar bitwise_and.Scalar_Tensor
+bitwise_and.Tensor bitwise_left_shift.Scalar_Tensor bitwise_left_shift.Tensor
+bitwise_left_shift.Tensor_Scalar bitwise_not.default bitwise_or.Scalar
+bitwise_or.Scalar_Tensor bitwise_or.Tensor bitwise_right_shift.Scalar_Tensor
+bitwise_right_shift.Tensor bitwise_right_shift.Tensor_Scalar bitwise_xor.Scalar
+bitwise_xor.Scalar_Tensor bitwise_xor.Tensor block_diag.default bmm.default bmm.dtype
+broadcast_to.default bucketize.Scalar bucketize.Tensor cartesian_prod.default cat.default
+cdist.default ceil.default celu.default chain_matmul.default channel_shuffle.default
+chunk.default clamp.Tensor clamp.default clamp_max.Tensor clamp_max.default clamp_min.Tensor
+clamp_min.default clip.Tensor clip.default clone.default col2im.default column_stack.default
+combinations.default complex.default concat.default concatenate.default conj.default
+conj_physical.default constant_pad_nd.default contiguous.default conv1d.default conv1d.padding
+conv2d.default conv2d.padding conv3d.default conv3d.padding conv_transpose1d.default
+conv_transpose2d.input conv_transpose3d.input convolution.default copy.default copysign.Scalar
+copysign.Tensor corrcoef.default cos.default cosh.default cosine_similarity.default
+count_nonzero.default count_nonzero.dim_IntList cov.default cross.default cummax.default
+cummin.default cumprod.default cumsum.default deg2rad.default det.default detach.default
+detach_copy.default diag.default diag_embed.default diagonal.default diagonal_copy.default
+diagonal_scatter.default diff.default digamma.default div.Scalar div.Scalar_mode div.Tensor
+div.Tensor_mode divide.Scalar divide.Scalar_mode divide.Tensor divide.Tensor_mode dot.default
+dropout.default dstack.default einsum.default einsum.sublist elu.default embedding.default
+embedding_bag.default embedding_bag.padding_idx empty.memory_format empty_like.default
+empty_permuted.default empty_strided.default eq.Scalar eq.Tensor equal.default erf.default
+erfc.default erfinv.default exp.default exp2.default expand.default expand_as.default
+expand_copy.default expm1.default eye.default eye.m fft_fft.default fft_fft2.default
+fft_fftfreq.default fft_fftn.default fft_fftshift.default fft_ifft.default fft_ifft2.default
+fft_ifftn.default fft_ifftshift.default fft_irfft.default fft_irfft2.default
+fft_irfftn.default fft_rfft.default fft_rfft2.default fft_rfftfreq.default fft_rfftn.default
+fill.Scalar fill.Tensor fix.default flatten.using_ints flip.default fliplr.default
+flipud.default float_power.Scalar float_power.Tensor_Scalar float_power.Tensor_Tensor
+floor.default floor_divide.Scalar floor_divide.default fmax.default fmin.default fmod.Scalar
+fmod.Tensor frac.default frexp.Tensor full.default full_like.default gather.default
+gcd.default ge.Scalar ge.Tensor gelu.default ger.default glu.default greater.Scalar
 greater.Tensor greater_equal.Scalar greater_equal.Tensor grid_sampler.default
 grid_sampler_2d.default grid_sampler_3d.default group_norm.default gru.data gru.input
 gru_cell.default gt.Scalar gt.Tensor hamming_window.default hamming_window.periodic
@@ -84,20 +85,21 @@ isfinite.default isin.Scalar_Tensor isin.Tensor_Scalar isin.Tensor_Tensor isinf.
 isnan.default isneginf.default isposinf.default istft.default item.default kron.default
 kthvalue.default layer_norm.default lcm.default ldexp.Tensor le.Scalar le.Tensor
 leaky_relu.default lerp.Scalar lerp.Tensor less.Scalar less.Tensor less_equal.Scalar
-less_equal.Tensor lgamma.default lift_fresh.default lift_fresh_copy.default
+less_equal.Tensor lgamma.default lift.default lift_fresh.default lift_fresh_copy.default
 linalg_cholesky.default linalg_cross.default linalg_det.default linalg_inv.default
 linalg_inv_ex.default linalg_matmul.default linalg_matrix_exp.default
 linalg_matrix_norm.default linalg_matrix_norm.str_ord linalg_matrix_power.default
-linalg_multi_dot.default linalg_norm.default linalg_norm.ord_str linalg_vector_norm.default
-linear.default linspace.Scalar_Tensor linspace.Tensor_Scalar linspace.Tensor_Tensor
-linspace.default log.default log10.default log1p.default log2.default log_sigmoid.default
-log_softmax.int logaddexp.default logaddexp2.default logcumsumexp.default logical_and.default
-logical_not.default logical_or.default logical_xor.default logit.default
-logspace.Scalar_Tensor logspace.Tensor_Scalar logspace.Tensor_Tensor logspace.default
-logsumexp.default lstm.data lstm.input lstm_cell.default lt.Scalar lt.Tensor mH.a mH.default
-mT.a mT.default masked_fill.Scalar masked_fill.Tensor masked_scatter.default matmul.default
-matrix_H.a matrix_H.default matrix_exp.default matrix_power.default max.default max.dim
-max.other max_pool1d.default max_pool1d_with_indices.default max_pool2d.default
+linalg_multi_dot.default linalg_norm.default linalg_norm.ord_str linalg_vecdot.default
+linalg_vector_norm.default linear.default linspace.Scalar_Tensor linspace.Tensor_Scalar
+linspace.Tensor_Tensor linspace.default log.default log10.default log1p.default log2.default
+log_sigmoid.default log_sigmoid_forward.default log_softmax.int logaddexp.default
+logaddexp2.default logcumsumexp.default logical_and.default logical_not.default
+logical_or.default logical_xor.default logit.default logspace.Scalar_Tensor
+logspace.Tensor_Scalar logspace.Tensor_Tensor logspace.default logsumexp.default lstm.data
+lstm.input lstm_cell.default lt.Scalar lt.Tensor mH.a mH.default mT.a mT.default
+masked_fill.Scalar masked_fill.Tensor masked_scatter.default matmul.default matrix_H.a
+matrix_H.default matrix_exp.default matrix_power.default max.default max.dim max.other
+max_pool1d.default max_pool1d_with_indices.default max_pool2d.default
 max_pool2d_with_indices.default max_pool3d.default max_pool3d_with_indices.default
 max_unpool2d.default maximum.default mean.default mean.dim median.default median.dim
 meshgrid.default meshgrid.indexing min.default min.dim min.other minimum.default mish.default
@@ -127,37 +129,38 @@ scatter.value_reduce scatter_add.default scatter_reduce.two searchsorted.Scalar
 searchsorted.Tensor select.int select_copy.int select_scatter.default selu.default sgn.default
 sigmoid.default sign.default signbit.default silu.default sin.default sinc.default
 sinh.default slice.Tensor slice_copy.Tensor slice_scatter.default smooth_l1_loss.default
-softmax.int softplus.default softshrink.default sort.default sort.stable special_erf.default
-special_erfc.default special_erfinv.default special_exp2.default special_expit.default
-special_expm1.default special_i0.default special_log1p.default special_log_softmax.default
-special_logit.default special_logsumexp.default special_ndtr.default special_round.default
-special_sinc.default special_softmax.default special_xlogy.default special_xlogy.other_scalar
-special_xlogy.self_scalar split.Tensor split.default split.sizes split_copy.Tensor
-split_with_sizes.default split_with_sizes_copy.default sqrt.default square.default
-squeeze.default squeeze.dim squeeze.dims squeeze_copy.default squeeze_copy.dim
-squeeze_copy.dims stack.default std.correction std.default std.dim std_mean.correction
-std_mean.default std_mean.dim stft.center stft.default sub.Scalar sub.Tensor subtract.Scalar
-subtract.Tensor sum.default sum.dim_IntList sum_to_size.default swapaxes.default
-swapdims.default sym_numel.default sym_size.default sym_size.int sym_storage_offset.default
-sym_stride.default sym_stride.int t.default t_copy.default take.default take_along_dim.default
-tan.default tanh.default tensor_split.indices tensor_split.sections
-tensor_split.tensor_indices_or_sections tensordot.default threshold.default tile.default
-to.device to.dtype to.dtype_layout to.other topk.default trace.default transpose.int
-transpose_copy.int triangular_solve.default tril.default tril_indices.default triu.default
-triu_indices.default true_divide.Scalar true_divide.Tensor trunc.default type_as.default
-unbind.int unbind_copy.int unflatten.int unfold.default unfold_copy.default
-unique_consecutive.default unique_dim.default unsafe_chunk.default unsafe_split.Tensor
-unsafe_split_with_sizes.default unsqueeze.default unsqueeze_copy.default
-upsample_bicubic2d.default upsample_bicubic2d.vec upsample_bilinear2d.default
-upsample_bilinear2d.vec upsample_linear1d.default upsample_linear1d.vec
-upsample_nearest1d.default upsample_nearest1d.vec upsample_nearest2d.default
-upsample_nearest2d.vec upsample_nearest3d.default upsample_nearest3d.vec
-upsample_trilinear3d.default upsample_trilinear3d.vec vander.default var.correction
-var.default var.dim var_mean.correction var_mean.default var_mean.dim vdot.default
-view.default view.dtype view_as.default view_as_complex.default view_as_complex_copy.default
-view_as_real.default view_as_real_copy.default view_copy.default view_copy.dtype
-vstack.default where.Scalar where.ScalarOther where.ScalarSelf where.default where.self
-xlogy.Scalar_Other xlogy.Scalar_Self xlogy.Tensor zeros.default zeros_like.default
+softmax.int softplus.default softshrink.default sort.default sort.stable special_entr.default
+special_erf.default special_erfc.default special_erfinv.default special_exp2.default
+special_expit.default special_expm1.default special_i0.default special_log1p.default
+special_log_softmax.default special_logit.default special_logsumexp.default
+special_ndtr.default special_round.default special_sinc.default special_softmax.default
+special_xlog1py.default special_xlog1py.other_scalar special_xlog1py.self_scalar
+special_xlogy.default special_xlogy.other_scalar special_xlogy.self_scalar split.Tensor
+split.default split.sizes split_copy.Tensor split_with_sizes.default
+split_with_sizes_copy.default sqrt.default square.default squeeze.default squeeze.dim
+squeeze.dims squeeze_copy.default squeeze_copy.dim squeeze_copy.dims stack.default
+std.correction std.default std.dim std_mean.correction std_mean.default std_mean.dim
+stft.center stft.default sub.Scalar sub.Tensor subtract.Scalar subtract.Tensor sum.default
+sum.dim_IntList sum_to_size.default swapaxes.default swapdims.default sym_numel.default
+sym_size.default sym_size.int sym_storage_offset.default sym_stride.default sym_stride.int
+t.default t_copy.default take.default take_along_dim.default tan.default tanh.default
+tensor_split.indices tensor_split.sections tensor_split.tensor_indices_or_sections
+tensordot.default threshold.default tile.default to.device to.dtype to.dtype_layout to.other
+topk.default trace.default transpose.int transpose_copy.int triangular_solve.default
+tril.default tril_indices.default triu.default triu_indices.default true_divide.Scalar
+true_divide.Tensor trunc.default type_as.default unbind.int unbind_copy.int unflatten.int
+unfold.default unfold_copy.default unique_consecutive.default unique_dim.default
+unsafe_chunk.default unsafe_split.Tensor unsafe_split_with_sizes.default unsqueeze.default
+unsqueeze_copy.default upsample_bicubic2d.default upsample_bicubic2d.vec
+upsample_bilinear2d.default upsample_bilinear2d.vec upsample_linear1d.default
+upsample_linear1d.vec upsample_nearest1d.default upsample_nearest1d.vec
+upsample_nearest2d.default upsample_nearest2d.vec upsample_nearest3d.default
+upsample_nearest3d.vec upsample_trilinear3d.default upsample_trilinear3d.vec vander.default
+var.correction var.default var.dim var_mean.correction var_mean.default var_mean.dim
+vdot.default view.default view.dtype view_as.default view_as_complex.default
+view_as_complex_copy.default view_as_real.default view_as_real_copy.default view_copy.default
+view_copy.dtype vstack.default where.Scalar where.ScalarOther where.ScalarSelf where.default
+where.self xlogy.Scalar_Other xlogy.Scalar_Self xlogy.Tensor zeros.default zeros_like.default
 """
 
 ALLOWED: frozenset[str] = frozenset(f"aten.{name}" for name in _ATEN.split())
