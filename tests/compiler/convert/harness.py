@@ -21,6 +21,7 @@ from compiler.backends import tensorrt_rtx
 from compiler.backends.builder import EngineOptions, build_engine
 from compiler.convert.evaluate import evaluate
 from compiler.convert.interpret import convert, value_table
+from compiler.convert.network import Network
 from compiler.convert.registry import Refusal, Registry
 from enginebundle.digest import digest_bytes
 from enginebundle.graph import Argument, Graph, Node, Ref, Value, Weight, Word
@@ -175,8 +176,26 @@ def overload(op: str) -> Callable[..., Any]:
     return found
 
 
-def run(case: Case) -> None:
-    """Run one case; AssertionError says at which n what differs."""
+@dataclass(frozen=True)
+class Converted:
+    """A case's graph and network, with what to feed it at each n and what eager torch gives."""
+
+    graph: Graph
+    network: Network
+    sizes: tuple[int, ...]
+    feeds: tuple[dict[str, torch.Tensor], ...]
+    wants: tuple[dict[str, torch.Tensor], ...]
+
+    def engine(self, capability: str) -> bytes:
+        """Built with TensorRT-RTX, for every n between the smallest and the largest."""
+        low, high = self.sizes[0], self.sizes[-1]
+        profile = Profile("p", (("n", Range(low, self.sizes[len(self.sizes) // 2], high)),))
+        options = EngineOptions((profile,), capabilities=(capability,))
+        return build_engine(tensorrt_rtx.module(), self.network, self.graph, options)
+
+
+def converted(case: Case) -> Converted | Refusal:
+    """Call eager torch at every n, write the calls as one graph, and convert it."""
     calls, results = [], []
     for n in (3,) if case.static else SIZES:
         torch.manual_seed(0)
@@ -187,23 +206,28 @@ def run(case: Case) -> None:
     maker = _GraphMaker(case, calls)
     graph = maker.graph(results)
     found = registry().find(graph.nodes[-1], value_table(graph))
+    if isinstance(found, Refusal):
+        return found
+    network = convert(graph, maker.stored, registry())
+    wants = tuple({f"out{i}": want for i, want in enumerate(result)} for result in results)
+    return Converted(graph, network, maker.sizes, tuple(maker.feeds), wants)
+
+
+def run(case: Case) -> None:
+    """Run one case on the CPU; AssertionError says at which n what differs."""
+    found = converted(case)
     if case.refused is not None:
         assert isinstance(found, Refusal), f"{case}: expected a refusal, got a converter"
         assert found.code == case.refused[0]
         assert case.refused[1] in found.detail
         return
     assert not isinstance(found, Refusal), f"{case}: {found}"
-    network = convert(graph, maker.stored, registry())
-    for feed, want, n in zip(maker.feeds, results, maker.sizes, strict=True):
-        got = evaluate(network, feed)
-        for index, expected in enumerate(want):
+    for feed, want, n in zip(found.feeds, found.wants, found.sizes, strict=True):
+        got = evaluate(found.network, feed)
+        for name, expected in want.items():
             torch.testing.assert_close(
-                got[f"out{index}"], expected, atol=case.atol, rtol=case.rtol, equal_nan=True,
+                got[name], expected, atol=case.atol, rtol=case.rtol, equal_nan=True,
                 check_stride=False, msg=lambda m, n=n: f"{case} n={n}: {m}",
             )  # fmt: skip
-    if case.build and network.layers:
-        low, high = maker.sizes[0], maker.sizes[-1]
-        profile = Profile("p", (("n", Range(low, maker.sizes[len(maker.sizes) // 2], high)),))
-        options = EngineOptions((profile,), capabilities=("sm_89",))
-        engine = build_engine(tensorrt_rtx.module(), network, graph, options)
-        assert len(engine) > 1000
+    if case.build and found.network.layers:
+        assert len(found.engine("sm_89")) > 1000
