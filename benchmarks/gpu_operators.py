@@ -1,0 +1,151 @@
+"""Every converter's cases on real engines: does the GPU give what eager PyTorch gives?
+
+    python benchmarks/gpu_operators.py [--workers 12] [--out FILE]     on a machine with a GPU
+
+The same tables that tests/compiler/convert runs through the CPU evaluator: each case is built
+with TensorRT-RTX (for sm_80), executed at every size, and compared with eager torch and with the
+evaluator. float32 products are exact here (NVIDIA_TF32_OVERRIDE=0), so that differences are
+converters' and layers', not TF32's. Writes benchmarks/results/gpu_operators.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import results  # noqa: E402
+
+CHUNK = 25
+"""Cases a process: an engine that breaks the CUDA context spoils no more than these."""
+
+
+def families() -> dict[str, list[Any]]:
+    """The case tables by family."""
+    import tests.compiler.convert as package
+
+    tables = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        if info.name.startswith("test_") and info.name != "test_layers":
+            module = importlib.import_module(f"tests.compiler.convert.{info.name}")
+            found = [v for v in vars(module).values() if isinstance(v, list) and v]
+            cases = [c for table in found for c in table if type(c).__name__ == "Case"]
+            tables[info.name.removeprefix("test_")] = [c for c in cases if c.refused is None]
+    return tables
+
+
+def child(family: str, start: int) -> None:
+    """Print one JSON line for each case of a chunk."""
+    for case in families()[family][start : start + CHUNK]:
+        print(json.dumps(_measure(case) | {"case": str(case), "family": family}), flush=True)
+
+
+def _measure(case: Any) -> dict[str, Any]:
+    from compiler.backends import tensorrt_rtx
+    from compiler.backends.builder import BuildRefused
+    from compiler.convert.evaluate import evaluate
+    from compiler.convert.registry import Refusal
+    from tests.compiler.convert.harness import converted
+    from tests.gpu.execute import execute
+
+    found = converted(case)
+    if isinstance(found, Refusal) or not found.network.layers:
+        return {"state": "no engine"}
+    try:
+        engine = found.engine("sm_80")
+    except BuildRefused as error:
+        return {"state": "not built", "detail": error.message[:300]}
+    worst, against = 0.0, 0.0
+    for feed, want in zip(found.feeds, found.wants, strict=True):
+        try:
+            got = execute(tensorrt_rtx.module(), engine, feed)
+        except (AssertionError, RuntimeError) as error:
+            return {"state": "not executed", "detail": str(error)[:300]}
+        evaluated = evaluate(found.network, feed)
+        for name, expected in want.items():
+            bound = (max(case.atol, 2e-5), max(case.rtol, 1e-4))
+            worst = max(worst, _distance(got[name], expected, *bound))
+            against = max(against, _distance(got[name], evaluated[name], *bound))
+    state = "agrees" if worst <= 1 else "differs"
+    return {"state": state, "worst": worst, "from_evaluator": against}
+
+
+def _distance(got: Any, want: Any, atol: float, rtol: float) -> float:
+    """The largest error in units of the bound; 1e9 where shape, dtype, a NaN or an integer differs."""
+    import torch
+
+    if got.shape != want.shape or got.dtype != want.dtype:
+        return 1e9
+    if not want.numel():
+        return 0.0
+    if not want.is_floating_point():
+        return 0.0 if torch.equal(got, want) else 1e9
+    loose = {torch.float16: 4e-3, torch.bfloat16: 3e-2}.get(want.dtype, 0.0)
+    a, b = got.double(), want.double()
+    error = (a - b).abs() / (max(atol, loose) + max(rtol, loose) * b.abs())
+    error = torch.where((a == b) | (a.isnan() & b.isnan()), 0.0, error)
+    return float(torch.where(error.isnan(), 1e9, error).clamp(max=1e9).max())
+
+
+def run(workers: int, out: Path | None) -> int:
+    chunks = [(f, s) for f, cases in families().items() for s in range(0, len(cases), CHUNK)]
+
+    def one(chunk: tuple[str, int]) -> list[dict[str, Any]]:
+        family, start = chunk
+        command = [sys.executable, __file__, "--child", family, str(start)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        if done.returncode:
+            talk = (done.stderr.strip().splitlines() or [""])[-1]
+            rows.append(
+                {
+                    "family": family,
+                    "case": f"chunk {start}",
+                    "state": "crashed",
+                    "detail": talk[:300],
+                }
+            )
+        return rows
+
+    with ThreadPoolExecutor(workers) as pool:
+        rows = [row for found in pool.map(one, chunks) for row in found]
+    counts = Counter(row["state"] for row in rows)
+    other = [row for row in rows if row["state"] not in ("agrees", "no engine")]
+    for row in other:
+        print(row)
+    print(dict(counts))
+    figures = {"cases": len(rows), "states": dict(counts), "not_agreeing": other}
+    path = results.write("gpu_operators", figures, show=False)
+    if out is not None:
+        out.write_text(path.read_text())
+    return 0 if not other else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, default=12)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--child", nargs=2, metavar=("FAMILY", "START"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(options.child[0], int(options.child[1]))
+        return 0
+    return run(options.workers, options.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
