@@ -197,11 +197,11 @@ class _Run:
         self.running[task.id] = attempt
         if (found := self._look(task)) is not None:
             return found
-        state = "started" if attempt == 1 else "retry"
-        self.farm.listen(Transition(task.id, state, attempt))
         upstream = self._upstream(task)
         if task.step in self.farm.driver_steps:
             return self.farm.driver_steps[task.step](task, upstream)
+        state = "started" if attempt == 1 else "retry"
+        self.farm.listen(Transition(task.id, state, attempt))
         identity = self.farm.identify(task, upstream)
         if self.executor is None or identity is None:
             raise RuntimeError(f"task {task.id} has no executor or no key")

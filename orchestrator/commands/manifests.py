@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from enginebundle.errors import NotFoundError
@@ -16,7 +16,7 @@ from orchestrator.manifest import Manifest
 from orchestrator.manifest_load import load
 from orchestrator.plan import Plan
 from orchestrator.plan_text import table
-from orchestrator.sources import contents
+from orchestrator.sources import Content, contents
 
 
 def validate(args: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def plan(args: argparse.Namespace) -> int:
         store: Store | None = open_store(args.store)
     except (UsageError, NotFoundError):
         store = None
-    made = make_plan(manifest, store, local_archs())
+    made = make_plan(manifest, contents(manifest), store, local_archs())
     if args.output == "json":
         print_json(made.to_json())
     else:
@@ -53,8 +53,16 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def make_plan(manifest: Manifest, store: Store | None, archs: Collection[str]) -> Plan:
-    """The plan of a manifest against a store, with machines of these GPU architectures at hand."""
+def make_plan(
+    manifest: Manifest,
+    found: Mapping[str, Content],
+    store: Store | None,
+    archs: Collection[str],
+) -> Plan:
+    """The plan of a manifest against a store, with machines of these GPU architectures at hand.
+
+    `found` is `sources.contents(manifest)`.
+    """
 
     def current(name: str) -> int | None:
         return None if store is None else store.aliases(name).get("latest")
@@ -63,7 +71,7 @@ def make_plan(manifest: Manifest, store: Store | None, archs: Collection[str]) -
         manifest,
         (lambda digest: None) if store is None else store.result,
         installed(),
-        contents(manifest),
+        found,
         archs=("cpu", *archs),
         current=current,
     )

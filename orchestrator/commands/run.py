@@ -32,6 +32,7 @@ from orchestrator.plan import Plan
 from orchestrator.progress import progress
 from orchestrator.publish import Publisher
 from orchestrator.runs import Record, new_id
+from orchestrator.sources import contents
 from orchestrator.task import Task
 from orchestrator.work import sized
 
@@ -40,13 +41,14 @@ def run(args: argparse.Namespace) -> int:
     """Bring every task of the manifest to its end; the run's exit code."""
     path = Path(args.manifest)
     manifest = load(path)
+    found = contents(manifest)  # What is wrong with the request shows before a store is made.
     store = open_store(args.store, create=True)
     archs = local_archs()
     executor = _cluster(args) if args.address else None
     try:
         if executor is not None:
             archs = executor.archs()
-        plan = make_plan(manifest, store, archs)
+        plan = make_plan(manifest, found, store, archs)
         tasks = plan.tasks if args.only is None else _only(plan, args.only)
         record = Record(store, args.run_id or new_id(manifest.digest))
         _start(record, store, path, plan)
