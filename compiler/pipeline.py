@@ -1,6 +1,7 @@
 """One model, one target: trace it to a Program, build the Program into segments that run.
 
     trace_job:  source -> nn.Module -> ExportedProgram -> lowered -> Program, and its goldens
+    plan_job:   Program -> Partition -> networks
     build_job:  Program -> Partition -> networks -> engines, checked on the CPU against the goldens
 
 Both take and return frozen values and leave storing and scheduling to the caller.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,28 +19,35 @@ import torch
 from compiler.backends import tensorrt, tensorrt_rtx
 from compiler.backends.builder import BuildRefused, EngineOptions, build_engine
 from compiler.capture import capture
-from compiler.convert.interpret import ConversionError, convert, value_table
-from compiler.convert.library import REGISTRY
 from compiler.convert.network import Network
 from compiler.convert.registry import Refusal
+from compiler.engine_cache import EngineCache, identity
 from compiler.lower import lower
 from compiler.model import Source, load_model
-from compiler.partition import Partition, PartitionOptions, partition
 from compiler.partition.segments import Segment
+from compiler.plan import MAX_DEMOTED, BuildJob, Demote, Planned, gave_up, plan, plan_job
 from compiler.program import Program
-from compiler.simulate import Simulated, simulate
+from compiler.replace import (
+    Replaced,
+    Replacement,
+    check_operators,
+    registry_with,
+    replace_functions,
+    replace_modules,
+    replace_operators,
+)
+from compiler.simulate import Simulated, callable_in_torch, simulate
 from compiler.trace import trace
 from compiler.validate.goldens import GoldenCase, GoldenSource, make_goldens
 from compiler.validate.tolerance import chain, tolerances
-from enginebundle.graph import Graph, Node
+from enginebundle.graph import Graph
 from enginebundle.index import Tolerance
 from enginebundle.spec import Profile, Target, TensorSpec, Toolchain
 
-MAX_DEMOTED = 10_000
-"""Nodes handed to torch, after a converter or the builder failed on them, before giving up."""
-
-
-_TORCH_TARGET = Refusal("target", "the target runs everything in torch")
+__all__ = [
+    "BuildJob", "Built", "BuiltSegment", "Planned", "TraceJob", "Traced", "build_job", "plan_job",
+    "trace_job",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,29 +59,20 @@ class TraceJob:
     profiles: tuple[Profile, ...]
     goldens: GoldenSource
     precision: str = "fp32"
+    replace: tuple[Replacement, ...] = ()
 
 
 @dataclass(frozen=True)
 class Traced:
-    """A lowered program and the goldens that every build of it must reproduce."""
+    """A lowered program and the goldens that every build of it must reproduce.
+
+    `replaced` names each piece of the model that the user's own stands for; the goldens are the
+    original model's.
+    """
 
     program: Program
     goldens: tuple[GoldenCase, ...]
-
-
-@dataclass(frozen=True)
-class BuildJob:
-    """What to build: one runnable pipeline for `profiles` on `target`."""
-
-    target: Target
-    profiles: tuple[Profile, ...]
-    precision: str = "fp32"
-    torch_executed_modules: tuple[str, ...] = ()
-    torch_executed_ops: tuple[str, ...] = ()
-    require_full_compilation: bool = False
-    min_nodes: int = 1
-    tolerance: tuple[tuple[str, Tolerance], ...] = ()
-    """Bounds for outputs by name, `*` for all others, in place of the table's."""
+    replaced: tuple[Replaced, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,26 +107,42 @@ class Built:
 
 
 def trace_job(job: TraceJob) -> Traced:
-    """Trace, lower, capture. Raises ModelRefused, TraceRefused or GoldensRefused."""
+    """Trace, lower, capture. Raises ModelRefused, ReplaceRefused, TraceRefused or GoldensRefused."""
     model = load_model(job.source)
     goldens = make_goldens(model, job.goldens, job.inputs, job.profiles)
-    exported = trace(model, job.inputs, job.profiles)
-    lowered = lower(exported, REGISTRY.ops(), precision=job.precision)
-    return Traced(capture(lowered, job.inputs), goldens)
+    # From here on the model is no longer the one that made the goldens.
+    path = job.source.search_path
+    registry = registry_with(job.replace, None, path)
+    model, modules = replace_modules(model, job.replace, path)
+    with replace_functions(job.replace, path) as functions:
+        exported = trace(model, job.inputs, job.profiles)
+    exported, operators = replace_operators(exported, job.replace, path)
+    lowered = lower(exported, registry.ops(), precision=job.precision)
+    written = check_operators(lowered, job.replace)
+    replaced = (*modules, *functions, *operators, *written)
+    return Traced(capture(lowered, job.inputs), goldens, replaced)
 
 
-def build_job(program: Program, job: BuildJob, goldens: tuple[GoldenCase, ...] = ()) -> Built:
+def build_job(
+    program: Program,
+    job: BuildJob,
+    goldens: tuple[GoldenCase, ...] = (),
+    engines: EngineCache | None = None,
+) -> Built:
     """Partition, convert and build; then run the converted networks on the CPU over `goldens`.
 
     A node whose converter or whose layer fails is handed to torch with that reason and the build
-    is tried again, unless `require_full_compilation`.
+    is tried again, unless `require_full_compilation`. An engine that `engines` holds is not built.
 
     Raises:
         PartitionRefused: full compilation was required, or a pattern matches nothing.
-        BuildRefused: no GPU or module for the target, or the builder failed without a culprit.
+        ReplaceRefused: a replacement that the target can't have.
+        BuildRefused: no GPU or module for the target, the builder failed without a culprit, or an
+            operator must run in torch that bundles can't call.
         InaccurateBuild: the networks, computed on the CPU, do not reproduce the goldens.
     """
     trt = _module(job.target)
+    registry = registry_with(job.replace, job.target, job.search_path)
     overrides = dict(job.tolerance)
     bounds = tolerances(
         job.target, job.precision, [golden.outputs for golden in goldens], overrides,
@@ -135,14 +150,14 @@ def build_job(program: Program, job: BuildJob, goldens: tuple[GoldenCase, ...] =
     )  # fmt: skip
     demoted: dict[str, Refusal] = {}
     while len(demoted) <= MAX_DEMOTED:
-        parts = _partition(program.graph, job, demoted)
+        planned = plan(program, job, registry, demoted)
+        parts, networks = planned.parts, planned.networks
         try:
-            networks = _convert(parts, program)
             segments = tuple(
-                _build(trt, segment, network, program, job)
+                _build(trt, segment, network, program, job, engines)
                 for segment, network in zip(parts.segments, networks, strict=True)
             )
-        except _Demote as demotion:
+        except Demote as demotion:
             if job.require_full_compilation:
                 raise demotion.cause from None
             demoted |= demotion.nodes
@@ -153,71 +168,52 @@ def build_job(program: Program, job: BuildJob, goldens: tuple[GoldenCase, ...] =
         return Built(
             segments, parts.returns, parts.report.to_json(), _toolchain(trt), bounds, simulated
         )
-    raise BuildRefused(
-        "demotions", f"gave up after handing {len(demoted)} nodes to torch",
-        "see the report; leave the failing modules in torch with torch_executed_modules",
-    )  # fmt: skip
-
-
-class _Demote(Exception):
-    """Hand these nodes to torch and try again."""
-
-    def __init__(self, nodes: dict[str, Refusal], cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.nodes = nodes
-        self.cause = cause
-
-
-def _partition(graph: Graph, job: BuildJob, demoted: Mapping[str, Refusal]) -> Partition:
-    if job.target.backend == "torch":
-        whole = partition(graph, lambda node: _TORCH_TARGET)
-        return replace(whole, report=replace(whole.report, kept=()))
-    values = value_table(graph)
-
-    def refuse(node: Node) -> Refusal | None:
-        found = demoted.get(node.name) or REGISTRY.find(node, values)
-        return found if isinstance(found, Refusal) else None
-
-    options = PartitionOptions(
-        job.torch_executed_modules, job.torch_executed_ops, job.min_nodes,
-        job.require_full_compilation,
-    )  # fmt: skip
-    return partition(graph, refuse, options)
-
-
-def _convert(parts: Partition, program: Program) -> list[Network | None]:
-    """A network for each engine segment, None for the torch ones. _Demote on a converter's failure."""
-    networks: list[Network | None] = []
-    for segment in parts.segments:
-        if segment.kind != "engine":
-            networks.append(None)
-            continue
-        try:
-            networks.append(convert(segment.graph, program.weights, REGISTRY))
-        except ConversionError as error:
-            raise _Demote({error.node.name: error.refusal}, error) from error
-    return networks
+    raise gave_up(demoted)
 
 
 def _build(
-    trt: Any, segment: Segment, network: Network | None, program: Program, job: BuildJob
-) -> BuiltSegment:
+    trt: Any, segment: Segment, network: Network | None, program: Program, job: BuildJob,
+    engines: EngineCache | None,
+) -> BuiltSegment:  # fmt: skip
     if network is None:
+        _check_callable(segment)
         names = [weight.name for weight in segment.graph.weights]
         weights = {name: program.weights[name] for name in names}
         return BuiltSegment(segment.kind, segment.graph.without_origins(), None, weights)
     capabilities = job.target.archs if job.target.backend == "rtx" else ()
     options = EngineOptions(job.profiles, job.precision == "tf32", capabilities)
+
+    def build() -> bytes:
+        return build_engine(trt, network, segment.graph, options)
+
     try:
-        engine = build_engine(trt, network, segment.graph, options)
+        if engines is None:
+            engine = build()
+        else:
+            known = {id(program.weights[w.name]): w.digest for w in program.graph.weights}
+            own = identity(trt, network, segment.graph, options, job.target.archs, known)
+            engine = engines.engine(own, build)
     except BuildRefused as error:
         if error.code not in ("layer", "builder"):
             raise
         nodes = [n.name for n in segment.graph.nodes if n.outputs[0].is_tensor]
         blamed = [error.node] if error.node in nodes else nodes
         refusal = Refusal(error.code, error.message, error.remedy)
-        raise _Demote(dict.fromkeys(blamed, refusal), error) from error
+        raise Demote(dict.fromkeys(blamed, refusal), error) from error
     return BuiltSegment(segment.kind, segment.graph.without_origins(), engine, None)
+
+
+def _check_callable(segment: Segment) -> None:
+    """BuildRefused for an operator that would have to run in torch and that bundles can't call."""
+    for node in segment.graph.nodes:
+        if not callable_in_torch(node):
+            raise BuildRefused(
+                "operator",
+                f"{node.op} ({node.name}) at {node.origin} has to run in torch, and a bundle "
+                "calls only operators of enginebundle/runtimes/torch_ops.py",
+                "rewrite that line with other operators, or replace the operator",
+                node.name,
+            )
 
 
 def _module(target: Target) -> Any:

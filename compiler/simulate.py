@@ -21,8 +21,10 @@ from compiler.validate.bisect import first_divergence
 from compiler.validate.goldens import GoldenCase
 from compiler.validate.tolerance import chain, tolerance
 from enginebundle.compare import compare
+from enginebundle.graph import Node
 from enginebundle.index import Tolerance
 from enginebundle.runtimes.torch_graph import run_graph
+from enginebundle.runtimes.torch_ops import ALLOWED
 from enginebundle.spec import Target, TensorSpec
 
 EXACT = Target("trt", ("sm_80",))
@@ -48,6 +50,11 @@ class Simulated:
             for golden, output, worst, max_abs in self.cases
         ]
         return {"worst": self.worst, "max_abs": self.max_abs, "cases": cases}
+
+
+def callable_in_torch(node: Node) -> bool:
+    """Whether the runtime of torch segments may call a node's operator."""
+    return node.op in ALLOWED or node.op.startswith("sym.")
 
 
 def simulate(
@@ -119,6 +126,10 @@ def _culprit(
     limit: Callable[[torch.Tensor], Tolerance],
 ) -> str:
     """Where the networks first part from the graph run by torch, as text."""
+    own = [n for n in program.graph.nodes if not callable_in_torch(n)]
+    if own:
+        named = ", ".join(sorted({f"{n.op} ({n.name}) at {n.origin}" for n in own}))
+        return f"torch's runtime can't be held against it node by node; look first at {named}"
     values = {v.name: v for node in program.graph.nodes for v in node.outputs}
 
     def reference(names: Sequence[str]) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from compiler.convert.network import Layer, Network, Tensor
+from compiler.convert.plugin import emit_plugin
 
 DTYPES = {
     torch.float32: "FLOAT", torch.float16: "HALF", torch.bfloat16: "BF16", torch.int32: "INT32",
@@ -386,4 +387,5 @@ EMITTERS: dict[str, Callable[[Emitter, Layer, Attributes], Any]] = {
     "scatter_elements": _scatter("ELEMENT"),
     "scatter_nd": _scatter("ND"),
     "linspace": _linspace,
+    "plugin": lambda e, layer, a: emit_plugin(e, [e.tensor(t) for t in layer.inputs], a),
 }

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from compiler.convert.network import Network, Tensor
+from compiler.convert.plugin import evaluate_plugin
 
 Value = torch.Tensor
 Evaluator = Callable[..., Sequence[torch.Tensor]]
@@ -450,6 +451,7 @@ EVALUATORS: dict[str, Evaluator] = {
     "scatter_elements": lambda a, x, i, u: [torch.scatter(x, a["axis"], i.long(), u)],
     "scatter_nd": _scatter_nd,
     "linspace": _linspace,
+    "plugin": evaluate_plugin,
 }
 
 

@@ -428,6 +428,13 @@ class Layers:
             parts.append(self.unsqueeze(scalar, [0]))
         return self.concat(parts, 0)
 
+    def plugin(
+        self, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any],
+        outputs: Sequence[tuple[torch.dtype, Shape]],
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """IPluginV3Layer, as compiler/convert/plugin.py describes it."""
+        return self._add("plugin", inputs, attributes, outputs, fold=False)
+
     def _sizes_input(self, sizes: Sequence[Size]) -> tuple[tuple[int, ...] | None, Tensor | None]:
         """(static sizes, None), or (None, the tensor that holds them) if any is dynamic."""
         if all(isinstance(n, int) for n in sizes):

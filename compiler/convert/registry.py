@@ -121,6 +121,12 @@ class Registry:
                     raise ValueError(f"{op} has two converters; one is in {table.family}")
                 self._rows[op] = row
 
+    def overlaid(self, table: Table) -> Registry:
+        """Another registry in which the table's rows stand before this one's."""
+        made = Registry((table,))
+        made._rows = self._rows | made._rows
+        return made
+
     def ops(self) -> frozenset[str]:
         """Overloads taken whole: decompositions must leave them alone."""
         return frozenset(self._rows)
