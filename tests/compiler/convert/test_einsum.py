@@ -37,7 +37,11 @@ def test_against_eager(case: Case) -> None:
 
 @pytest.mark.parametrize(
     ("equation", "ranks", "wanted"),
-    [("ba", [2], ("a", "b")), ("b...a", [4], ("1", "0", "a", "b")), ("aB,b", [2, 1], ("B", "a", "b"))],
+    [
+        ("ba", [2], ("a", "b")),
+        ("b...a", [4], ("1", "0", "a", "b")),
+        ("aB,b", [2, 1], ("B", "a", "b")),
+    ],
 )
 def test_an_implicit_result_is_sorted(equation: str, ranks: list[int], wanted: tuple[str]) -> None:
     assert parse(equation, ranks)[1] == wanted

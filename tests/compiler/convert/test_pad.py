@@ -15,8 +15,12 @@ CASES = [
     Case("aten.constant_pad_nd.default", call(x("n", 4), [0, 0]), name="nothing"),
     Case("aten.constant_pad_nd.default", call(x("n", 4), [1, 1], float("-inf")), name="inf"),
     Case("aten.constant_pad_nd.default", call(x("n", 4, dtype=torch.int64), [1, 1], 3), name="int"),
-    Case("aten.constant_pad_nd.default", call(x("n", 4, dtype=torch.bool), [1, 1], True), name="bool"),
-    Case("aten.constant_pad_nd.default", call(x("n", 4, dtype=torch.float16), [1, 1], 3), name="half"),
+    Case(
+        "aten.constant_pad_nd.default", call(x("n", 4, dtype=torch.bool), [1, 1], True), name="bool"
+    ),
+    Case(
+        "aten.constant_pad_nd.default", call(x("n", 4, dtype=torch.float16), [1, 1], 3), name="half"
+    ),
     Case("aten.pad.default", call(x("n", 4), [1, 2])),
     Case("aten.pad.default", call(x("n", 4), [1, 2], "constant", 2.5), name="value"),
     Case("aten.pad.default", call(x("n", 3, 4), [1, 2], "reflect"), name="reflect"),

@@ -42,7 +42,9 @@ CASES = [
     Case("aten.unsafe_split.Tensor", call(x("n", 6), 3, 1)),
     Case("aten.split.Tensor", call(x("2n", "n"), i("n"), 0), refused=("argument", "split size")),
     Case("aten.split_with_sizes.default", call(x("n", 7), [3, 0, 4], 1)),
-    Case("aten.split_with_sizes.default", call(x("2n", "n"), [i("n"), 1, i("n-1")]), name="dynamic"),
+    Case(
+        "aten.split_with_sizes.default", call(x("2n", "n"), [i("n"), 1, i("n-1")]), name="dynamic"
+    ),
     Case("aten.split.sizes", call(x("n", 7), [3, 4], 1)),
     Case("aten.chunk.default", call(x("n", 6), 3, 1)),
     Case("aten.chunk.default", call(x("n", 7), 4, 1), name="uneven"),
