@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from compiler.examples import default_example
 from compiler.model import JSON, call_user, load_function
 from compiler.refused import Refused
-from compiler.trace import default_example
 from enginebundle.errors import FormatError
 from enginebundle.spec import Profile, TensorSpec, check_name, fields
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import torch
 
+from compiler.examples import ExampleMaker, resized
 from compiler.outputs import output_tensors
 from compiler.program import weights_from_bytes, weights_to_bytes
 from compiler.refused import first_lines
-from compiler.trace import ExampleMaker, passed_by_name, resized
+from compiler.trace import passed_by_name
 from compiler.validate.golden_inputs import GoldenSource, GoldensRefused, read_inputs
 from compiler.validate.profile_fit import misfits
 from enginebundle.spec import Profile, TensorSpec

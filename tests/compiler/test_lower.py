@@ -9,6 +9,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from compiler.capture import capture
+from compiler.examples import default_example
 from compiler.lower import (
     DEFAULT_KEEP,
     PIPELINE,
@@ -21,7 +22,7 @@ from compiler.lower import (
 from compiler.lower.passes import graph_digest
 from compiler.outputs import output_tensors
 from compiler.program import Program, run
-from compiler.trace import default_example, trace
+from compiler.trace import trace
 from enginebundle.spec import Profile, TensorSpec
 from tests.compiler import small_models as models
 from tests.compiler.small_models import profile, spec

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from compiler.examples import example_sizes, make_examples, resized
 from compiler.guards import input_symbols, user_inputs
 from compiler.refused import Refused
-from compiler.trace import TraceRefused, example_sizes, make_examples, resized, trace
+from compiler.trace import TraceRefused, trace
 from enginebundle.spec import Range
 from tests.compiler import small_models as models
 from tests.compiler.small_models import profile, spec
