@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from enginebundle.store import Store
-from tests.enginebundle.examples import new_store
+from enginebundle.validate import prove
+from tests.attacks.victim import Target
+from tests.enginebundle.examples import CPU, index, new_store, publish
 
 
 @pytest.fixture(autouse=True)
@@ -20,3 +22,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return new_store(tmp_path)
+
+
+@pytest.fixture
+def target(store: Store) -> Target:
+    version = publish(store)
+    prove(store, version, CPU)
+    target = Target(store, index(store))
+    target.load()
+    return target
