@@ -157,3 +157,26 @@ def right_shift(net: Net, self: Tensor, other: int) -> Tensor:
     for part in (half, half + rest):  # 2**31 is no int32
         self = net.elementwise(self, constant(net, 1 << part, self), "FLOOR_DIV")
     return self
+
+
+def _powers_of_two(net: Net, places: Tensor) -> Tensor:
+    """2 ** places, which float32, that TensorRT computes integer powers in, holds exactly."""
+    return net.elementwise(constant(net, 2, places), places, "POW")
+
+
+@TABLE.converter(
+    "aten.bitwise_left_shift.Tensor", "aten.__lshift__.Tensor", support=_WHOLE
+)  # fmt: skip
+def left_shift_tensor(net: Net, self: Tensor, other: Tensor) -> Tensor:
+    """By 0 to 30 places in int32, 62 in int64."""
+    x, places = net.promote(self, other)
+    return net.mul(x, _powers_of_two(net, places))
+
+
+@TABLE.converter(
+    "aten.bitwise_right_shift.Tensor", "aten.__rshift__.Tensor", support=_WHOLE
+)  # fmt: skip
+def right_shift_tensor(net: Net, self: Tensor, other: Tensor) -> Tensor:
+    """By 0 to 30 places in int32, 62 in int64."""
+    x, places = net.promote(self, other)
+    return net.elementwise(x, _powers_of_two(net, places), "FLOOR_DIV")

@@ -216,6 +216,33 @@ def median(net: Net, self: Tensor) -> Tensor:
     return _median(net, flat, 0, False)[0]
 
 
+def _nanmedian(net: Net, x: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
+    """The lower of the middle numbers; sorting puts NaN behind them."""
+    if not x.ndim or not is_float(x):
+        return _median(net, x, dim, keepdim)
+    axis = dim % x.ndim
+    values, where = _select(net, x, axis, net.size(x, axis), False)
+    numbers = net.cast(net.equal(x, x), torch.int64)
+    count = net.reduce(numbers, "SUM", [axis], True)
+    middle = net.elementwise(net.sub(count, 1), constant(net, 2, count), "FLOOR_DIV")
+    middle = net.elementwise(middle, constant(net, 0, middle), "MAX")  # no number: NaN itself
+    found = [net.gather_elements(part, middle, axis) for part in (values, where)]
+    if not keepdim:
+        found = [net.squeeze(part, [axis]) for part in found]
+    return found[0], found[1]
+
+
+@TABLE.converter("aten.nanmedian.dim", support=_NUMBERS, check=_check_size)
+def nanmedian_dim(net: Net, self: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
+    return _nanmedian(net, self, dim, keepdim)
+
+
+@TABLE.converter("aten.nanmedian.default", support=_NUMBERS, check=_check_whole)
+def nanmedian(net: Net, self: Tensor) -> Tensor:
+    flat = net.reshape(self, [-1]) if self.ndim else self
+    return _nanmedian(net, flat, 0, False)[0]
+
+
 # -- bins ----------------------------------------------------------------------------------
 
 

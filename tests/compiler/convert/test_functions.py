@@ -42,6 +42,15 @@ CASES = [
         for dtype in (I32, torch.int64)
         for k in (0, 1, 5, 31)
     ),
+    *(
+        Case(f"aten.bitwise_{side}_shift.Tensor", call(whole(), lambda n: torch.arange(7) * 9))
+        for side in ("left", "right")
+    ),
+    Case(
+        "aten.bitwise_right_shift.Tensor",
+        call(whole(I32), lambda n: torch.arange(7) * 5),
+        name="mixed",
+    ),
     Case("aten.__lshift__.Scalar", call(whole(), 3)),
     Case("aten.__rshift__.Scalar", call(whole(), 40)),
     Case(

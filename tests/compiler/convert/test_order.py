@@ -100,6 +100,11 @@ CASES = [
     Case("aten.median.dim", call(shuffled("n", 5, dtype=torch.int64), -1), name="int64"),
     Case("aten.median.default", call(shuffled("n", 5))),
     Case("aten.median.default", call(ties), name="NaN"),
+    Case("aten.nanmedian.dim", call(special, -1)),
+    Case("aten.nanmedian.dim", call(shuffled("n", 6), 0, True), name="dynamic"),
+    Case("aten.nanmedian.dim", call(lambda n: torch.full((n, 1), NAN), 1), name="no number"),
+    Case("aten.nanmedian.default", call(special)),
+    Case("aten.nanmedian.default", call(whole()), name="int64"),
     *(
         Case("aten.bucketize.Tensor", call(make, edges, right=right), name=f"{name} {right}")
         for right in (False, True)
