@@ -43,21 +43,25 @@ def reduced(net: Net, x: Tensor, op: str, dim: Dims, keepdim: bool) -> Tensor:
 # -- sums and products ---------------------------------------------------------------------
 
 
-def _total(net: Net, x: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """x in the type that torch adds it up in: integers and bools in int64."""
+def _accumulated(
+    net: Net, x: Tensor, op: str, dim: Dims, keepdim: bool, dtype: torch.dtype | None
+) -> Tensor:
+    """SUM or PROD in the type torch uses: integers and bools in int64, to bool through int32."""
     if dtype is None:
         dtype = x.dtype if is_float(x) else torch.int64
-    return net.cast(x, dtype)
+    if dtype == torch.bool:
+        return net.bool_of(reduced(net, net.cast(net.bool_of(x), torch.int32), op, dim, keepdim))
+    return reduced(net, net.cast(x, dtype), op, dim, keepdim)
 
 
 @TABLE.converter("aten.sum.dim_IntList")
 def sum_dim(net: Net, self: Tensor, dim: Dims, keepdim: bool, dtype: torch.dtype | None) -> Tensor:
-    return reduced(net, _total(net, self, dtype), "SUM", dim, keepdim)
+    return _accumulated(net, self, "SUM", dim, keepdim, dtype)
 
 
 @TABLE.converter("aten.sum.default")
 def sum_all(net: Net, self: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return reduced(net, _total(net, self, dtype), "SUM", None, False)
+    return _accumulated(net, self, "SUM", None, False, dtype)
 
 
 @TABLE.converter("aten.nansum.default")
@@ -65,17 +69,17 @@ def nansum(net: Net, self: Tensor, dim: Dims, keepdim: bool, dtype: torch.dtype 
     x = self
     if is_float(x):
         x = net.select(is_nan(net, x), constant(net, 0, x), x)
-    return reduced(net, _total(net, x, dtype), "SUM", dim, keepdim)
+    return _accumulated(net, x, "SUM", dim, keepdim, dtype)
 
 
 @TABLE.converter("aten.prod.dim_int")
 def prod_dim(net: Net, self: Tensor, dim: int, keepdim: bool, dtype: torch.dtype | None) -> Tensor:
-    return reduced(net, _total(net, self, dtype), "PROD", dim, keepdim)
+    return _accumulated(net, self, "PROD", dim, keepdim, dtype)
 
 
 @TABLE.converter("aten.prod.default")
 def prod_all(net: Net, self: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return reduced(net, _total(net, self, dtype), "PROD", None, False)
+    return _accumulated(net, self, "PROD", None, False, dtype)
 
 
 @TABLE.converter("aten.mean.dim")
@@ -88,13 +92,8 @@ def mean_all(net: Net, self: Tensor, dtype: torch.dtype | None) -> Tensor:
     return reduced(net, net.cast(self, dtype or self.dtype), "AVG", None, False)
 
 
-@TABLE.converter("aten.count_nonzero.default")
-def count_nonzero(net: Net, self: Tensor, dim: int | None) -> Tensor:
-    return reduced(net, net.cast(net.bool_of(self), torch.int64), "SUM", dim, False)
-
-
-@TABLE.converter("aten.count_nonzero.dim_IntList")
-def count_nonzero_dims(net: Net, self: Tensor, dim: Sequence[int]) -> Tensor:
+@TABLE.converter("aten.count_nonzero.default", "aten.count_nonzero.dim_IntList")
+def count_nonzero(net: Net, self: Tensor, dim: Dims) -> Tensor:
     return reduced(net, net.cast(net.bool_of(self), torch.int64), "SUM", dim, False)
 
 

@@ -66,6 +66,8 @@ CASES = [
     Case("aten.mean.dim", call(x("n", 9, dtype=F16), [1], dtype=torch.float32), name="wide"),
     Case("aten.nansum.default", call(rows(), None), name="all"),
     Case("aten.nansum.default", call(whole(), [0]), name="int64"),
+    Case("aten.sum.dim_IntList", call(whole(), [0], dtype=BOOL), name="dtype bool"),
+    Case("aten.prod.dim_int", call(whole(BOOL), 0, dtype=BOOL), name="dtype bool"),
     Case("aten.prod.default", call(x("n", 3)), rtol=1e-4),
     Case("aten.prod.dim_int", call(x("n", 3), -1, True)),
     Case("aten.prod.dim_int", call(whole(I32), 0), name="int32"),
