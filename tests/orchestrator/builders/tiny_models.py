@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
 
 import torch
 
@@ -38,27 +38,6 @@ def choosy() -> torch.nn.Module:
 
 
 def slow(seed: int = 0) -> torch.nn.Module:
-    """Takes its time: a run can be killed while it is at it."""
-    import time
-
-    time.sleep(3)
+    """Takes its time, so that a run can be killed while it is at it."""
+    time.sleep(5)
     return Tiny(8, seed)
-
-
-def manifest(folder: Any, *models: str) -> str:
-    """The path of a manifest written into `folder`; `models` are lines of YAML, one a model."""
-    text = "\n".join(
-        [
-            "defaults:",
-            "  inputs: {x: {dtype: float32, shape: [b, 4]}}",
-            "  profiles: {any: {b: [1, 4, 8]}}",
-            '  targets: ["torch:cpu"]',
-            "  goldens: {seed: 1, cases: 2}",
-            "  memory: 2147483648",
-            "models:",
-            *(f"  - {line}" for line in models),
-        ]
-    )
-    path = folder / "manifest.yaml"
-    path.write_text(text + "\n")
-    return str(path)
