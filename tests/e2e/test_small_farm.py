@@ -17,12 +17,12 @@ from orchestrator import runs
 from tests.e2e.kiln import FARM, command, environment, kiln
 
 sys.path.append(str(FARM))
-import small_models
+import farm_models
 
 SMALL = FARM / "small.yaml"
 MODELS = {
-    "perceptron": (small_models.perceptron, small_models.perceptron_goldens),
-    "reader": (small_models.reader, small_models.reader_goldens),
+    "perceptron": (farm_models.perceptron, farm_models.perceptron_goldens),
+    "reader": (farm_models.reader, farm_models.reader_goldens),
 }
 
 
