@@ -24,6 +24,7 @@ from compiler.convert.registry import Refusal
 from compiler.engine_cache import EngineCache, identity
 from compiler.lower import lower
 from compiler.model import Source, load_model
+from compiler.partition import Partition
 from compiler.partition.segments import Segment
 from compiler.plan import MAX_DEMOTED, BuildJob, Demote, Planned, gave_up, plan, plan_job
 from compiler.program import Program
@@ -104,6 +105,8 @@ class Built:
     tolerances: tuple[tuple[str, Tolerance], ...]
     """One for each output, for the loader's numbers on the target."""
     simulated: Simulated | None
+    parts: Partition
+    """What `report` tells as JSON, and the segments before they were built."""
 
 
 def trace_job(job: TraceJob) -> Traced:
@@ -166,7 +169,13 @@ def build_job(
         if goldens:
             simulated = simulate(program, parts, networks, goldens, job.precision, overrides)
         return Built(
-            segments, parts.returns, parts.report.to_json(), _toolchain(trt), bounds, simulated
+            segments,
+            parts.returns,
+            parts.report.to_json(),
+            _toolchain(trt),
+            bounds,
+            simulated,
+            parts,
         )
     raise gave_up(demoted)
 

@@ -137,3 +137,8 @@ def gelu_on_net(net: Any, self: Any, approximate: str) -> Any:
     half, root, one = (net.scalar(c, self.dtype) for c in (0.5, 2**-0.5, 1.0))
     bell = net.add(net.unary(net.mul(self, root), "ERF"), one)
     return net.mul(net.mul(self, half), bell)
+
+
+def swish_as_gelu(net: Any, self: Any, approximate: str) -> Any:
+    """A wrong converter: close, and not close enough."""
+    return swish_on_net(net, self)

@@ -1,0 +1,93 @@
+"""`torch.compile(model, backend="kiln")`: TensorRT engines for each graph that Dynamo finds.
+
+    model = torch.compile(model, backend="kiln", options={"precision": "fp16"})
+    with torch.no_grad():
+        model(x)                        # traced, partitioned, built or fetched from the store, run
+
+For models with graph breaks and control flow that depends on data: each graph is compiled apart, and
+what can't be runs in torch with one warning that says why. `Options` are in compiler/dynamo/options.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch._dynamo import register_backend
+from torch._dynamo.backends import registry
+
+from compiler.dynamo.build import SIMULATED, KilnWarning
+from compiler.dynamo.compiled import Compiled, fall_back
+from compiler.dynamo.options import Options
+from compiler.dynamo.region import RegionRefused
+from compiler.dynamo.sort import region_of
+from enginebundle.spec import Target
+
+__all__ = ["KilnWarning", "Options", "kiln"]
+
+NAME = "kiln"
+
+
+def kiln(
+    graph: torch.fx.GraphModule,
+    inputs: Sequence[Any],
+    *,
+    options: Mapping[str, Any] | None = None,
+    mode: str | None = None,
+) -> Callable[..., Any]:
+    """Compile one of Dynamo's graphs; torch calls this. ValueError for options it does not have."""
+    chosen = Options.of(options)
+    if mode not in (None, "default"):
+        raise ValueError(f"kiln has no mode {mode!r}; say what you want in options")
+    if not chosen.simulate and not torch.cuda.is_available():
+        if chosen.require_full_compilation:
+            raise RegionRefused("no_gpu", "engines run on a CUDA GPU; torch sees none", _REMEDY)
+        _say_no_gpu()
+        return graph.forward
+    try:
+        region = region_of(graph, chosen.growth)
+    except RegionRefused as refused:
+        if chosen.require_full_compilation:
+            raise
+        if refused.code != "empty":
+            fall_back("", refused.code, refused.message, refused.remedy)
+        return graph.forward
+    compiled = Compiled(region, graph.forward, chosen, _target(chosen))
+    compiled.prepare(inputs)
+    return compiled
+
+
+_REMEDY = 'options={"simulate": True} computes the networks on the CPU instead'
+
+
+@functools.cache
+def _say_no_gpu() -> None:
+    warnings.warn(
+        f"kiln: engines run on a CUDA GPU and torch {torch.__version__} sees none, so the model "
+        f"runs in torch. {_REMEDY}",
+        KilnWarning,
+        stacklevel=2,
+    )
+
+
+def _target(options: Options) -> Target:
+    """What to build for: the target asked for, else this machine's GPU and the TensorRT it has."""
+    if options.target is not None:
+        return options.target
+    if options.simulate:
+        return SIMULATED
+    major, minor = torch.cuda.get_device_capability()
+    # TensorRT-RTX names no sm_90, though it runs there: that takes an explicit target.
+    official = (major, minor) != (9, 0)
+    rtx = find_spec("tensorrt_rtx") is not None and (official or find_spec("tensorrt") is None)
+    return Target("rtx" if rtx else "trt", (f"sm_{major}{minor}",))
+
+
+# Torch finds the backend by the entry point of an installed distribution, and registers what that
+# names itself; a second registration would be an error.
+if NAME not in registry._BACKENDS:
+    register_backend(kiln, NAME)

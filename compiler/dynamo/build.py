@@ -1,0 +1,212 @@
+"""From a region to something that runs: trace, lower, capture, partition, build, open.
+
+build(region, weights, options, target) -> Runner
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.export import ExportedProgram
+
+from compiler.capture import capture
+from compiler.convert.evaluate import evaluate
+from compiler.convert.network import Network
+from compiler.dynamo.options import Options
+from compiler.dynamo.region import META, Region, RegionRefused
+from compiler.engine_cache import EngineCache
+from compiler.lower import lower
+from compiler.partition import PartitionRefused, Report
+from compiler.partition.select import executed_in_torch
+from compiler.pipeline import BuildJob, build_job, plan_job
+from compiler.program import Program
+from compiler.replace import Replacement, registry_with, replace_operators
+from compiler.replace_converters import operator_name, operators_of
+from compiler.simulate import EXACT
+from compiler.trace import trace
+from compiler.validate.tolerance import chain, tolerance
+from enginebundle.compare import compare
+from enginebundle.digest import digest_bytes
+from enginebundle.graph import Graph
+from enginebundle.index import Segment
+from enginebundle.runtimes.torch_graph import TorchGraph
+from enginebundle.spec import Target
+from enginebundle.store import Store
+
+SIMULATED = Target("rtx", ("sm_89",))
+"""What a simulation is partitioned for, if no target is given: the networks are the same for all."""
+
+Tensors = dict[str, torch.Tensor]
+Step = Callable[[Mapping[str, torch.Tensor]], Tensors]
+
+
+class KilnWarning(UserWarning):
+    """Something of a model runs in torch, and why."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Segments in order, and the names of the values they end in."""
+
+    program: Program
+    report: Report
+    steps: tuple[Step, ...]
+    returns: tuple[str, ...]
+    judge: Target
+    """Whose tolerances the numbers are held to."""
+    precision: str
+
+    def __call__(self, inputs: Tensors) -> list[torch.Tensor]:
+        """The graph's tensors in order. Raises RuntimeFailure."""
+        values = {n: self.program.weights[n] for n in self.returns if n in self.program.weights}
+        values |= inputs
+        for step in self.steps:
+            values.update(step(values))
+        return [values[name] for name in self.returns]
+
+    def differs(self, got: list[torch.Tensor], want: list[torch.Tensor]) -> str:
+        """What is wrong with the numbers, by the table of tolerances; empty if nothing is."""
+        depth = chain(self.program.graph)
+        for spec, mine, torchs in zip(self.program.graph.outputs, got, want, strict=True):
+            bound = tolerance(self.judge, self.precision, torchs.detach().cpu(), depth)
+            found = compare(mine.detach().cpu(), torchs.detach().cpu(), bound)
+            if not found.passed:
+                return f"{spec.name}: {found.detail}"
+        return ""
+
+
+def build(
+    region: Region, weights: Mapping[str, torch.Tensor], options: Options, target: Target
+) -> Runner:
+    """Compile a region for these weights. Raises the compiler's refusals and the loader's errors."""
+    program = _program(region, weights, options)
+    job = _job(program, region, options, target)
+    if options.simulate:
+        steps, report = _simulated(program, job, options)
+        return Runner(program, report, steps, program.graph.returns, EXACT, options.precision)
+    built = build_job(program, job, engines=_cache(options))
+    steps = tuple(
+        _opened(s.kind, s.graph, s.engine, s.weights or {}, target, "cuda") for s in built.segments
+    )
+    return Runner(program, built.parts.report, steps, built.returns, target, options.precision)
+
+
+def _program(region: Region, weights: Mapping[str, torch.Tensor], options: Options) -> Program:
+    registry = registry_with(options.replace, None, options.search_path)
+    with torch.no_grad():
+        exported = trace(region.module(weights), region.inputs, (region.profile,))
+    _restore_places(exported)
+    called = _called(exported, options.replace)
+    exported, _ = replace_operators(exported, called, options.search_path)
+    lowered = lower(exported, registry.ops(), precision=options.precision)
+    signature = lowered.graph_signature
+    written = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
+    if written:
+        raise RegionRefused(
+            "mutation",
+            f"the graph{region.place} writes into {', '.join(sorted(written)[:3])}",
+            "let it compute a new tensor; put the model in eval mode if the write is a statistic",
+        )
+    return capture(lowered, region.inputs)
+
+
+def _called(exported: ExportedProgram, replacements: tuple[Replacement, ...]) -> list[Replacement]:
+    """The replacements of operators that this graph calls; another graph may call the others."""
+    here = operators_of(exported)
+    return [one for one in replacements if operator_name(one.pattern) in here]
+
+
+def _restore_places(exported: ExportedProgram) -> None:
+    """Give each node the user's line and modules that Dynamo saw."""
+    for node in exported.graph.nodes:
+        origin = (node.meta.get("custom") or {}).get(META)
+        if origin is not None:
+            node.meta["stack_trace"] = origin["trace"]
+            stack = {f"m{n}": tuple(entry) for n, entry in enumerate(origin["modules"])}
+            node.meta["nn_module_stack"] = stack
+
+
+def _job(program: Program, region: Region, options: Options, target: Target) -> BuildJob:
+    return BuildJob(
+        target=target,
+        profiles=(region.profile,),
+        precision=options.precision,
+        torch_executed_modules=_matching(program.graph, options.torch_executed_modules, "modules"),
+        torch_executed_ops=_matching(program.graph, options.torch_executed_ops, "ops"),
+        require_full_compilation=options.require_full_compilation,
+        min_nodes=options.min_nodes,
+        replace=tuple(one for one in options.replace if one.way != "with"),
+        search_path=options.search_path,
+    )
+
+
+_unmatched: set[tuple[str, str]] = set()
+"""Patterns that a warning has named."""
+
+
+def _matching(graph: Graph, patterns: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The patterns that name something in this graph. One that another graph has is no mistake."""
+    found = []
+    for pattern in patterns:
+        asked = ((pattern,), ()) if what == "modules" else ((), (pattern,))
+        try:
+            executed_in_torch(graph, *asked)
+        except PartitionRefused as refused:
+            if (what, pattern) not in _unmatched:
+                _unmatched.add((what, pattern))
+                message = f"kiln: in this graph, {refused.message}; {refused.remedy}. "
+                message += "It is right if another graph of the model has it"
+                warnings.warn(message, KilnWarning, stacklevel=2)
+            continue
+        _unmatched.add((what, pattern))
+        found.append(pattern)
+    return tuple(found)
+
+
+def _simulated(
+    program: Program, job: BuildJob, options: Options
+) -> tuple[tuple[Step, ...], Report]:
+    planned = plan_job(program, job)
+    if options.target is not None:
+        build_job(program, job, engines=_cache(options))
+    weights = program.weights
+    steps = tuple(
+        _evaluated(network)
+        if network is not None
+        else _opened(segment.kind, segment.graph, None, weights, job.target, "cpu")
+        for segment, network in zip(planned.parts.segments, planned.networks, strict=True)
+    )
+    return steps, planned.parts.report
+
+
+def _evaluated(network: Network) -> Step:
+    def step(values: Mapping[str, torch.Tensor]) -> Tensors:
+        return evaluate(network, {tensor.name: values[tensor.name] for tensor in network.inputs})
+
+    return step
+
+
+def _opened(
+    kind: str, graph: Graph, engine: bytes | None, weights: Mapping[str, torch.Tensor],
+    target: Target, device: str,
+) -> Step:  # fmt: skip
+    if kind != "engine":
+        own = {weight.name: weights[weight.name] for weight in graph.weights}
+        return TorchGraph(graph, own, device)
+    assert engine is not None
+    if target.backend == "rtx":
+        from enginebundle.runtimes.tensorrt_rtx import open_engine
+    else:
+        from enginebundle.runtimes.tensorrt import open_engine
+    described = Segment(
+        "engine", digest_bytes(engine), None, graph.inputs, graph.outputs, ("default",)
+    )
+    opened = open_engine(engine, described)
+    return lambda values: opened(values, "default")
+
+
+def _cache(options: Options) -> EngineCache:
+    return EngineCache(Store.open(options.store, create=True))

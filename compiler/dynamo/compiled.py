@@ -1,0 +1,259 @@
+"""What torch.compile calls in a graph's stead.
+
+Weights are baked into engines, while Dynamo passes them as arguments: one graph may serve all layers
+of a model, and a parameter may be written between two calls. So a `Compiled` holds a runner for each
+set of weights that it has met, known by the tensors and their versions.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from compiler.convert.interpret import ConversionError
+from compiler.dynamo.build import KilnWarning, Runner, build
+from compiler.dynamo.options import Options
+from compiler.dynamo.region import Computed, Given, Literal, Region, Sized
+from compiler.partition import Report
+from compiler.refused import Refused
+from enginebundle import dims
+from enginebundle.dispatch import bind
+from enginebundle.errors import BundleError
+from enginebundle.spec import Target
+
+LOG = logging.getLogger(__name__)
+
+MAX_SETS = 64
+"""Sets of weights that one graph is compiled for; further ones run in torch."""
+
+MAX_WRITES = 3
+"""Times that the same tensors may change before the graph stays in torch for good."""
+
+Key = tuple[tuple[int, int], ...]
+
+
+@dataclass
+class _Made:
+    """A runner, or None where this set of weights runs in torch. `held` keeps the tensors' ids."""
+
+    runner: Runner | None
+    held: tuple[torch.Tensor, ...]
+    checked: bool
+
+
+class Compiled:
+    """A region behind the calling convention of Dynamo's graph."""
+
+    def __init__(
+        self, region: Region, eager: Callable[..., Any], options: Options, target: Target
+    ) -> None:
+        self.region = region
+        self.eager = eager
+        self.options = options
+        self.target = target
+        self._lock = threading.Lock()
+        self._made: dict[Key, _Made] = {}
+        self._writes = 0
+        self._said: set[str] = set()
+        self._indices = tuple(region.weights.values())
+        self._ranges = region.profile.symbols
+
+    def prepare(self, args: Sequence[Any]) -> None:
+        """Compile for the weights among these arguments now, rather than at the first call."""
+        self._find(args)
+
+    def __call__(self, *args: Any) -> Any:
+        made = self._find(args)
+        if made.runner is None:
+            return self.eager(*args)
+        inputs = self._inputs(args)
+        symbols = bind(self.region.inputs, {name: t.shape for name, t in inputs.items()})
+        outside = [f"{s}={n}" for s, n in symbols.items() if n not in self._ranges[s]]
+        if outside:
+            self._say(
+                "range",
+                f"sizes {', '.join(outside)} are outside the engine's {self._spelled()}",
+                "torch._dynamo.mark_dynamic(tensor, dim, min=.., max=..) before the first call",
+            )
+            return self.eager(*args)
+        try:
+            with torch.no_grad():
+                results = made.runner(inputs)
+        except BundleError as error:
+            return self._give_up(made, "runtime", str(error), "see the message", args)
+        if not made.checked and self.options.check:
+            with torch.no_grad():
+                want = self.eager(*args)
+            wrong = made.runner.differs(results, self._computed(want))
+            if wrong:
+                self._give_up(
+                    made, "accuracy", f"the numbers are not torch's: {wrong}",
+                    "keep the module that causes it in torch with torch_executed_modules", args,
+                )  # fmt: skip
+                return want
+            made.checked = True
+        return self._results(results, args, symbols)
+
+    def _find(self, args: Sequence[Any]) -> _Made:
+        weights = tuple(args[index] for index in self._indices)
+        key = tuple((id(t), _version(t)) for t in weights)
+        made = self._made.get(key)
+        if made is None:
+            with self._lock:
+                made = self._made.get(key) or self._make(key, weights)
+        return made
+
+    def _make(self, key: Key, weights: tuple[torch.Tensor, ...]) -> _Made:
+        ids = [one for one, _ in key]
+        old = [k for k in self._made if [one for one, _ in k] == ids]
+        self._writes += len(old)
+        for stale in old:
+            del self._made[stale]
+        runner = None
+        if self._writes > MAX_WRITES:
+            self._say(
+                "weights",
+                "the model's parameters change between calls",
+                "compile it after training",
+            )
+        elif len(self._made) >= MAX_SETS:
+            self._say(
+                "weights", f"more than {MAX_SETS} sets of weights come to this graph",
+                "compile the modules that hold them one by one",
+            )  # fmt: skip
+        else:
+            runner = self._build(weights)
+        self._made[key] = _Made(runner, weights, checked=False)
+        return self._made[key]
+
+    def _build(self, weights: tuple[torch.Tensor, ...]) -> Runner | None:
+        named = dict(zip(self.region.weights, weights, strict=True))
+        try:
+            runner = build(self.region, named, self.options, self.target)
+        except Refused as error:
+            self._refuse(error, error.code, error.message, error.remedy)
+        except BundleError as error:
+            self._refuse(error, "runtime", str(error), "see the message")
+        except (ArithmeticError, AssertionError, AttributeError, ConversionError, LookupError,
+                NotImplementedError, RuntimeError, TypeError, ValueError) as error:  # fmt: skip
+            LOG.info("a graph runs in torch", exc_info=error)
+            text = f"the compiler failed: {type(error).__name__}: {str(error)[:500]}"
+            self._refuse(
+                error, "internal", text, "please report it with the log of compiler.dynamo"
+            )
+        else:
+            return self._judged(runner)
+        return None
+
+    def _judged(self, runner: Runner) -> Runner | None:
+        """The runner if some of it is an engine, after saying what is not."""
+        report = runner.report
+        for code, detail, remedy in told(report):
+            self._say(code, detail, remedy)
+        if any(segment.kind == "engine" for segment in report.segments):
+            return runner
+        LOG.info("no engine in the graph%s: %s", self.region.place, report.text())
+        return None
+
+    def _refuse(self, error: Exception, code: str, message: str, remedy: str) -> None:
+        if self.options.require_full_compilation:
+            raise error
+        self._say(code, message, remedy)
+
+    def _give_up(
+        self, made: _Made, code: str, message: str, remedy: str, args: Sequence[Any]
+    ) -> Any:
+        made.runner = None
+        self._say(code, message, remedy)
+        return self.eager(*args)
+
+    def _say(self, code: str, message: str, remedy: str) -> None:
+        """One warning a graph and cause."""
+        if code not in self._said:
+            self._said.add(code)
+            fall_back(self.region.place, code, message, remedy)
+
+    def _inputs(self, args: Sequence[Any]) -> dict[str, torch.Tensor]:
+        inputs = {}
+        for spec, index in zip(self.region.inputs, self.region.arguments, strict=True):
+            value = args[index]
+            if not isinstance(value, torch.Tensor):
+                value = torch.empty(1, dtype=torch.bool).expand(int(value))
+            inputs[spec.name] = value.detach()
+        return inputs
+
+    def _computed(self, results: Sequence[Any]) -> list[torch.Tensor]:
+        """Of the eager graph's results, those that the runner computes, in its order."""
+        found = {
+            how.number: result
+            for how, result in zip(self.region.returns, results, strict=True)
+            if isinstance(how, Computed)
+        }
+        return [found[number] for number in sorted(found)]
+
+    def _results(
+        self, tensors: list[torch.Tensor], args: Sequence[Any], symbols: dict[str, int]
+    ) -> tuple[Any, ...]:
+        made: list[Any] = []
+        for how in self.region.returns:
+            match how:
+                case Computed(number, device, order):
+                    tensors[number] = _laid_out(tensors[number].to(device), order)
+                    made.append(tensors[number])
+                case Given(argument):
+                    made.append(args[argument])
+                case Sized(dim):
+                    made.append(dims.evaluate(dim, symbols))
+                case Literal(value):
+                    made.append(value)
+        return tuple(made)
+
+    def _spelled(self) -> str:
+        return ", ".join(f"{s} {r.min} to {r.max}" for s, r in self._ranges.items())
+
+
+def told(report: Report) -> list[tuple[str, str, str]]:
+    """(code, message, remedy) for what a report has to say to the user, at most one entry."""
+    work = [g for g in report.groups if g.reason.code not in ("too_small", "constant")]
+    work = [g for g in work if any(kept.compute for kept in g.kept)]
+    if not work:
+        return []
+    lines = []
+    for group in work:
+        first = group.kept[0]
+        count = f" and {len(group.kept) - 1} more" if len(group.kept) > 1 else ""
+        lines.append(
+            f"{first.node} ({first.op}){count} at {first.origin}: "
+            f"{group.reason.code}: {group.reason.detail}"
+            + (f"; {group.reason.remedy}" if group.reason.remedy else "")
+        )
+    total = report.engine_nodes + report.torch_nodes
+    return [("torch", f"{report.torch_nodes} of {total} nodes:\n  " + "\n  ".join(lines), "")]
+
+
+def fall_back(place: str, code: str, message: str, remedy: str) -> None:
+    """Warn that a graph, or some of it, runs in torch."""
+    text = f"kiln: in the graph{place}, torch runs "
+    text += message if code == "torch" else f"everything: {message} [{code}]"
+    if remedy:
+        text += f"\nRemedy: {remedy}"
+    warnings.warn(text, KilnWarning, stacklevel=3)
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """How often the tensor was written in place; tensors of inference mode do not count."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _laid_out(tensor: torch.Tensor, order: tuple[int, ...] | None) -> torch.Tensor:
+    """The tensor with its dimensions in that order in memory, as the eager graph would return it."""
+    if order is None:
+        return tensor.contiguous()
+    back = [order.index(axis) for axis in range(len(order))]
+    return tensor.permute(order).contiguous().permute(back)
