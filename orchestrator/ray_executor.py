@@ -40,6 +40,7 @@ _OBJECT_STORE = 100 << 20
 _ELASTIC = 64
 """Tasks to offer at once to a pool that may grow."""
 _MESSAGE = 300
+_PATIENCE = 60.0
 _POLL = 1.0
 
 
@@ -197,17 +198,26 @@ class RayJob:
         left_out = [".git/", ".venv/", "__pycache__/"]
         if store.is_relative_to(folder) and store != folder:
             left_out.append(f"{store.relative_to(folder)}/")
-        try:
-            client = JobSubmissionClient(address)
-            client.submit_job(
-                entrypoint=command,
-                submission_id=name,
-                runtime_env={"working_dir": str(folder), "excludes": left_out},
-                entrypoint_num_cpus=0,
-            )
-        except (ConnectionError, RuntimeError) as error:
-            text = " ".join(str(error).split())[:_MESSAGE]
-            raise UnreachableError(f"no job could be started at {address}: {text}") from error
+        environment = {"working_dir": str(folder), "excludes": left_out}
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                client = JobSubmissionClient(address)
+                client.submit_job(
+                    entrypoint=command,
+                    submission_id=name,
+                    runtime_env=environment,
+                    entrypoint_num_cpus=0,
+                )
+            except (ConnectionError, RuntimeError) as error:
+                text = " ".join(str(error).split())[:_MESSAGE]
+                # A head that has just started answers before it can take jobs.
+                if "No available agent" not in text or time.monotonic() > end:
+                    message = f"no job could be started at {address}: {text}"
+                    raise UnreachableError(message) from error
+                time.sleep(_POLL)
+            else:
+                break
         return cls(client, name)
 
     def follow(self, stream: TextIO) -> None:
