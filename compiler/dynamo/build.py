@@ -1,6 +1,6 @@
 """From a region to something that runs: trace, lower, capture, partition, build, open.
 
-build(region, weights, options, target) -> Runner
+build(region, values, options, target) -> Runner
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch._guards import tracing
 from torch.export import ExportedProgram
 
 from compiler.capture import capture
@@ -40,6 +41,8 @@ SIMULATED = Target("rtx", ("sm_89",))
 """What a simulation is partitioned for, if no target is given: the networks are the same for all."""
 
 Tensors = dict[str, torch.Tensor]
+Values = Mapping[str, torch.Tensor | float]
+"""A region's weights and numbers by name."""
 Step = Callable[[Mapping[str, torch.Tensor]], Tensors]
 
 
@@ -78,11 +81,11 @@ class Runner:
         return ""
 
 
-def build(
-    region: Region, weights: Mapping[str, torch.Tensor], options: Options, target: Target
-) -> Runner:
-    """Compile a region for these weights. Raises the compiler's refusals and the loader's errors."""
-    program = _program(region, weights, options)
+def build(region: Region, values: Values, options: Options, target: Target) -> Runner:
+    """Compile a region for these weights and numbers. Raises the compiler's refusals and the loader's errors."""
+    # Without Dynamo's context: tracing inside it adds guards to those of Dynamo's frame.
+    with tracing(None):
+        program = _program(region, values, options)
     job = _job(program, region, options, target)
     if options.simulate:
         steps, report = _simulated(program, job, options)
@@ -94,10 +97,10 @@ def build(
     return Runner(program, built.parts.report, steps, built.returns, target, options.precision)
 
 
-def _program(region: Region, weights: Mapping[str, torch.Tensor], options: Options) -> Program:
+def _program(region: Region, values: Values, options: Options) -> Program:
     registry = registry_with(options.replace, None, options.search_path)
     with torch.no_grad():
-        exported = trace(region.module(weights), region.inputs, (region.profile,))
+        exported = trace(region.module(values), region.inputs, (region.profile,))
     _restore_places(exported)
     called = _called(exported, options.replace)
     exported, _ = replace_operators(exported, called, options.search_path)

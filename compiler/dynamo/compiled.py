@@ -2,7 +2,8 @@
 
 Weights are baked into engines, while Dynamo passes them as arguments: one graph may serve all layers
 of a model, and a parameter may be written between two calls. So a `Compiled` holds a runner for each
-set of weights that it has met, known by the tensors and their versions.
+set of weights that it has met, known by the tensors and their versions. A number that Dynamo passes as
+an argument, such as a layer norm's epsilon under dynamic=True, is taken the same way.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ MAX_SETS = 64
 MAX_WRITES = 3
 """Times that the same tensors may change before the graph stays in torch for good."""
 
-Key = tuple[tuple[int, int], ...]
+Key = tuple[tuple[int | str, int], ...]
+"""(id, version) of each weight, and (spelling, 0) of each number."""
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Compiled:
         self._writes = 0
         self._said: set[str] = set()
         self._indices = tuple(region.weights.values())
+        self._numbers = tuple(region.numbers.values())
         self._ranges = region.profile.symbols
 
     def prepare(self, args: Sequence[Any]) -> None:
@@ -102,14 +105,18 @@ class Compiled:
 
     def _find(self, args: Sequence[Any]) -> _Made:
         weights = tuple(args[index] for index in self._indices)
-        key = tuple((id(t), _version(t)) for t in weights)
+        key: Key = tuple((id(t), _version(t)) for t in weights)
+        numbers = tuple(float(args[index]) for index in self._numbers)
+        key += tuple((number.hex(), 0) for number in numbers)
         made = self._made.get(key)
         if made is None:
             with self._lock:
-                made = self._made.get(key) or self._make(key, weights)
+                made = self._made.get(key) or self._make(key, weights, numbers)
         return made
 
-    def _make(self, key: Key, weights: tuple[torch.Tensor, ...]) -> _Made:
+    def _make(
+        self, key: Key, weights: tuple[torch.Tensor, ...], numbers: tuple[float, ...]
+    ) -> _Made:
         ids = [one for one, _ in key]
         old = [k for k in self._made if [one for one, _ in k] == ids]
         self._writes += len(old)
@@ -124,16 +131,20 @@ class Compiled:
             )
         elif len(self._made) >= MAX_SETS:
             self._say(
-                "weights", f"more than {MAX_SETS} sets of weights come to this graph",
-                "compile the modules that hold them one by one",
+                "weights", f"more than {MAX_SETS} sets of weights and numbers come to this graph",
+                "pass changing numbers as tensors; compile the modules one by one",
             )  # fmt: skip
         else:
-            runner = self._build(weights)
+            runner = self._build(weights, numbers)
         self._made[key] = _Made(runner, weights, checked=False)
         return self._made[key]
 
-    def _build(self, weights: tuple[torch.Tensor, ...]) -> Runner | None:
-        named = dict(zip(self.region.weights, weights, strict=True))
+    def _build(
+        self, weights: tuple[torch.Tensor, ...], numbers: tuple[float, ...]
+    ) -> Runner | None:
+        named: dict[str, torch.Tensor | float] = {}
+        named |= dict(zip(self.region.weights, weights, strict=True))
+        named |= dict(zip(self.region.numbers, numbers, strict=True))
         try:
             runner = build(self.region, named, self.options, self.target)
         except Refused as error:

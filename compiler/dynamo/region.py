@@ -69,7 +69,8 @@ Returned = Computed | Given | Sized | Literal
 @dataclass(frozen=True)
 class Region:
     """A graph, sorted. `arguments`: for each input the call's argument that holds it, whether that is
-    a tensor or a size; `weights`: name of each weight -> argument."""
+    a tensor or a size; `weights` and `numbers`: name of each parameter, or number of the user's that
+    is a constant of what is built -> argument."""
 
     graph: torch.fx.Graph
     attributes: Mapping[str, Any]
@@ -77,21 +78,22 @@ class Region:
     profile: Profile
     arguments: tuple[int, ...]
     weights: Mapping[str, int]
+    numbers: Mapping[str, int]
     returns: tuple[Returned, ...]
     place: str
 
-    def module(self, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    def module(self, values: Mapping[str, torch.Tensor | float]) -> torch.nn.Module:
         """The graph as a module of its own on the CPU; its forward takes the inputs by name."""
-        return _Module(self, weights)
+        return _Module(self, values)
 
 
 class _Module(torch.nn.Module):
     """Runs the graph node by node, so that each call keeps its place in the user's program."""
 
-    def __init__(self, region: Region, weights: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, region: Region, values: Mapping[str, torch.Tensor | float]) -> None:
         super().__init__()
         self._graph = region.graph
-        for name, value in {**region.attributes, **weights}.items():
+        for name, value in {**region.attributes, **values}.items():
             *outer, leaf = name.split(".")
             owner: torch.nn.Module = self
             for part in outer:

@@ -63,6 +63,7 @@ class _Sorter:
         self.inputs: list[TensorSpec] = []
         self.arguments: list[int] = []
         self.weights: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}
         self.attributes: dict[str, Any] = {}
         self.taken: set[str] = set()
 
@@ -85,6 +86,10 @@ class _Sorter:
         for index, (node, kind) in enumerate(zip(self.holders, kinds, strict=True)):
             if kind == "weight":
                 self._weight(index, node)
+            elif kind == "number":
+                name = self._unique(node.name)
+                self.numbers[name] = index
+                self.new[node] = self.graph.get_attr(name)
             elif kind == "size" and node not in self.new:
                 name, axis = self.sizes.seat(node)
                 self.new[node] = self._size(self._holder(name), axis)
@@ -99,6 +104,7 @@ class _Sorter:
             self.sizes.profile(),
             tuple(self.arguments),
             self.weights,
+            self.numbers,
             returns,
             first_place(self.source),
         )
@@ -126,11 +132,10 @@ class _Sorter:
         self.arguments.append(index)
         self.new[node] = self._size(self.graph.placeholder(name), 0)
 
-    def _size(self, holder: torch.fx.Node, axis: int) -> torch.fx.Node:
-        made: torch.fx.Node = self.graph.call_function(torch.ops.aten.sym_size.int, (holder, axis))
-        return made
+    def _size(self, holder: Any, axis: int) -> Any:
+        return self.graph.call_function(torch.ops.aten.sym_size.int, (holder, axis))
 
-    def _holder(self, name: str) -> torch.fx.Node:
+    def _holder(self, name: str) -> Any:
         return next(n for n in self.graph.nodes if n.op == "placeholder" and n.target == name)
 
     def _weight(self, index: int, node: torch.fx.Node) -> None:
@@ -146,6 +151,15 @@ class _Sorter:
             for part in str(node.target).split("."):
                 value = getattr(value, part)
             self.attributes[str(node.target)] = value
+        numbers = [n for n in node.all_input_nodes if n in self.holders and _kind(n) == "number"]
+        if numbers:
+            if (node.op, node.target) != ("call_method", "item"):
+                raise RegionRefused(
+                    "input", f"the number {source(numbers[0])} is used as a tensor{at(node)}",
+                    "pass it as a tensor",
+                )  # fmt: skip
+            self.new[node] = self.new[numbers[0]]
+            return
         made = self.graph.node_copy(node, lambda old: self.new[old])
         made.args = _on_cpu(made.args)
         made.kwargs = _on_cpu(made.kwargs)
@@ -160,7 +174,7 @@ class _Sorter:
         for leaf in output.args[0]:
             if not isinstance(leaf, torch.fx.Node):
                 returns.append(Literal(leaf))
-            elif leaf in self.holders:
+            elif leaf in self.holders and _kind(leaf) != "number":
                 returns.append(Given(self.holders.index(leaf)))
             elif not _is_tensor(leaf):
                 returns.append(self._number(leaf))
@@ -208,6 +222,10 @@ class _Sorter:
 
 def _kind(node: torch.fx.Node) -> str:
     value = node.meta.get("example_value")
+    if getattr(node.meta.get("grapharg"), "pass_arg_as_tensor", False):
+        return (
+            "number"  # a float of the user's, which Dynamo wraps in a tensor and reads with item()
+        )
     if isinstance(value, torch.Tensor):
         return "weight" if is_weight(node) else "tensor"
     if isinstance(value, int | torch.SymInt) and not isinstance(value, bool):
