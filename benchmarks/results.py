@@ -29,6 +29,7 @@ def circumstances() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gib": round(pages * size / 2**30),
         "system": platform.platform(),
+        "load_average_15_min": round(os.getloadavg()[2], 1),
     }
     return {
         "machine": machine,
