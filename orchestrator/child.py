@@ -89,7 +89,7 @@ def _work(request: dict[str, Any], guard: int) -> None:
     os.dup2(null, 0)
     limit = request["data_limit"]
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if hard == resource.RLIM_INFINITY or limit < hard:
+    if limit is not None and (hard == resource.RLIM_INFINITY or limit < hard):
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.path[:0] = request["path"]

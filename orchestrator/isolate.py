@@ -7,7 +7,8 @@ we stop a step, and the kernel closes it when we die, even by SIGKILL.
 Memory is capped by watching the resident memory of the whole process tree. An address-space limit
 (RLIMIT_AS) would be simpler but wrong: CUDA and torch reserve far more addresses than they use
 (a CUDA context alone tens of GB). Between two looks a process could still take the machine down,
-so RLIMIT_DATA, which counts only private writable pages, stands behind with a wide margin.
+so RLIMIT_DATA, which counts only private writable pages, stands behind with a wide margin; not for
+steps on a GPU, whose driver maps as it likes.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def run(
             "arguments": list(call.arguments),
             "path": list(call.path),
             "result": str(result),
-            "data_limit": 2 * limits.memory + (4 << 30),
+            "data_limit": None if limits.gpu else 2 * limits.memory + (4 << 30),
         }
         started = time.monotonic()
         read_end, write_end = os.pipe()  # Not inheritable: no other child keeps the lifeline open.

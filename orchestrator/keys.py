@@ -36,9 +36,11 @@ EXCLUDED: Mapping[str, str] = {
     "trace.spec.source.program": "a path; the file's digest is in spec.content",
     "trace.spec.source.search_path": "paths; digests of what they hold are in spec.content",
     "trace.spec.source.trusted": "a permission; the file's digest is in spec.content",
+    "build.spec.search_path": "paths; digests of what they hold are in spec.content",
     "trace.spec.goldens.file": "a path; the file's digest is in spec.content",
     "build.upstream.trace.graph": "adds source lines and module names to `program`, which is in; it "
     "is in where torch_executed_modules reads those names",
+    "build.upstream.trace.replaced": "says how the program came about; `program` is in",
     "build.upstream.trace.weights_bytes": "a size for estimates; the weights' digest is in",
 }
 """Everything about a task that its key leaves out, by path, each with the reason."""

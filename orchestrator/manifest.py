@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from compiler.replacement import Replacement
 from enginebundle.digest import Digest, digest_json
 from enginebundle.spec import Profile, Target, TensorSpec
 
@@ -88,7 +89,7 @@ class Model:
     `tolerances` maps an output's name, or ANY_OUTPUT, to a bound; an output without one gets the
     compiler's table. `files` are read by the entrypoints besides their own code. `timeout` is
     seconds a step may take, `memory` bytes it may use (None: the plan estimates). `version` is a
-    label for people; bundles number themselves.
+    label for people; bundles number themselves. `replace` swaps pieces for the user's own.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Model:
     timeout: float = 1800.0
     memory: int | None = None
     engine_profiles: Literal["separate", "shared"] = "separate"
+    replace: tuple[Replacement, ...] = ()
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -133,6 +135,7 @@ class Model:
             "timeout": self.timeout,
             "memory": self.memory,
             "engine_profiles": self.engine_profiles,
+            "replace": [one.to_json() for one in self.replace],
         }
 
 

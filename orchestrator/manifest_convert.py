@@ -44,6 +44,7 @@ def convert(form: ModelForm, folder: Path) -> Model:
         timeout=form.timeout,
         memory=form.memory,
         engine_profiles=form.engine_profiles,
+        replace=tuple(form.replace),
     )
 
 

@@ -47,6 +47,22 @@ _SECONDS = {"type": ["number", "string"], "exclusiveMinimum": 0, "pattern": valu
 _BYTES = {"type": ["integer", "string"], "exclusiveMinimum": 0, "pattern": values.SIZE.pattern}
 _DIM = {"type": ["integer", "string"], "minimum": 1}
 _TARGET = {"type": "string", "examples": ["torch:cpu", "rtx:sm_89", "rtx:sm_80+sm_86", "trt:sm_90"]}
+_REPLACEMENT = {
+    "type": "object",
+    "properties": {
+        "module": {"type": "string", "description": "A module's path, class name or glob."},
+        "operator": {"type": "string", "examples": ["aten.gelu.default", "mylib::op"]},
+        "function": _ENTRYPOINT | {"description": "Where the model looks the function up."},
+        "with": _ENTRYPOINT | {"description": "A module's factory, or a torch function."},
+        "converter": _ENTRYPOINT | {"description": "A function on Net, for this model only."},
+        "plugin": {"type": "string", "description": "Name@version, for trt targets."},
+    },
+    "oneOf": [{"required": [kind]} for kind in ("module", "operator", "function")],
+    "anyOf": [{"required": [way]} for way in ("with", "converter", "plugin")],
+    "minProperties": 2,
+    "maxProperties": 2,
+    "additionalProperties": False,
+}
 _NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$", "maxLength": 200}
 
 Name = Annotated[Any, BeforeValidator(values.name), WithJsonSchema(_NAME)]
@@ -57,6 +73,8 @@ Target = Annotated[Any, BeforeValidator(values.target), WithJsonSchema(_TARGET)]
 Seconds = Annotated[Any, BeforeValidator(values.seconds), WithJsonSchema(_SECONDS)]
 Bytes = Annotated[Any, BeforeValidator(values.size), WithJsonSchema(_BYTES)]
 Tolerance = Annotated[Any, BeforeValidator(values.tolerances), WithJsonSchema(_TOLERANCE)]
+
+Replacement = Annotated[Any, BeforeValidator(values.replacement), WithJsonSchema(_REPLACEMENT)]
 
 
 class Form(BaseModel):
@@ -134,6 +152,10 @@ class ModelForm(Form):
     )
     torch_executed_ops: list[str] = Field(
         [], description="Operators (aten.add.Tensor) that stay in torch."
+    )
+    replace: list[Replacement] = Field(
+        [],
+        description="Pieces of the model to swap for the user's own; goldens stay the original's.",
     )
     require_full_compilation: bool = Field(
         False, description="Fail rather than leave any operator in torch."

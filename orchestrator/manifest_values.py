@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+from compiler.replacement import KINDS, WAYS, Replacement
 from enginebundle import dims
 from enginebundle.errors import FormatError
 from enginebundle.spec import Range, Target, check_name
@@ -137,6 +138,25 @@ def size(value: Any) -> int:
     if match and (total := int(float(match[1]) * _UNITS[match[2]])):
         return total
     raise ValueError(f"expected bytes above 0, or such as 512MiB, 8GiB, got {spell(value)}")
+
+
+def replacement(value: Any) -> Replacement:
+    """`{module|operator|function: what, with|converter|plugin: the user's own}`."""
+    kinds, ways = " or ".join(KINDS), " or ".join(WAYS)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a map with {kinds} and {ways}, got {spell(value)}")
+    for key in value:
+        if key not in (*KINDS, *WAYS):
+            raise ValueError(f"unknown key {key!r}{nearest(str(key), [*KINDS, *WAYS])}")
+    try:
+        made = Replacement.from_json(value)
+    except FormatError as error:
+        raise ValueError(str(error)) from error
+    if made.way != "plugin":
+        entrypoint(made.by)
+    if made.kind == "function":
+        entrypoint(made.pattern)
+    return made
 
 
 def tolerances(value: Any) -> tuple[tuple[str, Bound], ...]:

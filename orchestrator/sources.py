@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from compiler.replacement import Replacement
 from enginebundle.digest import Digest, digest_file, digest_json
 from orchestrator.local_installs import local_installs
 from orchestrator.manifest import Manifest, Model
@@ -87,6 +88,14 @@ def content(model: Model) -> Content:
             else:
                 name = "program" if part == "source" else "file"
                 absent.append((f"{part}.{name}", f"no file {file}; expected one there"))
+    if model.replace:
+        result["replace"] = {}
+    for index, one in enumerate(model.replace):
+        for own in _own_code(one):
+            try:
+                result["replace"][own] = entrypoint_content(own, model.source.search_path)
+            except NoModule as error:
+                absent.append((f"replace[{index}]", str(error)))
     for path in model.files:
         if path.exists():
             result["files"][path.name] = tree_digest(path) if path.is_dir() else file_digest(path)
@@ -95,6 +104,14 @@ def content(model: Model) -> Content:
     if absent:
         raise _Absent(*absent)
     return result
+
+
+def _own_code(replacement: Replacement) -> Iterator[str]:
+    """The entrypoints that a replacement imports."""
+    if replacement.way != "plugin":
+        yield replacement.by
+    if replacement.kind == "function":
+        yield replacement.pattern
 
 
 def entrypoint_content(entrypoint: str, search_path: Iterable[Path]) -> Content:

@@ -1,6 +1,6 @@
 """The steps that run in child processes: JSON and a store in, JSON out. What is big is a blob.
 
-    trace      {graph, weights, program, inputs, outputs, goldens, weights_bytes}
+    trace      {graph, weights, program, inputs, outputs, goldens, replaced, weights_bytes}
     build      {part, toolchain, precision, tolerances, report, bytes, evaluated, blobs}
     validate   {passed, worst, evidence}
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from compiler.replacement import Replacement
 from enginebundle.digest import Digest, canonical_json
 from enginebundle.spec import Profile, Target, TensorSpec
 from enginebundle.store import Store
@@ -54,6 +55,7 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         tuple(Profile.from_json(item) for item in spec["profiles"]),
         GoldenSource.from_json(goldens),
         spec["precision"],
+        _replacements(spec),
     )
     traced = trace_job(job)
     graph, weights = program.save(traced.program, store)
@@ -65,7 +67,12 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "inputs": [item.to_json() for item in traced.program.graph.inputs],
         "outputs": [item.to_json() for item in traced.program.graph.outputs],
         "goldens": [_save_golden(case, store) for case in traced.goldens],
+        "replaced": [one.to_json() for one in traced.replaced],
     }
+
+
+def _replacements(spec: Spec) -> tuple[Replacement, ...]:
+    return tuple(Replacement.from_json(item) for item in spec.get("replace", ()))
 
 
 def _save_golden(case: GoldenCase, store: Store) -> dict[str, JSON]:
@@ -76,6 +83,7 @@ def _save_golden(case: GoldenCase, store: Store) -> dict[str, JSON]:
 def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     """Turn a Program into one Part of a target's variant."""
     from compiler import program
+    from compiler.engine_cache import EngineCache
     from compiler.pipeline import BuildJob, build_job
     from compiler.validate.goldens import GoldenCase
     from enginebundle.index import Part, Tolerance
@@ -96,8 +104,10 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         require_full_compilation=spec["require_full_compilation"],
         min_nodes=spec["min_nodes"],
         tolerance=tuple(overrides.items()),
+        replace=_replacements(spec),
+        search_path=tuple(spec.get("search_path", ())),
     )
-    built = build_job(loaded, job, goldens)
+    built = build_job(loaded, job, goldens, EngineCache(store))
     blobs: dict[Digest, int] = {}
     names = tuple(profile.name for profile in job.profiles)
     part = Part(

@@ -2,10 +2,12 @@
 
 The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
 
-    trace     source, inputs, profiles, goldens, precision, content, toolchain
+    trace     source, inputs, profiles, goldens, precision, replace, content, toolchain
     build     target, profiles, precision, torch_executed_modules, torch_executed_ops,
-              require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain
-    publish   name, labels {"version": ...}, profiles, targets, toolchain
+              require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
+              replace (operators and functions that have converters or plugins; then also search_path,
+              content)
+    publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
     validate  name, target, toolchain
     promote   name, alias
 """
@@ -39,7 +41,9 @@ def tasks(
     """
     trace = _trace(model, content, installed)
     builds = [
-        _build(model, t, group, installed) for t in model.targets for group in _groups(model, t)
+        _build(model, t, group, content, installed)
+        for t in model.targets
+        for group in _groups(model, t)
     ]
     publish = _publish(model, (trace.id,), tuple(task.id for task in builds), installed)
     validations = []
@@ -97,6 +101,7 @@ def _trace(model: Model, content: Mapping[str, Any], installed: Installed) -> Ta
             "profiles": [profile.to_json() for profile in model.profiles],
             "goldens": model.goldens.to_json(),
             "precision": model.precision,
+            "replace": [one.to_json() for one in model.replace],
             "content": dict(content),
             "toolchain": installed.for_trace(),
         },
@@ -106,8 +111,9 @@ def _trace(model: Model, content: Mapping[str, Any], installed: Installed) -> Ta
 
 
 def _build(
-    model: Model, target: Target, profiles: tuple[Profile, ...], installed: Installed
-) -> Task:
+    model: Model, target: Target, profiles: tuple[Profile, ...], content: Mapping[str, Any],
+    installed: Installed,
+) -> Task:  # fmt: skip
     shared = target.backend == "torch" or model.engine_profiles == "shared"
     return Task(
         id=f"{model.name}/build/{target}" + ("" if shared else f"/{profiles[0].name}"),
@@ -124,10 +130,26 @@ def _build(
             "min_nodes": model.min_nodes,
             "tolerances": {name: bound.to_json() for name, bound in model.tolerances},
             "toolchain": installed.for_build(target.backend),
+            **_converters(model, content),
         },
         needs=(f"{model.name}/trace",),
         resources=_compute(model, target.archs if target.backend == "trt" else ()),
     )
+
+
+def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a build's spec about the user's own converters: without any, no code is named."""
+    own = [one.to_json() for one in model.replace if one.way != "with"]
+    if not own:
+        return {"replace": []}
+    folders = [str(path) for path in model.source.search_path]
+    return {"replace": own, "search_path": folders, "content": content.get("replace", {})}
+
+
+def _labels(model: Model) -> dict[str, str]:
+    """What the bundle's index says for people: a version, and each piece that is not the model's own."""
+    labels = {} if model.version is None else {"version": model.version}
+    return labels | {f"replaced {one}": f"{one.way} {one.by}" for one in model.replace}
 
 
 def _publish(
@@ -140,7 +162,7 @@ def _publish(
         target=None,
         spec={
             "name": model.name,
-            "labels": {} if model.version is None else {"version": model.version},
+            "labels": _labels(model),
             "profiles": [profile.to_json() for profile in model.profiles],
             "targets": [str(target) for target in model.targets],
             "toolchain": installed.for_publish(),
