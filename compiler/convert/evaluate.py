@@ -272,7 +272,7 @@ def _pooling(attributes: Mapping[str, Any], x: Value) -> Value:
     pool = F.avg_pool2d if rank == 2 else F.avg_pool3d
     total = pool(padded, window, stride, divisor_override=1)
     if not attributes["exclude_padding"]:
-        return total / math.prod(window)  # of what ceil mode adds, too
+        return total / float(math.prod(window))  # of what ceil mode adds, too
     counted = F.pad(torch.ones_like(x), order)
     return total / pool(counted, window, stride, divisor_override=1)
 

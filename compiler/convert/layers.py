@@ -35,6 +35,7 @@ class Layers:
         self._inputs: list[Tensor] = []
         self._layers: list[Layer] = []
         self._count = 0
+        self._producers: dict[str, Layer] = {}
         self.node = ""
         """Name of the graph node being converted; new layers and tensors are named after it."""
 
@@ -58,7 +59,10 @@ class Layers:
                 )[0]
             taken.add(tensor.name)
             marked.append((name, tensor))
-        return Network(tuple(self._inputs), tuple(self._layers), tuple(marked), dict(nodes))
+        layers = _needed(self._layers, [tensor for _, tensor in marked])
+        held = {t.name for t in self._inputs} | {t.name for x in layers for t in x.outputs}
+        seen = {n: t for n, t in nodes.items() if t.name in held or t.constant is not None}
+        return Network(tuple(self._inputs), layers, tuple(marked), seen)
 
     def constant(self, value: torch.Tensor) -> Tensor:
         """A constant tensor; nothing is copied. Written into the network where it is used."""
@@ -210,7 +214,11 @@ class Layers:
         self, x: Tensor, kernel: Tensor, bias: Tensor | None, *, stride: Sequence[int],
         pre: Sequence[int], post: Sequence[int], dilation: Sequence[int], groups: int,
     ) -> Tensor:  # fmt: skip
-        """IConvolutionLayer on [n, c, *spatial] with 2 or 3 spatial dims; kernel [o, c/groups, *k]."""
+        """IConvolutionLayer on [n, c, *spatial] with 2 or 3 spatial dims; kernel [o, c/groups, *k].
+
+        Zeros that a slice layer put around x are asked of the convolution instead.
+        """
+        x, pre, post = self._without_zeros(x, pre, post)
         spatial = tuple(
             None if size is None else (size + a + b - d * (k - 1) - 1) // s + 1
             for size, a, b, d, k, s in zip(
@@ -441,6 +449,47 @@ class Layers:
             return tuple(n for n in sizes if isinstance(n, int)), None
         return None, self.vector(sizes)
 
+    def _without_zeros(
+        self, x: Tensor, pre: Sequence[int], post: Sequence[int]
+    ) -> tuple[Tensor, Sequence[int], Sequence[int]]:
+        """What a zero-filling slice on static spatial dims padded, and its padding added."""
+        layer = self._producers.get(x.name)
+        if layer is None or layer.kind != "slice" or layer.attributes["mode"] != "FILL":
+            return x, pre, post
+        source, _, lengths, _, fill = layer.inputs
+        start, stride = layer.attributes["start"], layer.attributes["stride"]
+        zero = fill is None or (fill.constant is not None and not bool(fill.constant.any()))
+        plain = (
+            start is not None and stride is not None and set(stride) == {1} and not any(start[:2])
+        )
+        if source is None or not zero or not plain or None in (*x.shape[2:], *source.shape[2:]):
+            return x, pre, post
+        sizes = zip(start[2:], x.shape[2:], source.shape[2:], strict=True)
+        around = [(-first, first + (size or 0) - (old or 0)) for first, size, old in sizes]
+        batch = x.shape[0] or self._first_size_of(lengths)
+        if batch != (source.shape[0] or source.name) or x.shape[1] != source.shape[1]:
+            return x, pre, post
+        if min(n for pair in around for n in pair) < 0:
+            return x, pre, post
+        before = [a + b for a, (b, _) in zip(pre, around, strict=True)]
+        after = [a + b for a, (_, b) in zip(post, around, strict=True)]
+        return source, before, after
+
+    def _first_size_of(self, sizes: Tensor | None) -> str | None:
+        """The tensor whose first size a computed vector of sizes begins with, if it is one's."""
+        path = ("concat", "unsqueeze", "gather", "shape")
+        tensor: Tensor | None = sizes
+        last: Tensor | None = None
+        for kind in path:
+            layer = self._producers.get(tensor.name) if tensor is not None else None
+            if layer is None or layer.kind != kind:
+                return None
+            if kind == "gather":
+                last = layer.inputs[1]
+            tensor = layer.inputs[0]
+        at_zero = last is not None and last.constant is not None and int(last.constant) == 0
+        return tensor.name if tensor is not None and at_zero else None
+
     def _add(
         self, kind: str, inputs: tuple[Tensor | None, ...], attributes: Mapping[str, Any],
         outputs: Sequence[tuple[torch.dtype, Shape]], fold: bool = True,
@@ -458,7 +507,9 @@ class Layers:
         for dtype, shape in outputs:
             self._count += 1
             made.append(Tensor(f"{self.node or 'value'}.{kind}.{self._count}", dtype, shape))
-        self._layers.append(Layer(kind, inputs, dict(attributes), tuple(made), self.node))
+        layer = Layer(kind, inputs, dict(attributes), tuple(made), self.node)
+        self._layers.append(layer)
+        self._producers.update((tensor.name, layer) for tensor in made)
         return tuple(made)
 
     def _fold(
@@ -469,6 +520,17 @@ class Layers:
         values = [None if t is None else t.constant for t in inputs]
         results = EVALUATORS[kind](attributes, *values)
         return tuple(self.constant(value) for value in results)
+
+
+def _needed(layers: Sequence[Layer], outputs: Sequence[Tensor]) -> tuple[Layer, ...]:
+    """The layers that the outputs depend on, in order."""
+    wanted = {tensor.name for tensor in outputs}
+    kept: list[Layer] = []
+    for layer in reversed(layers):
+        if any(tensor.name in wanted for tensor in layer.outputs):
+            kept.append(layer)
+            wanted |= {tensor.name for tensor in layer.inputs if tensor is not None}
+    return tuple(reversed(kept))
 
 
 def broadcast(*shapes: Shape) -> Shape:

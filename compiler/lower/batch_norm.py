@@ -1,4 +1,8 @@
-"""Batch norm at inference as one multiplication and one addition, where no converter takes it."""
+"""Batch norm on fixed statistics: into the convolution before it, else as a product and a sum.
+
+A convolution with its norm folded in is one layer with a bias, the form that every inference
+engine is tuned for.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,15 @@ from compiler.lower.passes import Options, Pass, weight_nodes
 
 aten = torch.ops.aten
 NAME = "aten._native_batch_norm_legit_no_training.default"
+CONVOLUTIONS = frozenset(
+    {"aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default", "aten.conv1d.padding",
+     "aten.conv2d.padding", "aten.conv3d.padding", "aten.convolution.default"}
+)  # fmt: skip
+TRANSPOSED = 6
+"""Place of `transposed` among the arguments of aten.convolution."""
 
 
 def _fold(exported: ExportedProgram, options: Options) -> ExportedProgram:
-    if NAME in options.keep:
-        return exported
     weights = weight_nodes(exported)
     for node in list(exported.graph.nodes):
         if str(node.target) != NAME:
@@ -29,6 +37,11 @@ def _fold(exported: ExportedProgram, options: Options) -> ExportedProgram:
             scale = scale * weights[gamma].double() if gamma is not None else scale
             shift = -weights[mean].double() * scale
             shift = shift + weights[beta].double() if beta is not None else shift
+        if _is_foldable(source, weights):
+            _replace(node, _convolve(exported, source, weights, scale, shift))
+            continue
+        if NAME in options.keep:
+            continue
         dtype, rank = source.meta["val"].dtype, source.meta["val"].dim()
         broadcast = (-1, *[1] * (rank - 2))
         factor = add_constant(exported, f"{node.name}_scale", scale.to(dtype).view(broadcast), node)
@@ -36,10 +49,52 @@ def _fold(exported: ExportedProgram, options: Options) -> ExportedProgram:
         with exported.graph.inserting_before(node):
             product = _binary(exported, aten.mul.Tensor, source, factor, node)
             result = _binary(exported, aten.add.Tensor, product, offset, node)
-        for user in list(node.users):
-            if user.args[1] == 0:
-                user.replace_all_uses_with(result)
+        _replace(node, result)
     return exported
+
+
+def _replace(norm: torch.fx.Node, result: torch.fx.Node) -> None:
+    """`result` for the norm's first output; the saved statistics have no readers at inference."""
+    for user in list(norm.users):
+        if user.args[1] == 0:
+            user.replace_all_uses_with(result)
+
+
+def _is_foldable(source: Any, weights: dict[torch.fx.Node, torch.Tensor]) -> bool:
+    """Whether `source` is a convolution with stored weights that only the norm reads."""
+    if str(source.target) not in CONVOLUTIONS or len(source.users) != 1:
+        return False
+    if len(source.args) > TRANSPOSED and source.args[TRANSPOSED] is True:
+        return False  # its kernel has the output channels elsewhere
+    kernel, bias = _kernel_and_bias(source)
+    return kernel in weights and (bias is None or bias in weights)
+
+
+def _kernel_and_bias(convolution: torch.fx.Node) -> tuple[Any, Any]:
+    bias = convolution.args[2] if len(convolution.args) > 2 else convolution.kwargs.get("bias")
+    return convolution.args[1], bias
+
+
+def _convolve(
+    exported: ExportedProgram,
+    source: torch.fx.Node,
+    weights: dict[torch.fx.Node, torch.Tensor],
+    scale: torch.Tensor,
+    shift: torch.Tensor,
+) -> torch.fx.Node:
+    """The convolution with kernel * scale and bias * scale + shift, all computed in float64."""
+    kernel, bias = _kernel_and_bias(source)
+    old = weights[kernel]
+    factor = scale.view(-1, *[1] * (old.dim() - 1))
+    offset = shift if bias is None else weights[bias].double() * scale + shift
+    with torch.no_grad():
+        scaled = (old.double() * factor).to(old.dtype)
+        moved = offset.to(old.dtype)
+    new_kernel = add_constant(exported, f"{source.name}_kernel", scaled, source)
+    new_bias = add_constant(exported, f"{source.name}_bias", moved, source)
+    source.args = (source.args[0], new_kernel, new_bias, *source.args[3:])
+    source.kwargs = {name: value for name, value in source.kwargs.items() if name != "bias"}
+    return source
 
 
 def _binary(
@@ -58,7 +113,7 @@ def _binary(
 FOLD_BATCH_NORM = Pass(
     name="fold_batch_norm",
     requires="functional calls, batch norm in its inference form",
-    ensures="no batch norm on fixed statistics, if no converter takes it whole",
+    ensures="no batch norm on fixed statistics after a convolution, nor elsewhere unless kept",
     run=_fold,
     reads=("keep",),
 )

@@ -208,16 +208,28 @@ def test_a_weight_used_twice_is_not_stored_in_two_layouts() -> None:
     assert [w.spec.shape for w in made.graph.weights] == [(4096, 128)]
 
 
-def test_batch_norm_stays_or_becomes_a_product_and_a_sum() -> None:
+def test_batch_norm_folds_into_the_convolution_before_it() -> None:
     model = models.Convolution().eval()
     inputs = (spec("x", F, "b", 3, 8, 8),)
+    exported = traced(model, *inputs)
+    name = "aten._native_batch_norm_legit_no_training.default"
+    lowered = lower(exported, frozenset({name}))
+    assert name not in operators(lowered)
+    x = torch.randn(2, 3, 8, 8)
+    got = run(capture(lowered, inputs), {"x": x})["output"]
+    torch.testing.assert_close(got, model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_batch_norm_alone_stays_or_becomes_a_product_and_a_sum() -> None:
+    model = nn.BatchNorm2d(3).eval()
+    inputs = (spec("input", F, "b", 3, 8, 8),)
     exported = traced(model, *inputs)
     name = "aten._native_batch_norm_legit_no_training.default"
     assert operators(lower(exported, frozenset({name})))[name] == 1
     lowered = lower(exported, frozenset())
     assert name not in operators(lowered)
     x = torch.randn(2, 3, 8, 8)
-    got = run(capture(lowered, inputs), {"x": x})["output"]
+    got = run(capture(lowered, inputs), {"input": x})["output"]
     torch.testing.assert_close(got, model(x), rtol=1e-5, atol=1e-5)
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compiler.replacement import Replacement
 from enginebundle.digest import digest_json
 from enginebundle.spec import Profile, Range, Target, TensorSpec, Toolchain
 from orchestrator import keys
@@ -63,6 +64,10 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
     "files": ((Path("/a/vocab.txt"),), NOTHING),  # a path; its digest is in the content
     "timeout": (1.0, NOTHING),
     "memory": (1, NOTHING),
+    "replace": (
+        (Replacement("operator", "aten.relu.default", "converter", "m:relu"),),
+        {"trace", "build", "publish"},
+    ),
     "engine_profiles": ("shared", {"build", "publish", "validate"}),
 }
 """Field of Model -> another value, and the steps whose key it must change, and no others."""
@@ -116,7 +121,7 @@ def test_so_does_each_field_of_source_and_goldens(part: str, name: str) -> None:
         ({"transformers": "5.1"}, TRACE),
         ({"rich": "15"}, TRACE),
     ],
-    ids=str,
+    ids=lambda part: ",".join(sorted(part)),  # a set's own text differs between processes
 )
 def test_a_distribution_changes_what_it_can_reach(
     versions: dict[str, str], steps: set[str]
