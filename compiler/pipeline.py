@@ -53,12 +53,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TraceJob:
-    """What to trace: `inputs` with symbolic sizes, `profiles` that bound them."""
+    """What to trace: `inputs` with symbolic sizes, `profiles` that bound them.
+
+    Without `goldens` none are made: enough to look at a partition, not to publish.
+    """
 
     source: Source
     inputs: tuple[TensorSpec, ...]
     profiles: tuple[Profile, ...]
-    goldens: GoldenSource
+    goldens: GoldenSource | None
     precision: str = "fp32"
     replace: tuple[Replacement, ...] = ()
 
@@ -112,7 +115,9 @@ class Built:
 def trace_job(job: TraceJob) -> Traced:
     """Trace, lower, capture. Raises ModelRefused, ReplaceRefused, TraceRefused or GoldensRefused."""
     model = load_model(job.source)
-    goldens = make_goldens(model, job.goldens, job.inputs, job.profiles)
+    goldens: tuple[GoldenCase, ...] = ()
+    if job.goldens is not None:
+        goldens = make_goldens(model, job.goldens, job.inputs, job.profiles)
     # From here on the model is no longer the one that made the goldens.
     path = job.source.search_path
     registry = registry_with(job.replace, None, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from compiler.replacement import Replacement
 from enginebundle.spec import Profile, Range, Target, TensorSpec, Toolchain
 from orchestrator.installed import Installed
 from orchestrator.manifest import Goldens, Model, Source
@@ -18,11 +19,13 @@ MODEL = Model(
     profiles=(Profile("p", (("b", Range(1, 2, 4)),)), Profile("q", (("b", Range(1, 8, 8)),))),
     targets=(Target.parse("rtx:sm_89"), Target.parse("torch:cpu")),
     goldens=Goldens(seed=0, cases=3, high=(("x", 5),)),
+    replace=(Replacement("operator", "aten.gelu.default", "converter", "zoo:gelu"),),
 )
 CONTENT: dict[str, Any] = {
     "source": {"module": "zoo", "beside": {"zoo.py": "sha256:1"}},
     "goldens": {},
     "files": {},
+    "replace": {"zoo:gelu": {"module": "zoo", "beside": {"zoo.py": "sha256:1"}}},
 }
 INSTALLED = Installed(
     python="3.11.7",
@@ -47,6 +50,7 @@ TRACED: dict[str, Any] = {
     "inputs": [TensorSpec("x", "float32", ("b", 3)).to_json()],
     "outputs": [TensorSpec("y", "float32", ("b", 3)).to_json()],
     "goldens": [{"name": "a", "blob": "sha256:a"}],
+    "replaced": [{"operator": "aten.gelu.default", "converter": "zoo:gelu", "places": ["gelu"]}],
 }
 BUILT = {
     "part": {"profiles": ["p"], "segments": []},

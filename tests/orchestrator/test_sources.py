@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from compiler.replacement import Replacement
 from orchestrator import local_installs, sources
 from orchestrator.installed import installed
 from orchestrator.manifest import Goldens, Manifest, Model, Source
 from orchestrator.manifest_errors import ManifestError
-from tests.orchestrator.examples import MODEL
+from tests.orchestrator.examples import MODEL as WHOLE
+
+MODEL = replace(WHOLE, replace=())
 
 
 @pytest.fixture
@@ -251,3 +254,16 @@ def test_an_editable_installation_is_known_by_its_files(tmp_path: Path) -> None:
     assert changed != before
     (project / "shapes" / "__init__.py").write_text("side = 2")
     assert ask() != changed
+
+
+def test_code_that_replaces_pieces_is_in_and_must_be_there(folder: Path) -> None:
+    own = (Replacement("module", "Block", "with", "layers:fast"),)
+    source = Source(entrypoint="zoo:make", search_path=(folder,))
+    manifest = Manifest((replace(MODEL, source=source, replace=own),))
+    with pytest.raises(ManifestError, match=r"replace\[0\].*no module named 'layers'"):
+        sources.contents(manifest)
+    (folder / "layers.py").write_text("a = 1")
+    before = of(folder, replace=own)
+    assert before["replace"]["layers:fast"]["module"] == "layers"
+    (folder / "layers.py").write_text("a = 2")
+    assert of(folder, replace=own)["replace"] != before["replace"]
