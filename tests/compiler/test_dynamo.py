@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator
@@ -116,6 +119,21 @@ class TestFindingTheBackend:
         project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text())["project"]
         module, _, name = project["entry-points"]["torch_dynamo_backends"]["kiln"].partition(":")
         assert (module, name) == (kiln.__module__, kiln.__name__)
+
+    def test_an_installed_distribution_s_entry_point_is_enough(self, tmp_path: Path) -> None:
+        """Torch registers what an entry point names: our import must not have done so already."""
+        info = tmp_path / "named-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: named\nVersion: 1\n")
+        group = "[torch_dynamo_backends]\nkiln = compiler.dynamo:kiln\n"
+        (info / "entry_points.txt").write_text(group)
+        text = "from torch._dynamo import lookup_backend; print(lookup_backend('kiln').__name__)"
+        paths = os.pathsep.join((str(tmp_path), str(HERE.parents[1])))
+        done = subprocess.run(
+            [sys.executable, "-c", text], capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": paths},
+        )  # fmt: skip
+        assert (done.stdout.strip(), done.returncode) == ("kiln", 0), done.stderr
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
     def test_without_a_gpu_it_says_so_once_and_runs_torch(self) -> None:
@@ -449,8 +467,6 @@ class TestSharedEngines:
     def test_what_the_farm_built_is_not_built_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        import sys
-
         monkeypatch.setitem(sys.modules, "test_dynamo_model", sys.modules[__name__])
         self.farm_build(Store.open(tmp_path, create=True))
 
