@@ -82,13 +82,27 @@ class Engine:
                 stream.synchronize()
         return outputs
 
+    def _made_context(self) -> Any:
+        """A context that runs the kernels which were validated, and no others.
+
+        TensorRT-RTX by default compiles kernels for the live shapes in the background and swaps
+        them in. Those were seen to give wrong results on an H200 that the engine's own kernels
+        did not, so the swap is off. TensorRT has no such setting.
+        """
+        strategies = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy", None)
+        if strategies is None:
+            return self._engine.create_execution_context()
+        config = self._engine.create_runtime_config()
+        config.dynamic_shapes_kernel_specialization_strategy = strategies.NONE
+        return self._engine.create_execution_context(config)
+
     def _context(self, profile: str) -> _Context:
         import torch
 
         number = self._segment.profiles.index(profile)
         if number not in self._contexts:
             with self._log.collecting() as lines:
-                made = self._engine.create_execution_context()
+                made = self._made_context()
                 if made is None:
                     raise self._failure("no execution context (too little GPU memory?)", lines)
                 stream = torch.cuda.current_stream(self._device)
