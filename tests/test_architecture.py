@@ -19,8 +19,17 @@ HEAVY = {"torch", "tensorrt", "tensorrt_rtx", "ray", "pydantic", "pyarrow", "num
 
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 
-BROAD = {"orchestrator/child.py"}
-"""Where `except Exception` may stand: a step's own process, which turns anything into a value."""
+BROAD = {
+    "orchestrator/child.py",  # a step's own process: turns anything into a value
+    # Where the user's own code runs, or torch's export of it, which raise what they like: each
+    # turns it into a typed refusal that quotes the cause.
+    "compiler/lower/decompose.py",
+    "compiler/model.py",
+    "compiler/trace.py",
+    "compiler/validate/golden_inputs.py",
+    "compiler/validate/goldens.py",
+}
+"""Where `except Exception` may stand."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,7 @@ def handlers(path: Path) -> Iterator[tuple[int, str]]:
                     yield node.lineno, name
 
 
-def test_broad_excepts_stand_in_one_named_file() -> None:
+def test_broad_excepts_stand_in_named_files_only() -> None:
     found = {
         f"{path.relative_to(ROOT).as_posix()}:{line} has {name}"
         for package in PACKAGES

@@ -19,8 +19,8 @@ layer from enlarging what it receives, so the relative error after L products gr
 sqrt(L) * u, not like L * u. The table holds for DEPTH products in a chain, where sqrt(L) = 10:
 6e-7 for fp32, 5e-3 for tf32 and fp16, 4e-2 for bf16. On top of this,
 
-* `torch` fp32 gets 1e-5. Same library and same operators as the golden, but another CPU sums in
-  another order: 16 times the expected error.
+* `torch` fp32 gets 5e-5. Same library as the golden, but another CPU sums in another order, and
+  batch norms were folded into convolutions: EfficientNet-Lite0 was seen at 0.8e-5.
 * `rtx` fp32 gets the row of tf32: TensorRT-RTX 1.5 was seen to use TF32 products on an H200 with
   its TF32 flag set, cleared or left alone, until NVIDIA_TF32_OVERRIDE=0 told the driver otherwise.
 * `trt` fp32 gets 3e-4: other kernels, fast approximations, and fused sums of thousands of
@@ -74,7 +74,7 @@ _HALF = {
 }
 TABLE: Mapping[str, Mapping[str, Factors]] = {
     # The CPU has no TF32: a tf32 program computes there in float32.
-    "torch": {**_HALF, "fp32": Factors(1e-5, 1e-5), "tf32": Factors(1e-5, 1e-5)},
+    "torch": {**_HALF, "fp32": Factors(5e-5, 5e-5), "tf32": Factors(5e-5, 5e-5)},
     "rtx": {**_HALF, "fp32": _HALF["tf32"]},
     "trt": {**_HALF, "fp32": Factors(3e-4, 3e-4)},
 }
