@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from enginebundle import signing
+from enginebundle import machine, signing
 from enginebundle.digest import Digest
 from enginebundle.errors import IntegrityError
 from enginebundle.evidence import SignedEvidence, State, state, trusted_evidence
@@ -45,10 +45,12 @@ class Bundle:
 
     @property
     def states(self) -> Mapping[Target, State]:
-        """Each variant's state, from evidence that trusted keys signed for exactly this index."""
+        """Each variant's state for this machine, from evidence that trusted keys signed for exactly
+        this index."""
+        arch = machine.find().arch
         known = [signed.evidence for signed in self.evidence]
         targets = [variant.target for variant in self.index.variants]
-        return {target: state(self.version.digest, target, known) for target in targets}
+        return {target: state(self.version.digest, target, known, arch) for target in targets}
 
     def read(self, digest: Digest) -> bytes:
         """A blob of this bundle, checked against its digest and its size in the index."""

@@ -134,9 +134,19 @@ def trusted_evidence(
     return tuple(accepted)
 
 
-def state(index: Digest, target: Target, evidence: Iterable[Evidence]) -> State:
-    """A variant's state from trusted evidence: any pass validates, else any failure fails it."""
-    outcomes = {e.passed for e in evidence if e.index == index and e.target == target}
-    if True in outcomes:
-        return "validated"
-    return "failed" if outcomes else "pending"
+def state(
+    index: Digest, target: Target, evidence: Iterable[Evidence], arch: str | None = None
+) -> State:
+    """A variant's state from trusted evidence: what the newest that counts says, else pending.
+
+    Evidence counts if it was taken on an architecture of the target, or on `arch`, the asking
+    machine's own: what an unlisted GPU reproduced says nothing about the listed ones.
+    """
+    counted = [
+        e for e in evidence
+        if e.index == index and e.target == target
+        and (target.backend == "torch" or e.machine.get("arch") in {*target.archs, arch} - {None})
+    ]  # fmt: skip
+    if not counted:
+        return "pending"
+    return "validated" if max(counted, key=lambda e: e.date).passed else "failed"

@@ -41,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
     _manifest(one)
     _store(one)
     _output(one)
+    one.add_argument(
+        "--deep",
+        nargs="*",
+        metavar="MODEL",
+        help="trace and partition these models, or all (runs their code); build nothing",
+    )
     one = command("run", "run:run", "Build, prove and publish what a manifest asks for.")
     _manifest(one)
     _store(one)

@@ -10,7 +10,7 @@ from pathlib import Path
 from enginebundle.errors import NotFoundError
 from enginebundle.store import Store
 from orchestrator import plan as planning
-from orchestrator.commands.common import UsageError, local_archs, open_store, print_json
+from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
 from orchestrator.installed import installed
 from orchestrator.manifest import Manifest
 from orchestrator.manifest_load import load
@@ -41,6 +41,8 @@ def schema(args: argparse.Namespace) -> int:
 def plan(args: argparse.Namespace) -> int:
     """What would happen. A store that is not there yet counts as empty."""
     manifest = load(Path(args.manifest))
+    if args.deep is not None:
+        return _deep(manifest, args)
     try:
         store: Store | None = open_store(args.store)
     except (UsageError, NotFoundError):
@@ -51,6 +53,22 @@ def plan(args: argparse.Namespace) -> int:
     else:
         print(table(made))
     return 0
+
+
+def _deep(manifest: Manifest, args: argparse.Namespace) -> int:
+    """What would run where, node by node. Exit code 1 if a model is refused."""
+    from orchestrator.deep import deep_plan
+
+    names = [model.name for model in manifest.models]
+    for name in args.deep:
+        if name not in names:
+            raise unknown("model", name, names)
+    found = deep_plan(manifest, tuple(args.deep))
+    if args.output == "json":
+        print_json([one.to_json() for one in found])
+    else:
+        print("\n\n".join(one.text() for one in found))
+    return 1 if any(one.refused for one in found) else 0
 
 
 def make_plan(

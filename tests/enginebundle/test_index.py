@@ -115,10 +115,21 @@ def test_a_tolerance_is_a_finite_number_from_zero(bound: float) -> None:
 
 
 def test_state_comes_from_evidence_for_exactly_this_index_and_target() -> None:
-    failed = replace(EVIDENCE, passed=False)
+    older = replace(EVIDENCE, passed=False, date="2000-01-01T00:00:00+00:00")
+    newer = replace(EVIDENCE, passed=False, date="2999-01-01T00:00:00+00:00")
     other = digest_bytes(b"other")
     assert state(PROGRAM, CPU, []) == "pending"
-    assert state(PROGRAM, CPU, [failed]) == "failed"
-    assert state(PROGRAM, CPU, [failed, EVIDENCE]) == "validated"
+    assert state(PROGRAM, CPU, [older]) == "failed"
+    assert state(PROGRAM, CPU, [older, EVIDENCE]) == "validated"
+    assert state(PROGRAM, CPU, [EVIDENCE, newer]) == "failed"
     assert state(other, CPU, [EVIDENCE]) == "pending"
     assert state(PROGRAM, Target.parse("rtx:sm_89"), [EVIDENCE]) == "pending"
+
+
+def test_evidence_counts_on_the_architectures_it_was_taken_on() -> None:
+    group = Target.parse("rtx:sm_80+sm_86")
+    unlisted = replace(EVIDENCE, target=group, machine={"arch": "sm_90"})
+    assert state(PROGRAM, group, [unlisted], "sm_80") == "pending"
+    assert state(PROGRAM, group, [unlisted], "sm_90") == "validated"
+    assert state(PROGRAM, group, [replace(unlisted, machine={"arch": "sm_86"})]) == "validated"
+    assert state(PROGRAM, group, [replace(unlisted, machine={})], None) == "pending"

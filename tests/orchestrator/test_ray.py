@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
@@ -74,6 +76,16 @@ def test_a_pool_without_nodes_is_named(ray_executor):
     assert "ray start --labels farm/sm=sm_120" in pools["sm_120"].absent
 
 
+def step_processes() -> list[int]:
+    """The steps' processes among this one's descendants."""
+    found = []
+    for process in psutil.Process(os.getpid()).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "orchestrator.child" in " ".join(process.cmdline()):
+                found.append(process.pid)
+    return found
+
+
 def test_a_lost_worker_is_an_infrastructure_failure(ray_executor, tmp_path):
     store = Store.open(tmp_path / "store", create=True)
     ray_executor.submit(job(store, "lost", function="kill_the_worker"))
@@ -81,5 +93,8 @@ def test_a_lost_worker_is_an_infrastructure_failure(ray_executor, tmp_path):
     assert isinstance(outcome, Failed)
     assert outcome.code == "infra"
     assert outcome.message.startswith("Ray: ")
-    family = psutil.Process(os.getpid()).children(recursive=True)
-    assert not [p for p in family if "orchestrator.child" in " ".join(p.cmdline())]
+    # The guard takes its step down when its lifeline breaks, a moment after Ray noticed.
+    deadline = time.monotonic() + 30
+    while step_processes() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not step_processes()
