@@ -65,7 +65,7 @@ def dashboard(environment):
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 180
         while True:
             try:
                 urllib.request.urlopen(f"{address}/api/version", timeout=5).close()
@@ -74,6 +74,10 @@ def dashboard(environment):
                 assert head.poll() is None, "the head did not start"
                 assert time.monotonic() < end, "the head does not answer"
                 time.sleep(0.2)
+        # The dashboard answers before the agent that starts jobs is there.
+        first = [command[0], "job", "submit", "--address", address, "--", "true"]
+        while subprocess.run(first, env=environment, capture_output=True).returncode:
+            assert time.monotonic() < end, "the head takes no jobs"
         yield address
     finally:
         head.send_signal(signal.SIGTERM)
