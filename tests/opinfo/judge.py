@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -60,18 +60,13 @@ def judge(sample: Sample, build: bool = True) -> Verdict:
             feeds = dict(zip([s.name for s in specs], clones(sample), strict=True))
             exported = trace(sample.module, specs, (PROFILE,), lambda symbols: feeds)
             whole = capture(lower(exported, REGISTRY.ops()), specs)
-            given = capture(lower(exported, ALL), specs) if False else whole
     except (TraceRefused, LowerRefused, CaptureRefused) as error:
         return Verdict(sample.id, "torch", f"export: {error.code}: {error.message[:160]}")
-    del given
     operators = tuple(dict.fromkeys(n.op for n in whole.graph.nodes if is_compute(n)))
     refused = refusals(whole.graph)
     if refused:
         return Verdict(sample.id, "torch", refused[0].detail, operators)
     return _numbers(sample, whole, want, operators, build)
-
-
-ALL: frozenset[str] = frozenset()
 
 
 def refusals(graph: Graph) -> list[Refusal]:
@@ -192,7 +187,3 @@ def not_for_engines(sample: Sample) -> str:
     if "jiterator" in sample.op:
         return "CUDA only"
     return ""
-
-
-def with_sample(verdict: Verdict, text: str) -> Verdict:
-    return replace(verdict, reason=text)
