@@ -60,6 +60,8 @@ def dashboard(environment):
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=0"]
     command += [f"--dashboard-port={port}", "--num-cpus=2", "--object-store-memory=100000000"]
     command += ["--temp-dir", environment["RAY_TMPDIR"]]
+    # The agent that starts jobs has a fixed port by default: another Ray here may hold it.
+    command += [f"--dashboard-agent-listen-port={free_port()}"]
     head = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
