@@ -15,7 +15,9 @@ from compiler.lower.constants import add_constant
 from compiler.lower.passes import Options, Pass, weight_nodes
 
 aten = torch.ops.aten
-NAME = "aten._native_batch_norm_legit_no_training.default"
+WHOLE = "aten.batch_norm.default"
+"""As exported: one result. Decomposed, a norm returns its statistics beside it."""
+DECOMPOSED = "aten._native_batch_norm_legit_no_training.default"
 CONVOLUTIONS = frozenset(
     {"aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default", "aten.conv1d.padding",
      "aten.conv2d.padding", "aten.conv3d.padding", "aten.convolution.default"}
@@ -27,9 +29,10 @@ TRANSPOSED = 6
 def _fold(exported: ExportedProgram, options: Options) -> ExportedProgram:
     weights = weight_nodes(exported)
     for node in list(exported.graph.nodes):
-        if str(node.target) != NAME:
+        found = _arguments(node)
+        if found is None:
             continue
-        source, gamma, beta, mean, var, _, eps = node.args
+        source, gamma, beta, mean, var, eps = found
         if any(item is not None and item not in weights for item in (gamma, beta, mean, var)):
             continue
         with torch.no_grad():
@@ -40,7 +43,7 @@ def _fold(exported: ExportedProgram, options: Options) -> ExportedProgram:
         if _is_foldable(source, weights):
             _replace(node, _convolve(exported, source, weights, scale, shift))
             continue
-        if NAME in options.keep:
+        if str(node.target) in options.keep:
             continue
         dtype, rank = source.meta["val"].dtype, source.meta["val"].dim()
         broadcast = (-1, *[1] * (rank - 2))
@@ -53,8 +56,20 @@ def _fold(exported: ExportedProgram, options: Options) -> ExportedProgram:
     return exported
 
 
+def _arguments(node: torch.fx.Node) -> tuple[Any, ...] | None:
+    """input, weight, bias, mean, variance and eps of a norm on fixed statistics, else None."""
+    if str(node.target) == DECOMPOSED:
+        return (*node.args[:5], node.args[6])
+    if str(node.target) == WHOLE and not node.args[5]:
+        return (*node.args[:5], node.args[7])
+    return None
+
+
 def _replace(norm: torch.fx.Node, result: torch.fx.Node) -> None:
     """`result` for the norm's first output; the saved statistics have no readers at inference."""
+    if str(norm.target) == WHOLE:
+        norm.replace_all_uses_with(result)
+        return
     for user in list(norm.users):
         if user.args[1] == 0:
             user.replace_all_uses_with(result)

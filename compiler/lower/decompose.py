@@ -10,6 +10,7 @@ import torch
 from torch.export import ExportedProgram
 
 from compiler.lower.passes import LowerRefused, Options, Pass
+from compiler.lower.undecomposed import without_decomposition
 from compiler.refused import first_lines
 
 _KEPT = """
@@ -32,6 +33,9 @@ DEFAULT_KEEP = frozenset(f"aten.{name}" for name in _KEPT.split())
 
 
 def _decompose(exported: ExportedProgram, options: Options) -> ExportedProgram:
+    spared = without_decomposition(exported, options.keep)
+    if spared is not None:
+        return spared
     try:
         with torch.no_grad():
             lowered: ExportedProgram = exported.run_decompositions(_table(options.keep))

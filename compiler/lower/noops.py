@@ -23,6 +23,12 @@ ASSERTS = (
     aten.sym_constrain_range_for_size.default,
     torch._check,
 )
+DROPOUTS = (
+    aten.dropout.default,
+    aten.feature_dropout.default,
+    aten.alpha_dropout.default,
+    aten.feature_alpha_dropout.default,
+)
 COPIES = (
     aten.alias.default,
     aten.detach.default,
@@ -32,11 +38,14 @@ COPIES = (
     aten.contiguous.default,
     aten._to_copy.default,
     aten.to.dtype,
+    aten.to.dtype_layout,
+    aten.to.device,
+    aten.to.other,
+    aten.type_as.default,
     aten.view.default,
+    aten.reshape.default,
     aten.expand.default,
-    aten.dropout.default,
-    aten.feature_dropout.default,
-    aten.alpha_dropout.default,
+    *DROPOUTS,
 )
 """Operators whose result can be their first argument, unchanged."""
 
@@ -53,14 +62,20 @@ def _remove_noops(exported: ExportedProgram, _: Options) -> ExportedProgram:
         if node.target not in COPIES:
             continue
         source = node.args[0]
-        is_dropout = "dropout" in str(node.target)
-        if is_dropout:
-            same = not (node.args[2] if len(node.args) > 2 else node.kwargs.get("train"))
+        if node.target in DROPOUTS:
+            same = is_inactive_dropout(node)
         else:
             same = _same_tensor(source.meta["val"], node.meta["val"])
         if same:
             node.replace_all_uses_with(source)
     return exported
+
+
+def is_inactive_dropout(node: torch.fx.Node) -> bool:
+    """Whether a call is a dropout in eval mode."""
+    if node.target not in DROPOUTS:
+        return False
+    return not (node.args[2] if len(node.args) > 2 else node.kwargs["train"])
 
 
 def _same_tensor(one: Any, other: Any) -> bool:

@@ -1,0 +1,120 @@
+"""Programs that need no decomposition: each call is kept whole already, or has a functional twin.
+
+Torch's `run_decompositions` traces the whole program anew, which takes longer than exporting it did.
+A model made of operators that the converters take is spared that: what is left to do for it is to
+write in-place calls as functional ones, where nothing else can see the tensor that they change.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from compiler.lower.noops import ASSERTS, is_inactive_dropout
+
+_FRESH_COMPOSITES = frozenset(
+    f"aten.{name}"
+    for name in (
+        "batch_norm.default", "conv1d.default", "conv2d.default", "conv3d.default",
+        "group_norm.default", "instance_norm.default", "layer_norm.default", "linear.default",
+        "matmul.default", "rms_norm.default", "scaled_dot_product_attention.default",
+    )
+)  # fmt: skip
+"""Operators made of others that always return a new tensor. Such operators may return their
+argument without their schema saying so, as dropout does; the rest of ATen may not."""
+
+
+def without_decomposition(
+    exported: ExportedProgram, keep: frozenset[str]
+) -> ExportedProgram | None:
+    """A functional copy of a program whose every call is in `keep`; None if it needs more than that."""
+    if not all(_is_simple(node, keep) for node in exported.graph.nodes):
+        return None
+    program = _copied(exported)
+    order = {node: place for place, node in enumerate(program.graph.nodes)}
+    for node in list(program.graph.nodes):
+        if _writes(node) and not _made_functional(node, order, program.graph):
+            return None
+    return program
+
+
+def _is_simple(node: torch.fx.Node, keep: frozenset[str]) -> bool:
+    if node.op in ("placeholder", "output"):
+        return True
+    if node.op != "call_function" or isinstance(node.target, torch._ops.HigherOrderOperator):
+        return False
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return True  # arithmetic on sizes, getitem
+    if node.target in ASSERTS or is_inactive_dropout(node):
+        return True
+    target = _twin(node.target) if _writes(node) else node.target
+    return target is not None and str(target) in keep
+
+
+def _writes(node: torch.fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def _twin(target: Any) -> Any:
+    """The functional operator with the arguments of an in-place one, or None."""
+    name = target._schema.name.partition("::")[2]
+    packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
+    twin = getattr(packet, target._overloadname, None)
+    if not name.endswith("_") or target.namespace != "aten" or twin is None:
+        return None
+    mine, its = ([(a.name, str(a.type)) for a in t._schema.arguments] for t in (target, twin))
+    return twin if mine == its else None
+
+
+def _made_functional(
+    node: torch.fx.Node, order: dict[torch.fx.Node, int], graph: torch.fx.Graph
+) -> bool:
+    """Put the functional twin in the node's place, if only later readers can tell the difference."""
+    written = node.args[0] if node.args else None
+    if not isinstance(written, torch.fx.Node) or not _is_fresh(written):
+        return False
+    tensors = [n.meta["val"] for n in node.all_input_nodes]
+    if any(isinstance(t, torch.Tensor) and t.dtype != tensors[0].dtype for t in tensors):
+        return False  # promotion would give the twin another dtype
+    before = [user for user in written.users if order[user] < order[node]]
+    if not all(_is_fresh(user) or user.target in ASSERTS for user in before):
+        return False  # a view of the tensor would show the change
+    node.target = _twin(node.target)
+    written.replace_all_uses_with(node, lambda user: order[user] > order[node])
+    return True
+
+
+def _is_fresh(node: torch.fx.Node) -> bool:
+    """Whether a call's result is a tensor of its own, an alias of nothing."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload) or target._schema.is_mutable:
+        return False
+    if any(result.alias_info is not None for result in target._schema.returns):
+        return False
+    composite = torch._C._dispatch_has_kernel_for_dispatch_key(
+        target.name(), "CompositeImplicitAutograd"
+    )
+    return not composite or str(target) in _FRESH_COMPOSITES
+
+
+def _copied(exported: ExportedProgram) -> ExportedProgram:
+    """A program whose graph and signature may be edited; the tensors are the given one's."""
+    graph = torch.fx.Graph()
+    returned: Any = graph.graph_copy(exported.graph, {}, return_output_node=True)
+    graph.output(returned[0]).meta = dict(returned[1].meta)
+    for node, given in zip(graph.nodes, exported.graph.nodes, strict=True):
+        node.name = given.name  # the copy avoids names of builtins, which the signature may have
+    return ExportedProgram(
+        root=exported.graph_module,
+        graph=graph,
+        graph_signature=copy.deepcopy(exported.graph_signature),
+        state_dict=dict(exported.state_dict),
+        range_constraints=exported.range_constraints,
+        module_call_graph=exported.module_call_graph,
+        example_inputs=exported.example_inputs,
+        constants=dict(exported.constants),
+        verifiers=exported.verifiers,
+    )
