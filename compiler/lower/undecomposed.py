@@ -106,7 +106,8 @@ def _copied(exported: ExportedProgram) -> ExportedProgram:
     returned: Any = graph.graph_copy(exported.graph, {}, return_output_node=True)
     graph.output(returned[0]).meta = dict(returned[1].meta)
     for node, given in zip(graph.nodes, exported.graph.nodes, strict=True):
-        node.name = given.name  # the copy avoids names of builtins, which the signature may have
+        # The copy avoids names of builtins, which the signature may have.
+        node.name = given.name  # type: ignore[no-untyped-call]
     return ExportedProgram(
         root=exported.graph_module,
         graph=graph,
