@@ -58,7 +58,7 @@ def prepare(out: Path) -> None:
             _copy(whole, packed / "store", name)
             model = models.MODELS[name]()
             save_file(model.state_dict(), packed / f"{name}.safetensors")
-            chosen, margin = _eager(model, models.PROMPTS)
+            chosen, margin = eager(model, models.PROMPTS)
             tokens[name] = {"tokens": chosen, "margin": margin}
         (packed / "eager.json").write_text(json.dumps(tokens))
         shutil.copytree(home / "trusted", packed / "home" / "trusted")
@@ -96,7 +96,7 @@ def _copy(source: Path, target: Path, name: str) -> None:
     small.publish(name, *whole.read_index(bundle.version))
 
 
-def _eager(model: Any, prompts: Any, device: str = "cpu") -> tuple[list[list[int]], float]:
+def eager(model: Any, prompts: Any, device: str = "cpu") -> tuple[list[list[int]], float]:
     """transformers' greedy tokens, and the smallest lead of a chosen one, in RMS of the logits."""
     import torch
 
@@ -158,8 +158,8 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
     there = json.loads((folder / "eager.json").read_text())[name]
     model = models.MODELS[name]()
     model.load_state_dict(load_file(folder / f"{name}.safetensors"))
-    here, _ = _eager(model, models.PROMPTS)
-    on_gpu, _ = _eager(model.cuda(), models.PROMPTS, "cuda")
+    here, _ = eager(model, models.PROMPTS)
+    on_gpu, _ = eager(model.cuda(), models.PROMPTS, "cuda")
     same = {
         "eager_where_built": got == there["tokens"],
         "eager_cpu_here": got == here,

@@ -98,7 +98,8 @@ class CachedDecoder(nn.Module):
             made = self(tokens[:, start:stop], positions, last, **past)
             past = {f"past_{name}": made[name] for name in made if name != "logits"}
             off = float((made["logits"][0] - want[stop - 1]).abs().max())
-            if not off <= 0.01 * float(want[stop - 1].abs().max()):
+            rounding = max(1e-3, 20 * torch.finfo(want.dtype).eps)
+            if not off <= rounding * float(want[stop - 1].abs().max()):
                 raise ValueError(
                     f"{type(self.model).__name__} with an explicit cache differs from itself by {off} "
                     f"at token {stop - 1}: expected a head that only multiplies, and attention that "
@@ -152,14 +153,21 @@ def _shapes(model: Any) -> tuple[tuple[tuple[int, int], tuple[int, int]], ...]:
     found, tokens = _Shapes(), torch.zeros(1, 2, dtype=torch.int64, device=model.device)
     seen = torch.ones(1, 1, 2, 2, dtype=torch.bool, device=model.device)
     positions = torch.arange(2, device=model.device)[None]
-    model.base_model(
-        input_ids=tokens, attention_mask=seen, position_ids=positions, past_key_values=found,
-        use_cache=True,
-    )  # fmt: skip
+    name = type(model).__name__
+    try:
+        model.base_model(
+            input_ids=tokens, attention_mask=seen, position_ids=positions, past_key_values=found,
+            use_cache=True,
+        )  # fmt: skip
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: expected a model that takes a mask [b, 1, s, n], positions and a cache of keys "
+            f"and values, got {type(error).__name__}: {error}"
+        ) from error
     layers = model.config.num_hidden_layers
     if sorted(found.found) != list(range(layers)):
         raise ValueError(
-            f"{type(model).__name__}: expected each of {layers} layers to keep keys and values, but "
+            f"{name}: expected each of {layers} layers to keep keys and values, but "
             f"only {sorted(found.found)} do"
         )
     return tuple(found.found[i] for i in range(layers))
