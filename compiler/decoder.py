@@ -17,6 +17,7 @@ Prefill (s tokens) and decode (s = 1) are two profiles of one program.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -50,6 +51,7 @@ class CachedDecoder(nn.Module):
 
         Logits are those that follow one token a row: the one at index `logits_at` of the s given.
         """
+        self._refuse_other(past)
         layers = range(len(self.cache))
         slots = _Slots(
             positions,
@@ -75,6 +77,15 @@ class CachedDecoder(nn.Module):
         for i in layers:
             result |= {f"key_{i}": slots.keys[i], f"value_{i}": slots.values[i]}
         return result
+
+    def _refuse_other(self, past: Mapping[str, torch.Tensor]) -> None:
+        """ValueError that spells the caches out, as a manifest's inputs need them."""
+        wanted = {name: (t.shape[1], t.shape[3]) for name, t in self.empty(0, 1).items()}
+        given = {n: (t.shape[1], t.shape[3]) if t.dim() == 4 else None for n, t in past.items()}
+        if given != wanted:
+            shapes = ", ".join(f"{name} [b, {h}, slots, {d}]" for name, (h, d) in wanted.items())
+            got = ", ".join(f"{name} {list(t.shape)}" for name, t in past.items()) or "none"
+            raise ValueError(f"expected the caches {shapes}; got {got}")
 
     def empty(self, rows: int, slots: int) -> dict[str, torch.Tensor]:
         """The caches before the first token: zeros, in the model's own dtype and on its device."""

@@ -113,3 +113,13 @@ def test_more_slots_than_the_attention_slides_over_are_refused() -> None:
     assert decoder(*call, **decoder.empty(1, 8))["logits"].shape == (1, 64)
     with pytest.raises(ValueError, match="slides over 8 tokens"):
         decoder(*call, **decoder.empty(1, 9))
+
+
+def test_caches_of_another_shape_or_number_are_refused_with_what_to_declare() -> None:
+    decoder = CachedDecoder(llama())
+    call = (torch.tensor([[1]]), torch.tensor([[0]]), torch.tensor([0]))
+    few = {n: t for n, t in decoder.empty(1, 8).items() if not n.endswith("_1")}
+    wide = CachedDecoder(llama(head_dim=16)).empty(1, 8)
+    for past in ({}, few, few | {"past_key_9": few["past_key_0"]}, wide):
+        with pytest.raises(ValueError, match=r"past_value_1 \[b, 2, slots, 8\]; got "):
+            decoder(*call, **past)
