@@ -16,6 +16,7 @@ import inspect
 import logging
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def trace(
     def export(use_names: bool) -> ExportedProgram:
         shapes = _dynamic_shapes(inputs, ranges, use_names)
         dynamic = shapes if keywords else _by_position(model, tuple(shapes.values()))
-        with torch.no_grad():
+        with torch.no_grad(), _spelled_out(model, inputs if keywords else ()):
             return torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
 
     try:
@@ -89,6 +90,35 @@ def _by_position(model: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, 
         return shapes
     own = kinds.index(inspect.Parameter.VAR_POSITIONAL)
     return (*shapes[:own], shapes[own:])
+
+
+@contextmanager
+def _spelled_out(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> Iterator[None]:
+    """While open, forward's signature names the inputs that its `**kwargs` takes.
+
+    torch.export (2.11 to 2.13) loses count of dynamic sizes that come through `**kwargs`.
+    """
+    names = [spec.name for spec in inputs]
+    parameters = inspect.signature(model.forward).parameters
+    if not set(names) - parameters.keys():
+        yield
+        return
+    forward, own = model.forward, "forward" in vars(model)
+
+    def spelled_out(**given: torch.Tensor) -> Any:
+        return forward(**given)
+
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature([inspect.Parameter(name, keyword_only) for name in names])
+    spelled_out.__signature__ = signature  # type: ignore[attr-defined]
+    model.forward = spelled_out
+    try:
+        yield
+    finally:
+        if own:
+            model.forward = forward
+        else:
+            del model.forward
 
 
 def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bool:

@@ -32,6 +32,22 @@ def test_real_models_keep_every_declared_dimension(name: str) -> None:
         assert tuple(symbols.dim(size) for size in node.meta["val"].shape) == one.shape
 
 
+def test_inputs_that_forward_takes_as_keywords_of_any_name() -> None:
+    class Summed(nn.Module):
+        def forward(self, x: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+            return x + more["y"] - more["z"].sum(0)
+
+    model = Summed()
+    inputs = (spec("z", F, "n", "b"), spec("x", F, "b"), spec("y", F, "b"))
+    exported = trace(model, inputs, (profile(b=(2, 3, 8), n=(1, 2, 8)),))
+    symbols = input_symbols(exported, inputs)
+    for one, node in user_inputs(exported, inputs):
+        assert tuple(symbols.dim(size) for size in node.meta["val"].shape) == one.shape
+    given = {"z": torch.ones(4, 7), "x": torch.full((7,), 5.0), "y": torch.full((7,), 2.0)}
+    assert exported.module()(**given).tolist() == [3.0] * 7
+    assert "forward" not in vars(model), "the model is as it was"
+
+
 def test_derived_dimensions() -> None:
     inputs = (spec("x", F, "b", "2*s"), spec("y", F, "b", "s"))
     exported = trace(models.Doubled(), inputs, (profile(b=(1, 2, 8), s=(1, 8, 64)),))

@@ -239,7 +239,7 @@ print(len(made.tasks), sorted(heavy & set(sys.modules)))
     assert done.stdout.split(maxsplit=1)[1].strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["quickstart", "transformers"])
+@pytest.mark.parametrize("name", ["quickstart", "transformers", "generation"])
 def test_planning_is_a_pure_function_of_what_it_is_given(name: str) -> None:
     manifest = load(ROOT / "manifests" / f"{name}.yaml")
     contents = sources.contents(manifest)
