@@ -94,9 +94,8 @@ def _is_fresh(node: torch.fx.Node) -> bool:
         return False
     if any(result.alias_info is not None for result in target._schema.returns):
         return False
-    composite = torch._C._dispatch_has_kernel_for_dispatch_key(
-        target.name(), "CompositeImplicitAutograd"
-    )
+    name = target.name()  # type: ignore[no-untyped-call]
+    composite = torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
     return not composite or str(target) in _FRESH_COMPOSITES
 
 
@@ -107,7 +106,7 @@ def _copied(exported: ExportedProgram) -> ExportedProgram:
     graph.output(returned[0]).meta = dict(returned[1].meta)
     for node, given in zip(graph.nodes, exported.graph.nodes, strict=True):
         # The copy avoids names of builtins, which the signature may have.
-        node.name = given.name  # type: ignore[no-untyped-call]
+        node.name = given.name
     return ExportedProgram(
         root=exported.graph_module,
         graph=graph,

@@ -55,6 +55,8 @@ class Engine:
                 f"{'; '.join(lines) or 'it gave no reason'}. Build the target for this GPU and version"
             )
         self._inputs, self._outputs = self._check_tensors()
+        # Contexts read it when they change profiles, and do not keep it alive: a freed one crashes.
+        self._config = self._runtime_config()
         self._lock = threading.Lock()
         self._contexts: dict[int, _Context] = {}
 
@@ -82,8 +84,8 @@ class Engine:
                 stream.synchronize()
         return outputs
 
-    def _made_context(self) -> Any:
-        """A context that runs the kernels which were validated, and no others.
+    def _runtime_config(self) -> Any:
+        """What makes contexts run the kernels which were validated, and no others; None for TensorRT.
 
         TensorRT-RTX by default compiles kernels for the live shapes in the background and swaps
         them in. Those were seen to give wrong results on an H200 that the engine's own kernels
@@ -91,10 +93,10 @@ class Engine:
         """
         strategies = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy", None)
         if strategies is None:
-            return self._engine.create_execution_context()
+            return None
         config = self._engine.create_runtime_config()
         config.dynamic_shapes_kernel_specialization_strategy = strategies.NONE
-        return self._engine.create_execution_context(config)
+        return config
 
     def _context(self, profile: str) -> _Context:
         import torch
@@ -102,7 +104,8 @@ class Engine:
         number = self._segment.profiles.index(profile)
         if number not in self._contexts:
             with self._log.collecting() as lines:
-                made = self._made_context()
+                create = self._engine.create_execution_context
+                made = create() if self._config is None else create(self._config)
                 if made is None:
                     raise self._failure("no execution context (too little GPU memory?)", lines)
                 stream = torch.cuda.current_stream(self._device)
