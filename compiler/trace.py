@@ -12,6 +12,7 @@ A profile's symbol whose envelope is one number (min == max everywhere) is trace
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import traceback
@@ -57,7 +58,8 @@ def trace(
     def export(use_names: bool) -> ExportedProgram:
         shapes = _dynamic_shapes(inputs, ranges, use_names)
         dynamic = shapes if keywords else _by_position(model, tuple(shapes.values()))
-        with torch.no_grad(), _spelled_out(model, inputs if keywords else ()):
+        spelled_out = _spelled_out(model, inputs if keywords else ())
+        with torch.no_grad(), spelled_out, _collector_paused():
             return torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
 
     try:
@@ -93,10 +95,22 @@ def _by_position(model: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, 
 
 
 @contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Nothing of a graph in the making is garbage: looking for some costs a tenth of the export."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
 def _spelled_out(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> Iterator[None]:
     """While open, forward's signature names the inputs that its `**kwargs` takes.
 
-    torch.export (2.11 to 2.13) loses count of dynamic sizes that come through `**kwargs`.
+    torch.export (seen in 2.13) loses count of dynamic sizes that come through `**kwargs`.
     """
     names = [spec.name for spec in inputs]
     parameters = inspect.signature(model.forward).parameters

@@ -97,13 +97,18 @@ def _convolve(
     scale: torch.Tensor,
     shift: torch.Tensor,
 ) -> torch.fx.Node:
-    """The convolution with kernel * scale and bias * scale + shift, all computed in float64."""
+    """The convolution with kernel * scale and bias * scale + shift.
+
+    `scale` and `shift` are float64; kernels are large, so theirs is rounded to the type they compute
+    in first.
+    """
     kernel, bias = _kernel_and_bias(source)
     old = weights[kernel]
     factor = scale.view(-1, *[1] * (old.dim() - 1))
     offset = shift if bias is None else weights[bias].double() * scale + shift
     with torch.no_grad():
-        scaled = (old.double() * factor).to(old.dtype)
+        work = torch.promote_types(old.dtype, torch.float32)
+        scaled = (old.to(work) * factor.to(work)).to(old.dtype)
         moved = offset.to(old.dtype)
     new_kernel = add_constant(exported, f"{source.name}_kernel", scaled, source)
     new_bias = add_constant(exported, f"{source.name}_bias", moved, source)

@@ -92,6 +92,7 @@ def run_passes(
         after, calls_after = graph_digest(exported), _calls(exported)
         records.append(Record(one.name, after != digest, calls, calls_after))
         digest, calls = after, calls_after
+    exported.graph_module.recompile()
     return exported, tuple(records)
 
 
@@ -123,7 +124,7 @@ def weight_nodes(exported: ExportedProgram) -> dict[torch.fx.Node, torch.Tensor]
 
 
 def clean_up(exported: ExportedProgram) -> None:
-    """Remove dead calls, put the output signature in step with the output node, and recompile."""
+    """Remove dead calls, and put the output signature in step with the output node."""
     graph = exported.graph
     for node in reversed(list(graph.nodes)):
         if node.op == "call_function" and not node.users and is_pure(node):
@@ -132,7 +133,6 @@ def clean_up(exported: ExportedProgram) -> None:
     for spec, leaf in zip(exported.graph_signature.output_specs, output.args[0], strict=True):
         spec.arg = _argument(leaf)
     graph.lint()
-    exported.graph_module.recompile()
 
 
 def graph_digest(exported: ExportedProgram) -> Digest:
