@@ -136,7 +136,6 @@ def onnx(name: str, model: Any) -> tuple[Stages, int]:
 
 def child(name: str, way: str) -> None:
     import tensorrt_rtx  # noqa: F401
-    import torch
 
     model = zoo.build(name)
     run: Callable[[str, Any], tuple[Stages, int]] = {"kiln": kiln, "onnx": onnx}[way]
