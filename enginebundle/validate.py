@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from enginebundle import machine as machines
 from enginebundle.bundle import Bundle
 from enginebundle.compare import Comparison, compare
-from enginebundle.errors import FormatError, NotFoundError
+from enginebundle.errors import FormatError, NotFoundError, NoVariantError
 from enginebundle.evidence import CaseResult, Evidence
 from enginebundle.index import Golden
-from enginebundle.match import MODULES
+from enginebundle.match import MODULES, Accepted, match
 from enginebundle.session import Session, read_tensors
-from enginebundle.signing import Signer
+from enginebundle.signing import Signer, Trust
 from enginebundle.spec import Target, Toolchain
 from enginebundle.storage.releases import Version
 from enginebundle.store import Store
@@ -43,20 +43,28 @@ def validate(session: Session) -> Evidence:
     )
 
 
-def prove(
-    store: Store, version: Version, target: Target, *, signer: Signer | None = None
-) -> Evidence:
-    """Validate one variant on this machine, whatever its state, and keep the signed evidence.
+def measure(store: Store, version: Version, target: Target, trust: Trust | None = None) -> Evidence:
+    """Open one variant as a service would, whatever its state, and reproduce every golden; unsigned.
 
-    The bundle must be signed by a key trusted here. Raises NotFoundError if it has no such variant,
-    and what `validate` raises.
+    Raises NotFoundError if the bundle has no such variant, NoVariantError if this machine lacks what
+    it needs, and what `validate` raises: nothing was proved then.
     """
-    bundle = Bundle.open(store, version)
+    bundle = Bundle.open(store, version, trust)
     variant = bundle.index.variant(target)
     if variant is None:
         has = ", ".join(str(v.target) for v in bundle.index.variants)
         raise NotFoundError(f"{version} has no variant {target}; it has {has}")
-    evidence = validate(Session(bundle, variant))
+    choices = match([variant], {}, machines.find(), allow_pending=True, target=target)
+    if not isinstance(choices[0], Accepted):
+        raise NoVariantError(f"{version} can't be proved here: {choices[0]}")
+    return validate(Session(bundle, variant, choices))
+
+
+def prove(
+    store: Store, version: Version, target: Target, *, signer: Signer | None = None
+) -> Evidence:
+    """`measure`, and keep the evidence in the store, signed."""
+    evidence = measure(store, version, target)
     data = evidence.to_bytes()
     store.put_evidence(version, target, data, (signer or Signer.default()).sign(data))
     return evidence
