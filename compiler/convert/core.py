@@ -28,6 +28,8 @@ REWRITTEN = {
     "aten.as_strided.default": "resolve_strides",
     "aten.sym_stride.int": "resolve_strides",
     "aten.sym_storage_offset.default": "resolve_strides",
+    "aten._fft_r2c.default": "complex_pairs",
+    "aten._fft_c2r.default": "complex_pairs",
 }
 """Core overloads that a lowering pass of that name writes with converted ones."""
 

@@ -137,12 +137,19 @@ class Registry:
         row = self._rows.get(node.op)
         if row is None and node.op in self._stated:
             return self._stated[node.op]
+        read = [values[name] for name in node.inputs()]
+        if any(v.dtype.startswith("complex") for v in (*read, *node.outputs)):
+            return Refusal(
+                "complex",
+                f"{node.op} on complex numbers has no form in real ones here; TensorRT has no complex type",
+                "keep to arithmetic, products, exponentials, views and transforms of up to 2,048 points, "
+                "with real inputs and outputs (torch.view_as_real)",
+            )  # fmt: skip
         if row is None:
             return Refusal(
                 "no_converter", f"no converter for {node.op}",
                 "it runs in torch; rewrite it with supported operators, or replace it",
             )  # fmt: skip
-        read = [values[name] for name in node.inputs()]
         for value in (*read, *node.outputs):
             if value.is_tensor and value.dtype not in row.support.dtypes and value.dtype != "none":
                 return Refusal(

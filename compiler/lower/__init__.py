@@ -12,6 +12,7 @@ from __future__ import annotations
 from torch.export import ExportedProgram
 
 from compiler.lower.batch_norm import FOLD_BATCH_NORM
+from compiler.lower.complex_pairs import COMPLEX_PAIRS
 from compiler.lower.constants import FOLD_CONSTANTS
 from compiler.lower.cse import SHARE_EQUAL_CALLS
 from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP, decomposed_ops
@@ -34,6 +35,7 @@ PIPELINE: tuple[Pass, ...] = (
     SHARE_EQUAL_CALLS,
     FOLD_CONSTANTS,
     CAST,
+    COMPLEX_PAIRS,
 )
 """Every pass, in the order they run. Dead code goes after each of them."""
 
