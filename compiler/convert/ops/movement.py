@@ -66,6 +66,7 @@ def flip(net: Net, self: Tensor, dims: Sequence[int]) -> Tensor:
 
 def _flipped(net: Net, self: Tensor, dims: Sequence[int]) -> Tensor:
     chosen = set(axes_of(dims, self.ndim)) if self.ndim else set()
+    chosen = {axis for axis in chosen if self.shape[axis] not in (0, 1)}
     if not chosen:
         return self
     sizes = net.sizes(self)
