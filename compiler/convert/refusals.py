@@ -51,7 +51,7 @@ STATED: Mapping[str, Refusal] = {
         _SIZE_OF_DATA, "data_dependent",
         "gives a result whose size depends on data; expected sizes that the inputs' shapes decide "
         "(TensorRT-RTX builds no NonZero layer)",
-        "use a form of fixed size, such as torch.where or a mask; else this part runs in torch",
+        "use a form of fixed size: torch.nonzero_static, torch.where or a mask; else this part runs in torch",
     ),
     **_rows(
         "as_strided.default as_strided_scatter.default sym_stride.int sym_storage_offset.default",
