@@ -80,6 +80,7 @@ CASES = [
     ),
     Case("aten.bitwise_xor.Tensor", call(whole(), lambda n: torch.tensor(-1)), name="0-d"),
     Case("aten.bitwise_or.Tensor", call(whole(BOOL), whole()), name="promoted"),
+    Case("aten.bitwise_xor.Scalar", call(whole(), -6), name="-6"),
     # -- choice
     Case("aten.where.self", call(whole(BOOL), x("n", 7), x("n", 1))),
     Case("aten.where.self", call(whole(BOOL), whole(), scalar(0.5)), name="promoted"),
