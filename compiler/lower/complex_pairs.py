@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from compiler.lower.complex_rules import RULES, is_complex
+from compiler.lower.complex_rules import RULES
+from compiler.lower.complex_table import is_complex
 from compiler.lower.complex_values import Complex, Values
 from compiler.lower.passes import Options, Pass, weight_nodes
 from compiler.lower.writer import Writer
