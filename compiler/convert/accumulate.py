@@ -15,16 +15,17 @@ from compiler.convert.axes import plain
 from compiler.convert.layers import FLOATS
 from compiler.convert.net import Net
 from compiler.convert.network import Size, Tensor
+from compiler.convert.numeric import maximum, minimum
+from compiler.convert.ops.reduce import extreme
 
 LIMIT = 1 << 28
 """Elements of the plane between; more would not fit a GPU beside a model."""
 
 REDUCTIONS = {
-    "sum": ("SUM", "SUM"), "add": ("SUM", "SUM"), "mean": ("SUM", "SUM"),
-    "prod": ("PROD", "PROD"), "multiply": ("PROD", "PROD"),
-    "amax": ("MAX", "MAX"), "amin": ("MIN", "MIN"),
+    "sum": "SUM", "add": "SUM", "mean": "SUM", "prod": "PROD", "multiply": "PROD", "amax": "MAX",
+    "amin": "MIN",
 }  # fmt: skip
-"""torch's name to the reduction of the values and the operation that adds them to a place."""
+"""torch's name to the reduction of the values, which also joins them with a place."""
 
 
 def too_large(shape: Sequence[int | str], places: int | str) -> str | None:
@@ -56,7 +57,12 @@ def reduced(
 ) -> tuple[Tensor, Tensor]:
     """Values where hits, reduced along axis, and how many there were (of hits' rank, int32)."""
     fill = net.scalar(neutral(dtype, op), dtype)
-    found = net.reduce(net.select(hits, values, fill), op, [axis], False)
+    chosen = net.select(hits, values, fill)
+    found = (
+        extreme(net, chosen, op, axis, False)
+        if op in ("MAX", "MIN")
+        else net.reduce(chosen, op, [axis], False)
+    )
     return found, net.reduce(net.cast(hits, torch.int32), "SUM", [axis], False)
 
 
@@ -66,7 +72,8 @@ def combined(
     """x with the reduced values of each place; places without any keep x."""
     result = found
     if include_self:
-        result = net.elementwise(x, found, REDUCTIONS[reduce][1])
+        join = {"MAX": maximum, "MIN": minimum, "SUM": Net.add, "PROD": Net.mul}
+        result = join[REDUCTIONS[reduce]](net, x, found)
     if reduce == "mean":
         number = net.add(count, 1) if include_self else net.binary(count, 1, "MAX")
         result = _divided(net, result, net.cast(number, x.dtype))

@@ -262,7 +262,8 @@ def _pooling(attributes: Mapping[str, Any], x: Value) -> Value:
             size = x.shape[2 + i] + attributes["pre"][i] + padding[i]
             padding[i] += (-(size - window[i])) % stride[i]
     order = _padding({"pre": attributes["pre"], "post": padding})
-    padded = F.pad(x, order, value=-math.inf if is_max else 0.0)
+    given = _skip_nan(x, -math.inf) if is_max else x
+    padded = F.pad(given, order, value=-math.inf if is_max else 0.0)
     if is_max:
         return (F.max_pool2d if rank == 2 else F.max_pool3d)(padded, window, stride)
     pool = F.avg_pool2d if rank == 2 else F.avg_pool3d

@@ -305,7 +305,8 @@ class Layers:
         if shape == x.shape and x.is_static:
             return x
         one = [-1 if n is None else n for n in shape]  # TensorRT finds one unknown size itself
-        static, tensor = self._sizes_input(sizes if len(unknown) > 1 else one)
+        open_ = len(unknown) > 1 or (0 in shape and not any(sizes[i] == -1 for i in unknown))
+        static, tensor = self._sizes_input(sizes if open_ else one)
         return self._add("reshape", (x, tensor), {"sizes": static}, [(x.dtype, shape)])[0]
 
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:

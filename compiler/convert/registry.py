@@ -111,10 +111,11 @@ class Table:
 
 
 class Registry:
-    """All converters, frozen."""
+    """All converters, frozen, and what is refused whatever its arguments."""
 
-    def __init__(self, tables: Iterable[Table]) -> None:
+    def __init__(self, tables: Iterable[Table], stated: Mapping[str, Refusal] = {}) -> None:
         self._rows: dict[str, Converter] = {}
+        self._stated = stated
         for table in tables:
             for op, row in table.rows.items():
                 if op in self._rows:
@@ -123,7 +124,7 @@ class Registry:
 
     def overlaid(self, table: Table) -> Registry:
         """Another registry in which the table's rows stand before this one's."""
-        made = Registry((table,))
+        made = Registry((table,), self._stated)
         made._rows = self._rows | made._rows
         return made
 
@@ -134,12 +135,21 @@ class Registry:
     def find(self, node: Node, values: Mapping[str, Value]) -> Converter | Refusal:
         """The converter of a node, or why there is none. `values` describes what the node reads."""
         row = self._rows.get(node.op)
+        if row is None and node.op in self._stated:
+            return self._stated[node.op]
+        read = [values[name] for name in node.inputs()]
+        if any(v.dtype.startswith("complex") for v in (*read, *node.outputs)):
+            return Refusal(
+                "complex",
+                f"{node.op} on complex numbers has no form in real ones here; TensorRT has no complex type",
+                "keep to arithmetic, products, exponentials, views and transforms of up to 2,048 points, "
+                "with real inputs and outputs (torch.view_as_real)",
+            )  # fmt: skip
         if row is None:
             return Refusal(
                 "no_converter", f"no converter for {node.op}",
                 "it runs in torch; rewrite it with supported operators, or replace it",
             )  # fmt: skip
-        read = [values[name] for name in node.inputs()]
         for value in (*read, *node.outputs):
             if value.is_tensor and value.dtype not in row.support.dtypes and value.dtype != "none":
                 return Refusal(

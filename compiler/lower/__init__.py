@@ -12,26 +12,30 @@ from __future__ import annotations
 from torch.export import ExportedProgram
 
 from compiler.lower.batch_norm import FOLD_BATCH_NORM
+from compiler.lower.complex_pairs import COMPLEX_PAIRS
 from compiler.lower.constants import FOLD_CONSTANTS
 from compiler.lower.cse import SHARE_EQUAL_CALLS
-from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP
+from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP, decomposed_ops
 from compiler.lower.noops import REMOVE_ASSERTS, REMOVE_NOOPS
 from compiler.lower.passes import PRECISIONS, LowerRefused, Options, Pass, Record, run_passes
 from compiler.lower.precision import CAST
+from compiler.lower.strides import RESOLVE_STRIDES
 
 __all__ = [
     "DEFAULT_KEEP", "PIPELINE", "PRECISIONS", "LowerRefused", "Options", "Pass", "Record",
-    "lower", "lower_recorded", "spelling",
+    "decomposed_ops", "lower", "lower_recorded", "spelling",
 ]  # fmt: skip
 
 PIPELINE: tuple[Pass, ...] = (
     DECOMPOSE,
+    RESOLVE_STRIDES,
     REMOVE_ASSERTS,
     REMOVE_NOOPS,
     FOLD_BATCH_NORM,
     SHARE_EQUAL_CALLS,
     FOLD_CONSTANTS,
     CAST,
+    COMPLEX_PAIRS,
 )
 """Every pass, in the order they run. Dead code goes after each of them."""
 

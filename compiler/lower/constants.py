@@ -103,14 +103,14 @@ def add_constant(
 ) -> torch.fx.Node:
     """A new weight of the program, held as a constant; origin as of `like`. Returns its node."""
     graph, specs = exported.graph, exported.graph_signature.input_specs
-    target = name = f"folded_{name}"
+    target = f"folded_{name}"
     while target in exported.constants or target in exported.state_dict:
         target += "_"
     first = next(n for n, spec in enumerate(specs) if spec.kind == InputKind.USER_INPUT)
     holders = [n for n in graph.nodes if n.op == "placeholder"]
     before = next(n for n in holders if n.name == specs[first].arg.name)
     with graph.inserting_before(before):
-        node: torch.fx.Node = graph.placeholder(name)
+        node: torch.fx.Node = graph.placeholder(target)
     mode = next(n.meta["val"].fake_mode for n in holders if hasattr(n.meta["val"], "fake_mode"))
     node.meta = {k: v for k, v in like.meta.items() if k in ("stack_trace", "nn_module_stack")}
     node.meta["val"] = mode.from_tensor(tensor, static_shapes=True)

@@ -56,6 +56,11 @@ def _table(keep: frozenset[str]) -> dict[Any, Callable[..., Any]]:
     return {op: rule for op, rule in _default_table().items() if str(op) not in keep}
 
 
+def decomposed_ops(keep: frozenset[str]) -> frozenset[str]:
+    """The overloads that torch's table has a rule for, less those that `keep` leaves whole."""
+    return frozenset(str(op) for op in _table(keep))
+
+
 @functools.cache
 def _default_table() -> Mapping[Any, Callable[..., Any]]:
     """Torch's table, built once: making it takes longer than decomposing a small model."""

@@ -203,3 +203,19 @@ def glu(net: Net, self: Tensor, dim: int) -> Tensor:
 def rrelu(net: Net, self: Tensor, lower: Scalar, upper: Scalar, training: bool) -> Tensor:
     """At inference the slope is the mean of its bounds."""
     return net.activation(self, "LEAKY_RELU", alpha=(lower + upper) / 2)
+
+
+# -- dropout -------------------------------------------------------------------------------
+
+
+def _dropout_check(p: float, train: bool | None) -> str | None:
+    # torch takes no word about training for training.
+    if train is False or p == 0:
+        return None
+    return "expected evaluation mode, got training, which draws random numbers"
+
+
+@TABLE.converter("aten.native_dropout.default", check=_dropout_check)
+def native_dropout(net: Net, input: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
+    """The input as it is, and a mask of ones."""
+    return input, net.full(net.sizes(input), True, torch.bool)

@@ -49,10 +49,12 @@ def attention(
     """
     rank = max(t.ndim for t in (query, key, value))
     lead = _lead(net, [query, key, value, attn_mask], rank, enable_gqa)
-    grouped = enable_gqa and rank > 2 and key.shape[-3] != query.shape[-3]
+    grouped = enable_gqa and rank > 2 and not key.shape[-3] == value.shape[-3] == query.shape[-3]
     q = _flat(net, query, rank, lead)
-    heads = [*lead[:-1], net.size(key, key.ndim - 3)] if grouped else lead
-    k, v = _flat(net, key, rank, heads), _flat(net, value, rank, heads)
+    k, v = (
+        _flat(net, t, rank, [*lead[:-1], net.size(t, t.ndim - 3)] if grouped else lead)
+        for t in (key, value)
+    )
     mask = None if attn_mask is None else _mask(net, attn_mask, query, key, rank, lead)
     result = dot_product(net, q, k, v, mask, is_causal, scale)
     if rank == 4 and isinstance(plain(lead[-1]), int):
@@ -84,8 +86,10 @@ def dot_product(
     net: Net, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None
 ) -> Tensor:  # fmt: skip
     """Attention on rank 4; rows whose mask leaves nothing give zeros, as torch defines them."""
-    q = net.mul(q, _scale(q, scale))
     depth, wanted = q.shape[3], v.shape[3]
+    if depth is None or wanted is None or k.shape[1] != v.shape[1]:
+        return _written_out(net, q, k, v, mask, causal, scale)
+    q = net.mul(q, _scale(net, q, scale))
     if depth is not None and wanted is not None and depth != wanted:
         # TensorRT wants one depth: zeros change neither the products nor the other columns.
         q, k, v = (_deepened(net, t, max(depth, wanted)) for t in (q, k, v))
@@ -105,13 +109,39 @@ def _deepened(net: Net, x: Tensor, depth: int) -> Tensor:
     return net.slice(x, [0] * 4, sizes, [1] * 4, "FILL", net.scalar(0, x.dtype))
 
 
-def _scale(q: Tensor, scale: float | None) -> float:
-    depth = q.shape[-1]
+def _scale(net: Net, q: Tensor, scale: float | None) -> float | Tensor:
+    """What products are scaled by: a number, or of q's dtype where its depth is dynamic."""
+    depth = net.size(q, q.ndim - 1)
     if scale is not None:
         return scale
-    if depth is None:
-        raise ValueError("attention: expected a static last dimension of query, or a scale")
-    return 1.0 / math.sqrt(depth)
+    if isinstance(depth, int):
+        return 1.0 / math.sqrt(depth)
+    root = net.unary(net.cast(depth, torch.float32), "SQRT")
+    return net.cast(net.unary(root, "RECIP"), q.dtype)
+
+
+def _written_out(
+    net: Net, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None
+) -> Tensor:  # fmt: skip
+    """`dot_product` as products and a softmax: TensorRT's layer wants one static depth, and as
+    many heads of values as of keys."""
+    k, v = (_repeated(net, t, q) for t in (k, v))
+    scores = _scores(net, q, k, mask, causal, scale)
+    top = net.reduce(scores, "MAX", [3], True)
+    weights = net.cast(net.softmax(scores, 3), q.dtype)
+    hidden = net.unary(net.compare(top, -math.inf, "GREATER"), "NOT")
+    return net.select(hidden, net.scalar(0, q.dtype), net.matmul(weights, v))
+
+
+def _repeated(net: Net, x: Tensor, q: Tensor) -> Tensor:
+    """Each head as many times in a row as q has heads for it."""
+    heads, wanted = x.shape[1], q.shape[1]
+    if heads in (1, wanted) or heads is None or wanted is None:
+        return x
+    batch, _, rows, depth = net.sizes(x)
+    times = wanted // heads
+    wide = net.expand(net.unsqueeze(x, [2]), [batch, heads, times, rows, depth])
+    return net.reshape(wide, [batch, wanted, rows, depth])
 
 
 def _some(net: Net, mask: Tensor) -> Tensor:
@@ -182,7 +212,7 @@ def _scores(
     net: Net, q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, scale: float | None
 ) -> Tensor:
     """Scaled and masked products in float32, rank 4."""
-    wide = net.cast(net.mul(q, _scale(q, scale)), torch.float32)
+    wide = net.cast(net.mul(q, _scale(net, q, scale)), torch.float32)
     scores = net.matmul(wide, net.cast(k, torch.float32), False, True)
     low = net.scalar(-math.inf, torch.float32)
     if causal:

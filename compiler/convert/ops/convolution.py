@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from compiler.convert.net import Net
 from compiler.convert.network import Tensor
 from compiler.convert.registry import FLOATS, Support, Table
@@ -112,6 +114,8 @@ def backward(
     if rank == 1:
         x, weight = net.unsqueeze(x, [3]), raised_kernel(net, weight)
         step, pre, post, spread = [*step, 1], [*pre, 0], [*post, 0], [*spread, 1]
+    if max(step) > 1 and max(spread) > 1:  # which TensorRT-RTX does not build together
+        weight, spread = _spread_out(net, weight, spread), [1] * len(spread)
     inside = min(post) >= 0
     fixed = bias if inside and bias is not None and bias.constant is not None else None
     result = net.deconvolution(
@@ -124,6 +128,32 @@ def backward(
         zeros, ones = [0] * result.ndim, [1] * result.ndim
         result = net.slice(result, zeros, sizes, ones, "FILL", net.scalar(0, result.dtype))
     return _finish(net, result, None if bias is fixed else bias, rank, batched)
+
+
+def _spread_out(net: Net, weight: Tensor, dilation: Sequence[int]) -> Tensor:
+    """A kernel with zeros where its dilation leaves gaps."""
+    for axis, d in enumerate(dilation, 2):
+        length = weight.shape[axis]
+        assert length is not None
+        if d == 1 or length == 1:
+            continue
+        if weight.constant is not None:
+            index = torch.arange(length) * d
+            shape = [
+                d * (length - 1) + 1 if i == axis else n
+                for i, n in enumerate(weight.constant.shape)
+            ]
+            zeros = torch.zeros(shape, dtype=weight.dtype)
+            weight = net.constant(zeros.index_copy(axis, index, weight.constant))
+            continue
+        gaps = net.unsqueeze(weight, [axis + 1])
+        sizes = net.sizes(gaps)
+        sizes[axis + 1] = d
+        zero, plain = net.scalar(0, weight.dtype), [1] * gaps.ndim
+        gaps = net.slice(gaps, [0] * gaps.ndim, sizes, plain, "FILL", zero)
+        sizes[axis : axis + 2] = [length * d]
+        weight = net.narrow(net.reshape(gaps, sizes), axis, 0, d * (length - 1) + 1)
+    return weight
 
 
 # -- both ----------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from compiler.convert.net import Net, Operand
 from compiler.convert.network import Tensor
 from compiler.convert.numeric import constant, is_float, is_nan, less, less_equal, negated
 from compiler.convert.registry import Table
-from enginebundle.graph import Value
 
 TABLE = Table("logical")
 
@@ -78,53 +77,6 @@ def _logical(op: str) -> Callable[..., Tensor]:
 
 for _name, _op in (("and", "AND"), ("or", "OR"), ("xor", "XOR")):
     TABLE.row(f"aten.logical_{_name}.default", _logical(_op))
-
-
-def _is_bool(argument: object) -> bool:
-    if isinstance(argument, Value):
-        return argument.dtype in ("bool", "symbool")
-    return isinstance(argument, bool)
-
-
-def _check_bools(self: object, other: object) -> str | None:
-    if _is_bool(self) and _is_bool(other):
-        return None
-    return "TensorRT has logic on bool only: expected bool operands, got integers"
-
-
-def _check_and(self: object, other: object) -> str | None:
-    if isinstance(other, int) and not isinstance(other, bool) and _low_bits(other):
-        return None
-    return _check_bools(self, other)
-
-
-def _low_bits(mask: int) -> bool:
-    """Whether the mask is 2**k - 1: its AND is a remainder."""
-    return 0 <= mask < 1 << 30 and mask & (mask + 1) == 0
-
-
-def _bitwise(op: str) -> Callable[..., Tensor]:
-    def convert(net: Net, self: Operand, other: Operand) -> Tensor:
-        left, right = net.promote(self, other)
-        if left.dtype != torch.bool:
-            assert right.constant is not None
-            bits = constant(net, int(right.constant.item()) + 1, left)
-            return net.sub(left, net.mul(net.elementwise(left, bits, "FLOOR_DIV"), bits))
-        return net.elementwise(left, right, op)
-
-    return convert
-
-
-for _name, _op in (("and", "AND"), ("or", "OR"), ("xor", "XOR")):
-    _check = _check_and if _op == "AND" else _check_bools
-    for _overload in ("Tensor", "Scalar", "Scalar_Tensor"):
-        TABLE.row(
-            f"aten.bitwise_{_name}.{_overload}",
-            _bitwise(_op),
-            check=_check_bools if _overload == "Scalar_Tensor" else _check,
-        )
-    for _overload in ("Tensor", "Scalar"):
-        TABLE.row(f"aten.__{_name}__.{_overload}", _bitwise(_op), check=_check)
 
 
 # -- choice --------------------------------------------------------------------------------

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from compiler.convert.axes import axes_of, axis_of, ceil_div, plain
 from compiler.convert.net import Net
 from compiler.convert.network import Size, Tensor
 from compiler.convert.ops.shape import move, swap
-from compiler.convert.registry import Support, Table
-from enginebundle.graph import Value
+from compiler.convert.registry import Table
 
 TABLE = Table("movement")
 
@@ -69,6 +66,7 @@ def flip(net: Net, self: Tensor, dims: Sequence[int]) -> Tensor:
 
 def _flipped(net: Net, self: Tensor, dims: Sequence[int]) -> Tensor:
     chosen = set(axes_of(dims, self.ndim)) if self.ndim else set()
+    chosen = {axis for axis in chosen if self.shape[axis] not in (0, 1)}
     if not chosen:
         return self
     sizes = net.sizes(self)
@@ -164,31 +162,6 @@ def unfold(net: Net, self: Tensor, dimension: int, size: int, step: int) -> Tens
     starts = net.mul(net.unsqueeze(net.arange(count), [1]), step)
     index = net.add(starts, net.unsqueeze(net.arange(size), [0]))
     return move(net, net.gather(self, index, axis), [axis + 1], [-1])
-
-
-def _strided_check(self: Value, storage_offset: object) -> str | None:
-    if any(isinstance(n, str) for n in self.shape):
-        return f"expected static sizes (strides count elements of memory), got {self.shape}"
-    return None
-
-
-@TABLE.converter("aten.as_strided.default", support=Support(dynamic=False), check=_strided_check)
-def as_strided(
-    net: Net,
-    self: Tensor,
-    size: Sequence[Size],
-    stride: Sequence[Size],
-    storage_offset: Size | None,
-) -> Tensor:
-    """Elements at fixed places of a tensor that lies in C order in memory."""
-    places = torch.tensor(plain(storage_offset) if storage_offset is not None else 0)
-    for n, step in zip(size, stride, strict=True):
-        length, step = plain(n), plain(step)
-        if not isinstance(length, int) or not isinstance(step, int):
-            raise ValueError("as_strided: sizes and strides must be static")
-        places = places.unsqueeze(-1) + torch.arange(length) * step
-    flat = net.reshape(self, [-1])
-    return net.gather(flat, net.constant(places.to(torch.int64).contiguous()), 0)
 
 
 # -- channels and pixels -------------------------------------------------------------------

@@ -9,6 +9,7 @@ import torch
 from compiler.convert.axes import axis_of
 from compiler.convert.net import Net
 from compiler.convert.network import Size, Tensor
+from compiler.convert.ops.reduce import moments
 from compiler.convert.registry import ANY, FLOATS, Support, Table
 from enginebundle.graph import Value
 
@@ -243,6 +244,27 @@ def batch_norm_own(
 ) -> Results:  # fmt: skip
     """By the batch's own statistics, which follow the result."""
     return _own(net, input, weight, bias, eps)
+
+
+@TABLE.converter("aten._native_batch_norm_legit_functional.default", support=SUPPORT)
+def batch_norm_functional(
+    net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor,
+    running_var: Tensor, training: bool, momentum: float, eps: float,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """The result, the batch's mean and 1 / sqrt(variance + eps), and the statistics as they go on.
+
+    In evaluation mode the second and third are for training only and not made.
+    """
+    if not training:
+        result = _stored(net, input, weight, bias, running_mean, running_var, eps)
+        return result, None, None, running_mean, running_var
+    result, mean, inverse = _own(net, input, weight, bias, eps)
+    variance, _ = moments(net, net.cast(input, torch.float32), [0, *range(2, input.ndim)], 1, False)
+    went_on = [
+        net.add(net.mul(net.cast(old, torch.float32), 1 - momentum), net.mul(new, momentum))
+        for old, new in ((running_mean, mean), (running_var, variance))
+    ]
+    return result, mean, inverse, *(net.cast(t, running_mean.dtype) for t in went_on)
 
 
 # -- softmax -------------------------------------------------------------------------------

@@ -42,6 +42,9 @@ def _select(
     net: Net, x: Tensor, axis: int, k: Size, largest: bool, values: bool = True
 ) -> tuple[Tensor, Tensor]:
     """The k first in order along an axis, and their int64 positions."""
+    if k == 0:
+        found = net.narrow(x, axis, 0, 0)
+        return found, net.full(net.sizes(found), 0, torch.int64)
     if x.ndim == 1:  # ITopKLayer wants two dimensions
         found, where = _select(net, net.unsqueeze(x, [0]), 1, k, largest, values)
         return net.squeeze(found, [0]), net.squeeze(where, [0])

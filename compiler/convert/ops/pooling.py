@@ -16,6 +16,7 @@ from compiler.convert.axes import plain
 from compiler.convert.layers import FLOATS
 from compiler.convert.net import Net
 from compiler.convert.network import Size, Tensor
+from compiler.convert.numeric import constant, is_nan
 from compiler.convert.registry import FLOATS as FLOAT_NAMES
 from compiler.convert.registry import NUMBERS, Support, Table
 from compiler.convert.windows import (
@@ -43,11 +44,10 @@ def _max_pool(rank: int, indices: bool) -> None:
         padding: Sequence[int], dilation: Sequence[int], ceil_mode: bool,
     ) -> Tensor | tuple[Tensor, Tensor]:  # fmt: skip
         parts = windows(kernel_size, stride, padding, dilation, ceil_mode, rank)
-        values = maximum(net, self, parts)
         if not indices:
-            return values
+            return maximum(net, self, parts)
         axes = [spans(net, self, w, self.ndim - rank + i) for i, w in enumerate(parts)]
-        return values, first_largest(net, self, axes)[1]
+        return first_largest(net, self, axes)
 
     convert.__doc__ = f"aten.{name}: the largest of each window."
     TABLE.row(f"aten.{name}.default", convert, NUMBER)
@@ -64,7 +64,10 @@ def maximum(net: Net, x: Tensor, parts: Sequence[Window]) -> Tensor:
     if layer is None:
         axes = [spans(net, x, w, x.ndim - len(parts) + i) for i, w in enumerate(parts)]
         return first_largest(net, x, axes)[0]
-    return _layer(net, x, parts, "MAX", layer, exclude=True)
+    # The layer drops NaN, so where they are is pooled beside the numbers.
+    nan = net.cast(is_nan(net, x), x.dtype)
+    values, spoiled = (_layer(net, t, parts, "MAX", layer, exclude=True) for t in (x, nan))
+    return net.select(net.compare(spoiled, 0.0, "GREATER"), constant(net, math.nan, x), values)
 
 
 def _fits_layer(x: Tensor, parts: Sequence[Window]) -> list[int] | None:
@@ -211,8 +214,4 @@ def adaptive_avg_pool(net: Net, self: Tensor, output_size: Sequence[Size]) -> Te
 def adaptive_max_pool(net: Net, self: Tensor, output_size: Sequence[Size]) -> tuple[Tensor, Tensor]:
     """The largest of each window, and its position in the plane."""
     sizes = [plain(n) for n in output_size]
-    values, places = first_largest(net, self, adaptive_spans(net, self, sizes))
-    even = _even(self, sizes)
-    if even is not None and self.dtype in FLOATS:
-        values = _layer(net, self, even, "MAX", [0] * len(even), exclude=True)
-    return values, places
+    return first_largest(net, self, adaptive_spans(net, self, sizes))

@@ -235,7 +235,7 @@ _statistics("std", True)
 # -- norms ---------------------------------------------------------------------------------
 
 
-def _norm(net: Net, x: Tensor, p: Scalar | None, dim: Dims, keepdim: bool) -> Tensor:
+def norm(net: Net, x: Tensor, p: Scalar | None, dim: Dims, keepdim: bool) -> Tensor:
     """The p-norm of a float32 tensor."""
     size = net.unary(x, "ABS")
     p = 2 if p is None else p
@@ -256,7 +256,7 @@ def _norm_of(
     net: Net, x: Tensor, p: Scalar | None, dim: Dims, keepdim: bool, dtype: torch.dtype | None
 ) -> Tensor:
     x = x if dtype is None else net.cast(x, dtype)
-    return widened(net, lambda v: _norm(net, v, p, dim, keepdim), as_float(net, x))
+    return widened(net, lambda v: norm(net, v, p, dim, keepdim), as_float(net, x))
 
 
 @TABLE.converter("aten.linalg_vector_norm.default", support=_FLOATS)

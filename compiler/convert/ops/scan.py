@@ -19,8 +19,8 @@ from compiler.convert.numeric import (
     log_add_exp,
     widened,
 )
+from compiler.convert.ops.reduce import extreme, logsumexp
 from compiler.convert.registry import FLOATS, NUMBERS, Support, Table
-from enginebundle.graph import Value
 
 TABLE = Table("scan")
 
@@ -37,13 +37,7 @@ def cumsum(net: Net, self: Tensor, dim: int, dtype: torch.dtype | None) -> Tenso
     return net.cumulative(x, dim % x.ndim) if x.ndim else x
 
 
-def _check_static(self: Value, dim: int) -> str | None:
-    if not self.shape or isinstance(self.shape[dim], int):
-        return None
-    return (
-        f"TensorRT has a running sum only; the others take log2(n) steps: expected a constant "
-        f"size, got {self.shape[dim]}"
-    )
+# -- the others: log2(n) steps where n is known, else a plane of what comes before each --------
 
 
 def _shifted(net: Net, x: Tensor, axis: int, by: int, fill: Scalar) -> Tensor:
@@ -57,7 +51,7 @@ def _scan(
     net: Net, parts: Sequence[Tensor], axis: int, fills: Sequence[Scalar],
     combine: Callable[..., Sequence[Tensor]],
 ) -> Sequence[Tensor]:  # fmt: skip
-    """Inclusive scan in log2(n) steps: each joins the results of neighbours twice as far away.
+    """Inclusive scan in log2(n) steps, of a static n: each joins the results of neighbours twice as far away.
 
     `combine(*earlier, *later)` is associative and `fills` its neutral element.
     """
@@ -71,25 +65,41 @@ def _scan(
     return parts
 
 
-@TABLE.converter("aten.cumprod.default", check=_check_static)
+def _plane(net: Net, x: Tensor, axis: int, fill: Scalar) -> tuple[Tensor, Tensor]:
+    """[..., n, n, ...]: for each place, the elements up to it and `fill` behind; and which are."""
+    size = net.size(x, axis)
+    places = net.arange(size)
+    later = net.compare(net.unsqueeze(places, [0]), net.unsqueeze(places, [1]), "GREATER")
+    before = net.unsqueeze(net.unary(later, "NOT"), range(2, x.ndim + 1 - axis))
+    return net.select(before, net.unsqueeze(x, [axis]), constant(net, fill, x)), before
+
+
+@TABLE.converter("aten.cumprod.default")
 def cumprod(net: Net, self: Tensor, dim: int, dtype: torch.dtype | None) -> Tensor:
     total = _accumulated(net, self, dtype)
     if not total.ndim:
         return total
 
     def formula(x: Tensor) -> Tensor:
+        if x.shape[dim] is None:
+            axis = dim % x.ndim
+            return net.reduce(_plane(net, x, axis, 1)[0], "PROD", [axis + 1], False)
         return _scan(net, [x], dim % x.ndim, [1], lambda a, b: [net.mul(a, b)])[0]
 
     return widened(net, formula, total)
 
 
-@TABLE.converter("aten.logcumsumexp.default", support=Support(dtypes=FLOATS), check=_check_static)
+@TABLE.converter("aten.logcumsumexp.default", support=Support(dtypes=FLOATS))
 def logcumsumexp(net: Net, self: Tensor, dim: int) -> Tensor:
     if not self.ndim:
         return self
 
     def formula(x: Tensor) -> Tensor:
         axis = dim % x.ndim
+        if x.shape[axis] is None:
+            plane, _ = _plane(net, x, axis, -math.inf)
+            made: Tensor = logsumexp(net, plane, [axis + 1], False)
+            return made
         return _scan(net, [x], axis, [-math.inf], lambda a, b: [log_add_exp(net, a, b)])[0]
 
     return widened(net, formula, as_float(net, self))
@@ -105,7 +115,12 @@ def _running(
             return self, net.scalar(0, torch.int64)
         axis = dim % self.ndim
         size = self.shape[axis]
-        assert size is not None
+        limits = None if is_float(self) else torch.iinfo(self.dtype)
+        fill: Scalar = worst
+        if limits is not None:
+            fill = limits.min if worst < 0 else limits.max
+        if size is None:
+            return _extremes(net, self, axis, fill, "MAX" if worst < 0 else "MIN")
         places = net.constant(
             torch.arange(size).reshape([-1 if i == axis else 1 for i in range(self.ndim)])
         )
@@ -118,16 +133,25 @@ def _running(
                 later = net.elementwise(alone, is_nan(net, b), "OR")
             return net.select(later, b, a), net.select(later, j, i)
 
-        limits = None if is_float(self) else torch.iinfo(self.dtype)
-        fill: Scalar = worst
-        if limits is not None:
-            fill = limits.min if worst < 0 else limits.max
         values, places = _scan(net, [self, indices], axis, [fill, 0], combine)
         return values, places
 
     return convert
 
 
+def _extremes(net: Net, x: Tensor, axis: int, fill: Scalar, op: str) -> tuple[Tensor, Tensor]:
+    """`_running` where the size is dynamic."""
+    plane, before = _plane(net, x, axis, fill)
+    values = extreme(net, plane, op, axis + 1, False)
+    best = net.unsqueeze(values, [axis + 1])
+    hit = net.equal(plane, best)
+    if is_float(x):
+        hit = net.select(is_nan(net, best), is_nan(net, plane), hit)
+    places = net.unsqueeze(net.arange(net.size(x, axis)), range(1, x.ndim - axis))
+    found = net.select(net.elementwise(hit, before, "AND"), places, net.scalar(-1, torch.int64))
+    return values, net.reduce(found, "MAX", [axis + 1], False)
+
+
 _CUM = Support(dtypes=NUMBERS)
-TABLE.row("aten.cummax.default", _running(greater_equal, -math.inf), _CUM, _check_static)
-TABLE.row("aten.cummin.default", _running(less_equal, math.inf), _CUM, _check_static)
+TABLE.row("aten.cummax.default", _running(greater_equal, -math.inf), _CUM)
+TABLE.row("aten.cummin.default", _running(less_equal, math.inf), _CUM)

@@ -11,11 +11,11 @@ from compiler.convert.network import Size, Tensor
 from compiler.convert.ops.index import as_vector
 from compiler.convert.ops.shape import move
 from compiler.convert.ops.split import part_sizes
-from compiler.convert.registry import NUMBERS, Support, Table
+from compiler.convert.registry import ANY, Support, Table
 from enginebundle.graph import Value
 
 TABLE = Table("scatter")
-REDUCIBLE = Support(dtypes=NUMBERS)
+REDUCIBLE = Support(dtypes=ANY)
 
 # -- torch.scatter: index has self's rank ---------------------------------------------------
 
@@ -90,9 +90,14 @@ def scatter_value_with(
 def accumulated(
     net: Net, self: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, include_self: bool
 ) -> Tensor:
-    """torch.scatter_reduce."""
+    """torch.scatter_reduce; of bools, a sum is any and a product all."""
+    if self.dtype == torch.bool:
+        whole = "amax" if REDUCTIONS[reduce] in ("SUM", "MAX") else "amin"
+        numbers = [net.cast(t, torch.int32) for t in (self, src)]
+        made = accumulated(net, numbers[0], dim, index, numbers[1], whole, include_self)
+        return net.cast(made, torch.bool)
     x, index, src = (t if t.ndim else net.reshape(t, [1]) for t in (self, index, src))
-    axis, op = axis_of(dim, x.ndim), REDUCTIONS[reduce][0]
+    axis, op = axis_of(dim, x.ndim), REDUCTIONS[reduce]
     values = move(net, _cut(net, src, index), [axis], [-1])
     hits = one_hot(net, move(net, index, [axis], [-1]), net.size(x, axis))
     values = net.unsqueeze(values, [values.ndim])

@@ -7,8 +7,6 @@ in the graph from the sizes of an input, as `torch.export` would write them.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,25 +14,19 @@ from typing import Any
 import pytest
 import torch
 
-import compiler.convert.ops as families
 from compiler.backends import tensorrt_rtx
 from compiler.backends.builder import EngineOptions, build_engine
 from compiler.convert.evaluate import evaluate
 from compiler.convert.interpret import convert, value_table
+from compiler.convert.library import REGISTRY
 from compiler.convert.network import Network
-from compiler.convert.registry import Refusal, Registry
+from compiler.convert.registry import Refusal
 from enginebundle.digest import digest_bytes
 from enginebundle.graph import Argument, Graph, Node, Ref, Value, Weight, Word
 from enginebundle.spec import Profile, Range, TensorSpec
 
 SIZES = (2, 3, 5)
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-def registry() -> Registry:
-    """Every family that lies in compiler/convert/ops."""
-    names = [m.name for m in pkgutil.iter_modules(families.__path__)]
-    return Registry([importlib.import_module(f"compiler.convert.ops.{n}").TABLE for n in names])
 
 
 @dataclass(frozen=True)
@@ -48,6 +40,7 @@ class Case:
         refused: (code, part of the detail) that `Registry.find` must answer.
         atol, rtol: against eager torch.
         build: also build an engine with TensorRT-RTX (sm_89).
+        results: how many results count, from the first; the others serve training. None: all.
         name: shown in the test's id.
     """
 
@@ -59,6 +52,7 @@ class Case:
     atol: float = 1e-5
     rtol: float = 1e-5
     build: bool = True
+    results: int | None = None
     name: str = ""
 
     def __str__(self) -> str:
@@ -85,11 +79,13 @@ class _GraphMaker:
         self.tensors = 0
 
     def size(self, found: list[int]) -> int | str:
-        """A size seen at each n: a number, or the line `a*n + b` through the points."""
+        """A size seen at each n: a number, the line `a*n + b` through the points, or pairs of n."""
         if len(set(found)) == 1:
             return found[0]
         a, remainder = divmod(found[1] - found[0], self.sizes[1] - self.sizes[0])
         b = found[0] - a * self.sizes[0]
+        if found == [n * (n - 1) // 2 for n in self.sizes]:
+            return "n*(n - 1)//2"
         linear = not remainder and [a * n + b for n in self.sizes] == found
         assert linear, f"{self.case}: sizes {found} are not linear in n {self.sizes}"
         return f"{a}*n + {b}" if (a, b) != (1, 0) else "n"
@@ -165,9 +161,10 @@ class _GraphMaker:
             shape = tuple(self.size([t.shape[i] for t in found]) for i in range(found[0].ndim))
             outputs.append(Value(f"y{index}", str(found[0].dtype).removeprefix("torch."), shape))
         self.nodes.append(Node(self.case.op, args, tuple(kwargs.items()), tuple(outputs)))
-        specs = tuple(TensorSpec(f"out{i}", v.dtype, v.shape) for i, v in enumerate(outputs))
+        kept = outputs[: self.case.results]
+        specs = tuple(TensorSpec(f"out{i}", v.dtype, v.shape) for i, v in enumerate(kept))
         return Graph(tuple(self.inputs), tuple(self.weights), tuple(self.nodes), specs,
-                     tuple(v.name for v in outputs))  # fmt: skip
+                     tuple(v.name for v in kept))  # fmt: skip
 
 
 def overload(op: str) -> Callable[..., Any]:
@@ -205,11 +202,13 @@ def converted(case: Case) -> Converted | Refusal:
         results.append(list(result) if isinstance(result, tuple | list) else [result])
     maker = _GraphMaker(case, calls)
     graph = maker.graph(results)
-    found = registry().find(graph.nodes[-1], value_table(graph))
+    found = REGISTRY.find(graph.nodes[-1], value_table(graph))
     if isinstance(found, Refusal):
         return found
-    network = convert(graph, maker.stored, registry())
-    wants = tuple({f"out{i}": want for i, want in enumerate(result)} for result in results)
+    network = convert(graph, maker.stored, REGISTRY)
+    wants = tuple(
+        {f"out{i}": want for i, want in enumerate(result[: case.results])} for result in results
+    )
     return Converted(graph, network, maker.sizes, tuple(maker.feeds), wants)
 
 

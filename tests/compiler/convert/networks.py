@@ -228,6 +228,8 @@ def _cases() -> list[NetworkCase]:
                 add(f"pooling.{op}.ceil={ceil}.exclude={exclude}",
                     lambda net, x, op=op, c=ceil, e=exclude: net.pooling(x, op, (3, 2), ceil=c, exclude_padding=e, **pool),
                     (F32, (None, 3, 8, 7)))  # fmt: skip
+    add("pooling.MAX.nan", lambda net, x: net.pooling(x, "MAX", (3, 2), **pool), (F32, (None, 3, 8, 7)),
+        make=lambda x: torch.where(x > 1, torch.nan, x))  # fmt: skip
     for mode, coordinates, rounding in (
         ("NEAREST", "ASYMMETRIC", "FLOOR"), ("NEAREST", "HALF_PIXEL", "HALF_DOWN"), ("NEAREST", "HALF_PIXEL", "HALF_UP"),
         ("LINEAR", "HALF_PIXEL", "FLOOR"), ("LINEAR", "ALIGN_CORNERS", "FLOOR"),

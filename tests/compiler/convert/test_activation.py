@@ -58,6 +58,13 @@ CASES = [
     Case("aten.glu.default", call(x("n", 6))),
     Case("aten.glu.default", call(x("2n", 3), 0), name="dynamic"),
     Case("aten.glu.default", call(x(3, 4, "n", dtype=F16), -2), **HALF, name="half"),
+    Case("aten.native_dropout.default", call(x("n", 3), 0.5, False)),
+    Case("aten.native_dropout.default", call(x(), 0.5, False), static=True, name="0-d"),
+    Case("aten.native_dropout.default", call(x(3, "n", dtype=F16), 0.0, None), name="half"),
+    Case("aten.native_dropout.default", call(x("n", 3), 0.5, True), refused=("argument", "random"),
+         name="training"),
+    Case("aten.native_dropout.default", call(x("n", 3), 0.5, None), refused=("argument", "random"),
+         name="unsaid"),
     Case("aten.rrelu.default", call(x("n", 3), 0.1, 0.3, True), refused=("argument", "training"),
          name="training"),
 ]  # fmt: skip

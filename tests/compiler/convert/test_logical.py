@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from tests.compiler.convert.calls import call, i, x
@@ -21,6 +23,19 @@ from tests.compiler.convert.test_binary import (
 )
 
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+
+
+def large(dtype: torch.dtype) -> Callable[[int], torch.Tensor]:
+    """Integers of the whole range of the type, its limits and -1 among them."""
+
+    def make(n: int) -> torch.Tensor:
+        limits = torch.iinfo(dtype)
+        result = torch.randint(limits.min, limits.max, (n, 5), dtype=dtype)
+        result[0, :4] = torch.tensor([limits.min, limits.max, -1, 0])
+        return result
+
+    return make
+
 
 CASES = [
     *(Case(f"aten.{c}.Tensor", call(down(), across()), name="special") for c in COMPARISONS),
@@ -56,10 +71,16 @@ CASES = [
     Case("aten.bitwise_and.Tensor", call(whole(BOOL), scalar(True, BOOL)), name="0-d"),
     *(Case("aten.bitwise_and.Scalar", call(whole(t), 7), name=f"{t}") for t in (I32, I64)),
     Case("aten.bitwise_and.Scalar", call(whole(), 0), name="0"),
-    Case("aten.bitwise_and.Scalar", call(whole(), 6), refused=("argument", "bool"), name="6"),
-    Case(
-        "aten.bitwise_or.Tensor", call(whole(), whole()), refused=("argument", "bool"), name="int"
+    Case("aten.bitwise_and.Scalar", call(whole(), 6), name="6"),
+    Case("aten.bitwise_and.Scalar_Tensor", call(7, whole()), name="7"),
+    *(
+        Case(f"aten.bitwise_{f}.Tensor", call(large(a), large(b)), name=f"{a}-{b}")
+        for f in ("and", "or", "xor")
+        for a, b in ((I64, I64), (I32, I32), (I64, I32))
     ),
+    Case("aten.bitwise_xor.Tensor", call(whole(), lambda n: torch.tensor(-1)), name="0-d"),
+    Case("aten.bitwise_or.Tensor", call(whole(BOOL), whole()), name="promoted"),
+    Case("aten.bitwise_xor.Scalar", call(whole(), -6), name="-6"),
     # -- choice
     Case("aten.where.self", call(whole(BOOL), x("n", 7), x("n", 1))),
     Case("aten.where.self", call(whole(BOOL), whole(), scalar(0.5)), name="promoted"),

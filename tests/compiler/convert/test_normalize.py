@@ -27,6 +27,7 @@ def special(value: float) -> Make:
     return make
 
 
+FUNCTIONAL = "aten._native_batch_norm_legit_functional.default"
 BATCH = (None, None, x(3), positive(3))
 AFFINE = (x(3), x(3), x(3), positive(3))
 CASES = [
@@ -55,6 +56,10 @@ CASES = [
     Case("aten.instance_norm.default", call(x("n", 3, 4), None, None, None, None, True, 0.1, 1e-5, True), name="plain"),
     Case("aten.instance_norm.default", call(x("n", 3, 4), None, None, x(3), positive(3), False, 0.1, 1e-5, True),
          name="stored"),
+    Case(FUNCTIONAL, call(x("n", 3, 4, 5), *AFFINE, True, 0.1, 1e-5), name="training"),
+    Case(FUNCTIONAL, call(x("n", 3), None, x(3), x(3), positive(3), True, 0.3, 1e-3), name="training-plain"),
+    Case(FUNCTIONAL, call(x("n", 3, "n", dtype=half), *AFFINE, True, 0.1, 1e-5), **ROUGH, name="training-half"),
+    Case(FUNCTIONAL, call(x("n", 3, 4), *AFFINE, False, 0.1, 1e-5), results=1),
     Case("aten.batch_norm.default", call(x("n", 3, 4, 5), *AFFINE, False, 0.1, 1e-5, True), weights=(1, 2, 3, 4)),
     Case("aten.batch_norm.default", call(x("n", 3), *BATCH, False, 0.1, 1e-3, True), name="plain"),
     Case("aten.batch_norm.default", call(x("n", 3, 4, dtype=half), *AFFINE, False, 0.1, 1e-5, True),

@@ -35,6 +35,10 @@ CASES = [
     Case(MAX, call(x(3, 8, "2n+2"), [2, 2]), static=True, name="unbatched"),
     Case(MAX, call(below(99, "n", 3, 8, 8), [3, 3], [2, 2], [1, 1]), name="int"),
     Case(MAX, call(x("n", 3, 8, 8, dtype=half), [3, 3], [2, 2], [1, 1]), name="half"),
+    Case(MAX, call(special(float("nan")), [3, 3], [2, 2], [1, 1]), name="nan"),
+    Case(MAX, call(special(float("-inf")), [1, 1], [2, 2]), name="inf"),
+    Case(MAX, call(lambda n: torch.full((n, 1, 4, 4), float("nan")), [2, 2]), name="all-nan"),
+    Case(MAX, call(special(float("nan")), [3, 3], [2, 2], [1, 1], [2, 1]), name="dilated-nan"),
     Case("aten.max_pool1d.default", call(x("n", 3, 9), [3], [2], [1])),
     Case("aten.max_pool1d.default", call(x(3, 9), [3], [2], [1], [1], True), static=True, name="unbatched"),
     Case("aten.max_pool3d.default", call(x("n", 2, 6, 7, 8), [2, 3, 2], [2, 2, 1], [1, 1, 0])),
@@ -75,6 +79,7 @@ CASES = [
     Case(ADAPTIVE_MAX, call(x("n", 3, 8, 6), [4, 2])),
     Case(ADAPTIVE_MAX, call(x("n", 3, 7, 5), [3, 4]), name="uneven"),
     Case(ADAPTIVE_MAX, call(x("n", 3, "n+3", "2n"), [3, 2]), name="dynamic"),
+    Case(ADAPTIVE_MAX, call(special(float("nan")), [3, 3]), name="nan"),
     Case("aten.adaptive_max_pool1d.default", call(x("n", 3, 7), [3])),
     Case("aten.adaptive_max_pool3d.default", call(x("n", 2, 4, 5, 6), [2, 3, 1])),
 ]  # fmt: skip

@@ -17,6 +17,18 @@ def grid(n: int) -> torch.Tensor:
     return torch.rand(n, 3, 4, 2) * 2.6 - 1.3
 
 
+def volume(n: int) -> torch.Tensor:
+    return torch.rand(n, 2, 3, 4, 3) * 5 - 2.5
+
+
+def volume_of_two(n: int) -> torch.Tensor:
+    return torch.rand(2, 2, n, 4, 3) * 5 - 2.5
+
+
+def half_volume(n: int) -> torch.Tensor:
+    return volume(n).half()
+
+
 CASES = [
     Case(f"{NEAR}.default", call(x("n", 2, 4, 5), [8, 10])),
     Case(f"{NEAR}.default", call(x("n", 2, 7, 9), [21, 4]), name="uneven"),
@@ -62,8 +74,13 @@ CASES = [
            name=f"{mode}{padding}{corners}")
       for mode in range(3) for padding in range(3) for corners in (False, True)],
     Case("aten.grid_sampler.default", call(x("n", 2, 5, 6), grid, 0, 0, False), **LOOSE),
-    Case("aten.grid_sampler.default", call(x("n", 2, 4, 5, 6), x("n", 2, 2, 2, 3), 0, 0, False),
-         refused=("argument", "rank 4")),
+    *[Case("aten.grid_sampler_3d.default", call(x("n", 2, 4, 5, 6), volume, mode, padding, corners), **LOOSE,
+           name=f"{mode}{padding}{corners}")
+      for mode in range(2) for padding in range(3) for corners in (False, True)],
+    Case("aten.grid_sampler.default", call(x(2, 3, "n", "2n", 4), volume_of_two, 0, 2, False), **LOOSE, name="dynamic"),
+    Case("aten.grid_sampler_3d.default", call(x("n", 2, 1, 5, 6), volume, 0, 2, True), **LOOSE, name="flat"),
+    Case("aten.grid_sampler_3d.default", call(x("n", 2, 4, 5, 6, dtype=half), half_volume, 0, 0, True), atol=2e-2,
+         rtol=1e-2, name="half"),
 ]  # fmt: skip
 
 

@@ -19,6 +19,11 @@ def bumps(n: int) -> torch.Tensor:
     return torch.tensor(table).repeat(n, 1, 1)
 
 
+def tall(n: int) -> torch.Tensor:
+    """[3, n]: the rows of `bumps` cut."""
+    return bumps(1)[0][:, :n]
+
+
 CASES = [
     Case("aten.cumsum.default", call(x("n", 3, 4), 1)),
     Case("aten.cumsum.default", call(x("n", 3, 4), -3), name="dynamic"),
@@ -33,9 +38,13 @@ CASES = [
     Case("aten.cumprod.default", call(whole(I32), 1, dtype=I32), name="int32"),
     Case("aten.cumprod.default", call(bumps, -1), name="special"),
     Case("aten.cumprod.default", call(x("n", 4, dtype=F16), 1), **HALF, name="half"),
-    Case("aten.cumprod.default", call(x("n", 4), 0), refused=("argument", "constant size"), name="dynamic"),
+    Case("aten.cumprod.default", call(x("n", 4), 0), rtol=1e-4, name="dynamic"),
+    Case("aten.cumprod.default", call(tall, 1), name="dynamic special"),
+    Case("aten.cumprod.default", call(x(2, "n", dtype=F16), 1), **HALF, name="dynamic half"),
     Case("aten.logcumsumexp.default", call(x("n", 9), 1)),
     Case("aten.logcumsumexp.default", call(lambda n: torch.randn(n, 9) * 200, 1), name="large"),
+    Case("aten.logcumsumexp.default", call(lambda n: torch.randn(3, n) * 200, 1), name="dynamic"),
+    Case("aten.logcumsumexp.default", call(x(3, "n", 2), 1), name="dynamic middle"),
     *(
         Case(f"aten.{f}.default", call(*args), name=name)
         for f in ("cummax", "cummin")
@@ -45,6 +54,9 @@ CASES = [
             ("special", (bumps, -1)),
             ("int64", (whole(), 1)),
             ("0-d", (lone, 0)),
+            ("dynamic", (x(2, "n", 3), 1)),
+            ("dynamic special", (tall, 1)),
+            ("dynamic int64", (lambda n: torch.tensor([2, 2, 1, 3, 3])[:n], 0)),
         )
     ),
 ]  # fmt: skip

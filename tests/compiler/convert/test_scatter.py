@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from tests.compiler.convert.calls import below, call, distinct, i, x
@@ -21,6 +23,15 @@ def infinite(n: int) -> torch.Tensor:
     result = torch.randn(n, 4)
     result[:, 1] = torch.inf
     return result
+
+
+def some(n: int) -> torch.Tensor:
+    return torch.rand(n, 3) > 0.5
+
+
+def special(count: int) -> Callable[[int], torch.Tensor]:
+    """[n, count] with NaN and both infinities."""
+    return lambda n: torch.tensor([1.0, torch.nan, -torch.inf, torch.inf])[:count].repeat(n, 1)
 
 
 CASES = [
@@ -43,6 +54,13 @@ CASES = [
            name=f"{mode}-{own}") for mode in MODES for own in (True, False)],
     *[Case(REDUCE, call(below(9, "n", 5, low=-9), 1, below(5, "n", 7), below(9, "n", 7, low=-9), mode),
            name=f"{mode}-int") for mode in MODES],
+    *[Case(REDUCE, call(x("n", 5, dtype=d), -1, below(5, "n", 7), x("n", 7, dtype=d), mode, include_self=False),
+           atol=2e-2, rtol=2e-2, name=f"{mode}-{d}") for mode in MODES for d in (half, torch.bfloat16, torch.int32)],
+    *[Case(REDUCE, call(x("n", 5, dtype=boolean), 1, below(5, "n", 3), some, mode), name=f"{mode}-bool")
+      for mode in ("sum", "prod", "amax", "amin")],
+    *[Case(REDUCE, call(special(3), 1, below(3, "n", 4), special(4), mode), name=f"{mode}-special")
+      for mode in ("sum", "amax", "amin")],
+    Case(REDUCE, call(x(), 0, below(1), x(), "amax"), static=True, name="0d"),
     Case("aten.index_copy.default", call(x("n", 7), 1, distinct(7, 3), x("n", 3))),
     Case("aten.index_copy.default", call(x("2n", 2), 0, distinct("2n", "n"), x("n", 2)), name="dynamic"),
     Case("aten.index_fill.int_Scalar", call(x("n", 7), 1, below(7, 3, low=-7), 2.5)),

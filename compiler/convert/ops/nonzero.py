@@ -1,0 +1,46 @@
+"""Positions of elements that are not zero, as many as the caller says."""
+
+from __future__ import annotations
+
+import torch
+
+from compiler.convert.accumulate import too_large
+from compiler.convert.axes import plain, size_tensor
+from compiler.convert.net import Net
+from compiler.convert.network import Size, Tensor
+from compiler.convert.registry import Table
+from enginebundle.graph import Value
+
+TABLE = Table("nonzero")
+
+
+def _check(self: Value, size: int | Value) -> str | None:
+    return too_large(self.shape, size) if isinstance(size, int) else None
+
+
+@TABLE.converter("aten.nonzero_static.default", check=_check)
+def nonzero_static(net: Net, self: Tensor, size: Size, fill_value: int) -> Tensor:
+    """int64 [size, rank of self]: positions in C order, cut or filled up to size.
+
+    Each row is compared with the number of each element among those that are not zero.
+    """
+    found = (
+        net.reshape(net.bool_of(self), [-1]) if self.ndim else net.unsqueeze(net.bool_of(self), [0])
+    )
+    number = net.cumulative(net.cast(found, torch.int64), 0)
+    rows = net.unsqueeze(net.arange(plain(size)), [1])
+    hits = net.elementwise(
+        net.equal(net.unsqueeze(number, [0]), net.add(rows, 1)), net.unsqueeze(found, [0]), "AND"
+    )
+    places = net.unsqueeze(net.arange(net.size(found, 0)), [0])
+    chosen = net.select(hits, places, net.scalar(0, torch.int64))
+    flat = net.reduce(chosen, "SUM", [1], True)
+    some = net.compare(net.reduce(net.cast(hits, torch.int32), "SUM", [1], True), 0, "GREATER")
+    if not self.ndim:
+        return net.full([size, 0], fill_value, torch.int64)
+    columns: list[Tensor] = []
+    for length in reversed(net.sizes(self)):
+        above = net.binary(flat, size_tensor(net, length), "FLOOR_DIV")
+        columns.insert(0, net.sub(flat, net.mul(above, size_tensor(net, length))))
+        flat = above
+    return net.select(some, net.concat(columns, 1), net.scalar(fill_value, torch.int64))

@@ -1,0 +1,64 @@
+"""Operators that no engine takes whatever their arguments: each with its reason, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compiler.convert.registry import Refusal
+
+_TRAINING = """
+    _adaptive_avg_pool2d_backward.default _adaptive_avg_pool3d_backward.default
+    adaptive_max_pool2d_backward.default adaptive_max_pool3d_backward.default
+    avg_pool2d_backward.default avg_pool3d_backward.default convolution_backward.default
+    max_pool2d_with_indices_backward.default max_pool3d_with_indices_backward.default
+"""
+_RANDOM = """
+    bernoulli.default bernoulli.p bernoulli.Tensor exponential.default multinomial.default
+    normal.float_float normal.float_Tensor normal.Tensor_float normal.Tensor_Tensor
+    normal_functional.default poisson.default rand.default rand_like.default randint.default
+    randint.low randint_like.default randint_like.low_dtype randn.default randn_like.default
+    randperm.default uniform.default
+"""
+_NUMBER_OF_DATA = "_local_scalar_dense.default item.default equal.default allclose.default"
+_SIZE_OF_DATA = """
+    _unique.default _unique2.default argwhere.default bincount.default masked_select.default
+    nonzero.default nonzero_numpy.default repeat_interleave.Tensor unique_consecutive.default
+    unique_dim.default unique_dim_consecutive.default
+"""
+
+
+def _rows(names: str, code: str, reason: str, remedy: str) -> dict[str, Refusal]:
+    ops = [f"aten.{name}" for name in names.split()]
+    return {op: Refusal(code, f"{op} {reason}", remedy) for op in ops}
+
+
+STATED: Mapping[str, Refusal] = {
+    **_rows(
+        _TRAINING, "training", "computes a gradient; expected an operator of inference",
+        "export the model's forward under torch.no_grad()",
+    ),
+    **_rows(
+        _RANDOM, "random",
+        "draws random numbers; expected a result that the inputs decide, which goldens can prove",
+        "draw the numbers outside the model and pass them as an input",
+    ),
+    **_rows(
+        _NUMBER_OF_DATA, "data_dependent",
+        "reads a number out of a tensor's data to the host; expected values that stay on the device",
+        "keep the number as a 0-dimensional tensor, or pass it as an input",
+    ),
+    **_rows(
+        _SIZE_OF_DATA, "data_dependent",
+        "gives a result whose size depends on data; expected sizes that the inputs' shapes decide "
+        "(TensorRT-RTX builds no NonZero layer)",
+        "use a form of fixed size: torch.nonzero_static, torch.where or a mask; else this part runs in torch",
+    ),
+    **_rows(
+        "as_strided.default as_strided_scatter.default sym_stride.int sym_storage_offset.default",
+        "strides",
+        "reads memory by stride; expected a tensor whose memory has no gaps, and numbers computed "
+        "from the inputs' sizes, which lowering rewrites",
+        "index, slice or permute the tensor instead",
+    ),
+}  # fmt: skip
+"""Overload to refusal: what `Registry.find` answers for it."""

@@ -1,0 +1,164 @@
+"""Strides and offsets of memory as what they mean: sizes, and places in a tensor in C order.
+
+A graph's values are tensors without strides: engines hand over C order, whatever the traced model
+had. What reads memory by stride is therefore rewritten from the strides seen while tracing.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import sympy
+import torch
+from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+from compiler.lower.passes import Options, Pass
+from compiler.lower.writer import Writer
+
+aten = torch.ops.aten
+NUMBERS = (aten.sym_stride.int, aten.sym_storage_offset.default)
+
+
+def _resolve(exported: ExportedProgram, _: Options) -> ExportedProgram:
+    for node in list(exported.graph.nodes):
+        made: int | torch.fx.Node | None = None
+        if node.target in NUMBERS:
+            made = Sizes(Writer(exported, node)).number(node.meta["val"])
+        elif node.target is aten.as_strided.default:
+            made = _taken(Writer(exported, node), node)
+        if isinstance(made, torch.fx.Node):
+            node.replace_all_uses_with(made)
+    return exported
+
+
+class Sizes:
+    """Writes numbers over the inputs' sizes as nodes."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self.symbols: dict[sympy.Symbol, tuple[torch.fx.Node, int]] = {}
+        """The input and dimension whose size a symbol is."""
+        for node in writer.exported.graph.nodes:
+            shape = getattr(node.meta.get("val"), "shape", ()) if node.op == "placeholder" else ()
+            for axis, size in enumerate(shape):
+                if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
+                    self.symbols.setdefault(size.node.expr, (node, axis))
+
+    def number(self, number: int | torch.SymInt) -> int | torch.fx.Node | None:
+        """The number as it is, or a node that computes it; None if some symbol is no input's size."""
+        return self._of(number.node.expr) if isinstance(number, torch.SymInt) else number
+
+    def _of(self, expression: sympy.Expr) -> int | torch.fx.Node | None:
+        if isinstance(expression, sympy.Integer):
+            return int(expression)
+        if expression in self.symbols:
+            source, axis = self.symbols[expression]
+            return self.writer.call(aten.sym_size.int, source, axis)
+        if isinstance(expression, sympy.Add | sympy.Mul) or _is_power(expression):
+            function = operator.add if isinstance(expression, sympy.Add) else operator.mul
+            first, rest = _halves(expression)
+            left, right = self._of(first), self._of(rest)
+            if left is not None and right is not None:
+                return self.writer.call(function, left, right)
+        return None
+
+
+def _is_power(expression: sympy.Expr) -> bool:
+    return (
+        isinstance(expression, sympy.Pow) and bool(expression.exp.is_Integer) and expression.exp > 1
+    )
+
+
+def _halves(expression: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
+    """Two smaller expressions whose sum, or else product, the expression is."""
+    first, *rest = expression.args
+    if isinstance(expression, sympy.Pow):
+        return first, first ** (rest[0] - 1)
+    return first, expression.func(*rest)
+
+
+def _taken(writer: Writer, node: torch.fx.Node) -> torch.fx.Node | None:
+    """as_strided as a choice of elements of the tensor that owns the memory; None where that has
+    gaps, or a number can't be written over the inputs' sizes."""
+    source, size, stride, *offset = node.args
+    assert isinstance(source, torch.fx.Node)
+    start: Any = offset[0] if offset else node.kwargs.get("storage_offset")
+    if start is None:
+        start = Sizes(writer).number(source.meta["val"].storage_offset())
+    base = _owner(source)
+    order = _memory_order(base.meta["val"])
+    if order is None or start is None:
+        return None
+    if order != sorted(order):
+        base = writer.call(aten.permute.default, base, order)
+    return writer.call(aten.take.default, base, _places(writer, size, stride, start))
+
+
+def _owner(node: torch.fx.Node) -> torch.fx.Node:
+    """The node that made the memory of which `node` is a view."""
+    while (source := _viewed(node)) is not None:
+        node = source
+    return node
+
+
+def _viewed(node: torch.fx.Node) -> torch.fx.Node | None:
+    """The node whose memory `node` shows in another way, if it does."""
+    call: Any = node.args[0] if node.target is operator.getitem else node
+    schema = getattr(call.target, "_schema", None)
+    if schema is None or not schema.arguments or schema.arguments[0].alias_info is None:
+        return None
+    source: torch.fx.Node = call.args[0]
+    # Reshape is declared a view and copies where it must.
+    return source if _memory(source) == _memory(node) else None
+
+
+def _memory(node: torch.fx.Node) -> int:
+    return int(node.meta["val"].untyped_storage()._cdata)
+
+
+def _memory_order(value: torch.Tensor) -> list[int] | None:
+    """Dimensions from the longest stride to the shortest; None if the elements leave gaps."""
+    order = sorted(range(value.dim()), key=lambda axis: _rank(value, axis))
+    expected: Any = 1
+    for axis in reversed(order):
+        if not statically_known_true(value.shape[axis] == 1):
+            if not statically_known_true(value.stride(axis) == expected):
+                return None
+            expected = expected * value.shape[axis]
+    return order if statically_known_true(value.storage_offset() == 0) else None
+
+
+def _rank(value: torch.Tensor, axis: int) -> Any:
+    """Sorts long strides first, at the sizes that tracing saw."""
+    stride, size = value.stride(axis), value.shape[axis]
+    hints = [n.node.hint if isinstance(n, torch.SymInt) else n for n in (stride, size)]
+    return -hints[0], -hints[1]
+
+
+def _places(writer: Writer, size: Any, stride: Any, start: Any) -> torch.fx.Node:
+    """int64 positions in memory, with the shape of the result."""
+    if all(isinstance(n, int) for n in (*size, *stride, start)):
+        fixed = torch.tensor(start)
+        for length, step in zip(size, stride, strict=True):
+            fixed = fixed.unsqueeze(-1) + torch.arange(length) * step
+        return writer.constant("places", fixed.contiguous())
+    total: Any = start
+    for axis, (length, step) in enumerate(zip(size, stride, strict=True)):
+        row = writer.arange(length)
+        row = writer.call(aten.mul.Tensor, row, step)
+        behind = len(size) - axis - 1
+        if behind:
+            row = writer.call(aten.view.default, row, [-1, *[1] * behind])
+        total = writer.call(aten.add.Tensor, row, total)
+    assert isinstance(total, torch.fx.Node)
+    return total
+
+
+RESOLVE_STRIDES = Pass(
+    name="resolve_strides",
+    requires="functional calls with the strides that tracing saw",
+    ensures="no stride or offset as a number, and no as_strided, where the inputs' sizes give them",
+    run=_resolve,
+)

@@ -1,0 +1,49 @@
+"""What reads memory by stride means the same after lowering, whatever layout tracing saw."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.compiler.convert.whole import Call, check
+
+CALLS = {
+    "offset": Call(lambda x: x.as_strided((3, 2), (5, 2), 3), lambda n: (torch.randn(n, 6, 5),)),
+    "overlap": Call(lambda x: x.as_strided((4, 3), (1, 2)), lambda n: (torch.randn(n, 9),)),
+    "no dims": Call(lambda x: x.as_strided((), (), 4), lambda n: (torch.randn(n, 9),)),
+    "permuted": Call(
+        lambda x: (x.permute(2, 0, 1) * 2).as_strided((3, x.shape[0]), (x.shape[1], 2), x.shape[1]),
+        lambda n: (torch.randn(n, 6, 5),),
+    ),
+    "view": Call(
+        lambda x: x[1:, ::2].as_strided((3, x.shape[0]), (5, x.shape[1])),
+        lambda n: (torch.randn(n, 3 * n, 5),),
+    ),
+    "split": Call(
+        lambda x: (x * 2).split(2, 1)[1].as_strided((3, 2), (5, 2)), lambda n: (torch.randn(n, 4, 5),)
+    ),
+    "copying reshape": Call(
+        lambda x: x.permute(2, 0, 1).reshape(5, -1)[1:].as_strided((2, 2), (3, 2)),
+        lambda n: (torch.randn(n, 6, 5),),
+    ),
+    "expanded": Call(
+        lambda x: x[0, :1].expand(4).as_strided((3, 2), (5, 2)), lambda n: (torch.randn(n, 9),)
+    ),
+    "channels last": Call(
+        lambda x: (x.to(memory_format=torch.channels_last) * 2).as_strided((2, 3), (1, 4)),
+        lambda n: (torch.randn(n, 3, 4, 4),),
+    ),
+    "strides": Call(
+        lambda x: x + x.mT.contiguous().mT.stride(2) + x.transpose(0, 1).stride(2) + x.stride(0),
+        lambda n: (torch.randn(n, 3 * n, 5),),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_against_eager(name: str) -> None:
+    program = check(CALLS[name], build=name == "permuted")
+    assert not {n.op for n in program.graph.nodes} & {
+        "aten.as_strided.default",
+        "aten.sym_stride.int",
+    }
