@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -129,17 +130,21 @@ def onnx(name: str, model: Any) -> tuple[Stages, int]:
             bounds.set_shape(spec.name, *(spec.sizes(profile.at(p)) for p in ("min", "opt", "max")))
         config.add_optimization_profile(bounds)
         engine = builder.build_serialized_network(network, config)
-        data = bytes(engine)
         watch.stage("build")
-    return watch.stages, len(data)
+        size: int = engine.nbytes
+    return watch.stages, size
 
 
 def child(name: str, way: str) -> None:
     import tensorrt_rtx  # noqa: F401
 
+    from compiler.collector import collector_paused
+
     model = zoo.build(name)
     run: Callable[[str, Any], tuple[Stages, int]] = {"kiln": kiln, "onnx": onnx}[way]
-    stages, size = run(name, model)
+    # As the farm's own steps do.
+    with collector_paused() if way == "kiln" else nullcontext():
+        stages, size = run(name, model)
     print(json.dumps({"stages": stages, "bytes": size}))
 
 

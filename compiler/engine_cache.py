@@ -46,7 +46,9 @@ class EngineCache:
 
     store: Store
 
-    def engine(self, identity: Mapping[str, Any], build: Callable[[], bytes]) -> bytes:
+    def engine(
+        self, identity: Mapping[str, Any], build: Callable[[], bytes | memoryview]
+    ) -> bytes | memoryview:
         """The engine of that identity: from the store, else built and stored.
 
         Raises what `build` raises, and StoreError where the store can't be used.

@@ -19,6 +19,7 @@ import torch
 from compiler.backends import tensorrt, tensorrt_rtx
 from compiler.backends.builder import BuildRefused, EngineOptions, build_engine
 from compiler.capture import capture
+from compiler.collector import collector_paused
 from compiler.convert.network import Network
 from compiler.convert.registry import Refusal
 from compiler.engine_cache import EngineCache, identity
@@ -85,7 +86,7 @@ class BuiltSegment:
 
     kind: str
     graph: Graph
-    engine: bytes | None
+    engine: bytes | memoryview | None
     weights: Mapping[str, torch.Tensor] | None
 
     @property
@@ -112,6 +113,7 @@ class Built:
     """What `report` tells as JSON, and the segments before they were built."""
 
 
+@collector_paused()
 def trace_job(job: TraceJob) -> Traced:
     """Trace, lower, capture. Raises ModelRefused, ReplaceRefused, TraceRefused or GoldensRefused."""
     model = load_model(job.source)
@@ -131,6 +133,7 @@ def trace_job(job: TraceJob) -> Traced:
     return Traced(capture(lowered, job.inputs), goldens, replaced)
 
 
+@collector_paused()
 def build_job(
     program: Program,
     job: BuildJob,
@@ -197,7 +200,7 @@ def _build(
     capabilities = job.target.archs if job.target.backend == "rtx" else ()
     options = EngineOptions(job.profiles, job.precision == "tf32", capabilities)
 
-    def build() -> bytes:
+    def build() -> bytes | memoryview:
         return build_engine(trt, network, segment.graph, options)
 
     try:

@@ -12,7 +12,6 @@ A profile's symbol whose envelope is one number (min == max everywhere) is trace
 
 from __future__ import annotations
 
-import gc
 import inspect
 import logging
 import traceback
@@ -58,8 +57,7 @@ def trace(
     def export(use_names: bool) -> ExportedProgram:
         shapes = _dynamic_shapes(inputs, ranges, use_names)
         dynamic = shapes if keywords else _by_position(model, tuple(shapes.values()))
-        spelled_out = _spelled_out(model, inputs if keywords else ())
-        with torch.no_grad(), spelled_out, _collector_paused():
+        with torch.no_grad(), _spelled_out(model, inputs if keywords else ()):
             return torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
 
     try:
@@ -92,18 +90,6 @@ def _by_position(model: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, 
         return shapes
     own = kinds.index(inspect.Parameter.VAR_POSITIONAL)
     return (*shapes[:own], shapes[own:])
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Nothing of a graph in the making is garbage: looking for some costs a tenth of the export."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 @contextmanager

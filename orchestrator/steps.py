@@ -133,7 +133,7 @@ def _save_segment(
     from compiler.program import weights_to_bytes
     from enginebundle.index import Segment
 
-    def put(data: bytes) -> Digest:
+    def put(data: bytes | memoryview) -> Digest:
         digest = store.put_blob(data)
         blobs[digest] = len(data)
         return digest

@@ -43,7 +43,7 @@ class EngineOptions:
     capabilities: tuple[str, ...] = ()
 
 
-def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOptions) -> bytes:
+def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOptions) -> memoryview:
     """Build. `graph.inputs` give each input's sizes as expressions over the profiles' symbols.
 
     Raises:
@@ -71,7 +71,7 @@ def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOption
             "builder", f"TensorRT built no engine{log.quote()}",
             "leave the named operator in torch with torch_executed_ops", log.blamed(),
         )  # fmt: skip
-    return bytes(plan)
+    return memoryview(plan)  # TensorRT's own memory: a copy would hold every weight once more
 
 
 def _profile(builder: Any, graph: Graph, profile: Profile) -> Any:

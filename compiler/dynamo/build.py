@@ -193,7 +193,7 @@ def _evaluated(network: Network) -> Step:
 
 
 def _opened(
-    kind: str, graph: Graph, engine: bytes | None, weights: Mapping[str, torch.Tensor],
+    kind: str, graph: Graph, engine: bytes | memoryview | None, weights: Mapping[str, torch.Tensor],
     target: Target, device: str,
 ) -> Step:  # fmt: skip
     if kind != "engine":

@@ -31,7 +31,7 @@ _ALIGNMENT = 256
 class Engine:
     """An open engine on CUDA's current device. Calls from several threads take turns to enqueue."""
 
-    def __init__(self, trt: Any, data: bytes, segment: Segment) -> None:
+    def __init__(self, trt: Any, data: bytes | memoryview, segment: Segment) -> None:
         """Raises RuntimeFailure with TensorRT's own words, or FormatError if the engine is another's."""
         import torch
 

@@ -7,7 +7,7 @@ from enginebundle.index import Segment
 from enginebundle.runtimes.engine import Engine
 
 
-def open_engine(data: bytes, segment: Segment) -> Engine:
+def open_engine(data: bytes | memoryview, segment: Segment) -> Engine:
     """Open verified bytes. Raises RuntimeFailure or FormatError."""
     try:
         import tensorrt_rtx

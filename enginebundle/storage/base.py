@@ -17,7 +17,7 @@ class Storage(Protocol):
     def get(self, path: str) -> bytes | None:
         """The file's content, or None where there is none."""
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: bytes | memoryview) -> None:
         """Write or replace a file."""
 
     def create(self, path: str, data: bytes) -> bytes:

@@ -27,7 +27,7 @@ class BlobStore:
         self.uri = uri
         self._storage = storage
 
-    def put_blob(self, data: bytes | Path) -> Digest:
+    def put_blob(self, data: bytes | memoryview | Path) -> Digest:
         """Store content, or a file's content, under its digest. Put twice, it is there once."""
         if isinstance(data, Path):
             data = data.read_bytes()

@@ -27,7 +27,7 @@ class LocalStorage:
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: bytes | memoryview) -> None:
         with self._refusals("write", path):
             final = self.root / safe(path)
             with _temporary(final, data, 0o644) as temporary:
@@ -87,7 +87,7 @@ class LocalStorage:
 
 
 @contextmanager
-def _temporary(final: Path, data: bytes, mode: int) -> Iterator[str]:
+def _temporary(final: Path, data: bytes | memoryview, mode: int) -> Iterator[str]:
     """A complete, flushed file beside `final`; the folder is flushed after the body, the file removed."""
     final.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=final.parent)

@@ -41,7 +41,7 @@ class RemoteStorage:
             except FileNotFoundError:
                 return None
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: bytes | memoryview) -> None:
         with (
             self._refusals("write", path),
             self._fs.open_output_stream(self._full(path), compression=None) as stream,
