@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -150,7 +151,9 @@ def child(name: str, way: str) -> None:
 
 def measured(name: str, way: str) -> dict[str, Any]:
     command = [sys.executable, __file__, "--child", name, way]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    # torch with one thread, as the farm's workers: on a shared machine more of them wait for each other.
+    own = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name} by {way} failed:\n{done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
