@@ -48,7 +48,7 @@ ENTRIES = (
           input_feat_per_channel=16, conv_channels=32, decoder_start_token_id=2),
     sound("ast", "ASTForAudioClassification", "logits", max_length=64, num_mel_bins=32, patch_size=16,
           inputs=(floats("input_values", "b", 64, 32),)),
-    sound("moonshine-encoder", "MoonshineModel", part="encoder", n=Range(1200, 1600, 2000)),
+    sound("moonshine-encoder", "MoonshineModel", part="encoder", n=Range(2400, 3000, 4000)),
     sound("encodec", "EncodecModel", "audio_values", inputs=(floats("input_values", "b", 1, "n"),)),
     sound("patchtst", "PatchTSTForPrediction", "prediction_outputs", num_input_channels=3,
           context_length=32, prediction_length=8, patch_length=8, patch_stride=8, d_model=32,

@@ -16,6 +16,7 @@ from compiler.lower.complex_pairs import COMPLEX_PAIRS
 from compiler.lower.constants import FOLD_CONSTANTS
 from compiler.lower.cse import SHARE_EQUAL_CALLS
 from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP, decomposed_ops
+from compiler.lower.libraries import SPELL_AS_ATEN
 from compiler.lower.noops import REMOVE_ASSERTS, REMOVE_NOOPS
 from compiler.lower.passes import PRECISIONS, LowerRefused, Options, Pass, Record, run_passes
 from compiler.lower.precision import CAST
@@ -28,6 +29,7 @@ __all__ = [
 
 PIPELINE: tuple[Pass, ...] = (
     DECOMPOSE,
+    SPELL_AS_ATEN,
     RESOLVE_STRIDES,
     REMOVE_ASSERTS,
     REMOVE_NOOPS,
