@@ -1,6 +1,6 @@
 """All of zoo.SWEEP through the whole compiler: what compiles, what is whole, what is refused and why.
 
-    python benchmarks/sweep.py [--only NAME ...] [--jobs 1] [--target rtx:sm_89]
+    python benchmarks/sweep.py [--only NAME ...] [--jobs 1] [--target rtx:sm_89] [--json]
 
 Each model is traced with dynamic batch (and sequence), lowered, partitioned, converted, built
 without a GPU and evaluated on the CPU at its profile's min, opt and max against eager PyTorch, in
@@ -13,6 +13,7 @@ models ran, writes benchmarks/results/sweep.json. Exits 1 if a model that export
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -67,12 +68,16 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time")
     parser.add_argument("--target", default="rtx:sm_89")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON, no table")
     options = parser.parse_args()
     prepare(options.target)
     with ThreadPoolExecutor(options.jobs) as pool:
         rows = list(pool.map(partial(measure, target=options.target), options.only))
-    print(coverage.table(rows))
     found = summary(rows)
+    if options.json:
+        print(json.dumps(rows))
+        return 1 if found["failed"] else 0
+    print(coverage.table(rows))
     for kind, members in found.items():
         print(f"{kind}: {len(members)}" + (f" ({', '.join(members)})" if kind != "whole" else ""))
     if options.only == names:

@@ -15,8 +15,8 @@ from compiler.lower.passes import Options, Pass
 
 _SPELLINGS: dict[str, Callable[..., tuple[Any, tuple[Any, ...]]]] = {
     # For dtypes that aten._grouped_mm lacks under torch.compile; transformers' mixtures of experts.
-    "transformers.grouped_mm_fallback.default": lambda input, weight, offs: (
-        torch.ops.aten._grouped_mm.default, (input, weight, offs)
+    "transformers.grouped_mm_fallback.default": lambda rows, weight, offs: (
+        torch.ops.aten._grouped_mm.default, (rows, weight, offs)
     ),
 }  # fmt: skip
 
