@@ -18,6 +18,7 @@ from compiler.lower.cse import SHARE_EQUAL_CALLS
 from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP, decomposed_ops
 from compiler.lower.libraries import SPELL_AS_ATEN
 from compiler.lower.noops import REMOVE_ASSERTS, REMOVE_NOOPS
+from compiler.lower.numbers import READ_NUMBERS
 from compiler.lower.passes import PRECISIONS, LowerRefused, Options, Pass, Record, run_passes
 from compiler.lower.precision import CAST
 from compiler.lower.strides import RESOLVE_STRIDES
@@ -32,6 +33,7 @@ PIPELINE: tuple[Pass, ...] = (
     SPELL_AS_ATEN,
     RESOLVE_STRIDES,
     REMOVE_ASSERTS,
+    READ_NUMBERS,
     REMOVE_NOOPS,
     FOLD_BATCH_NORM,
     SHARE_EQUAL_CALLS,

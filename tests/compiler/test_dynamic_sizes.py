@@ -74,6 +74,13 @@ def positions(x: torch.Tensor) -> torch.Tensor:
     return x * n**-0.5 + torch.sin(angle) + torch.full((n,), 1.0 / n)
 
 
+def through_a_tensor(x: torch.Tensor) -> torch.Tensor:
+    """A size put into a tensor, computed with there, and read back, as DeBERTa does."""
+    size = torch.tensor(x.shape[1])
+    low, high = (5 - (size - 1) * 2).item(), (size + size).item()
+    return x.clamp(low, high) * torch.arange(x.shape[1]).clamp(max=low)
+
+
 SHAPES = {
     "independent": (outer, ("n", 4), ("m", 4)),
     "tied": (lambda x, y: x @ y.T + x.sum(0).mean(), ("n", 4), ("n", 4)),
@@ -89,6 +96,7 @@ SHAPES = {
     "lower-right-causal": (attend, ("b", "n", 8), ("b", "n + m", 8)),
     "windows": (windows, ("b", "n")),
     "positions": (positions, ("b", "n")),
+    "through-a-tensor": (through_a_tensor, ("b", "n")),
     "strided": (lambda x: x[:, 1::3].flip(1) + x[:, ::3][:, : x[:, 1::3].shape[1]], ("b", "n")),
     "chunks": (lambda x: torch.stack(x.chunk(2, 1)).prod(0), ("b", "2*n")),
     "roll": (lambda x: x.roll(x.shape[1] // 2, 1) - x, ("b", "n")),
