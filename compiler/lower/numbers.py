@@ -32,7 +32,10 @@ _ARITHMETIC: dict[Any, Callable[[Any, Any], Any]] = {
     aten.mul.Tensor: operator.mul,
     aten.mul.Scalar: operator.mul,
 }
-_REVERSED = {aten.rsub.Tensor: operator.sub, aten.rsub.Scalar: operator.sub}
+_REVERSED: dict[Any, Callable[[Any, Any], Any]] = {
+    aten.rsub.Tensor: operator.sub,
+    aten.rsub.Scalar: operator.sub,
+}
 
 
 def _read_numbers(exported: ExportedProgram, _: Options) -> ExportedProgram:
@@ -51,7 +54,7 @@ def _read_numbers(exported: ExportedProgram, _: Options) -> ExportedProgram:
     return exported.run_decompositions({}) if read else exported
 
 
-def _number(node: Any, graph: torch.fx.Graph) -> Number | None:
+def _number(node: object, graph: torch.fx.Graph) -> Number | None:
     """The number in a 0-dimensional int64 tensor (or an argument that is a number), or None."""
     if isinstance(node, int) and not isinstance(node, bool):
         return node
@@ -66,7 +69,8 @@ def _number(node: Any, graph: torch.fx.Graph) -> Number | None:
         return _number(node.args[-1], graph)
     if node.target in _KEPT:
         return _number(node.args[0], graph)
-    function = _ARITHMETIC.get(node.target) or _REVERSED.get(node.target)
+    target: Any = node.target
+    function = _ARITHMETIC.get(target) or _REVERSED.get(target)
     if function is None or node.kwargs or len(node.args) != 2:
         return None
     left, right = (_number(argument, graph) for argument in node.args)
