@@ -39,8 +39,9 @@ def measure(name: str, target: str) -> Row:
     start = time.perf_counter()
     found = run_forked(partial(coverage.measure, name, True, target), LIMIT)
     if isinstance(found, Failed):
-        refused = {"kind": found.kind, "code": found.code, "message": found.message[:2000]}
-        found = {"model": name, "ok": False, "failed": found.message[:300], "refused": refused}
+        message = found.message.replace(f"{ROOT}/", "")
+        refused = {"kind": found.kind, "code": found.code, "message": message[:2000]}
+        found = {"model": name, "ok": False, "failed": message[:300], "refused": refused}
     seconds = time.perf_counter() - start
     row: Row = found
     said = "whole" if row["ok"] else row.get("failed", "NOT whole").partition("\n")[0]
