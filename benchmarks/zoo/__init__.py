@@ -2,7 +2,7 @@
 
 MiniLM has its pretrained weights; all others are built from their configurations with seeded
 random weights. ZOO has twelve full size, SMALL the same cut down (same blocks, fewer and
-narrower), SWEEP all of SMALL and a hundred more of that size. As entrypoints:
+narrower), SWEEP all of SMALL and 240 more of that size. As entrypoints:
 `benchmarks.zoo:build` and `benchmarks.zoo:goldens`, with `name` and `small`.
 """
 
