@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM = false
 export RAY_USAGE_STATS_ENABLED = 0
 export PYTHONPATH =
 
-.PHONY: help install demo test lint format test-slow test-gpu coverage import-time clean distclean
+.PHONY: help install demo test lint format test-slow test-gpu coverage sweep import-time clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -60,6 +60,9 @@ test-gpu: $(STAMP)  ## on a GPU machine: run what only a device can prove
 
 coverage: $(STAMP)  ## full-size transformers and convolutional networks, traced, built, evaluated
 	$(BIN)/python benchmarks/coverage.py
+
+sweep: $(STAMP)  ## 250 small architectures of transformers and timm: what is whole, what is refused and why
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sweep.py
 
 import-time: $(STAMP)  ## what `import enginebundle` costs
 	$(BIN)/python benchmarks/import_time.py

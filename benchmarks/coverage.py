@@ -67,9 +67,34 @@ def measure(name: str, small: bool, target: str) -> Row:
         "build_cpu_seconds": round(cpu, 2),
         "engine_bytes": sum(len(segment.engine or b"") for segment in engines),
         "errors": errors(built),
-        "kept": report["reasons"],
+        "responds": responds(traced.goldens),
+        "kept": refusals(report),
     }
     return row | {"ok": is_ok(row)}
+
+
+def responds(goldens: Any) -> bool:
+    """Whether some output differs between the first two rows of the largest golden.
+
+    A model that answers every input alike would compare equal whatever a converter did.
+    """
+    (largest,) = (golden for golden in goldens if golden.name == "max")
+    found = []
+    for tensor in largest.outputs.values():
+        first, second = tensor[0].double(), tensor[1].double()
+        found.append((first - second).abs().max() > 0.02 * tensor.double().std())
+    return any(bool(one) for one in found)
+
+
+def refusals(report: dict[str, Any]) -> list[Row]:
+    """What stays in torch: a row for each operator and reason, with the first node's place."""
+    found: list[Row] = []
+    for group in report["reasons"]:
+        same = ("op", "code")
+        first = next(k for k in report["kept"] if all(k[key] == group[key] for key in same))
+        place = {key: first[key] for key in ("node", "file", "line", "source", "module")}
+        found.append(group | place)
+    return found
 
 
 def errors(built: Any) -> dict[str, dict[str, float]]:
@@ -86,7 +111,7 @@ def is_ok(row: Row) -> bool:
     """One engine, every node in it, and within tolerance at all three points."""
     whole = row["engine_segments"] == 1 and row["torch_segments"] == 0
     near = [row["errors"].get(point, {}).get("worst", float("inf")) <= 1 for point in POINTS]
-    return whole and row["converted"] == row["nodes"] and all(near)
+    return whole and row["converted"] == row["nodes"] and all(near) and row["responds"]
 
 
 def run(name: str, small: bool, target: str) -> Row:
@@ -132,7 +157,8 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         for kept in row.get("kept", ()):
             lines.append(
-                f"{row['model']}: {kept['count']} x {kept['op']} in torch: {kept['detail']}"
+                f"{row['model']}: {kept['count']} x {kept['op']} in torch: {kept['detail']} "
+                f"({kept['node']} at {kept['file']}:{kept['line']})"
             )
     return "\n".join(lines)
 

@@ -61,6 +61,7 @@ class _Capture:
         self.inputs = inputs
         self.symbols = input_symbols(exported, inputs)
         self.taken: set[str] = set()
+        self.counts: dict[str, int] = {}
         self.values: dict[torch.fx.Node, tuple[Value, ...]] = {}
         self.weights: dict[str, Weight] = {}
         self.tensors: dict[str, torch.Tensor] = {}
@@ -202,7 +203,7 @@ class _Capture:
 
     def _outputs(self, node: torch.fx.Node, op: str) -> tuple[Value, ...]:
         parts = op.split(".")
-        name = self._unique(parts[1] if parts[0] != "sym" else f"sym_{parts[1]}")
+        name = self._numbered(parts[1] if parts[0] != "sym" else f"sym_{parts[1]}")
         meta = node.meta["val"]
         if isinstance(meta, list | tuple):
             return tuple(self._value(f"{name}.{i}", item) for i, item in enumerate(meta))
@@ -250,7 +251,7 @@ class _Capture:
                 "return tensors only",
             )
         argument: Argument = Ref(value.name) if isinstance(leaf, torch.fx.Node) else leaf
-        scalar = Value(self._unique("scalar_tensor"), kinds[value.dtype])
+        scalar = Value(self._numbered("scalar_tensor"), kinds[value.dtype])
         dtype = (("dtype", Word("dtype", scalar.dtype)),)
         self.nodes.append(Node("aten.scalar_tensor.default", (argument,), dtype, (scalar,)))
         return scalar
@@ -261,6 +262,12 @@ class _Capture:
             name, count = f"{base}_{count}", count + 1
         self.taken.add(name)
         return name
+
+    def _numbered(self, base: str) -> str:
+        """`add_1`, `add_2`: a bare `add` as an engine's output can meet a tensor of that name which
+        TensorRT's compiler makes of its own, and then nothing is built."""
+        self.counts[base] = self.counts.get(base, 0) + 1
+        return self._unique(f"{base}_{self.counts[base]}")
 
 
 def dtype_name(dtype: torch.dtype) -> str:

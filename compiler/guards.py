@@ -20,6 +20,16 @@ from enginebundle import dims
 from enginebundle.dims import Dim
 from enginebundle.spec import Profile, TensorSpec
 
+_LAYOUT = tuple(
+    f" in {function})"
+    for function in (
+        "is_contiguous", "check_contiguous_sizes_strides", "is_channels_last_contiguous_2d",
+        "is_channels_last_contiguous_3d", "is_non_overlapping_and_dense_or_false", "ge",
+        "should_swap",
+    )
+)  # fmt: skip
+"""Functions of torch/_prims_common that compare strides."""
+
 
 @dataclass(frozen=True)
 class Complaint:
@@ -95,7 +105,7 @@ def _broken_guard(
     points: list[tuple[str, Mapping[str, int]]],
 ) -> Complaint | None:
     for expr, place in _guards(exported):
-        if not symbols.covers(expr) or _assumes_not_0_or_1(expr):
+        if not symbols.covers(expr) or _assumes_not_0_or_1(expr) or _asks_for_layout(place):
             continue
         for where, values in points:
             if symbols.value(expr, values) == sympy.false:
@@ -124,6 +134,14 @@ def _assumes_not_0_or_1(expr: Any) -> bool:
     right at such sizes too unless it broadcasts there, which the goldens at min would show.
     """
     return isinstance(expr, sympy.Ne) and any(side in (0, 1) for side in expr.args)
+
+
+def _asks_for_layout(place: str) -> bool:
+    """Whether a guard comes of torch's asking how a tensor lies in memory.
+
+    The answer chooses between a view and a copy, never a value, and a network has no strides.
+    """
+    return place.startswith(" (from _prims_common/") and place.endswith(_LAYOUT)
 
 
 def _points(

@@ -99,8 +99,8 @@ def _spelled_out(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> Iter
     torch.export (seen in 2.13) loses count of dynamic sizes that come through `**kwargs`.
     """
     names = [spec.name for spec in inputs]
-    parameters = inspect.signature(model.forward).parameters
-    if not set(names) - parameters.keys():
+    parameters = inspect.signature(model.forward).parameters.values()
+    if not set(names) - {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}:
         yield
         return
     forward, own = model.forward, "forward" in vars(model)

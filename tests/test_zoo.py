@@ -26,6 +26,21 @@ def test_small_model_depends_on_its_input_and_is_built_the_same_twice(name: str)
     assert (result[0] - result[1]).abs().max() > 0.02 * result.std()
 
 
+def test_the_sweep_holds_every_architecture_asked_for_once() -> None:
+    names = [e.name for e in zoo.SWEEP]
+    assert len(set(names)) == len(names) >= 110
+    asked = """
+        bert-base roberta distilbert albert electra deberta-v2 mpnet modernbert gpt2 gpt-neox opt llama
+        qwen2 qwen3 mistral gemma2 phi3 t5-small-encoder t5-decoder bart marian whisper-encoder
+        clip-text clip-vision siglip vit-base swinv2 beit detr segformer wav2vec2
+    """
+    assert set(asked.split()) <= set(names)
+    # All with a dynamic batch, text with a dynamic length too, but where a loop runs over it.
+    dynamic = {e.name: [s for s, r in e.profiles[0].ranges if r.min < r.max] for e in zoo.SWEEP}
+    assert all("b" in symbols for symbols in dynamic.values())
+    assert all(set(symbols) & {"s", "t", "n"} for n, symbols in dynamic.items() if "bert" in n)
+
+
 def test_goldens_pad_text_and_draw_in_range() -> None:
     entry = zoo.entry("bert-base", small=True)
     inputs = dict(zoo.goldens("bert-base", small=True))["max"]

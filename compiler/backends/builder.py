@@ -6,6 +6,7 @@ gives its memory back whole. Networks are strongly typed; precision is the graph
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,7 @@ def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOption
     if plan is None:
         raise BuildRefused(
             "builder", f"TensorRT built no engine{log.quote()}",
-            "leave the named operator in torch with torch_executed_ops", log.blamed(),
+            "leave the named operator in torch with torch_executed_ops", log.blamed(definition),
         )  # fmt: skip
     return memoryview(plan)  # TensorRT's own memory: a copy would hold every weight once more
 
@@ -99,6 +100,9 @@ def _name_capabilities(trt: Any, config: Any, capabilities: tuple[str, ...]) -> 
         config.set_compute_capability(known[name], index)
 
 
+_NUMBERED = re.compile(r"\(Unnamed Layer\* (\d+)\)")
+
+
 def _log(trt: Any) -> Any:
     """A TensorRT logger that keeps warnings and errors, for messages."""
 
@@ -114,10 +118,17 @@ def _log(trt: Any) -> Any:
         def quote(self) -> str:
             return ": " + " | ".join(self.lines[-3:])[:2000] if self.lines else ""
 
-        def blamed(self) -> str:
+        def blamed(self, definition: Any) -> str:
             """The graph node whose layer name (`node#position`) an error line mentions first."""
+
+            def by_number(found: re.Match[str]) -> str:
+                # Attention's own layers are named so, by their place in the network.
+                number = int(found[1])
+                layers: int = definition.num_layers
+                return str(definition.get_layer(number).name) if number < layers else ""
+
             for line in self.lines:
-                for word in line.replace("(", " ").replace("[", " ").replace(")", " ").split():
+                for word in re.split(r"[\s()\[\]]+", _NUMBERED.sub(by_number, line)):
                     name, mark, _ = word.strip("'\",:.").partition("#")
                     if mark:
                         return name

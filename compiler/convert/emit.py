@@ -64,7 +64,8 @@ class Emitter:
     def _layer(self, layer: Layer, position: int) -> None:
         try:
             added = EMITTERS[layer.kind](self, layer, layer.attributes)
-        except (TypeError, RuntimeError, ValueError) as error:
+        except (AttributeError, TypeError, RuntimeError, ValueError) as error:
+            # AttributeError: where TensorRT gives None for a layer.
             raise EmitError(
                 layer.node, f"{layer.kind}: TensorRT refused its arguments: {error}"
             ) from error

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from compiler.convert.net import Net
-from compiler.convert.network import Network, Tensor
+from compiler.convert.network import Network, Shape, Tensor
 from compiler.convert.registry import Refusal, Registry, bind
+from enginebundle.dims import Dim
 from enginebundle.graph import Graph, Node, Ref, Value
 from enginebundle.spec import TensorSpec
 
@@ -39,12 +40,12 @@ def convert(graph: Graph, weights: Mapping[str, torch.Tensor], registry: Registr
     values = value_table(graph)
     env: dict[str, Any] = {}
     for spec in graph.inputs:
-        shape = tuple(n if isinstance(n, int) else None for n in spec.shape)
+        shape = _static_sizes(spec.shape)
         env[spec.name] = net.input(spec.name, getattr(torch, spec.dtype), shape)
     for weight in graph.weights:
         env[weight.name] = net.constant(weights[weight.name])
     for node in graph.nodes:
-        net.node = node.name
+        net.node, net.declared = node.name, tuple(_static_sizes(v.shape) for v in node.outputs)
         for value, result in zip(
             node.outputs, _call(net, node, env, values, registry), strict=True
         ):
@@ -63,6 +64,10 @@ def value_table(graph: Graph) -> dict[str, Value]:
     for node in graph.nodes:
         table.update({value.name: value for value in node.outputs})
     return table
+
+
+def _static_sizes(dims: tuple[Dim, ...]) -> Shape:
+    return tuple(n if isinstance(n, int) else None for n in dims)
 
 
 def _call(

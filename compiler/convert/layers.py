@@ -38,6 +38,8 @@ class Layers:
         self._producers: dict[str, Layer] = {}
         self.node = ""
         """Name of the graph node being converted; new layers and tensors are named after it."""
+        self.declared: tuple[Shape, ...] = ()
+        """The shape of each result of that node, as far as the graph knows it."""
 
     # -- borders ---------------------------------------------------------------------------
 

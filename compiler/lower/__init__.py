@@ -16,7 +16,9 @@ from compiler.lower.complex_pairs import COMPLEX_PAIRS
 from compiler.lower.constants import FOLD_CONSTANTS
 from compiler.lower.cse import SHARE_EQUAL_CALLS
 from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP, decomposed_ops
+from compiler.lower.libraries import SPELL_AS_ATEN
 from compiler.lower.noops import REMOVE_ASSERTS, REMOVE_NOOPS
+from compiler.lower.numbers import READ_NUMBERS
 from compiler.lower.passes import PRECISIONS, LowerRefused, Options, Pass, Record, run_passes
 from compiler.lower.precision import CAST
 from compiler.lower.strides import RESOLVE_STRIDES
@@ -28,8 +30,10 @@ __all__ = [
 
 PIPELINE: tuple[Pass, ...] = (
     DECOMPOSE,
+    SPELL_AS_ATEN,
     RESOLVE_STRIDES,
     REMOVE_ASSERTS,
+    READ_NUMBERS,
     REMOVE_NOOPS,
     FOLD_BATCH_NORM,
     SHARE_EQUAL_CALLS,

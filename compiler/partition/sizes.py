@@ -130,9 +130,8 @@ def _blocked(
     for name in node.inputs():
         if name in blocked:
             return blocked[name]
-    refusal = refuse(node)
-    if refusal is not None or is_arithmetic(node):
-        return refusal
+    if is_arithmetic(node):
+        return refuse(node)
     return Refusal(
         "data_dependent_size",
         f"expected a size computed from shapes, got {node.op}, a number read from a tensor's data "

@@ -15,7 +15,7 @@ _adaptive_avg_pool3d.default _assert_async.default _assert_async.msg _assert_sca
 _assert_tensor_metadata.default _cdist_forward.default _conj.default _conj_physical.default
 _convolution.default _convolution.deprecated _embedding_bag.default
 _embedding_bag_forward_only.default _fft_c2c.default _fft_c2r.default _fft_r2c.default
-_fused_rms_norm.default _local_scalar_dense.default _log_softmax.default
+_fused_rms_norm.default _grouped_mm.default _local_scalar_dense.default _log_softmax.default
 _native_batch_norm_legit.no_stats _native_batch_norm_legit_functional.default
 _native_batch_norm_legit_no_training.default _pad_circular.default _pad_enum.default
 _pdist_forward.default _prelu_kernel.default _reshape_alias.default _safe_softmax.default

@@ -63,8 +63,8 @@ def test_multiple_results_are_one_node_without_getitem() -> None:
     graph = program(model, inputs, profiles).graph
     assert not any("getitem" in node.op for node in graph.nodes)
     (node,) = [n for n in graph.nodes if n.op == "aten.lstm.input"]
-    assert [v.name for v in node.outputs] == ["lstm.0", "lstm.1", "lstm.2"]
-    assert graph.returns == ("lstm.0", "lstm.1", "lstm.2")
+    assert [v.name for v in node.outputs] == ["lstm_1.0", "lstm_1.1", "lstm_1.2"]
+    assert graph.returns == ("lstm_1.0", "lstm_1.1", "lstm_1.2")
 
 
 def test_weights_carry_state_dict_names_and_equal_content_once() -> None:

@@ -347,3 +347,22 @@ def test_the_lowered_program_is_a_valid_exported_program() -> None:
     exported = lower(traced(model, spec("x", F, "b", 3, 8, 8)), frozenset(), "fp16")
     x = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(exported.module()(x=x), model(x), rtol=2e-2, atol=2e-2)
+
+
+def test_experts_of_transformers_are_atens() -> None:
+    import transformers.integrations.moe  # noqa: F401  registers the operator
+
+    class Experts(nn.Module):
+        def forward(self, rows, weight, ends):
+            return torch.ops.transformers.grouped_mm_fallback(rows, weight, offs=ends)
+
+    made = lower(
+        traced(
+            Experts(), spec("rows", F, "b", 8), spec("weight", F, 3, 8, 4), spec("ends", "int32", 3)
+        )
+    )
+    assert operators(made) == {"aten._grouped_mm.default": 1}
+    rows, weight = torch.randn(5, 8), torch.randn(3, 8, 4)
+    ends = torch.tensor([2, 2, 5], dtype=torch.int32)
+    got = made.module()(rows=rows, weight=weight, ends=ends)
+    torch.testing.assert_close(got, torch.cat([rows[:2] @ weight[0], rows[2:] @ weight[2]]))

@@ -48,6 +48,15 @@ def test_inputs_that_forward_takes_as_keywords_of_any_name() -> None:
     assert "forward" not in vars(model), "the model is as it was"
 
 
+def test_an_input_may_be_called_as_what_takes_keywords_of_any_name() -> None:
+    class Picked(nn.Module):
+        def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
+            return inputs["inputs"] * 2
+
+    exported = trace(Picked(), (spec("inputs", F, "b", 4),), (profile(b=(1, 2, 8)),))
+    assert exported.module()(inputs=torch.ones(5, 4)).shape == (5, 4)
+
+
 def test_derived_dimensions() -> None:
     inputs = (spec("x", F, "b", "2*s"), spec("y", F, "b", "s"))
     exported = trace(models.Doubled(), inputs, (profile(b=(1, 2, 8), s=(1, 8, 64)),))

@@ -1,19 +1,39 @@
-"""The twelve architectures, cut down: one engine each, every node converted, numbers right."""
+"""Architectures cut down: one engine each, every node converted, numbers right."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
-from benchmarks import coverage, zoo
+from benchmarks import coverage, sweep, zoo
+from benchmarks.forked import Failed, run_forked
 
-SMALL = [entry.name for entry in zoo.SMALL]
+SMALL = [entry.name for entry in zoo.SMALL if entry in zoo.SWEEP]
+OF_THE_SWEEP = ["deberta-v2", "mixtral", "t5", "detr", "wav2vec2", "swinv2"]
+"""Decoders, experts, boxes, sound and windows; `make sweep` runs all."""
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_small_architecture_is_one_engine_with_dynamic_sizes(name: str) -> None:
-    row = coverage.run(name, small=True, target="rtx:sm_89")
-    assert "failed" not in row, row["failed"]
-    assert row["ok"], row
+@pytest.fixture(scope="module")
+def rows() -> dict[str, coverage.Row]:
+    """All from one process, which imports and then forks for each."""
+    command = [sys.executable, sweep.__file__, "--json", "--only", *SMALL, *OF_THE_SWEEP]
+    done = subprocess.run(command, cwd=sweep.ROOT, capture_output=True, text=True, timeout=600)
+    assert done.stdout, done.stderr
+    return {row["model"]: row for row in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("name", [*SMALL, *OF_THE_SWEEP])
+def test_small_architecture_is_one_engine_with_dynamic_sizes(
+    rows: dict[str, coverage.Row], name: str
+) -> None:
+    assert "failed" not in rows[name], rows[name]["failed"]
+    assert rows[name]["ok"], rows[name]
 
 
 def test_the_table_shows_failures_and_what_stays_in_torch() -> None:
@@ -22,9 +42,38 @@ def test_the_table_shows_failures_and_what_stays_in_torch() -> None:
         "trace_seconds": 1.0, "build_seconds": 2.0,
         "build_cpu_seconds": 3.0, "engine_bytes": 3_000_000,
         "errors": {p: {"max_abs": 0.0, "worst": 0.1} for p in coverage.POINTS},
-        "kept": [{"op": "aten.nonzero.default", "count": 1, "detail": "no layer"}],
+        "kept": [{"op": "aten.nonzero.default", "count": 1, "detail": "no layer", "node": "nonzero_1",
+                  "file": "m.py", "line": 7}],
+        "responds": True,
     }  # fmt: skip
     assert not coverage.is_ok(good)
+    whole = good | {"converted": 7, "torch_segments": 0}
+    assert coverage.is_ok(whole)
+    assert not coverage.is_ok(whole | {"responds": False})
     text = coverage.table([good | {"ok": False}, {"model": "b", "ok": False, "failed": "boom"}])
-    assert "a: 1 x aten.nonzero.default in torch: no layer" in text
+    assert "a: 1 x aten.nonzero.default in torch: no layer (nonzero_1 at m.py:7)" in text
     assert "b: boom" in text
+
+
+def test_the_sweep_tells_what_does_not_export_from_what_fails() -> None:
+    def refused(model: str, kind: str) -> dict[str, object]:
+        return {"model": model, "ok": False, "refused": {"kind": kind, "code": "", "message": ""}}
+
+    rows = [
+        {"model": "a", "ok": True},
+        {"model": "b", "ok": False},
+        refused("c", "TraceRefused"),
+        refused("d", "InaccurateBuild"),
+    ]
+    found = sweep.summary(rows)
+    assert found == {"whole": ["a"], "partly": ["b"], "not_exported": ["c"], "failed": ["d"]}
+
+
+def test_whatever_happens_in_a_fork_is_a_value() -> None:
+    def refuse() -> None:
+        raise KeyError("no such model")
+
+    assert run_forked(lambda: {"rows": 3}, 20) == {"rows": 3}
+    assert run_forked(refuse, 20) == Failed("KeyError", "", "'no such model'")
+    assert run_forked(lambda: os.kill(os.getpid(), signal.SIGKILL), 20).kind == "Died"
+    assert run_forked(lambda: time.sleep(60), 0.2).kind == "Timeout"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -60,6 +61,7 @@ for _rank in (1, 2, 3):
 
 def maximum(net: Net, x: Tensor, parts: Sequence[Window]) -> Tensor:
     """The largest element of each window over the last axes; NaN wins."""
+    parts = _clipped(x, parts)
     layer = _fits_layer(x, parts)
     if layer is None:
         axes = [spans(net, x, w, x.ndim - len(parts) + i) for i, w in enumerate(parts)]
@@ -68,6 +70,18 @@ def maximum(net: Net, x: Tensor, parts: Sequence[Window]) -> Tensor:
     nan = net.cast(is_nan(net, x), x.dtype)
     values, spoiled = (_layer(net, t, parts, "MAX", layer, exclude=True) for t in (x, nan))
     return net.select(net.compare(spoiled, 0.0, "GREATER"), constant(net, math.nan, x), values)
+
+
+def _clipped(x: Tensor, parts: Sequence[Window]) -> list[Window]:
+    """Windows that reach beyond the whole padded axis, as ceil_mode allows, cut to its size.
+
+    Global pooling is spelled so in EfficientNet, with windows that TensorRT finds too large.
+    """
+    result = []
+    for w, length in zip(parts, x.shape[x.ndim - len(parts) :], strict=True):
+        whole = w.size if length is None or w.dilation != 1 else length + 2 * w.pad
+        result.append(replace(w, size=min(w.size, whole)))
+    return result
 
 
 def _fits_layer(x: Tensor, parts: Sequence[Window]) -> list[int] | None:
@@ -140,6 +154,7 @@ def average(
     """Sums over windows, over the elements counted: those of x, or also of its padding (but not of
     what ceil mode adds), or `divisor`.
     """
+    parts = _clipped(x, parts)
     post = _fits_layer(x, parts)
     beyond = post is None or any(p > w.pad for p, w in zip(post, parts, strict=True))
     whole = math.prod(w.size for w in parts)

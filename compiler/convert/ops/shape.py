@@ -17,13 +17,19 @@ TABLE = Table("shape")
 @TABLE.converter("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default")
 def view(net: Net, self: Tensor, size: Sequence[Size]) -> Tensor:
     """The elements in C order under new sizes; one may be -1."""
-    return net.reshape(self, size)
+    return net.reshape(self, _filled(net, size))
+
+
+def _filled(net: Net, sizes: Sequence[Size]) -> list[Size]:
+    """-1 replaced by the size that the graph knows: TensorRT would take it for a dynamic one."""
+    known = net.declared[0]
+    return [n if k is None or n != -1 else k for n, k in zip(sizes, known, strict=True)]
 
 
 @TABLE.converter("aten.reshape.default")
 def reshape(net: Net, self: Tensor, shape: Sequence[Size]) -> Tensor:
     """As `view`."""
-    return net.reshape(self, shape)
+    return net.reshape(self, _filled(net, shape))
 
 
 @TABLE.converter("aten.view_as.default", "aten.reshape_as.default")
@@ -51,7 +57,7 @@ def ravel(net: Net, self: Tensor) -> Tensor:
 def unflatten(net: Net, self: Tensor, dim: int, sizes: Sequence[Size]) -> Tensor:
     """Dimension dim as several."""
     axis, old = axis_of(dim, self.ndim), net.sizes(self)
-    return net.reshape(self, [*old[:axis], *sizes, *old[axis + 1 :]])
+    return net.reshape(self, _filled(net, [*old[:axis], *sizes, *old[axis + 1 :]]))
 
 
 # -- dimensions of size one ----------------------------------------------------------------

@@ -121,11 +121,15 @@ def sym_neg(net: Net, a: Number) -> Number:
     return net.unary(a, "NEG") if isinstance(a, Tensor) else -a
 
 
-@TABLE.converter("sym.pow", check=lambda b: None if isinstance(b, int) and 0 <= b <= 8 else
-                 "expected a constant power from 0 to 8")  # fmt: skip
-def sym_pow(net: Net, a: Number, b: int) -> Number:
+@TABLE.converter("sym.pow", check=lambda b: None if isinstance(b, int | float) else
+                 "expected a constant power, got a computed one")  # fmt: skip
+def sym_pow(net: Net, a: Number, b: int | float) -> Number:
+    """By multiplication for the small whole powers that sizes have, else in float32."""
     if not isinstance(a, Tensor):
-        return a**b
+        return float(a**b) if isinstance(b, float) else a**b
+    if not isinstance(b, int) or not 0 <= b <= 8:
+        base, power = net.cast(a, torch.float32), net.scalar(b, torch.float32)
+        return net.elementwise(base, power, "POW")
     result = constant(net, 1, a)
     for _ in range(b):
         result = net.mul(result, a)

@@ -8,7 +8,6 @@ from compiler.convert.axes import LONGEST, axis_of, bounded, ceil_div, plain, si
 from compiler.convert.net import Net
 from compiler.convert.network import Size, Tensor
 from compiler.convert.registry import Table
-from enginebundle.graph import Value
 
 TABLE = Table("split")
 
@@ -84,42 +83,24 @@ def narrow(net: Net, self: Tensor, dim: int, start: Size, length: Size) -> Tenso
 # -- many parts ----------------------------------------------------------------------------
 
 
-def _counted(self: Value, dim: int) -> str | None:
-    """How many results there are must be known."""
-    size = self.shape[axis_of(dim, len(self.shape))] if self.shape else 1
-    if isinstance(size, int):
-        return None
-    return (
-        f"expected a static size of dimension {dim} (it decides the number of results), got {size}"
-    )
-
-
-@TABLE.converter("aten.unbind.int", check=_counted)
+@TABLE.converter("aten.unbind.int")
 def unbind(net: Net, self: Tensor, dim: int) -> list[Tensor]:
     """Every element along dim."""
     axis = axis_of(dim, self.ndim)
-    return [pick(net, self, axis, i) for i in range(self.shape[axis] or 0)]
+    return [pick(net, self, axis, i) for i in range(len(net.declared))]
 
 
-def _split_check(self: Value, split_size: int | Value, dim: int) -> str | None:
-    if isinstance(split_size, Value):
-        return "expected a static split size (it decides the number of results), got a dynamic one"
-    return _counted(self, dim)
-
-
-@TABLE.converter("aten.split.Tensor", "aten.unsafe_split.Tensor", check=_split_check)
+@TABLE.converter("aten.split.Tensor", "aten.unsafe_split.Tensor")
 def split(net: Net, self: Tensor, split_size: Size, dim: int) -> list[Tensor]:
     """Parts of split_size, the last one what is left."""
-    size = plain(split_size)
-    if not isinstance(size, int):
-        raise ValueError("split: dynamic split size")
-    return _equal_parts(net, self, size, axis_of(dim, self.ndim))
+    return _equal_parts(net, self, plain(split_size), axis_of(dim, self.ndim))
 
 
-def _equal_parts(net: Net, self: Tensor, size: int, axis: int) -> list[Tensor]:
-    total, step = self.shape[axis] or 0, max(size, 1)
-    starts = range(0, max(total, 1), step)
-    return [net.narrow(self, axis, at, min(step, total - at)) for at in starts]
+def _equal_parts(net: Net, x: Tensor, step: Size, axis: int) -> list[Tensor]:
+    """Parts of one size and what is left. Export's guards fix how many, whatever the sizes."""
+    others = len(net.declared) - 1
+    rest = net.size_op("sub", net.size(x, axis), net.size_op("mul", step, others))
+    return _sized(net, x, [*[step] * others, rest], axis)
 
 
 @TABLE.converter("aten.split_with_sizes.default")
@@ -136,28 +117,15 @@ def split_sizes(net: Net, self: Tensor, split_size: Sequence[Size], dim: int) ->
 
 @TABLE.converter("aten.chunk.default", "aten.unsafe_chunk.default")
 def chunk(net: Net, self: Tensor, chunks: int, dim: int) -> list[Tensor]:
-    """At most `chunks` parts of one size, the last one what is left.
-
-    Along a dynamic dimension there are `chunks` of them, or export's guards would be broken.
-    """
+    """At most `chunks` parts of one size, the last one what is left."""
     axis = axis_of(dim, self.ndim)
-    total = net.size(self, axis)
-    step = ceil_div(net, total, chunks)
-    if isinstance(total, int) and isinstance(step, int):
-        if step == 0:
-            return [self] * chunks
-        return _equal_parts(net, self, step, axis)
-    sizes: list[Size] = [step] * (chunks - 1)
-    rest = net.size_op("sub", total, net.size_op("mul", step, chunks - 1))
-    return _sized(net, self, [*sizes, rest], axis)
+    return _equal_parts(net, self, ceil_div(net, net.size(self, axis), chunks), axis)
 
 
 @TABLE.converter("aten.tensor_split.sections")
 def tensor_split(net: Net, self: Tensor, sections: Size, dim: int) -> list[Tensor]:
     """`sections` parts; the first ones get an element more where the size does not divide."""
-    axis, count = axis_of(dim, self.ndim), plain(sections)
-    if not isinstance(count, int):
-        raise ValueError("tensor_split: a dynamic number of sections")
+    axis, count = axis_of(dim, self.ndim), len(net.declared)
     total = net.size(self, axis)
     low = net.size_op("floordiv", total, count)
     extra = net.size_op("sub", total, net.size_op("mul", low, count))

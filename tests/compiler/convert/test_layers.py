@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from compiler.backends import tensorrt_rtx
-from compiler.backends.builder import EngineOptions, build_engine
-from compiler.convert.emit import EMITTERS
+from compiler.backends.builder import EngineOptions, _log, build_engine
+from compiler.convert.emit import EMITTERS, Emitter
 from compiler.convert.evaluate import EVALUATORS, evaluate
 from compiler.convert.layers import NetworkError
 from compiler.convert.net import Net
@@ -97,3 +97,23 @@ def test_padding_of_the_batch_or_with_a_value_stays_a_slice(fill):
         padded, kernel, None, stride=(1, 1), pre=(0, 0), post=(0, 0), dilation=(1, 1), groups=1
     )
     assert "slice" in [layer.kind for layer in net.finish({"y": made}, {}).layers]
+
+
+def test_an_attention_that_an_error_names_by_its_place_blames_its_node():
+    trt = tensorrt_rtx.module()
+    net = Net()
+    q = net.input("q", torch.float32, (1, 2, 4, 8))
+    net.node = "attend_7"
+    network = net.finish({"y": net.attention(q, q, q, None, False)}, {})
+    log = _log(trt)
+    builder = trt.Builder(log)
+    definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    Emitter(trt, definition).emit(network)
+    places = range(definition.num_layers)
+    place = next(i for i in places if "attend_7#" in definition.get_layer(i).name)
+    # As Myelin words it.
+    text = (
+        f"CHECK(false) failed. For attention operation (Unnamed Layer* {place}) [Attention], with"
+    )
+    log.log(trt.ILogger.Severity.ERROR, text)
+    assert log.blamed(definition) == "attend_7"

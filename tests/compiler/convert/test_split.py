@@ -40,7 +40,9 @@ CASES = [
     Case("aten.split.Tensor", call(x("n", 7), 3, 1)),
     Case("aten.split.Tensor", call(x("n", 7), 7, -1), name="one"),
     Case("aten.unsafe_split.Tensor", call(x("n", 6), 3, 1)),
-    Case("aten.split.Tensor", call(x("2n", "n"), i("n"), 0), refused=("argument", "split size")),
+    Case("aten.split.Tensor", call(x("2n", "n"), i("n"), 0), name="dynamic"),
+    Case("aten.split.Tensor", call(x("2n+1", "n"), i("n"), 0), name="dynamic-rest"),
+    Case("aten.split.Tensor", call(x("n-1", 2), 4, 0), name="whole-of-dynamic"),
     Case("aten.split_with_sizes.default", call(x("n", 7), [3, 0, 4], 1)),
     Case(
         "aten.split_with_sizes.default", call(x("2n", "n"), [i("n"), 1, i("n-1")]), name="dynamic"

@@ -1,45 +1,20 @@
-"""Twelve architectures as transformers and timm define them, to trace, build and compare.
+"""The twelve architectures that are measured full size, and the same cut down.
 
-MiniLM has its pretrained weights; the others are built from their configurations with seeded
-random weights, full size in ZOO and cut down in SMALL (same blocks, fewer and narrower). As
-entrypoints: `benchmarks.zoo:build` and `benchmarks.zoo:goldens`, with `name` and `small`.
+Cut down are their blocks' number and width; what is in a block stays.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from benchmarks.zoo.entry import Entry
+from benchmarks.zoo.libraries import timm, transformers
 from enginebundle.spec import Profile, Range, TensorSpec
-
-MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
-if str(MANIFESTS) not in sys.path:
-    sys.path.append(str(MANIFESTS))  # the quickstart's models and its torchvision helper
-
-Inputs = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One model of the zoo: its architecture, what it takes, over which sizes.
-
-    `build` gives it as the library initializes it; `zoo.build(name)` is the one to compare with.
-    `high` gives the largest value of each integer input.
-    """
-
-    name: str
-    build: Callable[[], nn.Module]
-    inputs: tuple[TensorSpec, ...]
-    profiles: tuple[Profile, ...]
-    high: Mapping[str, int]
 
 
 class Field(nn.Module):
@@ -78,51 +53,12 @@ class Image(nn.Module):
         return self.network(image)  # type: ignore[no-any-return]
 
 
-def enliven(entry: Entry, model: nn.Module) -> nn.Module:
-    """Make a fresh model's output depend on all of it, and on its input.
-
-    As initialized, residual branches of resnet50 and convnext end in a factor of 0 or 1e-6, biases
-    are 0, and in a deep network of batch norms that do not normalize the image fades to nothing:
-    every image gave one answer. A converter wrong there would still compare equal. So norms,
-    scales and biases are drawn at random, and batch norms measure a batch of images.
-    """
-    generator = torch.Generator().manual_seed(7)
-
-    def uniform(tensor: torch.Tensor, low: float, high: float) -> None:
-        tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
-
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    with torch.no_grad():
-        for name, tensor in model.named_parameters():
-            leaf = name.rpartition(".")[2]
-            if tensor.ndim == 1 and leaf in ("weight", "gamma"):
-                uniform(tensor, 0.5, 1.0)
-            elif tensor.ndim == 1 and leaf == "bias":
-                uniform(tensor, -0.1, 0.1)
-        if norms:
-            for norm in norms:
-                norm.momentum = 1.0
-            images = {s.name: _draw(s, {"b": 8}, entry.high, generator) for s in entry.inputs}
-            model.train()(**images)
-    return model.eval()
-
-
 # --- text -------------------------------------------------------------------------------------
-
-
-def _transformers() -> Any:
-    """The package, importable also where torchvision does not fit torch."""
-    from torchvision_on_cpu import prepare
-
-    prepare()
-    import transformers
-
-    return transformers
 
 
 def _encoder(kind: str, small: bool) -> nn.Module:
     """BertModel, RobertaModel or DistilBertModel at the size of its paper."""
-    package = _transformers()
+    package = transformers()
     options: dict[str, Any] = {"vocab_size": 50265} if kind == "Roberta" else {}
     if kind == "DistilBert" and small:
         options = {"vocab_size": 200, "dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}
@@ -139,14 +75,14 @@ def _encoder(kind: str, small: bool) -> nn.Module:
 
 
 def _gpt2(small: bool) -> nn.Module:
-    package = _transformers()
+    package = transformers()
     options = {"vocab_size": 200, "n_embd": 32, "n_layer": 2, "n_head": 4} if small else {}
     network = package.GPT2LMHeadModel(package.GPT2Config(**options))
     return Field(network, "logits", use_cache=False)
 
 
 def _t5(small: bool) -> nn.Module:
-    package = _transformers()
+    package = transformers()
     options: dict[str, Any] = (
         {"vocab_size": 200, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
         if small
@@ -167,7 +103,7 @@ def _minilm(small: bool) -> nn.Module:
 
 
 def _vit(small: bool) -> nn.Module:
-    package = _transformers()
+    package = transformers()
     options: dict[str, Any] = (
         {
             "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
@@ -194,13 +130,8 @@ _TIMM: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 
 def _timm(name: str, small: bool) -> nn.Module:
-    from torchvision_on_cpu import prepare
-
-    prepare()
-    import timm
-
     model, cut = _TIMM[name]
-    return Image(timm.create_model(model, **(cut | {"num_classes": 10} if small else {})))
+    return Image(timm().create_model(model, **(cut | {"num_classes": 10} if small else {})))
 
 
 # --- the list ---------------------------------------------------------------------------------
@@ -240,53 +171,3 @@ def _entries(small: bool) -> tuple[Entry, ...]:
 PRETRAINED = ("minilm",)
 ZOO: tuple[Entry, ...] = _entries(small=False)
 SMALL: tuple[Entry, ...] = _entries(small=True)
-
-
-def entry(name: str, small: bool = False) -> Entry:
-    """The entry of that name. KeyError lists the names there are."""
-    for candidate in SMALL if small else ZOO:
-        if candidate.name == name:
-            return candidate
-    raise KeyError(f"no {name!r} in the zoo; it has {', '.join(e.name for e in ZOO)}")
-
-
-def build(name: str, small: bool = False) -> nn.Module:
-    """Entrypoint: the model of that name, in eval mode; the same weights every time."""
-    chosen = entry(name, small)
-    torch.manual_seed(0)
-    model = chosen.build()
-    return model.eval() if name in PRETRAINED and not small else enliven(chosen, model)
-
-
-def goldens(name: str, small: bool = False) -> list[tuple[str, Inputs]]:
-    """Goldens entrypoint: seeded inputs at the profile's min, opt and max; text is padded."""
-    chosen = entry(name, small)
-    generator = torch.Generator().manual_seed(1)
-    (profile,) = chosen.profiles
-
-    def draw(sizes: Mapping[str, int]) -> Inputs:
-        return {s.name: _draw(s, sizes, chosen.high, generator) for s in chosen.inputs}
-
-    return [(point, draw(profile.at(point))) for point in ("min", "opt", "max")]
-
-
-def _draw(
-    spec: TensorSpec, sizes: Mapping[str, int], high: Mapping[str, int], generator: torch.Generator
-) -> torch.Tensor:
-    shape = spec.sizes(sizes)
-    if spec.name == "attention_mask":  # rows keep s, s-1, s-2 ... tokens, at least half of them
-        keep = [max(shape[1] - row, (shape[1] + 1) // 2) for row in range(shape[0])]
-        positions = torch.arange(shape[1])
-        return torch.stack([(positions < count).long() for count in keep])
-    if spec.name in high:
-        # Token 1 pads RoBERTa and 0 T5: words start above them.
-        return torch.randint(2, high[spec.name] + 1, shape, generator=generator)
-    # Images: large patches of colour under fine noise, so that something survives global pooling.
-    coarse = torch.randn((*shape[:2], 4, 4), generator=generator)
-    patches = nn.functional.interpolate(coarse, size=shape[2:], mode="bilinear")
-    return patches + 0.3 * torch.randn(shape, generator=generator)
-
-
-def available() -> bool:
-    """Whether the packages that the zoo builds from are installed."""
-    return all(importlib.util.find_spec(name) for name in ("timm", "transformers"))

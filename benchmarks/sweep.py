@@ -1,0 +1,101 @@
+"""All of zoo.SWEEP through the whole compiler: what compiles, what is whole, what is refused and why.
+
+    python benchmarks/sweep.py [--only NAME ...] [--jobs 1] [--target rtx:sm_89] [--json]
+
+Each model is traced with dynamic batch (and sequence), lowered, partitioned, converted, built
+without a GPU and evaluated on the CPU at its profile's min, opt and max against eager PyTorch, in
+a fork of this process. A model is `whole` where it is one engine with every node converted, and
+compiles where its numbers are right, whatever stays in torch. Those that torch.export or the
+compiler refuses are listed apart with the reason. Prints the table and every refusal and, when all
+models ran, writes benchmarks/results/sweep.json. Exits 1 if a model that exports fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import coverage, results, zoo  # noqa: E402
+from benchmarks.coverage import Row  # noqa: E402
+from benchmarks.forked import Failed, run_forked  # noqa: E402
+
+LIMIT = 600.0
+"""Seconds for one model."""
+
+EXPORT = ("ModelRefused", "TraceRefused", "GoldensRefused")
+"""What a model that torch itself can't trace as declared ends in."""
+
+
+def measure(name: str, target: str) -> Row:
+    """One model's row; `refused` holds kind, code and message where it does not compile."""
+    start = time.perf_counter()
+    found = run_forked(partial(coverage.measure, name, True, target), LIMIT)
+    if isinstance(found, Failed):
+        message = found.message.replace(f"{ROOT}/", "")
+        refused = {"kind": found.kind, "code": found.code, "message": message[:2000]}
+        found = {"model": name, "ok": False, "failed": message[:300], "refused": refused}
+    seconds = time.perf_counter() - start
+    row: Row = found
+    said = "whole" if row["ok"] else row.get("failed", "NOT whole").partition("\n")[0]
+    print(f"{name} ({seconds:.0f} s): {said}", file=sys.stderr, flush=True)
+    return row
+
+
+def summary(rows: list[Row]) -> dict[str, list[str]]:
+    """Names by outcome: whole, partly in torch, refused by torch.export, failed."""
+    found: dict[str, list[str]] = {"whole": [], "partly": [], "not_exported": [], "failed": []}
+    for row in rows:
+        if "refused" in row:
+            kind = "not_exported" if row["refused"]["kind"] in EXPORT else "failed"
+        else:
+            kind = "whole" if row["ok"] else "partly"
+        found[kind].append(row["model"])
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [entry.name for entry in zoo.SWEEP]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="models at a time")
+    parser.add_argument("--target", default="rtx:sm_89")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON, no table")
+    options = parser.parse_args()
+    prepare(options.target)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        rows = list(pool.map(partial(measure, target=options.target), options.only))
+    found = summary(rows)
+    if options.json:
+        print(json.dumps(rows))
+        return 1 if found["failed"] else 0
+    print(coverage.table(rows))
+    for kind, members in found.items():
+        print(f"{kind}: {len(members)}" + (f" ({', '.join(members)})" if kind != "whole" else ""))
+    if options.only == names:
+        counts = {kind: len(members) for kind, members in found.items()}
+        figures = {"target": options.target, "of": len(rows), **counts, "models": rows}
+        results.write("sweep", figures, show=False)
+    return 1 if found["failed"] else 0
+
+
+def prepare(target: str) -> None:
+    """Import once what every model needs, by measuring one; one thread, for forks copy no pools."""
+    import torch
+
+    torch.set_num_threads(1)
+    for name in ("bert-classifier", "timm-lcnet_050"):
+        coverage.measure(name, True, target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

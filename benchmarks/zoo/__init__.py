@@ -1,0 +1,60 @@
+"""Architectures as transformers and timm define them, to trace, build and compare.
+
+MiniLM has its pretrained weights; all others are built from their configurations with seeded
+random weights. ZOO has twelve full size, SMALL the same cut down (same blocks, fewer and
+narrower), SWEEP all of SMALL and 240 more of that size. As entrypoints:
+`benchmarks.zoo:build` and `benchmarks.zoo:goldens`, with `name` and `small`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from benchmarks.zoo import audio, seq2seq, text, timm_images, vision
+from benchmarks.zoo.entry import Entry, Inputs, draw, enliven
+from benchmarks.zoo.libraries import available
+from benchmarks.zoo.twelve import PRETRAINED, SMALL, ZOO
+
+__all__ = ["PRETRAINED", "SMALL", "SWEEP", "ZOO", "available", "build", "entry", "goldens"]
+
+SWEEP: tuple[Entry, ...] = (
+    # MiniLM cut down is BERT cut down.
+    *(one for one in SMALL if one.name != "minilm"),
+    *text.ENTRIES,
+    *seq2seq.ENTRIES,
+    *vision.ENTRIES,
+    *audio.ENTRIES,
+    *timm_images.ENTRIES,
+)
+
+
+def entry(name: str, small: bool = False) -> Entry:
+    """The entry of that name. KeyError lists the names there are."""
+    candidates = (*SMALL, *SWEEP) if small else ZOO
+    for candidate in candidates:
+        if candidate.name == name:
+            return candidate
+    raise KeyError(f"no {name!r} in the zoo; it has {', '.join(e.name for e in candidates)}")
+
+
+def build(name: str, small: bool = False) -> nn.Module:
+    """Entrypoint: the model of that name, in eval mode; the same weights every time."""
+    chosen = entry(name, small)
+    torch.manual_seed(0)
+    model = chosen.build()
+    return model.eval() if name in PRETRAINED and not small else enliven(chosen, model)
+
+
+def goldens(name: str, small: bool = False) -> list[tuple[str, Inputs]]:
+    """Goldens entrypoint: seeded inputs at the profile's min, opt and max; text is padded."""
+    chosen = entry(name, small)
+    generator = torch.Generator().manual_seed(1)
+    (profile,) = chosen.profiles
+
+    def at(sizes: Mapping[str, int]) -> Inputs:
+        return {s.name: draw(s, sizes, chosen.high, generator) for s in chosen.inputs}
+
+    return [(point, at(profile.at(point))) for point in ("min", "opt", "max")]

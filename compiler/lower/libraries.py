@@ -1,0 +1,38 @@
+"""Operators that libraries register for themselves, as the ATen operator that means the same.
+
+No runtime of a bundle can call a library's own operator, and no decomposition leads out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from compiler.lower.passes import Options, Pass
+
+_SPELLINGS: dict[str, Callable[..., tuple[Any, tuple[Any, ...]]]] = {
+    # For dtypes that aten._grouped_mm lacks under torch.compile; transformers' mixtures of experts.
+    "transformers.grouped_mm_fallback.default": lambda rows, weight, offs: (
+        torch.ops.aten._grouped_mm.default, (rows, weight, offs)
+    ),
+}  # fmt: skip
+
+
+def _spell_as_aten(exported: ExportedProgram, _: Options) -> ExportedProgram:
+    for node in exported.graph.nodes:
+        spelled = _SPELLINGS.get(str(node.target))
+        if spelled is not None:
+            node.target, node.args = spelled(*node.args, **node.kwargs)
+            node.kwargs = {}
+    return exported
+
+
+SPELL_AS_ATEN = Pass(
+    name="spell_as_aten",
+    requires="functional operators",
+    ensures="known operators of libraries are ATen's",
+    run=_spell_as_aten,
+)

@@ -1,0 +1,106 @@
+"""Numbers that a model puts into a tensor and reads back: `torch.tensor(x.shape[1]).item()`.
+
+Export makes an unknown of what is read, and every size that follows from it is known only from data.
+The arithmetic between is done on the numbers instead.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from compiler.lower.passes import Options, Pass
+
+aten = torch.ops.aten
+
+Number = int | torch.fx.Node
+
+_MADE = (aten.scalar_tensor.default, aten.full.default)
+_KEPT = (
+    aten.clone.default, aten.detach.default, aten.alias.default, aten.lift_fresh_copy.default,
+    aten._to_copy.default,
+)  # fmt: skip
+_ARITHMETIC: dict[Any, Callable[[Any, Any], Any]] = {
+    aten.add.Tensor: operator.add,
+    aten.add.Scalar: operator.add,
+    aten.sub.Tensor: operator.sub,
+    aten.sub.Scalar: operator.sub,
+    aten.mul.Tensor: operator.mul,
+    aten.mul.Scalar: operator.mul,
+}
+_REVERSED: dict[Any, Callable[[Any, Any], Any]] = {
+    aten.rsub.Tensor: operator.sub,
+    aten.rsub.Scalar: operator.sub,
+}
+
+
+def _read_numbers(exported: ExportedProgram, _: Options) -> ExportedProgram:
+    read = 0
+    for node in list(exported.graph.nodes):
+        if node.target is not aten._local_scalar_dense.default:
+            continue
+        with exported.graph.inserting_before(node):
+            number = _number(node.args[0], exported.graph)
+        if isinstance(number, torch.fx.Node):
+            _unify(node.meta["val"], number.meta["val"])
+            node.replace_all_uses_with(number)
+            exported.graph.erase_node(node)
+            read += 1
+    # The shapes that followed from the unknown are found anew.
+    return exported.run_decompositions({}) if read else exported
+
+
+def _number(node: object, graph: torch.fx.Graph) -> Number | None:
+    """The number in a 0-dimensional int64 tensor (or an argument that is a number), or None."""
+    if isinstance(node, int) and not isinstance(node, bool):
+        return node
+    if not isinstance(node, torch.fx.Node):
+        return None
+    value = node.meta.get("val")
+    if isinstance(value, torch.SymInt):
+        return node
+    if not isinstance(value, torch.Tensor) or value.dtype != torch.int64 or value.ndim:
+        return None
+    if node.target in _MADE:
+        return _number(node.args[-1], graph)
+    if node.target in _KEPT:
+        return _number(node.args[0], graph)
+    target: Any = node.target
+    function = _ARITHMETIC.get(target) or _REVERSED.get(target)
+    if function is None or node.kwargs or len(node.args) != 2:
+        return None
+    left, right = (_number(argument, graph) for argument in node.args)
+    if left is None or right is None:
+        return None
+    if node.target in _REVERSED:
+        left, right = right, left
+    return _computed(function, left, right, graph)
+
+
+def _computed(
+    function: Callable[[Any, Any], Any], left: Number, right: Number, graph: torch.fx.Graph
+) -> Number:
+    a, b = (n.meta["val"] if isinstance(n, torch.fx.Node) else n for n in (left, right))
+    if isinstance(left, int) and isinstance(right, int):
+        return int(function(left, right))
+    node = graph.call_function(function, (left, right))
+    node.meta["val"] = function(a, b)
+    return node
+
+
+def _unify(unknown: torch.SymInt, number: torch.SymInt) -> None:
+    """Let the unknown be what it is read from wherever it occurs in shapes."""
+    environment = unknown.node.shape_env
+    environment._set_replacement(unknown.node.expr, number.node.expr, "read back from a tensor")
+
+
+READ_NUMBERS = Pass(
+    name="read_numbers",
+    requires="no assertions",
+    ensures="numbers made of sizes are not read back from tensors",
+    run=_read_numbers,
+)
