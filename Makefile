@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM = false
 export RAY_USAGE_STATS_ENABLED = 0
 export PYTHONPATH =
 
-.PHONY: help install demo test lint format test-slow test-gpu coverage import-time clean distclean
+.PHONY: help install demo test lint format test-slow test-gpu coverage opinfo operators import-time clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -60,6 +60,12 @@ test-gpu: $(STAMP)  ## on a GPU machine: run what only a device can prove
 
 coverage: $(STAMP)  ## full-size transformers and convolutional networks, traced, built, evaluated
 	$(BIN)/python benchmarks/coverage.py
+
+opinfo: $(STAMP)  ## PyTorch's operator samples, all of them, and docs/operators.md from what came of them
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --jobs $(JOBS)
+
+operators: $(STAMP)  ## docs/operators.md from the results on record
+	$(BIN)/python -W ignore -m tests.opinfo --write-docs
 
 import-time: $(STAMP)  ## what `import enginebundle` costs
 	$(BIN)/python benchmarks/import_time.py
