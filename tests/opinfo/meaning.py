@@ -45,15 +45,19 @@ def eager(sample: Sample) -> list[torch.Tensor] | Excluded:
     refused = _foreign(sample.tensors, "inputs")
     if refused is not None:
         return refused
-    drawn = _Drawn()
+    inputs, drawn = sample.inputs(), _Drawn()
     try:
         with torch.no_grad(), drawn:
-            result = sample.module(*sample.inputs())
+            result = sample.module(*inputs)
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
         return Excluded(f"eager torch raises {type(error).__name__}")
     if drawn.ops:
         return Excluded(f"random: {drawn.ops[0]} draws numbers")
+    if not all(map(_same, inputs, sample.tensors)):
+        return Excluded("writes into its inputs: state between calls")
     tensors = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, torch.Tensor)]
+    if not tensors:
+        return Excluded("the result is a Python number, not a tensor")
     return _foreign(tensors, "results") or tensors
 
 
@@ -85,3 +89,7 @@ def _foreign(tensors: Any, what: str) -> Excluded | None:
         if name not in DTYPES:
             return Excluded(f"{what} of a dtype outside the bundle format")
     return None
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())

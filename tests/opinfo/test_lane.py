@@ -70,7 +70,7 @@ def test_a_worker_retires_after_a_fatal_row_and_loses_nothing() -> None:
 def test_done_samples_and_other_fifths_are_left_out() -> None:
     every = {s.id: s.fifth for s in Piece("tril", "float32").todo()}
     parts = [[s.id for s in Piece("tril", "float32", share=k).todo()] for k in range(5)]
-    assert sorted(sum(parts, [])) == sorted(every)
+    assert sorted(i for part in parts for i in part) == sorted(every)
     assert all(every[i] == k for k, part in enumerate(parts) for i in part)
     done = frozenset(list(every)[:4])
     assert {s.id for s in Piece("tril", "float32", done=done).todo()} == set(every) - done
