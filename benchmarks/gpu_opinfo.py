@@ -76,7 +76,7 @@ def measure(sample: Any) -> Measured:
         return Measured(sample.id, "not executed", str(error)[:300], fatal=fatal)
     worst, against, detail = 0.0, 0.0, ""
     for name, want in found.wants.items():
-        error = distance(got[name], want)
+        error = found.distance(name, got[name])
         if error > max(worst, 1.0):
             detail = describe(got[name], want)
         worst = max(worst, error)

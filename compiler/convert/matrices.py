@@ -13,7 +13,7 @@ from compiler.convert.network import Size, Tensor
 from compiler.convert.ops.shape import swap
 from enginebundle.graph import Value
 
-LIMIT = 32
+LIMIT = 16
 """Steps; each is some ten layers, and the next waits for it."""
 
 
@@ -81,10 +81,8 @@ def identity(net: Net, like: Tensor, rows: int, columns: int) -> Tensor:
 
 def spread(net: Net, b: Tensor, a: Tensor) -> Tensor:
     """b, with the leading dims that it has together with a."""
+    a, b = net.same_rank(a, b)
     theirs, mine = net.sizes(a)[:-2], net.sizes(b)[:-2]
-    rank = max(len(theirs), len(mine))
-    theirs = [1] * (rank - len(theirs)) + theirs
-    mine = [1] * (rank - len(mine)) + mine
     lead = [t if isinstance(m, int) and m == 1 else m for m, t in zip(mine, theirs, strict=True)]
     return net.expand(b, [*lead, *net.sizes(b)[-2:]])
 
@@ -161,7 +159,7 @@ class LU:
             where = _largest(net, size)
             found.append(where)
             swapped = _swap(net, m, k, where)
-            a = net.gather_elements(a, net.expand(net.unsqueeze(swapped, [a.ndim - 1]), net.sizes(a)), a.ndim - 2)  # fmt: skip
+            a = permuted(net, a, swapped)
             order = net.gather_elements(order, swapped, order.ndim - 1)
             column, pivot = column_of(net, a, k), entry(net, a, k, k)
             column = net.select(net.equal(pivot, 0.0), column, net.div(column, pivot))

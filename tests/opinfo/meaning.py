@@ -15,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from enginebundle.spec import DTYPES
+from compiler.convert.layers import DTYPES
 from tests.opinfo.samples import Sample
 
 UNINITIALISED = (
@@ -85,9 +85,8 @@ def _foreign(tensors: Any, what: str) -> Excluded | None:
             return Excluded(f"sparse or quantized {what}")
         if tensor.is_complex():
             return Excluded(f"complex {what}")
-        name = str(tensor.dtype).removeprefix("torch.")
-        if name not in DTYPES:
-            return Excluded(f"{what} of a dtype outside the bundle format")
+        if tensor.dtype not in DTYPES:
+            return Excluded(f"{what} of a dtype that TensorRT has not")
     return None
 
 

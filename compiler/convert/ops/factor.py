@@ -1,6 +1,6 @@
 """Linear algebra of small float32 matrices: Cholesky, LU, triangular systems, inverse, determinant.
 
-Sizes are static and at most 32, batches free; see compiler/convert/matrices.py for how.
+Sizes are static and at most 16, batches free; see compiler/convert/matrices.py for how.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from compiler.convert.matrices import (
     cholesky,
     diagonal,
     identity,
-    permuted,
     rows_of,
     solved,
     spread,

@@ -1,7 +1,7 @@
 """QR by Householder reflections of small float32 matrices, with LAPACK's signs.
 
 A reflection is I - tau v v^T with v = (0, ..., 0, 1, below): LAPACK keeps `below` under the diagonal
-of R and the taus beside it. Sizes are static and at most 32, batches free.
+of R and the taus beside it. Sizes are static and at most 16, batches free.
 """
 
 from __future__ import annotations

@@ -275,13 +275,11 @@ def bucketize_scalar(
     return _bins(net, net.tensor(number, boundaries.dtype), boundaries, right, out_int32)
 
 
-def _check_sorter(sorter: object) -> str | None:
-    return None if sorter is None else "expected no sorter"
-
-
-@TABLE.converter("aten.searchsorted.Tensor", support=_NUMBERS, check=_check_sorter)
+@TABLE.converter("aten.searchsorted.Tensor", support=_NUMBERS)
 def searchsorted(
     net: Net, sorted_sequence: Tensor, self: Tensor, out_int32: bool, right: bool,
-    side: str | None, sorter: None,
+    side: str | None, sorter: Tensor | None,
 ) -> Tensor:  # fmt: skip
+    if sorter is not None:
+        sorted_sequence = net.gather_elements(sorted_sequence, sorter, sorted_sequence.ndim - 1)
     return _bins(net, self, sorted_sequence, right or side == "right", out_int32)

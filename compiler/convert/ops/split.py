@@ -74,7 +74,7 @@ def pick(net: Net, x: Tensor, axis: int, index: Size) -> Tensor:
     return net.gather(x, size_tensor(net, position), axis)
 
 
-@TABLE.converter("aten.narrow.default")
+@TABLE.converter("aten.narrow.default", "aten.narrow_copy.default")
 def narrow(net: Net, self: Tensor, dim: int, start: Size, length: Size) -> Tensor:
     """`length` elements from start on; start may be negative."""
     axis = axis_of(dim, self.ndim)
@@ -94,7 +94,7 @@ def _counted(self: Value, dim: int) -> str | None:
     )
 
 
-@TABLE.converter("aten.unbind.int", check=_counted)
+@TABLE.converter("aten.unbind.int", "aten.unbind_copy.int", check=_counted)
 def unbind(net: Net, self: Tensor, dim: int) -> list[Tensor]:
     """Every element along dim."""
     axis = axis_of(dim, self.ndim)
