@@ -142,14 +142,23 @@ ELEMENTWISE: dict[str, Callable[[Value, Value], Value]] = {
 REDUCE: dict[str, Callable[[Value, tuple[int, ...], bool], Value]] = {
     "SUM": lambda x, d, k: x.sum(d, keepdim=k),
     "AVG": lambda x, d, k: x.mean(d, keepdim=k),
-    "MAX": lambda x, d, k: _skip_nan(x, -math.inf).amax(d, keepdim=k),
-    "MIN": lambda x, d, k: _skip_nan(x, math.inf).amin(d, keepdim=k),
+    "MAX": lambda x, d, k: _extreme(x, d, k, -math.inf),
+    "MIN": lambda x, d, k: _extreme(x, d, k, math.inf),
     "PROD": lambda x, d, k: _product(x, d, k),
 }
 
 
-def _skip_nan(x: Value, other: float) -> Value:
-    return torch.where(x.isnan(), other, x) if x.is_floating_point() else x
+def _extreme(x: Value, axes: tuple[int, ...], keep: bool, worst: float) -> Value:
+    """The largest or smallest, NaN passed over; of no elements, what is worse than any."""
+    if 0 in x.shape:
+        known = (
+            worst
+            if x.is_floating_point()
+            else getattr(torch.iinfo(x.dtype), "min" if worst < 0 else "max")
+        )
+        return x.sum(axes, keepdim=keep, dtype=x.dtype).fill_(known)
+    x = torch.where(x.isnan(), worst, x) if x.is_floating_point() else x
+    return x.amax(axes, keepdim=keep) if worst < 0 else x.amin(axes, keepdim=keep)
 
 
 def _product(x: Value, axes: tuple[int, ...], keep: bool) -> Value:

@@ -283,3 +283,12 @@ def searchsorted(
     if sorter is not None:
         sorted_sequence = net.gather_elements(sorted_sequence, sorter, sorted_sequence.ndim - 1)
     return _bins(net, self, sorted_sequence, right or side == "right", out_int32)
+
+
+@TABLE.converter("aten.searchsorted.Scalar", support=_NUMBERS)
+def searchsorted_scalar(
+    net: Net, sorted_sequence: Tensor, self: Operand, out_int32: bool, right: bool,
+    side: str | None, sorter: Tensor | None,
+) -> Tensor:  # fmt: skip
+    number = net.tensor(self, net.result_type(sorted_sequence, self))
+    return searchsorted(net, sorted_sequence, number, out_int32, right, side, sorter)
