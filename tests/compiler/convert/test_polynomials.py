@@ -39,7 +39,9 @@ def test_polynomials(case: Case) -> None:
 @pytest.mark.parametrize(("x", "defined"), [(0.5, True), (1.5, False)])
 def test_a_degree_above_the_limit(x: float, defined: bool) -> None:
     made = lambda value: lambda n: torch.full((n,), value)  # noqa: E731
-    found = converted(Case("aten.special_chebyshev_polynomial_t.default", call(made(x), made(40.0))))
+    found = converted(
+        Case("aten.special_chebyshev_polynomial_t.default", call(made(x), made(40.0)))
+    )
     assert isinstance(found, Converted)
     (got,) = evaluate(found.network, found.feeds[0]).values()
     assert got.isnan().any().item() is not defined
