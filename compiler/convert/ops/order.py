@@ -280,9 +280,7 @@ def searchsorted(
     net: Net, sorted_sequence: Tensor, self: Tensor, out_int32: bool, right: bool,
     side: str | None, sorter: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    if sorter is not None:
-        sorted_sequence = net.gather_elements(sorted_sequence, sorter, sorted_sequence.ndim - 1)
-    return _bins(net, self, sorted_sequence, right or side == "right", out_int32)
+    return _searched(net, sorted_sequence, self, out_int32, right or side == "right", sorter)
 
 
 @TABLE.converter("aten.searchsorted.Scalar", support=_NUMBERS)
@@ -291,4 +289,12 @@ def searchsorted_scalar(
     side: str | None, sorter: Tensor | None,
 ) -> Tensor:  # fmt: skip
     number = net.tensor(self, net.result_type(sorted_sequence, self))
-    return searchsorted(net, sorted_sequence, number, out_int32, right, side, sorter)
+    return _searched(net, sorted_sequence, number, out_int32, right or side == "right", sorter)
+
+
+def _searched(
+    net: Net, edges: Tensor, x: Tensor, out_int32: bool, right: bool, sorter: Tensor | None
+) -> Tensor:
+    if sorter is not None:
+        edges = net.gather_elements(edges, sorter, edges.ndim - 1)
+    return _bins(net, x, edges, right, out_int32)
