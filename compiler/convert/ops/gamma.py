@@ -83,8 +83,8 @@ def zeta(net: Net, s: Tensor, q: Tensor) -> Tensor:
     for k in range(TERMS):
         base = net.add(q, float(k)) if k else q
         power = net.elementwise(net.unary(base, "ABS"), exponent, "POW")
-        flipped = net.elementwise(net.compare(base, 0.0, "LESS"), odd, "AND")
-        power = net.select(flipped, net.unary(power, "NEG"), power)
+        flipped = _both(net, net.compare(base, 0.0, "LESS"), odd)
+        power = _chosen(net, flipped, net.unary(power, "NEG"), power)
         total = power if total is None else net.add(total, power)
     assert total is not None
     result = net.add(total, _rest(net, s, net.add(q, float(TERMS))))
@@ -109,13 +109,30 @@ def _at_poles(net: Net, s: Tensor, q: Tensor, result: Tensor) -> Tensor:
     nan, infinite = constant(net, math.nan, q), constant(net, math.inf, q)
     negative = net.unary(net.compare(q, 0.0, "GREATER"), "NOT")
     broken = net.unary(net.equal(s, net.unary(s, "FLOOR")), "NOT")
-    undefined = net.elementwise(negative, broken, "AND")
+    undefined = _both(net, negative, broken)
     undefined = net.elementwise(undefined, less(net, q, constant(net, 1.0 - TERMS, q)), "OR")
     result = net.select(undefined, nan, result)
     whole = net.equal(q, net.unary(q, "FLOOR"))
     result = net.select(net.elementwise(whole, negative, "AND"), infinite, result)
-    result = net.select(net.equal(s, 1.0), infinite, result)
-    return net.select(net.compare(s, 1.0, "LESS"), nan, result)
+    result = _chosen(net, net.equal(s, 1.0), infinite, result)
+    return _chosen(net, net.compare(s, 1.0, "LESS"), nan, result)
+
+
+# TensorRT-RTX fails to build some networks that combine a constant scalar truth with a computed one.
+
+
+def _both(net: Net, a: Tensor, b: Tensor) -> Tensor:
+    """a AND b, of which b may be constant."""
+    if b.constant is None:
+        return net.elementwise(a, b, "AND")
+    return a if bool(b.constant.all()) else b
+
+
+def _chosen(net: Net, condition: Tensor, then: Tensor, otherwise: Tensor) -> Tensor:
+    """select, of which the condition may be constant."""
+    if condition.constant is not None and not bool(condition.constant.any()):
+        return otherwise
+    return net.select(condition, then, otherwise)
 
 
 def _trigamma(net: Net, x: Tensor) -> Tensor:

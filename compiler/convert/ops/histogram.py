@@ -7,11 +7,11 @@ numbers x bins between.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
-from compiler.convert.accumulate import too_large
+from compiler.convert.accumulate import one_hot, too_large
 from compiler.convert.net import Net, Scalar
 from compiler.convert.network import Tensor
 from compiler.convert.numeric import constant
@@ -92,6 +92,30 @@ def _hits(net: Net, x: Tensor, edges: Tensor) -> Tensor:
     return net.elementwise(above, below, "AND")
 
 
+def _searched(net: Net, x: Tensor, edges: Tensor) -> Tensor:
+    """bool [n, bins]: as `_hits`, by torch's binary search, whatever the order of the edges."""
+    count = edges.shape[0]
+    assert count is not None
+    flat = net.reshape(x, [-1])
+    first = net.full([net.size(flat, 0)], 0, torch.int64)
+    left = net.full([net.size(flat, 0)], count, torch.int64)
+    for _ in range(count.bit_length()):
+        step = net.binary(left, 2, "FLOOR_DIV")
+        place = net.add(first, step)
+        edge = net.gather(edges, net.binary(place, count - 1, "MIN"), 0)
+        ahead = net.unary(net.compare(flat, edge, "LESS"), "NOT")
+        ahead = net.elementwise(ahead, net.compare(left, 0, "GREATER"), "AND")
+        first = net.select(ahead, net.add(place, 1), first)
+        left = net.select(ahead, net.sub(net.sub(left, step), 1), step)
+    place = net.binary(net.sub(first, 1), count - 2, "MIN")
+    low, high = (net.narrow(edges, 0, at, 1) for at in (0, count - 1))
+    outside = net.elementwise(
+        net.compare(flat, low, "LESS"), net.compare(flat, high, "GREATER"), "OR"
+    )
+    inside = net.unsqueeze(net.unary(outside, "NOT"), [1])
+    return net.elementwise(one_hot(net, place, count - 1), inside, "AND")
+
+
 def _summed(net: Net, hits: Tensor, weight: Tensor | None) -> Tensor:
     """[bins]: the number of hits, or of their weights."""
     one = net.scalar(1.0, torch.float32)
@@ -149,7 +173,7 @@ def histogram_between(
     net: Net, self: Tensor, bins: Tensor, weight: Tensor | None, density: bool
 ) -> tuple[Tensor, Tensor]:
     """As `histogram`, between given edges."""
-    counts = _summed(net, _hits(net, net.reshape(self, [-1]), bins), weight)
+    counts = _summed(net, _searched(net, self, bins), weight)
     return _density(net, counts, bins, density), bins
 
 
@@ -194,7 +218,7 @@ def histogramdd(
 ) -> Tensor:  # fmt: skip
     """Counts (or weights, or densities) of equal bins in every coordinate."""
     edges = _edges_of_all(net, self, bins, range)
-    return _counted(net, self, edges, weight, density)
+    return _counted(net, self, edges, weight, density, _hits)
 
 
 @TABLE.converter(
@@ -204,17 +228,18 @@ def histogramdd_between(
     net: Net, self: Tensor, bins: Sequence[Tensor], weight: Tensor | None, density: bool
 ) -> Tensor:
     """As `histogramdd`, between given edges."""
-    return _counted(net, self, bins, weight, density)
+    return _counted(net, self, bins, weight, density, _searched)
 
 
 def _counted(
-    net: Net, points: Tensor, edges: Sequence[Tensor], weight: Tensor | None, density: bool
-) -> Tensor:
+    net: Net, points: Tensor, edges: Sequence[Tensor], weight: Tensor | None, density: bool,
+    hits_of: Callable[[Net, Tensor, Tensor], Tensor],
+) -> Tensor:  # fmt: skip
     """A point is in a bin if each of its coordinates is; bins in C order, then in their dims."""
     hits = None
     sizes = [(e.shape[0] or 1) - 1 for e in edges]
     for i, edge in enumerate(edges):
-        found = _hits(net, _coordinate(net, points, i), edge)
+        found = hits_of(net, _coordinate(net, points, i), edge)
         if hits is None:
             hits = found
             continue

@@ -40,6 +40,7 @@ CASES = [
     Case(COUNT, call(x(0), 3), static=True, name="none"),
     Case(BETWEEN, call(x("n", 9), edges(-4, -1, 0, 0.5, 6))),
     Case(BETWEEN, call(on_edges, edges(0, 1, 3, 4), density=True), name="density"),
+    Case(BETWEEN, call(x("n", 9), edges(3, -4, 0, 5, -1, 9)), name="unsorted"),
     Case(EDGES, call(x("n", 2), [3, 4])),
     Case(EDGES, call(x("n", 2), [3, 4], range=[0.0, 1.0, -2.0, 2.0]), name="range"),
     Case(POINTS, call(x("2n", 3), [2, 3, 4])),
