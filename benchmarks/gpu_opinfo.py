@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def measure(sample: Any) -> Measured:
     from compiler.backends import tensorrt_rtx
     from compiler.backends.builder import BuildRefused
     from tests.gpu.execute import execute
-    from tests.opinfo.judge import Whole, describe, distance, examine
+    from tests.opinfo.judge import Whole, examine
 
     found = examine(sample)
     if not isinstance(found, Whole):
@@ -75,12 +75,13 @@ def measure(sample: Any) -> Measured:
         fatal = "CUDA" in str(error)
         return Measured(sample.id, "not executed", str(error)[:300], fatal=fatal)
     worst, against, detail = 0.0, 0.0, ""
-    for name, want in found.wants.items():
-        error = found.distance(name, got[name])
+    for name, reference in found.wants.items():
+        error = reference.distance(got[name])
         if error > max(worst, 1.0):
-            detail = describe(got[name], want)
+            detail = reference.describe(got[name])
         worst = max(worst, error)
-        against = max(against, distance(got[name], found.evaluated[name]))
+        evaluated = replace(reference, want=found.evaluated[name], exact=None)
+        against = max(against, evaluated.distance(got[name]))
     state = "agrees" if worst <= 1 else "differs"
     return Measured(sample.id, state, detail, min(worst, FIGURES), min(against, FIGURES))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,19 +22,13 @@ from compiler.program import Program
 from compiler.trace import TraceRefused, trace
 from enginebundle.graph import Graph
 from enginebundle.spec import Profile, TensorSpec
+from tests.opinfo.compare import Reference, references
 from tests.opinfo.meaning import Excluded, eager
 from tests.opinfo.samples import Sample
 
 State = Literal["converted", "decomposed", "constant", "torch", "excluded", "wrong"]
 PROFILE = Profile("default", ())
 ARCHITECTURE = "sm_89"
-BOUNDS = {torch.float32: (1e-4, 1e-5), torch.float16: (2e-3, 2e-3), torch.bfloat16: (2e-2, 2e-2)}
-"""Relative and absolute error that counts as 1."""
-CANCELLED = 1e-6
-"""Where float32 terms are summed, errors of this share of the largest result do not count: terms of that
-size that cancel lose as much in any order."""
-SUMS = frozenset({"matmul", "einsum", "reduce", "convolution", "deconvolution", "cumulative"})
-"""Layers that add up elements."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +52,8 @@ class Whole:
     network: Network
     program: Program
     feeds: dict[str, torch.Tensor]
-    wants: dict[str, torch.Tensor]
+    wants: dict[str, Reference]
     evaluated: dict[str, torch.Tensor]
-
-    def distance(self, name: str, got: torch.Tensor) -> float:
-        """From eager torch's result to `got`, in units of the bound."""
-        return distance(got, self.wants[name], _sums(self.network))
 
     def engine(self, architecture: str) -> bytes:
         """Built with TensorRT-RTX. Raises BuildRefused."""
@@ -138,13 +127,13 @@ def _numbers(sample: Sample, program: Program, want: list[torch.Tensor]) -> Whol
     names = [spec.name for spec in graph.outputs]
     if len(names) != len(want):
         return Verdict(sample.id, "wrong", f"{len(want)} results expected, got {len(names)}")
-    wants = dict(zip(names, want, strict=True))
+    wants = dict(zip(names, references(sample, want, network), strict=True))
     worst = 0.0
-    for name, expected in wants.items():
-        found = distance(got[name], expected, _sums(network))
+    for name, reference in wants.items():
+        found = reference.distance(got[name])
         worst = max(worst, found)
         if found > 1:
-            detail = f"off by {found:.3g} times the bound; {describe(got[name], expected)}"
+            detail = f"off by {found:.3g} times the bound; {reference.describe(got[name])}"
             return Verdict(sample.id, "wrong", detail, found)
     operators = {n.op for n in graph.nodes if is_compute(n)}
     state: State = "converted" if len(operators) <= 1 else "decomposed"
@@ -168,37 +157,3 @@ def _refused_build(whole: Whole) -> str:
         except BuildRefused as error:
             _BUILT[digest] = error.message
     return _BUILT[digest]
-
-
-def _sums(network: Network) -> bool:
-    return any(layer.kind in SUMS for layer in network.layers)
-
-
-def distance(got: torch.Tensor, want: torch.Tensor, sums: bool = False) -> float:
-    """The largest error in units of the bound; infinite where dtype, shape or a NaN differs."""
-    if got.dtype != want.dtype or got.shape != want.shape:
-        return math.inf
-    return float(_errors(got, want, sums).max()) if want.numel() else 0.0
-
-
-def _errors(got: torch.Tensor, want: torch.Tensor, sums: bool) -> torch.Tensor:
-    """Each element's error in units of the bound."""
-    if not want.is_floating_point():
-        return torch.where(got == want, 0.0, math.inf)
-    rtol, atol = BOUNDS.get(want.dtype, BOUNDS[torch.float32])
-    a, b = got.double(), want.double()
-    if sums and want.dtype == torch.float32:
-        finite = b[b.isfinite()].abs()
-        atol += CANCELLED * float(finite.max()) if finite.numel() else 0.0
-    same = (a == b) | (a.isnan() & b.isnan())
-    error = torch.where(same, 0.0, (a - b).abs() / (atol + rtol * b.abs()))
-    return torch.where(error.isnan(), math.inf, error)
-
-
-def describe(got: torch.Tensor, want: torch.Tensor) -> str:
-    """Where two results differ most, in words."""
-    if got.dtype != want.dtype or got.shape != want.shape:
-        return f"expected {want.dtype} {tuple(want.shape)}, got {got.dtype} {tuple(got.shape)}"
-    error = _errors(got, want, False)
-    place = tuple(int(i) for i in (error == error.max()).nonzero()[0])
-    return f"at {place} expected {want[place].item()}, got {got[place].item()}"
