@@ -151,14 +151,15 @@ REDUCE: dict[str, Callable[[Value, tuple[int, ...], bool], Value]] = {
 def _extreme(x: Value, axes: tuple[int, ...], keep: bool, worst: float) -> Value:
     """The largest or smallest, NaN passed over; of no elements, what is worse than any."""
     if 0 in x.shape:
-        known = (
-            worst
-            if x.is_floating_point()
-            else getattr(torch.iinfo(x.dtype), "min" if worst < 0 else "max")
-        )
+        limits = None if x.is_floating_point() else torch.iinfo(x.dtype)
+        known = worst if limits is None else limits.min if worst < 0 else limits.max
         return x.sum(axes, keepdim=keep, dtype=x.dtype).fill_(known)
-    x = torch.where(x.isnan(), worst, x) if x.is_floating_point() else x
+    x = _skip_nan(x, worst)
     return x.amax(axes, keepdim=keep) if worst < 0 else x.amin(axes, keepdim=keep)
+
+
+def _skip_nan(x: Value, other: float) -> Value:
+    return torch.where(x.isnan(), other, x) if x.is_floating_point() else x
 
 
 def _product(x: Value, axes: tuple[int, ...], keep: bool) -> Value:

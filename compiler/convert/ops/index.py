@@ -84,34 +84,6 @@ def take_along_dim(net: Net, self: Tensor, indices: Tensor, dim: int | None) -> 
     return gather_along(net, net.expand(self, mine), axis, net.expand(indices, theirs))
 
 
-@TABLE.converter("aten.nonzero_static.default")
-def nonzero_static(net: Net, self: Tensor, size: int, fill_value: int) -> Tensor:
-    """The places of the first `size` elements that are not 0 [size, rank], then fill_value.
-
-    The running count says in which row a place belongs; places beyond go to a row that is cut off,
-    one of as many rows as there are elements: TensorRT scatters no more of them than it has rows.
-    """
-    sizes, rank = net.sizes(self), self.ndim
-    hit = net.reshape(net.bool_of(self), [-1])
-    count = net.cumulative(net.cast(hit, torch.int64), 0)
-    last = net.scalar(size, torch.int64)
-    row = net.elementwise(net.sub(count, 1), last, "MIN")
-    row = net.select(hit, row, last)
-    numbers = net.arange(net.size(hit, 0))
-    columns: list[Tensor] = []
-    for axis in reversed(range(rank)):
-        extent = size_tensor(net, sizes[axis])
-        rest = net.elementwise(numbers, extent, "FLOOR_DIV")
-        columns.insert(0, net.sub(numbers, net.mul(rest, extent)))
-        numbers = rest
-    length = net.size_op("add", net.size(hit, 0), size)
-    empty = net.full([length], fill_value, torch.int64)
-    kept = [net.narrow(net.scatter_elements(empty, row, c, 0), 0, 0, size) for c in columns]
-    if not kept:
-        return net.constant(torch.empty(size, 0, dtype=torch.int64))
-    return net.concat([net.unsqueeze(c, [1]) for c in kept], 1)
-
-
 # -- self[i, :, j, ...] --------------------------------------------------------------------
 
 

@@ -48,12 +48,12 @@ def segment_reduce(
         "AND",
     )  # [*batch, *1, segments, n]
     word = {"max": "amax", "min": "amin"}.get(reduce, reduce)
-    op, joined = REDUCTIONS[word]
+    op = REDUCTIONS[word]
     fill = constant(net, neutral(x.dtype, op), x)
     values = net.select(inside, net.unsqueeze(x, [x.ndim - 1]), fill)
     found = net.reduce(values, op, [values.ndim - 1], False)
     if initial is not None:
-        found = net.elementwise(found, constant(net, initial, found), joined)
+        found = net.elementwise(found, constant(net, initial, found), op)
     if reduce == "mean":
         count = net.cast(net.squeeze(net.sub(end, start), [start.ndim - 1]), x.dtype)
         empty = found if initial is not None else constant(net, math.nan, x)

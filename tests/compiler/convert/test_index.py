@@ -46,12 +46,6 @@ CASES = [
     Case(INDEX, call(x("n", 4, dtype=torch.bool), [below("n", 3, dtype=small)]), name="bool"),
     Case(INDEX, call(x("n", 4), [x("n", dtype=torch.bool)]), static=True,
          refused=("argument", "bool mask")),
-    *(
-        Case("aten.nonzero_static.default", call(make, size=size), name=f"{name} {size}")
-        for name, make in (("rows", lambda n: below(3, "n", 4)(n)), ("bool", x("n", 2, 3, dtype=torch.bool)))
-        for size in (0, 3, 50)
-    ),
-    Case("aten.nonzero_static.default", call(x("n"), size=5, fill_value=-7), name="vector"),
     Case("aten._unsafe_index.Tensor", call(x("n", 4, 5), [None, None, below(5, 3)])),
 ]  # fmt: skip
 
