@@ -359,6 +359,16 @@ def _linspace(
     return [(start + torch.arange(count).to(start.dtype) * step).to(start.dtype)]
 
 
+def _loop(attributes: Mapping[str, Any], *state: Value) -> list[Value]:
+    body: Network = attributes["body"]
+    values = list(state)
+    for _ in range(attributes["count"]):
+        feeds = {tensor.name: v for tensor, v in zip(body.inputs, values, strict=True)}
+        found = evaluate(body, feeds)
+        values = [found[name] for name, _ in body.outputs]
+    return values
+
+
 RESIZE = {"NEAREST": "nearest", "LINEAR": "linear", "CUBIC": "cubic"}
 
 
@@ -458,6 +468,7 @@ EVALUATORS: dict[str, Evaluator] = {
     "scatter_elements": lambda a, x, i, u: [torch.scatter(x, a["axis"], i.long(), u)],
     "scatter_nd": _scatter_nd,
     "linspace": _linspace,
+    "loop": _loop,
     "plugin": evaluate_plugin,
 }
 
