@@ -27,7 +27,7 @@ SUMS = frozenset({
     "softmax", "normalization",
 })  # fmt: skip
 """Layers that add up elements."""
-OPEN = {"mode": (1,), "kthvalue": (1,)}
+OPEN = {"mode": (1,), "kthvalue": (1,), "topk": (1,)}
 """Results that torch leaves open, by operator: which of several equal numbers they point at."""
 
 
