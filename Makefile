@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM = false
 export RAY_USAGE_STATS_ENABLED = 0
 export PYTHONPATH =
 
-.PHONY: help install demo test lint format test-slow test-gpu coverage sweep import-time clean distclean
+.PHONY: help install demo test lint format test-slow test-gpu coverage sweep opinfo operators import-time clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -51,6 +51,7 @@ format: $(STAMP)  ## let ruff rewrite the sources
 
 test: lint  ## everything that needs no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --share 0 --jobs $(JOBS)
 
 test-slow: $(STAMP)  ## the long lane: full-size models, many tasks
 	$(BIN)/python -m pytest -m "slow and not gpu"
@@ -63,6 +64,12 @@ coverage: $(STAMP)  ## full-size transformers and convolutional networks, traced
 
 sweep: $(STAMP)  ## 250 small architectures of transformers and timm: what is whole, what is refused and why
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sweep.py
+
+opinfo: $(STAMP)  ## PyTorch's operator samples, all of them, and docs/operators.md from what came of them
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --jobs $(JOBS)
+
+operators: $(STAMP)  ## docs/operators.md from the results on record
+	$(BIN)/python -W ignore -m tests.opinfo --write-docs
 
 import-time: $(STAMP)  ## what `import enginebundle` costs
 	$(BIN)/python benchmarks/import_time.py

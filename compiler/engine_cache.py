@@ -142,6 +142,8 @@ def _spell(value: Any) -> Any:
             return [_spell(item) for item in value]
         case Mapping():
             return {str(name): _spell(item) for name, item in value.items()}
+        case Network():
+            return ["network", network_digest(value, {})]
         case torch.Tensor():
             return [str(value.dtype), list(value.shape), digest_bytes(tensor_bytes(value))]
     raise TypeError(

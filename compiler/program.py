@@ -46,6 +46,7 @@ def weight_of(name: str, tensor: torch.Tensor, digest: Digest | None = None) -> 
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     """The bytes of a tensor in C order, without a copy where it is contiguous already."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
+    flat = flat.as_strided(flat.shape, (1,))  # a lone element may carry any stride
     return memoryview(flat.view(torch.uint8).numpy().data)
 
 

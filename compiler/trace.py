@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
+from compiler import composites
 from compiler.examples import ExampleMaker, TraceRefused, envelope, make_examples
 from compiler.guards import check_dimensions
 from compiler.refused import first_lines
@@ -48,6 +49,7 @@ def trace(
     in order. Example tensors are always distinct objects: export takes one object given twice for
     one input. Raises TraceRefused.
     """
+    composites.install()
     ranges = envelope(inputs, profiles)
     tensors = make_examples(inputs, profiles, examples)
     keywords = passed_by_name(model, inputs)

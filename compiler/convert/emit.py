@@ -77,6 +77,13 @@ class Emitter:
             _check(layer, tensor, output, self.dtype(tensor.dtype))
             self._tensors[tensor.name] = output
 
+    def inner(self, body: Network, inputs: Sequence[Any]) -> None:
+        """The layers of a loop's body, on ITensors for its inputs."""
+        for tensor, given in zip(body.inputs, inputs, strict=True):
+            self._tensors[tensor.name] = given
+        for position, layer in enumerate(body.layers):
+            self._layer(layer, position)
+
     # -- used by the emitters --------------------------------------------------------------
 
     def dtype(self, dtype: torch.dtype) -> Any:
@@ -351,6 +358,31 @@ def _linspace(e: Emitter, layer: Layer, a: Attributes) -> Any:
     return added
 
 
+class _Finals:
+    """A loop's results, each a layer of TensorRT's, as the outputs of one layer."""
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self.layers = layers
+        self.name = ""
+
+    def get_output(self, index: int) -> Any:
+        return self.layers[index].get_output(0)
+
+
+def _loop(e: Emitter, layer: Layer, a: Attributes) -> Any:
+    body: Network = a["body"]
+    loop = e.net.add_loop()
+    count = torch.tensor(a["count"], dtype=torch.int64)
+    limit = e.net.add_constant((), e.weights(count)).get_output(0)
+    loop.add_trip_limit(limit, e.trt.TripLimit.COUNT)
+    state = [loop.add_recurrence(e.tensor(tensor)) for tensor in layer.inputs]
+    e.inner(body, [one.get_output(0) for one in state])
+    for one, (_, tensor) in zip(state, body.outputs, strict=True):
+        one.set_input(1, e.tensor(tensor))
+    last = e.trt.LoopOutput.LAST_VALUE
+    return _Finals([loop.add_loop_output(one.get_output(0), last) for one in state])
+
+
 EMITTERS: dict[str, Callable[[Emitter, Layer, Attributes], Any]] = {
     "identity": lambda e, layer, a: e.net.add_identity(e.tensor(layer.inputs[0])),
     "cast": lambda e, layer, a: e.net.add_cast(e.tensor(layer.inputs[0]), e.dtype(a["dtype"])),
@@ -388,5 +420,6 @@ EMITTERS: dict[str, Callable[[Emitter, Layer, Attributes], Any]] = {
     "scatter_elements": _scatter("ELEMENT"),
     "scatter_nd": _scatter("ND"),
     "linspace": _linspace,
+    "loop": _loop,
     "plugin": lambda e, layer, a: emit_plugin(e, [e.tensor(t) for t in layer.inputs], a),
 }

@@ -142,10 +142,20 @@ ELEMENTWISE: dict[str, Callable[[Value, Value], Value]] = {
 REDUCE: dict[str, Callable[[Value, tuple[int, ...], bool], Value]] = {
     "SUM": lambda x, d, k: x.sum(d, keepdim=k),
     "AVG": lambda x, d, k: x.mean(d, keepdim=k),
-    "MAX": lambda x, d, k: _skip_nan(x, -math.inf).amax(d, keepdim=k),
-    "MIN": lambda x, d, k: _skip_nan(x, math.inf).amin(d, keepdim=k),
+    "MAX": lambda x, d, k: _extreme(x, d, k, -math.inf),
+    "MIN": lambda x, d, k: _extreme(x, d, k, math.inf),
     "PROD": lambda x, d, k: _product(x, d, k),
 }
+
+
+def _extreme(x: Value, axes: tuple[int, ...], keep: bool, worst: float) -> Value:
+    """The largest or smallest, NaN passed over; of no elements, what is worse than any."""
+    if 0 in x.shape:
+        limits = None if x.is_floating_point() else torch.iinfo(x.dtype)
+        known = worst if limits is None else limits.min if worst < 0 else limits.max
+        return x.sum(axes, keepdim=keep, dtype=x.dtype).fill_(known)
+    x = _skip_nan(x, worst)
+    return x.amax(axes, keepdim=keep) if worst < 0 else x.amin(axes, keepdim=keep)
 
 
 def _skip_nan(x: Value, other: float) -> Value:
@@ -349,6 +359,16 @@ def _linspace(
     return [(start + torch.arange(count).to(start.dtype) * step).to(start.dtype)]
 
 
+def _loop(attributes: Mapping[str, Any], *state: Value) -> list[Value]:
+    body: Network = attributes["body"]
+    values = list(state)
+    for _ in range(attributes["count"]):
+        feeds = {tensor.name: v for tensor, v in zip(body.inputs, values, strict=True)}
+        found = evaluate(body, feeds)
+        values = [found[name] for name, _ in body.outputs]
+    return values
+
+
 RESIZE = {"NEAREST": "nearest", "LINEAR": "linear", "CUBIC": "cubic"}
 
 
@@ -448,6 +468,7 @@ EVALUATORS: dict[str, Evaluator] = {
     "scatter_elements": lambda a, x, i, u: [torch.scatter(x, a["axis"], i.long(), u)],
     "scatter_nd": _scatter_nd,
     "linspace": _linspace,
+    "loop": _loop,
     "plugin": evaluate_plugin,
 }
 

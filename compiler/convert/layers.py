@@ -7,8 +7,8 @@ TensorRT would refuse the layer. A layer whose inputs are all small constants is
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 
@@ -69,8 +69,7 @@ class Layers:
     def constant(self, value: torch.Tensor) -> Tensor:
         """A constant tensor; nothing is copied. Written into the network where it is used."""
         _expect(value.dtype in DTYPES, f"constant: TensorRT has no {value.dtype}")
-        self._count += 1
-        return Tensor(f"constant_{self._count}", value.dtype, tuple(value.shape), value)
+        return Tensor(f"constant_{self._number()}", value.dtype, tuple(value.shape), value)
 
     # -- elementwise -----------------------------------------------------------------------
 
@@ -439,6 +438,31 @@ class Layers:
             parts.append(self.unsqueeze(scalar, [0]))
         return self.concat(parts, 0)
 
+    # -- loops -----------------------------------------------------------------------------
+
+    def loop(
+        self, count: int, state: Sequence[Tensor],
+        body: Callable[[Self, Sequence[Tensor]], Sequence[Tensor]],
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """ILoop: the state after `count` turns of `body`, which keeps its dtypes and shapes.
+
+        `body(net, state)` writes one turn into a network of its own; it reads the state it is given
+        and constants, nothing else.
+        """
+        inner = type(self)()
+        inner.node, inner._count = self.node, self._count
+        given = [
+            inner.input(f"{self.node or 'loop'}.{self._number()}", t.dtype, t.shape) for t in state
+        ]
+        inner._count = self._count
+        made = body(inner, given)
+        for old, new in zip(state, made, strict=True):
+            _expect(old.dtype == new.dtype and old.ndim == new.ndim, f"loop: {old} becomes {new}")
+        network = inner.finish({f"{i}": tensor for i, tensor in enumerate(made)}, {})
+        self._count = inner._count
+        outputs = [(t.dtype, t.shape) for t in state]
+        return self._add("loop", tuple(state), {"count": count, "body": network}, outputs)
+
     def plugin(
         self, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any],
         outputs: Sequence[tuple[torch.dtype, Shape]],
@@ -508,12 +532,17 @@ class Layers:
                 return self._fold(kind, inputs, attributes)
         made = []
         for dtype, shape in outputs:
-            self._count += 1
-            made.append(Tensor(f"{self.node or 'value'}.{kind}.{self._count}", dtype, shape))
+            name = f"{self.node or 'value'}.{kind}.{self._number()}"
+            made.append(Tensor(name, dtype, shape))
         layer = Layer(kind, inputs, dict(attributes), tuple(made), self.node)
         self._layers.append(layer)
         self._producers.update((tensor.name, layer) for tensor in made)
         return tuple(made)
+
+    def _number(self) -> int:
+        """The next number: no two names are the same."""
+        self._count += 1
+        return self._count
 
     def _fold(
         self, kind: str, inputs: tuple[Tensor | None, ...], attributes: Mapping[str, Any]

@@ -26,8 +26,10 @@ def _resolve(exported: ExportedProgram, _: Options) -> ExportedProgram:
         made: int | torch.fx.Node | None = None
         if node.target in NUMBERS:
             made = Sizes(Writer(exported, node)).number(node.meta["val"])
-        elif node.target is aten.as_strided.default:
+        elif node.target in (aten.as_strided.default, aten.as_strided_copy.default):
             made = _taken(Writer(exported, node), node)
+        elif node.target is aten.as_strided_scatter.default:
+            made = _written(Writer(exported, node), node)
         if isinstance(made, torch.fx.Node):
             node.replace_all_uses_with(made)
     return exported
@@ -94,6 +96,22 @@ def _taken(writer: Writer, node: torch.fx.Node) -> torch.fx.Node | None:
     if order != sorted(order):
         base = writer.call(aten.permute.default, base, order)
     return writer.call(aten.take.default, base, _places(writer, size, stride, start))
+
+
+def _written(writer: Writer, node: torch.fx.Node) -> torch.fx.Node | None:
+    """as_strided_scatter as elements put at places of its first tensor; None as for `_taken`."""
+    source, written, size, stride, *offset = node.args
+    assert isinstance(source, torch.fx.Node)
+    start: Any = offset[0] if offset else node.kwargs.get("storage_offset")
+    order = _memory_order(source.meta["val"])
+    if order is None:
+        return None
+    moved = order != sorted(order)
+    base = writer.call(aten.permute.default, source, order) if moved else source
+    result = writer.call(aten.put.default, base, _places(writer, size, stride, start or 0), written)
+    if not moved:
+        return result
+    return writer.call(aten.permute.default, result, [order.index(i) for i in range(len(order))])
 
 
 def _owner(node: torch.fx.Node) -> torch.fx.Node:

@@ -130,3 +130,8 @@ def test_two_traces_in_one_process_give_one_digest() -> None:
 
     model, inputs, profiles = models.build("bert")
     assert capture(lower(trace(model, inputs, profiles)), inputs).digest == program("bert").digest
+
+
+def test_bytes_of_a_lone_element_with_any_stride() -> None:
+    number = torch.tensor(1.5)
+    assert bytes(tensor_bytes(number.expand(1))) == bytes(tensor_bytes(number))

@@ -33,6 +33,17 @@ CALLS = {
         lambda x: (x.to(memory_format=torch.channels_last) * 2).as_strided((2, 3), (1, 4)),
         lambda n: (torch.randn(n, 3, 4, 4),),
     ),
+    "copy": Call(
+        lambda x: torch.as_strided_copy(x * 2, (3, 2), (5, 2), 3), lambda n: (torch.randn(n, 6, 5),)
+    ),
+    "scatter": Call(
+        lambda x, y: torch.as_strided_scatter(x, y, (3, 2), (5, 2), 3),
+        lambda n: (torch.randn(n, 6, 5), torch.randn(3, 2)),
+    ),
+    "scatter permuted": Call(
+        lambda x, y: torch.as_strided_scatter(x.permute(2, 0, 1) * 2, y, (3, 2), (x.shape[1], 2)),
+        lambda n: (torch.randn(n, 6, 5), torch.randn(3, 2)),
+    ),
     "strides": Call(
         lambda x: x + x.mT.contiguous().mT.stride(2) + x.transpose(0, 1).stride(2) + x.stride(0),
         lambda n: (torch.randn(n, 3 * n, 5),),
@@ -45,5 +56,7 @@ def test_against_eager(name: str) -> None:
     program = check(CALLS[name], build=name == "permuted")
     assert not {n.op for n in program.graph.nodes} & {
         "aten.as_strided.default",
+        "aten.as_strided_copy.default",
+        "aten.as_strided_scatter.default",
         "aten.sym_stride.int",
     }

@@ -1,40 +1,90 @@
-"""Judge PyTorch's operator samples: `python -m tests.opinfo [--dtype float32] [--share 0]`.
+"""Judge PyTorch's operator samples, keep the results, make docs/operators.md of them.
 
-Needs `expecttest` (torch's own test helpers import it). Prints one line for every sample that is
-neither whole in TensorRT nor excluded, then the counts; exits 1 if any is wrong. `--share K` takes
-the samples whose hash falls into the K-th fifth.
+    python -m tests.opinfo                      the whole lane: judge all, write record and page
+    python -m tests.opinfo --share 0            one fifth, compared with the record; writes nothing
+    python -m tests.opinfo --only abs,sort      some operators, compared with the record
+    python -m tests.opinfo --write-docs         the page, from the committed record
+
+A run keeps its rows as JSON lines in `--rows` and goes on from there when started again. Exit code
+1: a sample is wrong, or was whole in TensorRT by the record and is not any more.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
-import torch
+from tests.opinfo import page, record
 
-from tests.opinfo.judge import judge
-from tests.opinfo.samples import operators, samples
+LIMITS = {"float32": 20, "float16": 20, "int64": 20, "bool": 20}
+"""Samples of each operator, chosen by hash; None for all."""
+ROWS = Path("build/opinfo.jsonl")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--limit", type=int, default=3, help="samples of each operator")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--share", type=int, choices=range(5))
-    parser.add_argument("--build", action="store_true", help="build each with TensorRT-RTX too")
+    parser.add_argument("--only", help="operators by OpInfo's names, with commas")
+    parser.add_argument("--dtypes", default=",".join(LIMITS))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=120.0, help="limit for one sample")
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
-    counts: Counter[str] = Counter()
-    for op in operators():
-        for sample in samples(op, getattr(torch, options.dtype), options.limit):
-            if options.share is not None and sample.fifth != options.share:
-                continue
-            verdict = judge(sample, options.build)
-            counts[verdict.state] += 1
-            if verdict.state in ("torch", "wrong"):
-                print(f"{verdict.sample}: {verdict.state}: {verdict.reason}", flush=True)
-    print(dict(counts))
-    return 1 if counts["wrong"] else 0
+    if not options.write_docs:
+        whole = options.share is None and options.only is None
+        rows = judge_all(options, keep=whole)
+        if not whole:
+            return verdict(rows)
+        record.write(rows, LIMITS)
+    page.PATH.write_text(page.text())
+    return 0
+
+
+def judge_all(options: argparse.Namespace, keep: bool) -> list[dict[str, Any]]:
+    """Run the lane. With `keep`, rows of an earlier run are taken over and new ones appended."""
+    from dataclasses import replace
+
+    from tests.opinfo.judge import judge
+    from tests.opinfo.lane import pieces, run
+
+    options.rows.parent.mkdir(parents=True, exist_ok=True)
+    if not keep:
+        options.rows.unlink(missing_ok=True)
+    rows = []
+    if options.rows.exists():
+        rows = [json.loads(line) for line in options.rows.read_text().splitlines()]
+    done = frozenset(row["sample"] for row in rows)
+    todo = pieces({d: LIMITS[d] for d in options.dtypes.split(",")}, options.share)
+    if options.only is not None:
+        todo = [piece for piece in todo if piece.op in options.only.split(",")]
+    todo = [replace(piece, done=done) for piece in todo]
+    log = options.rows.with_suffix(".log")
+    with options.rows.open("a") as out:
+        for row in run(todo, judge, options.jobs, seconds=options.seconds, log=log):
+            out.write(json.dumps(row) + "\n")
+            out.flush()
+            rows.append(row)
+    return rows
+
+
+def verdict(rows: list[dict[str, Any]]) -> int:
+    """Print what is worse than the record, and the counts."""
+    states = {
+        f"{group.op}/{group.dtype}/{place}": group.state
+        for group in record.groups(record.read())
+        for place in group.places
+    }
+    complaints = [text for row in rows if (text := record.worse(row, states))]
+    print(*complaints, sep="\n")
+    print(dict(Counter(row["state"] for row in rows)))
+    return 1 if complaints else 0
 
 
 if __name__ == "__main__":

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch.utils._pytree import tree_flatten
 
 from compiler.backends import tensorrt_rtx
 from compiler.backends.builder import BuildRefused, EngineOptions, build_engine
@@ -17,16 +15,20 @@ from compiler.convert.interpret import ConversionError, convert, value_table
 from compiler.convert.library import REGISTRY
 from compiler.convert.network import Network
 from compiler.convert.registry import Refusal
+from compiler.engine_cache import network_digest
 from compiler.lower import LowerRefused, lower
 from compiler.partition import is_compute, partition
 from compiler.program import Program
 from compiler.trace import TraceRefused, trace
 from enginebundle.graph import Graph
-from enginebundle.spec import DTYPES, Profile, TensorSpec
+from enginebundle.spec import Profile, TensorSpec
+from tests.opinfo.compare import Reference, references
+from tests.opinfo.meaning import Excluded, eager
 from tests.opinfo.samples import Sample
 
 State = Literal["converted", "decomposed", "constant", "torch", "excluded", "wrong"]
 PROFILE = Profile("default", ())
+ARCHITECTURE = "sm_89"
 
 
 @dataclass(frozen=True)
@@ -38,35 +40,60 @@ class Verdict:
     sample: str
     state: State
     reason: str = ""
-    operators: tuple[str, ...] = ()
     worst: float = 0.0
+    """The largest error, in units of the bound."""
 
 
-def judge(sample: Sample, build: bool = True) -> Verdict:
-    """Export, lower, partition, convert, evaluate, compare; with `build`, build an engine too."""
-    reason = not_for_engines(sample)
-    if reason:
-        return Verdict(sample.id, "excluded", reason)
-    try:
-        want = [t for t in tree_flatten(sample.module(*clones(sample)))[0] if _is_tensor(t)]
-    except (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError) as error:
-        return Verdict(sample.id, "excluded", f"eager torch raises {type(error).__name__}")
+@dataclass(frozen=True)
+class Whole:
+    """A sample that is one network: its results by the CPU evaluator are eager torch's."""
+
+    verdict: Verdict
+    network: Network
+    program: Program
+    feeds: dict[str, torch.Tensor]
+    wants: dict[str, Reference]
+    evaluated: dict[str, torch.Tensor]
+
+    def engine(self, architecture: str) -> bytes:
+        """Built with TensorRT-RTX. Raises BuildRefused."""
+        options = EngineOptions((PROFILE,), capabilities=(architecture,))
+        return build_engine(tensorrt_rtx.module(), self.network, self.program.graph, options)
+
+
+def judge(sample: Sample) -> Verdict:
+    """Export, lower, partition, convert, evaluate, compare, and build an engine."""
+    found = examine(sample)
+    if isinstance(found, Verdict):
+        return found
+    refused = _refused_build(found)
+    if refused:
+        return Verdict(sample.id, "torch", f"build: {refused[:300]}", found.verdict.worst)
+    return found.verdict
+
+
+def examine(sample: Sample) -> Whole | Verdict:
+    """All that `judge` does before an engine is built."""
+    want = eager(sample)
+    if isinstance(want, Excluded):
+        return Verdict(sample.id, "excluded", want.reason)
     specs = tuple(
         TensorSpec(f"x{i}", str(t.dtype).removeprefix("torch."), tuple(t.shape))
         for i, t in enumerate(sample.tensors)
     )
     try:
         with torch.no_grad():
-            feeds = dict(zip([s.name for s in specs], clones(sample), strict=True))
+            feeds = dict(zip([s.name for s in specs], sample.inputs(), strict=True))
             exported = trace(sample.module, specs, (PROFILE,), lambda symbols: feeds)
-            whole = capture(lower(exported, REGISTRY.ops()), specs)
+            program = capture(lower(exported, REGISTRY.ops()), specs)
     except (TraceRefused, LowerRefused, CaptureRefused) as error:
         return Verdict(sample.id, "torch", f"export: {error.code}: {error.message[:160]}")
-    operators = tuple(dict.fromkeys(n.op for n in whole.graph.nodes if is_compute(n)))
-    refused = refusals(whole.graph)
+    refused = refusals(program.graph)
+    if refused and refused[0].code == "random":
+        return Verdict(sample.id, "excluded", f"random: {refused[0].detail[:100]}")
     if refused:
-        return Verdict(sample.id, "torch", refused[0].detail, operators)
-    return _numbers(sample, whole, want, operators, build)
+        return Verdict(sample.id, "torch", refused[0].detail[:300])
+    return _numbers(sample, program, want)
 
 
 def refusals(graph: Graph) -> list[Refusal]:
@@ -85,105 +112,48 @@ def refusals(graph: Graph) -> list[Refusal]:
     ]
 
 
-def _numbers(
-    sample: Sample,
-    program: Program,
-    want: list[torch.Tensor],
-    operators: tuple[str, ...],
-    build: bool,
-) -> Verdict:
-    state: State = "converted" if len(operators) <= 1 else "decomposed"
+def _numbers(sample: Sample, program: Program, want: list[torch.Tensor]) -> Whole | Verdict:
     if not program.graph.nodes:
         return Verdict(sample.id, "constant")
+    graph = program.graph
+    feeds = dict(zip([s.name for s in graph.inputs], sample.inputs(), strict=True))
     try:
-        network = convert(program.graph, program.weights, REGISTRY)
-        got = evaluate(
-            network, {s.name: t for s, t in zip(program.graph.inputs, clones(sample), strict=True)}
-        )
+        network = convert(graph, program.weights, REGISTRY)
+        got = evaluate(network, feeds)
     except ConversionError as error:
-        return Verdict(sample.id, "torch", error.refusal.detail[:300], operators)
+        return Verdict(sample.id, "torch", error.refusal.detail[:300])
     except EvaluationError as error:
-        return Verdict(sample.id, "wrong", f"evaluation: {error}"[:300], operators)
-    values = [got[spec.name] for spec in program.graph.outputs]
-    if len(values) != len(want):
-        return Verdict(
-            sample.id, "wrong", f"{len(want)} results expected, got {len(values)}", operators
-        )
+        return Verdict(sample.id, "wrong", f"evaluation: {error}"[:300])
+    names = [spec.name for spec in graph.outputs]
+    if len(names) != len(want):
+        return Verdict(sample.id, "wrong", f"{len(want)} results expected, got {len(names)}")
+    wants = dict(zip(names, references(sample, want, network), strict=True))
     worst = 0.0
-    for value, expected in zip(values, want, strict=True):
-        found = distance(value, expected)
+    for name, reference in wants.items():
+        found = reference.distance(got[name])
         worst = max(worst, found)
         if found > 1:
-            detail = f"off by {found:.3g} times the bound; {describe(value, expected)}"
-            return Verdict(sample.id, "wrong", detail, operators, found)
-    if build and network.layers:
+            detail = f"off by {found:.3g} times the bound; {reference.describe(got[name])}"
+            return Verdict(sample.id, "wrong", detail, found)
+    operators = {n.op for n in graph.nodes if is_compute(n)}
+    state: State = "converted" if len(operators) <= 1 else "decomposed"
+    verdict = Verdict(sample.id, state, "", worst)
+    return Whole(verdict, network, program, feeds, wants, got)
+
+
+_BUILT: dict[str, str] = {}
+"""Why a network was not built, or an empty text, by its digest: samples that differ in their values
+only are one engine."""
+
+
+def _refused_build(whole: Whole) -> str:
+    if not whole.network.layers:
+        return ""
+    digest = network_digest(whole.network, {})
+    if digest not in _BUILT:
         try:
-            _build(network, program)
+            whole.engine(ARCHITECTURE)
+            _BUILT[digest] = ""
         except BuildRefused as error:
-            return Verdict(sample.id, "torch", f"build: {error.message[:300]}", operators, worst)
-    return Verdict(sample.id, state, "", operators, worst)
-
-
-def _build(network: Network, program: Program) -> None:
-    options = EngineOptions((PROFILE,), capabilities=("sm_89",))
-    build_engine(tensorrt_rtx.module(), network, program.graph, options)
-
-
-def distance(got: torch.Tensor, want: torch.Tensor) -> float:
-    """The largest error in units of the bound; infinite where dtype, shape or a NaN differs."""
-    if got.dtype != want.dtype or got.shape != want.shape:
-        return math.inf
-    if not want.numel():
-        return 0.0
-    if not want.is_floating_point():
-        return 0.0 if torch.equal(got, want) else math.inf
-    rtol, atol = {torch.float16: (2e-3, 2e-3), torch.bfloat16: (2e-2, 2e-2)}.get(
-        want.dtype, (1e-4, 1e-5)
-    )
-    a, b = got.double(), want.double()
-    same = (a == b) | (a.isnan() & b.isnan())
-    error = torch.where(same, 0.0, (a - b).abs() / (atol + rtol * b.abs()))
-    error = torch.where(error.isnan(), math.inf, error)
-    return float(error.max())
-
-
-def describe(got: torch.Tensor, want: torch.Tensor) -> str:
-    if got.dtype != want.dtype or got.shape != want.shape:
-        return f"expected {want.dtype} {tuple(want.shape)}, got {got.dtype} {tuple(got.shape)}"
-    wrong = (
-        (got != want) & ~(got.isnan() & want.isnan()) if want.is_floating_point() else got != want
-    )
-    place = tuple(int(i) for i in wrong.nonzero()[0])
-    return f"at {place} expected {want[place].item()}, got {got[place].item()}"
-
-
-def clones(sample: Sample) -> list[torch.Tensor]:
-    """Fresh tensors: an operator may write into its inputs."""
-    return [t.detach().clone() for t in sample.tensors]
-
-
-def _is_tensor(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor)
-
-
-RANDOM = ("rand", "normal", "bernoulli", "multinomial", "dropout", "uniform", "cauchy", "exponential",
-          "geometric", "log_normal", "rrelu", "empty", "new_empty", "gumbel", "fractional_max_pool",
-          "scaled_dot_product_attention_dropout", "nn.functional.feature_alpha")  # fmt: skip
-
-
-def not_for_engines(sample: Sample) -> str:
-    """Why a sample is nothing an inference engine is asked, or an empty text."""
-    if any(t.layout != torch.strided for t in sample.tensors):
-        return "sparse or quantized tensors"
-    if any(str(t.dtype).removeprefix("torch.") not in DTYPES for t in sample.tensors):
-        return "a dtype outside the bundle format"
-    if any(t.is_complex() for t in sample.tensors):
-        return "complex inputs"
-    short = sample.op.removeprefix("nn.functional.").removeprefix("_refs.")
-    if any(short.startswith(word) or f".{word}" in short for word in RANDOM):
-        return "random or uninitialized results"
-    if not sample.tensors:
-        return "no tensor inputs"
-    if "jiterator" in sample.op:
-        return "CUDA only"
-    return ""
+            _BUILT[digest] = error.message
+    return _BUILT[digest]

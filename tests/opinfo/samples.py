@@ -5,18 +5,25 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from enginebundle.digest import digest_bytes
 
-DTYPES = (torch.float32, torch.float16, torch.int64, torch.bool)
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "int64": torch.int64,
+    "bool": torch.bool,
+}
 
 
 class Call(torch.nn.Module):
@@ -42,38 +49,53 @@ class Sample:
     """One call: `op` is OpInfo's name with its variant, `index` its place among the op's samples."""
 
     op: str
-    dtype: torch.dtype
+    dtype: str
     index: int
     module: Call
     tensors: tuple[torch.Tensor, ...]
 
     @property
     def id(self) -> str:
-        return f"{self.op}/{str(self.dtype).removeprefix('torch.')}/{self.index}"
+        return f"{self.op}/{self.dtype}/{self.index}"
+
+    @property
+    def hash(self) -> str:
+        """By this a share of the samples is chosen that stays the same."""
+        return digest_bytes(self.id.encode())
 
     @property
     def fifth(self) -> int:
-        """0 to 4, by hash: a fixed share of the samples for a short run."""
-        return int(digest_bytes(self.id.encode())[-8:], 16) % 5
+        """0 to 4, by hash."""
+        return int(self.hash[-8:], 16) % 5
+
+    def inputs(self) -> list[torch.Tensor]:
+        """Fresh tensors: an operator may write into its inputs."""
+        return [t.detach().clone() for t in self.tensors]
 
 
-def operators() -> list[str]:
-    """Every OpInfo's full name, in order."""
-    return [name(info) for info in op_db]
+def operators(dtype: str) -> list[str]:
+    """The full name of every OpInfo that has the dtype on the CPU, in op_db's order."""
+    return [op for op, info in _infos().items() if DTYPES[dtype] in info.supported_dtypes("cpu")]
 
 
-def name(info: Any) -> str:
-    return f"{info.name}.{info.variant_test_name}" if info.variant_test_name else str(info.name)
+def samples(op: str, dtype: str, limit: int | None = None) -> list[Sample]:
+    """An operator's samples from a fixed seed, the same in every run; at most `limit`, by hash."""
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    info = _infos()[op]
+    made: Iterator[Any] = info.sample_inputs("cpu", DTYPES[dtype], requires_grad=False)
+    found = []
+    for index, sample in enumerate(made):
+        leaves, spec = tree_flatten((sample.input, tuple(sample.args), dict(sample.kwargs)))
+        tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+        found.append(Sample(op, dtype, index, Call(info.op, leaves, spec).eval(), tensors))
+    chosen = sorted(found, key=lambda sample: sample.hash)[:limit]
+    return sorted(chosen, key=lambda sample: sample.index)
 
 
-def samples(op: str, dtype: torch.dtype, limit: int) -> Iterator[Sample]:
-    """The first `limit` samples of one OpInfo on the CPU, from a fixed seed; none if it lacks the dtype."""
-    for info in op_db:
-        if name(info) != op or dtype not in info.supported_dtypes("cpu"):
-            continue
-        torch.manual_seed(0)
-        found = info.sample_inputs("cpu", dtype, requires_grad=False)
-        for index, sample in enumerate(itertools.islice(found, limit)):
-            leaves, spec = tree_flatten((sample.input, tuple(sample.args), dict(sample.kwargs)))
-            tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
-            yield Sample(op, dtype, index, Call(info.op, leaves, spec).eval(), tensors)
+@functools.cache
+def _infos() -> dict[str, Any]:
+    """By full name: the operator's, and the variant's where there is one."""
+    named = ((i.name, f".{i.variant_test_name}" if i.variant_test_name else "", i) for i in op_db)
+    return {name + variant: info for name, variant, info in named}

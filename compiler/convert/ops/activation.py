@@ -210,12 +210,15 @@ def rrelu(net: Net, self: Tensor, lower: Scalar, upper: Scalar, training: bool) 
 
 def _dropout_check(p: float, train: bool | None) -> str | None:
     # torch takes no word about training for training.
-    if train is False or p == 0:
+    if train is False or p in (0, 1):
         return None
     return "expected evaluation mode, got training, which draws random numbers"
 
 
 @TABLE.converter("aten.native_dropout.default", check=_dropout_check)
 def native_dropout(net: Net, input: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
-    """The input as it is, and a mask of ones."""
-    return input, net.full(net.sizes(input), True, torch.bool)
+    """The input as it is and a mask of ones; zeros for both where training drops everything."""
+    sizes = net.sizes(input)
+    if train is not False and p == 1:
+        return net.full(sizes, 0, input.dtype), net.full(sizes, False, torch.bool)
+    return input, net.full(sizes, True, torch.bool)

@@ -109,6 +109,50 @@ def linspace(
     return net.cast(net.select(first, left, right), dtype)
 
 
+Bound = Tensor | Scalar
+
+
+def _check_steps(steps: object, dtype: torch.dtype | None) -> str | None:
+    if not isinstance(steps, int):
+        return "expected a constant number of steps between computed bounds, got a computed one"
+    if dtype is not None and not dtype.is_floating_point:
+        return f"expected floats between computed bounds, got {dtype}: torch counts in float64"
+    return None
+
+
+def _spaced(net: Net, start: Bound, end: Bound, steps: int) -> Tensor:
+    """float32, from the nearer end, as torch does it; bounds are 0-dimensional."""
+    if not steps:
+        return net.constant(torch.empty(0))
+    first, last = (net.tensor(bound, torch.float32) for bound in (start, end))
+    if steps == 1:
+        return net.reshape(first, [1])
+    index = torch.arange(steps, dtype=torch.float32)
+    step = net.div(net.sub(last, first), float(steps - 1))
+    left = net.add(first, net.mul(net.constant(index), step))
+    right = net.sub(last, net.mul(net.constant(steps - 1 - index), step))
+    return net.select(net.constant(index < steps // 2), left, right)
+
+
+_BOUNDS = ("Tensor_Tensor", "Tensor_Scalar", "Scalar_Tensor")
+
+
+@TABLE.converter(*(f"aten.linspace.{which}" for which in _BOUNDS), check=_check_steps)
+def linspace_between(
+    net: Net, start: Bound, end: Bound, steps: int, dtype: torch.dtype | None
+) -> Tensor:
+    return net.cast(_spaced(net, start, end, steps), dtype or torch.float32)
+
+
+@TABLE.converter(*(f"aten.logspace.{which}" for which in _BOUNDS), check=_check_steps)
+def logspace_between(
+    net: Net, start: Bound, end: Bound, steps: int, base: float, dtype: torch.dtype | None
+) -> Tensor:
+    powers = _spaced(net, start, end, steps)
+    made = net.elementwise(net.scalar(base, torch.float32), powers, "POW")
+    return net.cast(made, dtype or torch.float32)
+
+
 # -- constants -----------------------------------------------------------------------------
 
 

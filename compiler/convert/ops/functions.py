@@ -122,6 +122,28 @@ def entr(net: Net, self: Tensor) -> Tensor:
     return widened(net, formula, x)
 
 
+@TABLE.converter("aten.nextafter.default", support=Support(dtypes=frozenset({"float32"})))
+def nextafter(net: Net, self: Tensor, other: Tensor) -> Tensor:
+    """The next float32 towards other.
+
+    A little more than |x| / 2^24 is between one half and one step of x's size, in either direction:
+    added, it rounds to one step.
+    """
+    step = net.mul(net.unary(self, "ABS"), 2.0**-24 * (1 + 2.0**-10))
+    limit = torch.finfo(torch.float32)
+    tiny = net.scalar(limit.smallest_normal * limit.eps, torch.float32)
+    step = maximum(net, step, tiny)
+    up = greater(net, other, self)
+    moved = net.select(up, net.add(self, step), net.sub(self, step))
+    largest = net.select(
+        up, net.scalar(limit.min, torch.float32), net.scalar(limit.max, torch.float32)
+    )
+    moved = net.select(net.unary(self, "ISINF"), largest, moved)
+    # Equal ones stay, and so does the NaN of either.
+    differ = net.elementwise(up, less(net, other, self), "OR")
+    return net.select(differ, moved, net.select(net.equal(self, self), other, self))
+
+
 # -- integers as bits ----------------------------------------------------------------------
 
 _WHOLE = Support(dtypes=INTEGERS)

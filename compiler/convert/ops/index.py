@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from compiler.composites import positions
 from compiler.convert.axes import axis_of, size_tensor, wrap_index
 from compiler.convert.net import Net
 from compiler.convert.network import Size, Tensor
@@ -65,6 +66,20 @@ def take(net: Net, self: Tensor, index: Tensor) -> Tensor:
     """Elements of the flat tensor; negative positions count from its end."""
     flat = net.reshape(self, [-1])
     return net.gather(flat, wrap_index(net, index, net.product(net.sizes(self))), 0)
+
+
+def _combinations_check(self: Value, r: int) -> str | None:
+    size = self.shape[0]
+    if isinstance(size, str):
+        return f"expected a vector of static size (it decides the number of results), got {size}"
+    return None if r else "expected at least one element a combination"
+
+
+@TABLE.converter("aten.combinations.default", check=_combinations_check)
+def combinations(net: Net, self: Tensor, r: int, with_replacement: bool) -> Tensor:
+    """[combinations, r] of a vector's elements."""
+    rows = positions(self.shape[0] or 0, r, with_replacement)
+    return net.gather(self, net.constant(rows), 0)
 
 
 @TABLE.converter("aten.take_along_dim.default")

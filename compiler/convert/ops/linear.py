@@ -154,8 +154,12 @@ def baddbmm(
 def addbmm(
     net: Net, self: Tensor, batch1: Tensor, batch2: Tensor, beta: Scalar, alpha: Scalar
 ) -> Tensor:
-    """As `baddbmm`, summed over the batch."""
-    return _sum(net, self, net.reduce(product(net, batch1, batch2), "SUM", [0], False), beta, alpha)
+    """As `baddbmm`, summed over the batch: one product over batch and inner dim, rounded once."""
+    count, rows, inner = net.sizes(batch1)
+    depth = net.size_op("mul", count, inner)
+    left = net.reshape(net.transpose(batch1, [1, 0, 2]), [rows, depth])
+    right = net.reshape(batch2, [depth, net.size(batch2, 2)])
+    return _sum(net, self, product(net, left, right), beta, alpha)
 
 
 @TABLE.converter("aten.addmv.default", support=PRODUCTS)

@@ -145,8 +145,8 @@ def _affine(
 
 @TABLE.converter("aten.native_group_norm.default", support=SUPPORT)
 def native_group_norm(
-    net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, N: Size, C: Size,  # noqa: N803
-    HxW: Size, group: int, eps: float,  # noqa: N803
+    net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, N: Size, C: Size,
+    HxW: Size, group: int, eps: float,
 ) -> Results:  # fmt: skip
     """`group_norm` with the mean and 1 / sqrt(variance + eps) of each group, [n, group]."""
     result = _grouped(net, input, group, weight, bias, eps)

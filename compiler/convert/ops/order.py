@@ -275,13 +275,26 @@ def bucketize_scalar(
     return _bins(net, net.tensor(number, boundaries.dtype), boundaries, right, out_int32)
 
 
-def _check_sorter(sorter: object) -> str | None:
-    return None if sorter is None else "expected no sorter"
-
-
-@TABLE.converter("aten.searchsorted.Tensor", support=_NUMBERS, check=_check_sorter)
+@TABLE.converter("aten.searchsorted.Tensor", support=_NUMBERS)
 def searchsorted(
     net: Net, sorted_sequence: Tensor, self: Tensor, out_int32: bool, right: bool,
-    side: str | None, sorter: None,
+    side: str | None, sorter: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    return _bins(net, self, sorted_sequence, right or side == "right", out_int32)
+    return _searched(net, sorted_sequence, self, out_int32, right or side == "right", sorter)
+
+
+@TABLE.converter("aten.searchsorted.Scalar", support=_NUMBERS)
+def searchsorted_scalar(
+    net: Net, sorted_sequence: Tensor, self: Operand, out_int32: bool, right: bool,
+    side: str | None, sorter: Tensor | None,
+) -> Tensor:  # fmt: skip
+    number = net.tensor(self, net.result_type(sorted_sequence, self))
+    return _searched(net, sorted_sequence, number, out_int32, right or side == "right", sorter)
+
+
+def _searched(
+    net: Net, edges: Tensor, x: Tensor, out_int32: bool, right: bool, sorter: Tensor | None
+) -> Tensor:
+    if sorter is not None:
+        edges = net.gather_elements(edges, sorter, edges.ndim - 1)
+    return _bins(net, x, edges, right, out_int32)

@@ -23,6 +23,11 @@ def padded(net: Net, x: Tensor, pad: Sequence[Size], mode: str, value: Scalar = 
     counts = [plain(n) for n in pad]
     if all(isinstance(n, int) and n == 0 for n in counts):
         return x
+    cut = [n if isinstance(n, int) and n < 0 else 0 for n in counts]
+    if mode == "circular" and any(cut) and cut != counts:
+        # What wraps around is what cutting has left.
+        rest = [n if c == 0 else 0 for n, c in zip(counts, cut, strict=True)]
+        return padded(net, padded(net, x, cut, mode), rest, mode)
     start: list[Size] = [0] * x.ndim
     sizes = net.sizes(x)
     for i in range(len(counts) // 2):

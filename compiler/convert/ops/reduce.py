@@ -283,6 +283,12 @@ def norm_all(net: Net, self: Tensor, p: Scalar) -> Tensor:
     return _norm_of(net, self, p, None, False, None)
 
 
+@TABLE.converter("aten.dist.default", support=_FLOATS)
+def dist(net: Net, self: Tensor, other: Tensor, p: Scalar) -> Tensor:
+    """The p-norm of the difference."""
+    return _norm_of(net, net.sub(self, other), p, None, False, None)
+
+
 @TABLE.converter("aten.logsumexp.default")
 def logsumexp(net: Net, self: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     def formula(x: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from compiler.convert.accumulate import REDUCTIONS, combined, neutral, one_hot, reduced, too_large
@@ -9,7 +11,7 @@ from compiler.convert.axes import axis_of, plain, wrap_index, wrapped
 from compiler.convert.net import Net, Scalar
 from compiler.convert.network import Size, Tensor
 from compiler.convert.ops.index import as_vector
-from compiler.convert.ops.shape import move
+from compiler.convert.ops.shape import move, together
 from compiler.convert.ops.split import part_sizes
 from compiler.convert.registry import ANY, Support, Table
 from enginebundle.graph import Value
@@ -213,6 +215,26 @@ def select_scatter(net: Net, self: Tensor, src: Tensor, dim: int, index: Size) -
     return _between(net, self, row, axis, first, net.size_op("add", first, 1))
 
 
+@TABLE.converter("aten.diagonal_scatter.default")
+def diagonal_scatter(
+    net: Net, self: Tensor, src: Tensor, offset: int, dim1: int, dim2: int
+) -> Tensor:
+    """src [*, length] in the place of self's diagonal: its numbers stand in their rows, then choose."""
+    x = move(net, self, [dim1, dim2], [-2, -1])
+    rows, columns = net.size(x, x.ndim - 2), net.size(x, x.ndim - 1)
+    down = max(-offset, 0)
+    start: list[Size] = [*[0] * (src.ndim - 1), -down]
+    lead = net.sizes(src)[:-1]
+    zero = net.scalar(0, self.dtype)
+    column = net.slice(
+        net.cast(src, self.dtype), start, [*lead, rows], [1] * src.ndim, "FILL", zero
+    )
+    row_numbers = net.unsqueeze(net.arange(plain(rows)), [1])
+    on = net.equal(net.add(row_numbers, offset), net.unsqueeze(net.arange(plain(columns)), [0]))
+    plane = net.select(on, net.unsqueeze(column, [src.ndim]), x)
+    return move(net, plane, [-2, -1], [dim1, dim2])
+
+
 def _between(net: Net, x: Tensor, middle: Tensor, axis: int, first: Size, last: Size) -> Tensor:
     """x[:first], middle, x[last:] along axis."""
     size = net.size(x, axis)
@@ -224,6 +246,26 @@ def _between(net: Net, x: Tensor, middle: Tensor, axis: int, first: Size, last: 
     return net.concat(parts, axis)
 
 
+def _put_check(self: Value, source: Value, accumulate: bool) -> str | None:
+    if not accumulate:
+        return None
+    places = [n for n in self.shape if isinstance(n, int)]
+    return too_large(source.shape, math.prod(places) if len(places) == len(self.shape) else "n")
+
+
+@TABLE.converter("aten.put.default", support=REDUCIBLE, check=_put_check)
+def put(net: Net, self: Tensor, index: Tensor, source: Tensor, accumulate: bool) -> Tensor:
+    """source written (or added) at positions of the flat tensor, negative ones from its end."""
+    flat = net.reshape(self, [-1])
+    places = wrap_index(net, net.reshape(index, [-1]), net.size(flat, 0))
+    values = net.reshape(source, [-1])
+    if accumulate:
+        result = accumulated(net, flat, 0, places, values, "sum", True)
+    else:
+        result = written(net, flat, 0, places, values)
+    return net.reshape(result, net.sizes(self))
+
+
 def _number(net: Net, size: Size) -> Tensor:
     return net.scalar(size, torch.int64) if isinstance(size, int) else size
 
@@ -231,8 +273,9 @@ def _number(net: Net, size: Size) -> Tensor:
 @TABLE.converter("aten.masked_scatter.default")
 def masked_scatter(net: Net, self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """Where mask holds, the elements of source in order: the nth of them is the running count."""
+    self, mask = together(net, self, mask)
     sizes = net.sizes(self)
-    flat = net.reshape(net.expand(mask, sizes), [-1])
+    flat = net.reshape(mask, [-1])
     running = net.sub(net.cumulative(net.cast(flat, torch.int32), 0), 1)
     values = net.reshape(source, [-1])
     place = net.binary(net.cast(running, torch.int64), 0, "MAX")

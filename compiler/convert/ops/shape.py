@@ -176,6 +176,16 @@ def expand_as(net: Net, self: Tensor, other: Tensor) -> Tensor:
     return net.expand(self, net.sizes(other))
 
 
+def together(net: Net, *tensors: Tensor) -> list[Tensor]:
+    """The tensors broadcast with each other."""
+    raised = net.same_rank(*tensors)
+    sizes = []
+    for axis in range(raised[0].ndim):
+        large = [t for t in raised if t.shape[axis] != 1]
+        sizes.append(net.size(large[0] if large else raised[0], axis))
+    return [net.expand(t, sizes) for t in raised]
+
+
 @TABLE.converter("aten.meshgrid.default")
 def meshgrid(net: Net, tensors: Sequence[Tensor]) -> list[Tensor]:
     """Each vector along its own dimension of the common grid."""

@@ -73,7 +73,7 @@ def pick(net: Net, x: Tensor, axis: int, index: Size) -> Tensor:
     return net.gather(x, size_tensor(net, position), axis)
 
 
-@TABLE.converter("aten.narrow.default")
+@TABLE.converter("aten.narrow.default", "aten.narrow_copy.default")
 def narrow(net: Net, self: Tensor, dim: int, start: Size, length: Size) -> Tensor:
     """`length` elements from start on; start may be negative."""
     axis = axis_of(dim, self.ndim)
@@ -83,7 +83,7 @@ def narrow(net: Net, self: Tensor, dim: int, start: Size, length: Size) -> Tenso
 # -- many parts ----------------------------------------------------------------------------
 
 
-@TABLE.converter("aten.unbind.int")
+@TABLE.converter("aten.unbind.int", "aten.unbind_copy.int")
 def unbind(net: Net, self: Tensor, dim: int) -> list[Tensor]:
     """Every element along dim."""
     axis = axis_of(dim, self.ndim)

@@ -20,7 +20,6 @@ from compiler.convert.numeric import (
     less,
     log1p,
     negated,
-    polynomial,
     sign_bit,
     truncate,
     widened,
@@ -80,44 +79,9 @@ def _sinc(net: Net, x: Tensor) -> Tensor:
     return net.select(net.equal(x, 0), constant(net, 1, x), net.div(net.unary(angle, "SIN"), angle))
 
 
-_ERFC = (
-    0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418,
-    0.37409196, 1.00002368, -1.26551223,
-)  # fmt: skip
-"""Chebyshev fit of log(erfc(z) exp(z z) / t) + ..., t = 1 / (1 + z/2); relative error 1.2e-7."""
-
-
-def _erfc(net: Net, x: Tensor) -> Tensor:
-    z = net.unary(x, "ABS")
-    t = net.unary(net.add(net.mul(z, 0.5), 1.0), "RECIP")
-    power = net.sub(polynomial(net, t, _ERFC), net.mul(z, z))
-    tail = net.mul(t, net.unary(power, "EXP"))
-    return net.select(less(net, x, constant(net, 0, x)), net.sub(2.0, tail), tail)
-
-
-_ERFINV_CENTRE = (
-    2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503,
-    -0.00417768164, 0.246640727, 1.50140941,
-)  # fmt: skip
-_ERFINV_TAIL = (
-    -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613,
-    0.00943887047, 1.00167406, 2.83297682,
-)  # fmt: skip
-"""Two polynomials in w = -log(1 - x x): around 2.5, and around sqrt(w) = 3 (M. Giles, 2010)."""
-
-
-def _erfinv(net: Net, x: Tensor) -> Tensor:
-    w = net.unary(net.unary(net.mul(net.sub(1.0, x), net.add(x, 1.0)), "LOG"), "NEG")
-    centre = polynomial(net, net.sub(w, 2.5), _ERFINV_CENTRE)
-    tail = polynomial(net, net.sub(net.unary(w, "SQRT"), 3.0), _ERFINV_TAIL)
-    inside = net.mul(net.select(less(net, w, constant(net, 5, w)), centre, tail), x)
-    at_end = net.equal(net.unary(x, "ABS"), 1.0)
-    return net.select(at_end, net.mul(x, math.inf), inside)
-
-
 FORMULAS: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "rsqrt": _rsqrt, "log2": _log2, "log10": _log10, "log1p": log1p, "expm1": expm1,
-    "exp2": _exp2, "sinc": _sinc, "erfc": _erfc, "erfinv": _erfinv,
+    "exp2": _exp2, "sinc": _sinc,
     "deg2rad": lambda net, x: net.mul(x, math.pi / 180),
     "rad2deg": lambda net, x: net.mul(x, 180 / math.pi),
 }  # fmt: skip
@@ -131,8 +95,6 @@ for _name, _function in FORMULAS.items():
     TABLE.row(f"aten.{_name}.default", _formula(_function))
 TABLE.row("aten.special_exp2.default", _formula(_exp2))
 TABLE.row("aten.special_expm1.default", _formula(expm1))
-TABLE.row("aten.special_erfc.default", _formula(_erfc))
-TABLE.row("aten.special_erfinv.default", _formula(_erfinv))
 
 
 @TABLE.converter("aten.logit.default", "aten.special_logit.default")

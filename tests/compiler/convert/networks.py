@@ -56,6 +56,13 @@ class NetworkCase:
         return feeds
 
 
+def _turn(net: Net, state: Sequence[Tensor]) -> list[Tensor]:
+    """x, y -> y, x / 2 + y * (0, 1, 2)."""
+    x, y = state
+    weights = net.constant(torch.arange(3.0))
+    return [y, net.add(net.mul(x, 0.5), net.mul(y, weights))]
+
+
 def _cases() -> list[NetworkCase]:
     cases: list[NetworkCase] = []
 

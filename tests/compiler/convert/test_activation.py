@@ -61,6 +61,7 @@ CASES = [
     Case("aten.native_dropout.default", call(x("n", 3), 0.5, False)),
     Case("aten.native_dropout.default", call(x(), 0.5, False), static=True, name="0-d"),
     Case("aten.native_dropout.default", call(x(3, "n", dtype=F16), 0.0, None), name="half"),
+    Case("aten.native_dropout.default", call(x("n", 3), 1.0, True), name="all dropped"),
     Case("aten.native_dropout.default", call(x("n", 3), 0.5, True), refused=("argument", "random"),
          name="training"),
     Case("aten.native_dropout.default", call(x("n", 3), 0.5, None), refused=("argument", "random"),

@@ -24,6 +24,28 @@ D = x("n", 3)
 CREATED = [
     *(
         Case(
+            f"aten.{f}.{which}",
+            call(start, end, steps, *base),
+            rtol=1e-4,
+            name=f"{steps}",
+            static=True,
+        )
+        for f, base in (("linspace", ()), ("logspace", (2.0,)))
+        for which, start, end in (
+            ("Tensor_Tensor", scalar(-2.5), scalar(4.0)),
+            ("Tensor_Scalar", scalar(3), -2.0),
+            ("Scalar_Tensor", 1, scalar(2.0, F16)),
+        )
+        for steps in (0, 1, 2, 9)
+    ),
+    Case(
+        "aten.linspace.Tensor_Tensor",
+        call(scalar(0), scalar(9), 4, dtype=torch.int64),
+        static=True,
+        refused=("argument", "float64"),
+    ),
+    *(
+        Case(
             f"aten.new_{f}.default",
             call(D, [3, i("2n+1")], dtype=dtype),
             name=f"{dtype}",

@@ -6,12 +6,32 @@ import torch
 
 from tests.compiler.convert.calls import call, x
 from tests.compiler.convert.harness import Case, parametrize, run
-from tests.compiler.convert.test_binary import F16, HALF, I32, across, down, positive, scalar, whole
+from tests.compiler.convert.test_binary import (
+    F16,
+    HALF,
+    I32,
+    INF,
+    NAN,
+    across,
+    down,
+    positive,
+    scalar,
+    whole,
+)
 
 FORMULAS = [
     "atan2.default", "copysign.Tensor", "hypot.default", "logaddexp.default",
     "logaddexp2.default", "xlogy.Tensor", "special_xlog1py.default",
 ]  # fmt: skip
+
+
+def neighbours(n: int) -> torch.Tensor:
+    """[n, 117]: powers of two, what lies beside them, and the ends of float32."""
+    powers = 2.0 ** torch.arange(-18, 18)
+    ends = torch.tensor([0.0, -0.0, 1e-45, 1e-38, 3.4e38, INF, -INF, NAN, 1.1754943508222875e-38])
+    both = torch.cat([powers, powers * (1 + 2.0**-23), powers * (1 - 2.0**-24), ends])
+    return torch.stack([both, -both]).repeat(n, 1, 1)
+
 
 CASES = [
     *(Case(f"aten.{f}", call(down(), across()), name="special") for f in FORMULAS),
@@ -52,6 +72,16 @@ CASES = [
         name="mixed",
     ),
     Case("aten.__lshift__.Scalar", call(whole(), 3)),
+    *(
+        Case(
+            "aten.nextafter.default",
+            call(neighbours, towards),
+            atol=0,
+            rtol=0,
+            name=f"{towards(1).flatten()[0]}",
+        )
+        for towards in (scalar(INF), scalar(-INF), scalar(0.0), scalar(NAN), neighbours)
+    ),
     Case("aten.__rshift__.Scalar", call(whole(), 40)),
     Case(
         "aten.bitwise_left_shift.Tensor_Scalar",

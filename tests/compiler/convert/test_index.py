@@ -46,6 +46,12 @@ CASES = [
     Case(INDEX, call(x("n", 4, dtype=torch.bool), [below("n", 3, dtype=small)]), name="bool"),
     Case(INDEX, call(x("n", 4), [x("n", dtype=torch.bool)]), static=True,
          refused=("argument", "bool mask")),
+    *(
+        Case("aten.combinations.default", call(x(5), r, again), static=True, build=r == 2, name=f"{r} {again}")
+        for r in (1, 2, 3)
+        for again in (False, True)
+    ),
+    Case("aten.combinations.default", call(x("n")), refused=("argument", "static size"), name="dynamic"),
     Case("aten._unsafe_index.Tensor", call(x("n", 4, 5), [None, None, below(5, 3)])),
 ]  # fmt: skip
 

@@ -24,6 +24,7 @@ CASES = [
     Case("aten.flip.default", call(x("n", 3, "n"), [0, -1])),
     Case("aten.flip.default", call(x("n", 3, dtype=ints), [1]), name="int"),
     Case("aten.flip.default", call(x(), []), static=True, name="0d"),
+    Case("aten.flip.default", call(x("n", 0, 3), [0, 1]), name="empty"),
     Case("aten.roll.default", call(x("n", 7, 5), [1, -2], [0, 1])),
     Case("aten.roll.default", call(x("n", 3), [2]), name="flat"),
     Case("aten.roll.default", call(x("n", 7), [9], [-1]), name="beyond"),

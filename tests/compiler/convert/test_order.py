@@ -119,8 +119,11 @@ CASES = [
     Case("aten.searchsorted.Tensor", call(lambda n: torch.arange(5.0).repeat(n, 1), x("n", 3), side="right"),
          name="rows"),
     Case("aten.searchsorted.Tensor", call(lambda n: torch.arange(3.0), scalar(1.0)), name="0-d"),
-    Case("aten.searchsorted.Tensor", call(lambda n: torch.arange(3.0), x("n"), sorter=lambda n: torch.arange(3)),
-         refused=("argument", "sorter"), name="sorter"),
+    Case("aten.searchsorted.Scalar", call(lambda n: torch.arange(n), 1.5)),
+    Case("aten.sort.default", call(x("n", 0)), name="none"),
+    Case("aten.searchsorted.Tensor",
+         call(lambda n: torch.tensor([[3.0, 1.0, 2.0]]).repeat(n, 1), x("n", 4),
+              sorter=lambda n: torch.tensor([[1, 2, 0]]).repeat(n, 1)), name="sorter"),
 ]  # fmt: skip
 
 

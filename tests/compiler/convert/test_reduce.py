@@ -133,6 +133,7 @@ CASES = [
     Case("aten.linalg_vector_norm.default", call(lambda n: torch.full((n, 9), 300.0, dtype=F16), 2, [1]),
          **HALF, name="half squares overflow"),
     Case("aten.norm.ScalarOpt_dim", call(D3, None, [1])),
+    *(Case("aten.dist.default", call(x("n", 5), x(5), p), rtol=1e-4, name=f"{p}") for p in (2, 1.5, 0, INF)),
     Case("aten.norm.ScalarOpt_dim", call(D3, 1, [0, 1], True), name="1"),
     Case("aten.norm.ScalarOpt_dim_dtype", call(x("n", 9, dtype=F16), 2, [1], True, dtype=torch.float32), **HALF),
     Case("aten.norm.Scalar", call(D3, 2)),

@@ -79,6 +79,14 @@ CASES = [
     Case("aten.select_scatter.default", call(x("n", "n", dtype=boolean), x("n", dtype=boolean), 0, 0), name="bool"),
     Case("aten.masked_scatter.default", call(x("n", 4), lambda n: torch.rand(n, 4) > 0.5, x("n", 5))),
     Case("aten.masked_scatter.default", call(x("n", 4), lambda n: torch.rand(4) > 0.5, x("n", 5)), name="broadcast"),
+    Case("aten.masked_scatter.default", call(x(4), lambda n: torch.rand(n, 4) > 0.5, x("n", 4)), name="grown"),
+    *(
+        Case("aten.diagonal_scatter.default", call(x(5, "n", 7), x("n", length), offset, 0, 2), name=f"{offset}")
+        for offset, length in ((0, 5), (3, 4), (-2, 3))
+    ),
+    Case("aten.diagonal_scatter.default", call(x("n", "n"), x("n")), name="dynamic"),
+    Case("aten.put.default", call(x("n", 7), lambda n: torch.tensor([[1, -1], [3, 0]]), x(2, 2))),
+    Case("aten.put.default", call(x("n", 7), below(7, 9), x(9), True), rtol=1e-4, name="accumulate"),
     Case(PUT, call(x("n", 7), [None, distinct(7, 3)], x("n", 3))),
     Case(PUT, call(x("n", 7), [lambda n: distinct("n", 2)(n) - n], x(7)), name="negative-broadcast"),
     Case(PUT, call(x("2n", 7), [distinct("2n", "n")], x("n", 1)), name="dynamic"),

@@ -1,4 +1,4 @@
-"""Histograms, against eager torch."""
+"""aten.histc against eager torch: borders, bounds of its own, NaN and infinity."""
 
 from __future__ import annotations
 

@@ -1,0 +1,193 @@
+"""Runs a judge over many samples in parallel processes, each sample within a time limit.
+
+    pieces(limits, share) -> what to run, an operator with a dtype each
+    run(pieces, judge, ...) -> rows, as they come
+
+A worker that dies or stands still costs the sample it was at and nothing else: the sample becomes
+a row, and a fresh worker takes what was left of its piece.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from tests.opinfo.samples import Sample, operators, samples
+
+Row = dict[str, Any]
+LIFE = 1500
+"""Samples after which a worker gives its memory back by ending."""
+RETIRED = 75
+"""A worker's exit code after a row that says `"fatal": true`: it can't go on, nothing is lost."""
+torch.set_num_threads(1)  # a pool of threads would not outlive the fork
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The samples of one operator and dtype: `limit` of them, or all; of these one fifth, or all."""
+
+    op: str
+    dtype: str
+    limit: int | None = None
+    share: int | None = None
+    done: frozenset[str] = frozenset()
+
+    def todo(self) -> list[Sample]:
+        return [
+            sample
+            for sample in samples(self.op, self.dtype, self.limit)
+            if self.share in (None, sample.fifth) and sample.id not in self.done
+        ]
+
+
+def pieces(limits: Mapping[str, int | None], share: int | None = None) -> list[Piece]:
+    """Every operator with the dtypes; `limits` gives each dtype's number of samples, None for all."""
+    return [Piece(op, dtype, n, share) for dtype, n in limits.items() for op in operators(dtype)]
+
+
+def run(
+    todo: list[Piece],
+    judge: Callable[[Sample], Any],
+    jobs: int,
+    *,
+    seconds: float = 60.0,
+    until: float | None = None,
+    log: Path = Path(os.devnull),
+    start: Literal["fork", "spawn"] = "fork",
+) -> Iterator[Row]:
+    """A row for each sample: judge's dataclass as a dict, with the time it took.
+
+    Args:
+        judge: from a sample to a dataclass; called in workers only.
+        seconds: a sample's limit; past it the row's state is "torch" and its reason says so.
+        until: time.monotonic() after which no more rows are made.
+        log: what workers print, TensorRT's messages among it.
+        start: how workers start; "fork" spares them the imports, CUDA needs "spawn".
+    """
+    queue = deque(todo)
+    workers: list[_Worker] = []
+    try:
+        while queue or workers:
+            while queue and len(workers) < jobs:
+                workers.append(_Worker(judge, log, start))
+                workers[-1].give(queue.popleft())
+            ready = wait([worker.pipe for worker in workers], timeout=1.0)
+            for worker in list(workers):
+                if worker.pipe in ready:
+                    yield from worker.listen(queue)
+                elif time.monotonic() - worker.since > seconds:
+                    worker.process.kill()
+                    yield from worker.lost(queue, "torch", f"not done within {seconds:.0f} s")
+                if worker.over:
+                    workers.remove(worker)
+            if until is not None and time.monotonic() > until:
+                return
+    finally:
+        for worker in workers:
+            worker.process.kill()
+            worker.process.join()
+
+
+class _Worker:
+    """A process that judges one piece after another."""
+
+    def __init__(self, judge: Callable[[Sample], Any], log: Path, start: str) -> None:
+        context: Any = multiprocessing.get_context(start)
+        self.pipe, theirs = context.Pipe()
+        arguments = (theirs, judge, log, os.getpid())
+        self.process = context.Process(target=_work, args=arguments, daemon=True)
+        self.process.start()
+        theirs.close()
+        self.piece = Piece("", "")
+        self.waiting: deque[str] = deque()
+        self.past: list[str] = []
+        self.since = time.monotonic()
+        self.judged = 0
+        self.over = False
+
+    def give(self, piece: Piece | None) -> None:
+        """A piece to judge, or None to end."""
+        self.since = time.monotonic()
+        self.pipe.send(piece)
+        if piece is None:
+            self.end()
+        else:
+            self.piece, self.waiting, self.past = piece, deque(), []
+
+    def listen(self, queue: deque[Piece]) -> Iterator[Row]:
+        """Take one message: the samples of the piece, a row, or None at its end."""
+        try:
+            message = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            reason = f"the process ended with exit code {self.process.exitcode}"
+            yield from self.lost(queue, "wrong", reason)
+            return
+        self.since = time.monotonic()
+        if isinstance(message, list):
+            self.waiting, self.past = deque(message), []
+        elif message is not None:
+            self.past.append(self.waiting.popleft())
+            self.judged += 1
+            yield message
+        else:
+            self.give(queue.popleft() if queue and self.judged < LIFE else None)
+
+    def lost(self, queue: deque[Piece], state: str, reason: str) -> Iterator[Row]:
+        """A row for the sample that the process was at; the samples after it go back."""
+        self.end()
+        if not (self.waiting or self.past):  # it made no samples
+            yield _row(f"{self.piece.op}/{self.piece.dtype}/0", "wrong", reason)
+            return
+        if self.waiting and self.process.exitcode != RETIRED:
+            self.past.append(self.waiting.popleft())
+            yield _row(self.past[-1], state, reason)
+        if self.waiting:
+            queue.appendleft(replace(self.piece, done=self.piece.done | {*self.past}))
+
+    def end(self) -> None:
+        self.over = True
+        self.process.join()
+        self.pipe.close()
+
+
+def _row(sample: str, state: str, reason: str) -> Row:
+    return {"sample": sample, "state": state, "reason": reason, "worst": 0.0, "seconds": 0.0}
+
+
+def _work(pipe: Connection, judge: Callable[[Sample], Any], log: Path, parent: int) -> None:
+    """For each piece that comes: its samples' names, their rows, None."""
+    with log.open("a") as talk:
+        os.dup2(talk.fileno(), 1)
+        os.dup2(talk.fileno(), 2)
+    while True:
+        while not pipe.poll(5):
+            if os.getppid() != parent:
+                return
+        piece = pipe.recv()
+        if piece is None:
+            return
+        todo = piece.todo()
+        pipe.send([sample.id for sample in todo])
+        for sample in todo:
+            start = time.monotonic()
+            try:
+                row = asdict(judge(sample))
+            except Exception as error:  # noqa: BLE001 - whatever the compiler raises is a finding
+                row = _row(sample.id, "wrong", f"{type(error).__name__}: {error}"[:300])
+                traceback.print_exc()
+            pipe.send(row | {"seconds": round(time.monotonic() - start, 3)})
+            if row.get("fatal"):
+                sys.exit(RETIRED)
+        pipe.send(None)
