@@ -28,7 +28,9 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import results  # noqa: E402
 
-CHUNK = 25
+LIMIT = 240
+"""Seconds for one process."""
+CHUNK = 20
 """Cases a process: an engine that breaks the CUDA context spoils no more than these."""
 
 
@@ -105,18 +107,19 @@ def run(workers: int, out: Path | None) -> int:
     def one(chunk: tuple[str, int]) -> list[dict[str, Any]]:
         family, start = chunk
         command = [sys.executable, __file__, "--child", family, str(start)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
-        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        if done.returncode:
-            talk = (done.stderr.strip().splitlines() or [""])[-1]
-            rows.append(
-                {
-                    "family": family,
-                    "case": f"chunk {start}",
-                    "state": "crashed",
-                    "detail": talk[:300],
-                }
-            )
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as child:
+            try:
+                out, talk = child.communicate(timeout=LIMIT)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                out, talk = child.communicate()
+        rows = [json.loads(line) for line in out.splitlines() if line.endswith("}")]
+        if child.returncode:
+            last = (talk.strip().splitlines() or [f"killed after {LIMIT} s"])[-1]
+            rows.append({"family": family, "case": f"chunk {start}, after {len(rows)} cases",
+                         "state": "crashed", "detail": last[:300]})  # fmt: skip
         return rows
 
     with ThreadPoolExecutor(workers) as pool:
