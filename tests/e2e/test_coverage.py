@@ -66,7 +66,7 @@ def test_the_sweep_tells_what_does_not_export_from_what_fails() -> None:
         refused("d", "InaccurateBuild"),
     ]
     found = sweep.summary(rows)
-    assert found == {"whole": ["a"], "partly": ["b"], "not_exported": ["c"], "failed": ["d"]}
+    assert found == {"whole": ["a"], "partly": ["b"], "not_traced": ["c"], "failed": ["d"]}
 
 
 def test_whatever_happens_in_a_fork_is_a_value() -> None:
