@@ -125,6 +125,12 @@ def _ordered(net: Net, values: Tensor, largest: bool) -> Tensor:
     return found if values.ndim > 1 else net.squeeze(found, [0])
 
 
+def _symmetric(net: Net, a: Tensor, lower: bool) -> Tensor:
+    """The symmetric matrix that one triangle of a says."""
+    other = triangle(net, transposed(net, a), not lower, 1 if lower else -1)
+    return net.add(triangle(net, a, lower), other)
+
+
 # -- operators -----------------------------------------------------------------------------
 
 
@@ -156,9 +162,8 @@ def linalg_eigh(net: Net, A: Tensor, UPLO: str, compute_v: bool) -> tuple[Tensor
 
     Moved up by its length the matrix has no negative ones: they are its singular values then.
     """
-    n, lower, none = static(A)[0], UPLO.upper() == "L", net.constant(torch.empty(0))
-    other = triangle(net, transposed(net, A), not lower, 1 if lower else -1)
-    whole = net.add(triangle(net, A, lower), other)
+    n, none = static(A)[0], net.constant(torch.empty(0))
+    whole = _symmetric(net, A, UPLO.upper() == "L")
     if n == 0:
         return _lengths(net, whole), none
     square = net.reduce(net.mul(whole, whole), "SUM", [A.ndim - 2, A.ndim - 1], True)
@@ -173,41 +178,79 @@ def _pinv_check(self: Value) -> str | None:
     return _check_size(self)
 
 
-@TABLE.converter("aten.linalg_pinv.atol_rtol_tensor", support=_FLOAT32, check=_pinv_check)
-def linalg_pinv(
-    net: Net, self: Tensor, atol: Tensor | None, rtol: Tensor | None, hermitian: bool
+def _pinv(
+    net: Net, x: Tensor, atol: Tensor | float | None, rtol: Tensor | float | None, hermitian: bool
 ) -> Tensor:
     """The pseudo-inverse: singular values up to max(atol, rtol * the largest) count as 0.
 
-    With the rotations V and the orthogonal columns self V, it is V (self V / lengths^2)^T.
+    With the rotations V and the orthogonal columns x V, it is V (x V / lengths^2)^T. A hermitian x is
+    read below its diagonal only.
     """
-    tall = _tall(net, self)
-    (m, n), axis = static(tall), self.ndim - 2
+    if hermitian:
+        x = _symmetric(net, x, True)
+    tall = _tall(net, x)
+    (m, n), axis = static(tall), x.ndim - 2
     if not n:
-        return transposed(net, self)
+        return transposed(net, x)
     both = _orthogonal(net, net.concat([tall, identity(net, tall, n, n)], axis), m)
     columns, v = net.narrow(both, axis, 0, m), net.narrow(both, axis, m, n)
     square = _dot(net, columns, columns)
     length = net.unary(square, "SQRT")
-    largest = net.reduce(length, "MAX", [self.ndim - 1], True)
-    kept = net.compare(length, _cut(net, largest, max(static(self)), atol, rtol), "GREATER")
-    scale = net.select(kept, net.div(1.0, square), net.scalar(0.0, self.dtype))
+    largest = net.reduce(length, "MAX", [x.ndim - 1], True)
+    kept = net.compare(length, _cut(net, largest, max(static(x)), atol, rtol), "GREATER")
+    scale = net.select(kept, net.div(1.0, square), net.scalar(0.0, x.dtype))
     scaled = transposed(net, net.mul(columns, scale))  # [*, n, m]
     terms = net.mul(net.unsqueeze(v, [v.ndim]), net.unsqueeze(scaled, [v.ndim - 2]))
     inverse = net.reduce(terms, "SUM", [v.ndim - 1], False)
-    inverse = net.narrow(inverse, axis + 1, 0, max(static(self)))
-    return inverse if static(self)[1] == n else transposed(net, inverse)
+    inverse = net.narrow(inverse, axis + 1, 0, max(static(x)))
+    return inverse if static(x)[1] == n else transposed(net, inverse)
 
 
-def _cut(net: Net, largest: Tensor, size: int, atol: Tensor | None, rtol: Tensor | None) -> Tensor:
+@TABLE.converter("aten.linalg_pinv.atol_rtol_tensor", support=_FLOAT32, check=_pinv_check)
+def linalg_pinv(
+    net: Net, self: Tensor, atol: Tensor | None, rtol: Tensor | None, hermitian: bool
+) -> Tensor:
+    return _pinv(net, self, atol, rtol, hermitian)
+
+
+@TABLE.converter("aten.linalg_pinv.atol_rtol_float", support=_FLOAT32, check=_pinv_check)
+def linalg_pinv_by_numbers(
+    net: Net, self: Tensor, atol: float | None, rtol: float | None, hermitian: bool
+) -> Tensor:
+    return _pinv(net, self, atol, rtol, hermitian)
+
+
+@TABLE.converter(
+    "aten.linalg_pinv.default", "aten.linalg_pinv.rcond_tensor", support=_FLOAT32, check=_pinv_check
+)  # fmt: skip
+def linalg_pinv_rcond(net: Net, self: Tensor, rcond: Tensor | float, hermitian: bool) -> Tensor:
+    """The older name of rtol."""
+    return _pinv(net, self, 0.0, rcond, hermitian)
+
+
+@TABLE.converter("aten.pinverse.default", support=_FLOAT32, check=_pinv_check)
+def pinverse(net: Net, self: Tensor, rcond: float) -> Tensor:
+    """The older name of the operator too."""
+    return _pinv(net, self, 0.0, rcond, False)
+
+
+def _cut(
+    net: Net, largest: Tensor, size: int, atol: Tensor | float | None, rtol: Tensor | float | None
+) -> Tensor:
     """[*, 1, 1]: the largest length that counts as 0, with torch's default."""
     default = net.scalar(torch.finfo(torch.float32).eps * size, torch.float32)
     zero = net.scalar(0.0, torch.float32)
-    absolute = zero if atol is None else net.unsqueeze(atol, [atol.ndim, atol.ndim + 1])
+    absolute = zero if atol is None else _plane(net, atol)
     if rtol is not None:
-        relative = net.unsqueeze(rtol, [rtol.ndim, rtol.ndim + 1])
+        relative = _plane(net, rtol)
     elif atol is not None:
         relative = net.select(net.compare(absolute, 0.0, "GREATER"), zero, default)
     else:
         relative = default
     return maximum(net, absolute, net.mul(largest, relative))
+
+
+def _plane(net: Net, value: Tensor | float) -> Tensor:
+    """A number, or one for each matrix, as float32 [*, 1, 1]."""
+    tensor = net.tensor(value, torch.float32)
+    return net.unsqueeze(tensor, [tensor.ndim, tensor.ndim + 1])

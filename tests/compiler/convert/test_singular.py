@@ -52,6 +52,17 @@ CASES = [
     Case(PINV, call(nearly_singular, rtol=lambda n: torch.tensor(0.7)), atol=1e-4, rtol=1e-3, build=False,
          name="rtol"),
     Case(PINV, call(lambda n: torch.zeros(n, 3, 2)), build=False, name="zero"),
+    Case(PINV, call(x("n", 3, 3), hermitian=True), atol=1e-4, rtol=1e-3, build=False, name="hermitian"),
+    *(
+        Case(f"aten.{op}", call(nearly_singular, *args, **options), atol=1e-4, rtol=1e-3, build=False, name=name)
+        for op, name, args, options in (
+            ("linalg_pinv.atol_rtol_float", "both", (), {"atol": 0.1, "rtol": 0.7}),
+            ("linalg_pinv.atol_rtol_float", "atol", (), {"atol": 3.0}),
+            ("linalg_pinv.default", "", (0.1,), {}),
+            ("linalg_pinv.rcond_tensor", "", (lambda n: torch.full((n,), 0.1),), {}),
+            ("pinverse.default", "", (0.7,), {}),
+        )
+    ),
 ]  # fmt: skip
 
 
