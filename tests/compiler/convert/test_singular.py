@@ -52,6 +52,18 @@ CASES = [
     Case(PINV, call(nearly_singular, rtol=lambda n: torch.tensor(0.7)), atol=1e-4, rtol=1e-3, build=False,
          name="rtol"),
     Case(PINV, call(lambda n: torch.zeros(n, 3, 2)), build=False, name="zero"),
+    *(
+        Case(f"aten.linalg_matrix_rank.{op}", call(nearly_singular, *args, **options), build=not args, name=name)
+        for op, name, args, options in (
+            ("atol_rtol_float", "", (), {}),
+            ("atol_rtol_float", "atol", (), {"atol": 3.0}),
+            ("atol_rtol_tensor", "both", (), {"atol": lambda n: torch.full((n,), 0.1), "rtol": lambda n: torch.ones(())}),
+            ("default", "", (0.1,), {}),
+            ("tol_tensor", "", (lambda n: torch.full((n,), 0.1),), {}),
+        )
+    ),
+    Case("aten.linalg_matrix_rank.default", call(symmetric(4), 3.0, True), build=False, name="hermitian"),
+    Case("aten.linalg_matrix_rank.default", call(x("n", 3, 0), 3.0), build=False, name="empty"),
     Case(PINV, call(x("n", 3, 3), hermitian=True), atol=1e-4, rtol=1e-3, build=False, name="hermitian"),
     *(
         Case(f"aten.{op}", call(nearly_singular, *args, **options), atol=1e-4, rtol=1e-3, build=False, name=name)
