@@ -116,9 +116,11 @@ class _Capture:
             s for s in self.exported.graph_signature.input_specs
             if target in (s.target, s.arg.name)
         )  # fmt: skip
+        (node,) = [n for n in self.exported.graph.nodes if n.name == holder.arg.name]
+        if update is node:
+            return False  # it is written as it was
         if holder.kind == InputKind.USER_INPUT:
             return True
-        (node,) = [n for n in self.exported.graph.nodes if n.name == holder.arg.name]
         (output,) = [n for n in self.exported.graph.nodes if n.op == "output"]
         user_leaves = [
             leaf

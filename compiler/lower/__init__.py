@@ -22,6 +22,7 @@ from compiler.lower.numbers import READ_NUMBERS
 from compiler.lower.passes import PRECISIONS, LowerRefused, Options, Pass, Record, run_passes
 from compiler.lower.precision import CAST
 from compiler.lower.strides import RESOLVE_STRIDES
+from compiler.lower.unread import DROP_UNREAD
 
 __all__ = [
     "DEFAULT_KEEP", "PIPELINE", "PRECISIONS", "LowerRefused", "Options", "Pass", "Record",
@@ -35,6 +36,7 @@ PIPELINE: tuple[Pass, ...] = (
     REMOVE_ASSERTS,
     READ_NUMBERS,
     REMOVE_NOOPS,
+    DROP_UNREAD,
     FOLD_BATCH_NORM,
     SHARE_EQUAL_CALLS,
     FOLD_CONSTANTS,

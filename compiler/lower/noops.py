@@ -59,6 +59,8 @@ def _remove_asserts(exported: ExportedProgram, _: Options) -> ExportedProgram:
 
 def _remove_noops(exported: ExportedProgram, _: Options) -> ExportedProgram:
     for node in list(exported.graph.nodes):
+        if node.target is aten._native_batch_norm_legit_functional.default and not node.args[5]:
+            _keep_statistics(node)
         if node.target not in COPIES:
             continue
         source = node.args[0]
@@ -69,6 +71,15 @@ def _remove_noops(exported: ExportedProgram, _: Options) -> ExportedProgram:
         if same:
             node.replace_all_uses_with(source)
     return exported
+
+
+def _keep_statistics(node: torch.fx.Node) -> None:
+    """Outside training, the statistics that a batch norm hands on are those that it got."""
+    for user in list(node.users):
+        for place in (3, 4):
+            source = node.args[place]
+            if user.args[1] == place and isinstance(source, torch.fx.Node):
+                user.replace_all_uses_with(source)
 
 
 def is_inactive_dropout(node: torch.fx.Node) -> bool:
@@ -99,6 +110,7 @@ REMOVE_ASSERTS = Pass(
 REMOVE_NOOPS = Pass(
     name="remove_noops",
     requires="functional calls, so that a copy and its source may be one value",
-    ensures="no dropout, and no copy that keeps dtype, shape and strides",
+    ensures="no dropout, no copy that keeps dtype, shape and strides, no statistics handed on as "
+    "they came",
     run=_remove_noops,
 )

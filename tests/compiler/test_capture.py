@@ -104,6 +104,20 @@ def test_origins_of_libraries_are_relative_too() -> None:
     assert not any(file.startswith("/") for file in files)
 
 
+def test_statistics_handed_on_as_they_came_are_no_mutation() -> None:
+    class Norm(torch.nn.Module):
+        def forward(self, x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor) -> torch.Tensor:
+            return torch.ops.aten._native_batch_norm_legit.default(
+                x, None, None, mean, var, False, 0.1, 1e-5
+            )[0]
+
+    inputs = tuple(
+        TensorSpec(n, "float32", s) for n, s in (("x", (2, 3)), ("mean", (3,)), ("var", (3,)))
+    )
+    exported = torch.export.export(Norm(), (torch.randn(2, 3), torch.zeros(3), torch.ones(3)))
+    assert len(capture(lower(exported), inputs).graph.outputs) == 1
+
+
 def test_a_counter_that_no_output_reads_is_dropped() -> None:
     made = program(models.Counter(read=False), (spec("x", F, "b", 4),))
     assert [node.op for node in made.graph.nodes] == ["aten.add.Tensor"]

@@ -99,6 +99,17 @@ def test_attributes_keep_their_types(a: Any, b: Any) -> None:
         key(made({1, 2}))
 
 
+def test_a_loop_s_body_and_count_are_in() -> None:
+    def made(count: int, factor: float) -> Network:
+        net = Net()
+        x = net.input("x", torch.float32, (None, 3))
+        return net.finish({"y": net.loop(count, [x], lambda n, s: [n.mul(s[0], factor)])[0]}, {})
+
+    keys = {key(made(*args)) for args in ((2, 0.5), (3, 0.5), (2, 0.25))}
+    assert len(keys) == 3
+    assert key(made(2, 0.5)) in keys
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> EngineCache:
     return EngineCache(Store.open(tmp_path, create=True))

@@ -244,6 +244,27 @@ def test_fp32_and_tf32_leave_the_graph_alone() -> None:
     assert capture(lower(exported, precision="tf32"), inputs).digest == plain.digest
 
 
+def test_vectors_that_nobody_reads_are_not_computed() -> None:
+    class Factors(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            u, s, _ = torch.linalg.svd(x)
+            return torch.linalg.svd(x.mT)[1], u, s, torch.linalg.eigh(x @ x.mT)[0]
+
+    x = torch.randn(3, 3)
+    low = lower(torch.export.export(Factors(), (x,)))
+    flags = [
+        (n.target, n.kwargs.get("compute_uv", n.kwargs.get("compute_v", True)))
+        for n in low.graph.nodes
+        if n.target in (torch.ops.aten._linalg_svd.default, torch.ops.aten._linalg_eigh.default)
+    ]
+    assert flags == [
+        (torch.ops.aten._linalg_svd.default, True), (torch.ops.aten._linalg_svd.default, False),
+        (torch.ops.aten._linalg_eigh.default, False),
+    ]  # fmt: skip
+    for got, want in zip(low.module()(x), Factors()(x), strict=True):
+        torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
+
+
 def test_half_keeps_the_declared_dtypes_at_the_border() -> None:
     made = half(models.Mlp(), spec("x", F, "b", 8))
     assert [t.dtype for t in (*made.graph.inputs, *made.graph.outputs)] == [F, F]

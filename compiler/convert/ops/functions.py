@@ -144,6 +144,41 @@ def nextafter(net: Net, self: Tensor, other: Tensor) -> Tensor:
     return net.select(differ, moved, net.select(net.equal(self, self), other, self))
 
 
+_HALF_RANGE = 80
+"""Exponents that a float32 power of two is looked up for; twice as many are reached in two steps."""
+
+
+@TABLE.converter("aten.frexp.Tensor", support=Support(dtypes=frozenset({"float32", "int32"})))
+def frexp(net: Net, self: Tensor) -> tuple[Tensor, Tensor]:
+    """A fraction from 0.5 to 1 and an exponent; 0, infinities and NaN stay, with exponent 0.
+
+    The logarithm only guesses the exponent: powers of two come from a table, exactly.
+    """
+    size = net.unary(self, "ABS")
+    zero = constant(net, 0, self)
+    ordinary = net.elementwise(
+        greater(net, size, zero), less(net, size, constant(net, math.inf, self)), "AND"
+    )
+    safe = net.select(ordinary, self, constant(net, 1, self))
+    log = net.mul(net.unary(net.unary(safe, "ABS"), "LOG"), 1 / math.log(2))
+    guess = net.add(net.cast(net.unary(log, "FLOOR"), torch.int32), 1)
+    guess = net.binary(net.binary(guess, 2 - 2 * _HALF_RANGE, "MAX"), 2 * _HALF_RANGE - 2, "MIN")
+    half = net.elementwise(guess, constant(net, 2, guess), "FLOOR_DIV")
+    table = net.constant(2.0 ** -torch.arange(-_HALF_RANGE, _HALF_RANGE + 1.0))
+    fraction = safe
+    for part in (half, net.sub(guess, half)):
+        fraction = net.mul(fraction, net.gather(table, net.add(part, _HALF_RANGE), 0))
+    large = net.unary(less(net, net.unary(fraction, "ABS"), constant(net, 1, self)), "NOT")
+    small = less(net, net.unary(fraction, "ABS"), constant(net, 0.5, self))
+    fraction = net.select(large, net.mul(fraction, 0.5), fraction)
+    fraction = net.select(small, net.mul(fraction, 2.0), fraction)
+    exponent = net.add(net.sub(guess, net.cast(small, torch.int32)), net.cast(large, torch.int32))
+    return (
+        net.select(ordinary, fraction, self),
+        net.select(ordinary, exponent, constant(net, 0, exponent)),
+    )
+
+
 # -- integers as bits ----------------------------------------------------------------------
 
 _WHOLE = Support(dtypes=INTEGERS)

@@ -250,14 +250,15 @@ def batch_norm_own(
 def batch_norm_functional(
     net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor,
     running_var: Tensor, training: bool, momentum: float, eps: float,
-) -> tuple[Tensor | None, ...]:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     """The result, the batch's mean and 1 / sqrt(variance + eps), and the statistics as they go on.
 
-    In evaluation mode the second and third are for training only and not made.
+    In evaluation mode the second and third are for training only, and empty.
     """
     if not training:
         result = _stored(net, input, weight, bias, running_mean, running_var, eps)
-        return result, None, None, running_mean, running_var
+        none = net.constant(torch.empty(0))
+        return result, none, none, running_mean, running_var
     result, mean, inverse = _own(net, input, weight, bias, eps)
     variance, _ = moments(net, net.cast(input, torch.float32), [0, *range(2, input.ndim)], 1, False)
     went_on = [

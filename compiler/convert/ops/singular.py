@@ -1,137 +1,57 @@
-"""Singular values, pseudo-inverses and eigenvalues of float32 matrices, by one-sided Jacobi.
+"""Singular values, eigenvalues of symmetric matrices, and ranks, of float32 matrices.
 
-Rotations make the columns of a matrix orthogonal: their lengths are then the singular values. A turn of
-the loop rotates every column against one other; after a sweep of turns each pair has met. Singular
-vectors stay in torch: their signs are the library's choice, and no two libraries agree.
+Singular and eigenvectors stay in torch: their signs are the library's choice, and no two libraries
+agree. compiler/convert/jacobi.py says how, and up to which size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
-from compiler.convert.layers import Layers
-from compiler.convert.matrices import identity, static, transposed, triangle
+from compiler.convert.jacobi import (
+    check_size,
+    cut_of,
+    lengths_of,
+    ordered,
+    orthogonal,
+    symmetric,
+    tall_of,
+)
+from compiler.convert.matrices import static
 from compiler.convert.net import Net
 from compiler.convert.network import Tensor
-from compiler.convert.numeric import maximum
 from compiler.convert.registry import Support, Table
 from enginebundle.graph import Value
 
 TABLE = Table("singular")
 
-MOST = 64
-"""Columns (or rows, if they are fewer)."""
-SWEEPS = 10
-"""Float32 has converged by then: each sweep after the first few squares what is left."""
-
-FEWEST_ROWS = 8
-"""Of smaller matrices TensorRT-RTX unrolls the loop, into engines of a hundred megabytes."""
-
-_FLOAT32 = Support(dtypes=frozenset({"float32"}))
+_FLOAT32 = Support(dtypes=frozenset({"float32", "int64"}))
 
 
-def _check_size(value: Value) -> str | None:
-    sizes = value.shape[-2:]
-    known = [n for n in sizes if isinstance(n, int)]
-    if len(known) == 2 and min(known) <= MOST:
-        return None
-    return f"rotated column by column: expected static sizes, one of them up to {MOST}, got {sizes}"
+def _singular(net: Net, a: Tensor) -> Tensor:
+    """[*, min(m, n)], in no order."""
+    tall = tall_of(net, a)
+    return lengths_of(net, orthogonal(net, tall, static(tall)[0]))
 
 
-# -- the rotations -------------------------------------------------------------------------
+def _eigenvalues(net: Net, a: Tensor, lower: bool) -> Tensor:
+    """[*, n], in no order, of the symmetric matrix that one triangle of a says.
 
-
-def _orthogonal(net: Net, a: Tensor, rows: int) -> Tensor:
-    """a [*, r, n] with columns rotated until their first `rows` elements are orthogonal."""
-    n = static(a)[1]
-    if n < 2 or not rows:
-        return a
-    last, half = a.ndim - 1, (n + 1) // 2
-    a = _grown(net, a, 0, n % 2)  # a column of zeros makes them pairs
-
-    def turn(inner: Layers, state: Sequence[Tensor]) -> Sequence[Tensor]:
-        assert isinstance(inner, Net)
-        left, right = state
-        return _next_pairs(inner, *_rotated(inner, left, right, rows))
-
-    pairs = [net.narrow(a, last, at, half) for at in (0, half)]
-    left, right = net.loop(SWEEPS * (2 * half - 1), pairs, turn)
-    return net.narrow(net.concat([left, right], last), last, 0, n)
-
-
-def _rotated(net: Net, left: Tensor, right: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    """Each column of left and right against each other, by the smaller angle."""
-    upper, lower = (net.narrow(t, t.ndim - 2, 0, rows) for t in (left, right))
-    sums = [_dot(net, x, y) for x, y in ((upper, upper), (lower, lower), (upper, lower))]
-    difference, twice = net.sub(sums[1], sums[0]), net.mul(sums[2], 2.0)
-    size = net.unary(net.add(net.mul(difference, difference), net.mul(twice, twice)), "SQRT")
-    size = net.add(net.add(net.unary(difference, "ABS"), size), 1e-37)
-    minus = net.select(net.compare(difference, 0.0, "LESS"), net.unary(twice, "NEG"), twice)
-    tangent = net.div(minus, size)
-    secant = net.unary(net.add(net.mul(tangent, tangent), 1.0), "SQRT")
-    cosine = net.unary(secant, "RECIP")
-    sine = net.mul(cosine, tangent)
-    return (
-        net.sub(net.mul(left, cosine), net.mul(right, sine)),
-        net.add(net.mul(left, sine), net.mul(right, cosine)),
-    )
-
-
-def _dot(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    return net.reduce(net.mul(a, b), "SUM", [a.ndim - 2], True)
-
-
-def _next_pairs(net: Net, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """The first column stays, the others go round: in as many turns as columns less one, back."""
-    half, axis = static(left)[1], left.ndim - 1
-    if half == 1:
-        return left, right
-    first, stay = net.narrow(left, axis, 0, 1), net.narrow(left, axis, 1, half - 2)
-    falling = net.narrow(left, axis, half - 1, 1)
-    rising, rest = net.narrow(right, axis, 0, 1), net.narrow(right, axis, 1, half - 1)
-    upper = [first, rising, *([stay] if half > 2 else [])]
-    return net.concat(upper, axis), net.concat([rest, falling], axis)
-
-
-def _tall(net: Net, a: Tensor) -> Tensor:
-    """a, or its transpose: with at least as many rows as columns, and rows of zeros up to eight."""
-    m, n = static(a)
-    tall = a if m >= n else transposed(net, a)
-    return _grown(net, tall, FEWEST_ROWS - max(m, n), 0)
-
-
-def _grown(net: Net, a: Tensor, rows: int, columns: int) -> Tensor:
-    """a with as many more rows and columns of zeros."""
-    if max(rows, columns) <= 0:
-        return a
-    m, n = static(a)
-    sizes = [*net.sizes(a)[:-2], m + max(rows, 0), n + max(columns, 0)]
-    return net.slice(a, [0] * a.ndim, sizes, [1] * a.ndim, "FILL", net.scalar(0.0, a.dtype))
-
-
-def _lengths(net: Net, a: Tensor) -> Tensor:
-    """[*, n]: the columns' lengths."""
-    return net.unary(net.reduce(net.mul(a, a), "SUM", [a.ndim - 2], False), "SQRT")
-
-
-def _ordered(net: Net, values: Tensor, largest: bool) -> Tensor:
-    size = values.shape[-1] or 0
-    if size < 2:
-        return values
-    rows = values if values.ndim > 1 else net.unsqueeze(values, [0])
-    found = net.topk(rows, "MAX" if largest else "MIN", size, rows.ndim - 1)[0]
-    return found if values.ndim > 1 else net.squeeze(found, [0])
-
-
-# -- operators -----------------------------------------------------------------------------
+    Moved up by its length the matrix has no negative ones: they are its singular values then.
+    """
+    n, whole = static(a)[0], symmetric(net, a, lower)
+    if n == 0:
+        return lengths_of(net, whole)
+    square = net.reduce(net.mul(whole, whole), "SUM", [a.ndim - 2, a.ndim - 1], True)
+    length = net.unary(square, "SQRT")
+    moved = net.add(whole, net.mul(net.constant(torch.eye(n)), length))
+    return net.sub(_singular(net, moved), net.squeeze(length, [a.ndim - 1]))
 
 
 def _svd_check(A: Value, compute_uv: bool) -> str | None:
     if compute_uv:
-        return "singular vectors have no sign of their own: expected compute_uv=False"
-    return _check_size(A)
+        return "singular vectors have no sign of their own: expected only the values to be read"
+    return check_size(A)
 
 
 @TABLE.converter("aten._linalg_svd.default", support=_FLOAT32, check=_svd_check)
@@ -139,75 +59,68 @@ def linalg_svd(
     net: Net, A: Tensor, full_matrices: bool, compute_uv: bool, driver: str | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Empty tensors for U and V, and the singular values between, the largest first."""
-    tall, none = _tall(net, A), net.constant(torch.empty(0))
-    lengths = _lengths(net, _orthogonal(net, tall, static(tall)[0]))
-    return none, _ordered(net, lengths, True), none
+    none = net.constant(torch.empty(0))
+    return none, ordered(net, _singular(net, A), True), none
 
 
 def _eigh_check(A: Value, compute_v: bool) -> str | None:
     if compute_v:
-        return "eigenvectors have no sign of their own: expected compute_v=False"
-    return _check_size(A)
+        return "eigenvectors have no sign of their own: expected only the values to be read"
+    return check_size(A)
 
 
 @TABLE.converter("aten._linalg_eigh.default", support=_FLOAT32, check=_eigh_check)
 def linalg_eigh(net: Net, A: Tensor, UPLO: str, compute_v: bool) -> tuple[Tensor, Tensor]:
-    """Eigenvalues of a symmetric matrix, the smallest first, and an empty tensor.
-
-    Moved up by its length the matrix has no negative ones: they are its singular values then.
-    """
-    n, lower, none = static(A)[0], UPLO.upper() == "L", net.constant(torch.empty(0))
-    other = triangle(net, transposed(net, A), not lower, 1 if lower else -1)
-    whole = net.add(triangle(net, A, lower), other)
-    if n == 0:
-        return _lengths(net, whole), none
-    square = net.reduce(net.mul(whole, whole), "SUM", [A.ndim - 2, A.ndim - 1], True)
-    length = net.unary(square, "SQRT")
-    moved = net.add(whole, net.mul(net.constant(torch.eye(n)), length))
-    tall = _tall(net, moved)
-    lengths = _lengths(net, _orthogonal(net, tall, static(tall)[0]))
-    return _ordered(net, net.sub(lengths, net.squeeze(length, [A.ndim - 1])), False), none
+    """Eigenvalues of a symmetric matrix, the smallest first, and an empty tensor."""
+    values = ordered(net, _eigenvalues(net, A, UPLO.upper() == "L"), False)
+    return values, net.constant(torch.empty(0))
 
 
-def _pinv_check(self: Value) -> str | None:
-    return _check_size(self)
+# -- rank ----------------------------------------------------------------------------------
 
 
-@TABLE.converter("aten.linalg_pinv.atol_rtol_tensor", support=_FLOAT32, check=_pinv_check)
-def linalg_pinv(
-    net: Net, self: Tensor, atol: Tensor | None, rtol: Tensor | None, hermitian: bool
+def _rank(
+    net: Net, x: Tensor, atol: Tensor | float | None, rtol: Tensor | float | None, hermitian: bool
 ) -> Tensor:
-    """The pseudo-inverse: singular values up to max(atol, rtol * the largest) count as 0.
-
-    With the rotations V and the orthogonal columns self V, it is V (self V / lengths^2)^T.
-    """
-    tall = _tall(net, self)
-    (m, n), axis = static(tall), self.ndim - 2
-    if not n:
-        return transposed(net, self)
-    both = _orthogonal(net, net.concat([tall, identity(net, tall, n, n)], axis), m)
-    columns, v = net.narrow(both, axis, 0, m), net.narrow(both, axis, m, n)
-    square = _dot(net, columns, columns)
-    length = net.unary(square, "SQRT")
-    largest = net.reduce(length, "MAX", [self.ndim - 1], True)
-    kept = net.compare(length, _cut(net, largest, max(static(self)), atol, rtol), "GREATER")
-    scale = net.select(kept, net.div(1.0, square), net.scalar(0.0, self.dtype))
-    scaled = transposed(net, net.mul(columns, scale))  # [*, n, m]
-    terms = net.mul(net.unsqueeze(v, [v.ndim]), net.unsqueeze(scaled, [v.ndim - 2]))
-    inverse = net.reduce(terms, "SUM", [v.ndim - 1], False)
-    inverse = net.narrow(inverse, axis + 1, 0, max(static(self)))
-    return inverse if static(self)[1] == n else transposed(net, inverse)
+    """int64 [*]: how many singular values exceed max(atol, rtol * the largest)."""
+    m, n = static(x)
+    if not m * n:
+        return net.full(net.sizes(x)[:-2], 0, torch.int64)
+    values = net.unary(_eigenvalues(net, x, True), "ABS") if hermitian else _singular(net, x)
+    last = values.ndim - 1
+    largest = net.reduce(values, "MAX", [last], True)
+    cut = cut_of(net, net.unsqueeze(largest, [last]), max(m, n), atol, rtol)
+    above = net.compare(values, net.squeeze(cut, [cut.ndim - 1]), "GREATER")
+    return net.reduce(net.cast(above, torch.int64), "SUM", [above.ndim - 1], False)
 
 
-def _cut(net: Net, largest: Tensor, size: int, atol: Tensor | None, rtol: Tensor | None) -> Tensor:
-    """[*, 1, 1]: the largest length that counts as 0, with torch's default."""
-    default = net.scalar(torch.finfo(torch.float32).eps * size, torch.float32)
-    zero = net.scalar(0.0, torch.float32)
-    absolute = zero if atol is None else net.unsqueeze(atol, [atol.ndim, atol.ndim + 1])
-    if rtol is not None:
-        relative = net.unsqueeze(rtol, [rtol.ndim, rtol.ndim + 1])
-    elif atol is not None:
-        relative = net.select(net.compare(absolute, 0.0, "GREATER"), zero, default)
-    else:
-        relative = default
-    return maximum(net, absolute, net.mul(largest, relative))
+def _self_check(self: Value) -> str | None:
+    return check_size(self)
+
+
+def _input_check(input: Value) -> str | None:
+    return check_size(input)
+
+
+@TABLE.converter("aten.linalg_matrix_rank.default", support=_FLOAT32, check=_self_check)
+def linalg_matrix_rank(net: Net, self: Tensor, tol: float, hermitian: bool) -> Tensor:
+    return _rank(net, self, tol, 0.0, hermitian)
+
+
+@TABLE.converter("aten.linalg_matrix_rank.tol_tensor", support=_FLOAT32, check=_input_check)
+def linalg_matrix_rank_tensor(net: Net, input: Tensor, tol: Tensor, hermitian: bool) -> Tensor:
+    return _rank(net, input, tol, 0.0, hermitian)
+
+
+@TABLE.converter("aten.linalg_matrix_rank.atol_rtol_float", support=_FLOAT32, check=_self_check)
+def linalg_matrix_rank_numbers(
+    net: Net, self: Tensor, atol: float | None, rtol: float | None, hermitian: bool
+) -> Tensor:
+    return _rank(net, self, atol, rtol, hermitian)
+
+
+@TABLE.converter("aten.linalg_matrix_rank.atol_rtol_tensor", support=_FLOAT32, check=_input_check)
+def linalg_matrix_rank_tensors(
+    net: Net, input: Tensor, atol: Tensor | None, rtol: Tensor | None, hermitian: bool
+) -> Tensor:
+    return _rank(net, input, atol, rtol, hermitian)

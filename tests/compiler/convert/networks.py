@@ -57,9 +57,9 @@ class NetworkCase:
 
 
 def _turn(net: Net, state: Sequence[Tensor]) -> list[Tensor]:
-    """x, y -> y, x / 2 + y * (0, 1, 2)."""
+    """x, y -> y, x / 2 + y * (0, 1/4, 1/2)."""
     x, y = state
-    weights = net.constant(torch.arange(3.0))
+    weights = net.constant(torch.arange(3.0) / 4)
     return [y, net.add(net.mul(x, 0.5), net.mul(y, weights))]
 
 
@@ -333,6 +333,13 @@ def _cases() -> list[NetworkCase]:
             f"linspace.{kind}",
             lambda net, x, k=kind: net.linspace(net.size(x, 0), net.scalar(3, k), net.scalar(2, k)),
             (F32, (None, 2)),
+        )
+    for count in (1, 4, 300):
+        add(
+            f"loop.{count}",
+            lambda net, x, y, k=count: net.loop(k, [x, y], _turn),
+            (F32, (None, 3)),
+            (F32, (None, 3)),
         )
     add("identity", lambda net, x: x, (F32, (None, 2)))
     return cases

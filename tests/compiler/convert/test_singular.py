@@ -31,6 +31,10 @@ def nearly_singular(n: int) -> torch.Tensor:
     return q @ torch.diag(torch.tensor([4.0, 2.0, 1e-3])) @ torch.linalg.qr(torch.randn(n, 3, 3)).Q
 
 
+def tenth(n: int) -> torch.Tensor:
+    return torch.full((n,), 0.1)
+
+
 CASES = [
     *(
         Case(SVD, call(x("n", *sizes), False, False), **CLOSE, build=sizes in ((5, 3), (4, 4)), name=f"{sizes}")
@@ -48,10 +52,33 @@ CASES = [
         Case(PINV, call(x("n", *sizes)), atol=1e-4, rtol=1e-3, build=sizes == (4, 3), name=f"{sizes}")
         for sizes in ((4, 3), (2, 4), (1, 3))
     ),
-    Case(PINV, call(nearly_singular, atol=lambda n: torch.full((n,), 0.1)), atol=1e-4, rtol=1e-3, name="atol"),
+    Case(PINV, call(nearly_singular, atol=tenth), atol=1e-4, rtol=1e-3, name="atol"),
     Case(PINV, call(nearly_singular, rtol=lambda n: torch.tensor(0.7)), atol=1e-4, rtol=1e-3, build=False,
          name="rtol"),
     Case(PINV, call(lambda n: torch.zeros(n, 3, 2)), build=False, name="zero"),
+    *(
+        Case(f"aten.linalg_matrix_rank.{op}", call(nearly_singular, *args, **options), build=not args, name=name)
+        for op, name, args, options in (
+            ("atol_rtol_float", "", (), {}),
+            ("atol_rtol_float", "atol", (), {"atol": 3.0}),
+            ("atol_rtol_tensor", "both", (), {"atol": tenth, "rtol": lambda n: torch.ones(())}),
+            ("default", "", (0.1,), {}),
+            ("tol_tensor", "", (tenth,), {}),
+        )
+    ),
+    Case("aten.linalg_matrix_rank.default", call(symmetric(4), 3.0, True), build=False, name="hermitian"),
+    Case("aten.linalg_matrix_rank.default", call(x("n", 3, 0), 3.0), build=False, name="empty"),
+    Case(PINV, call(x("n", 3, 3), hermitian=True), atol=1e-4, rtol=1e-3, build=False, name="hermitian"),
+    *(
+        Case(f"aten.{op}", call(nearly_singular, *args, **options), atol=1e-4, rtol=1e-3, build=False, name=name)
+        for op, name, args, options in (
+            ("linalg_pinv.atol_rtol_float", "both", (), {"atol": 0.1, "rtol": 0.7}),
+            ("linalg_pinv.atol_rtol_float", "atol", (), {"atol": 3.0}),
+            ("linalg_pinv.default", "", (0.1,), {}),
+            ("linalg_pinv.rcond_tensor", "", (tenth,), {}),
+            ("pinverse.default", "", (0.7,), {}),
+        )
+    ),
 ]  # fmt: skip
 
 
