@@ -85,6 +85,8 @@ def _foreign(tensors: Any, what: str) -> Excluded | None:
     for tensor in tensors:
         if tensor.layout != torch.strided or tensor.is_quantized:
             return Excluded(f"sparse or quantized {what}")
+        if tensor.device.type != "cpu":
+            return Excluded(f"{what} on a device that the call names")
         if tensor.is_complex():
             return Excluded(f"complex {what}")
         if tensor.dtype not in DTYPES:
