@@ -30,6 +30,8 @@ def _resolve(exported: ExportedProgram, _: Options) -> ExportedProgram:
             made = _taken(Writer(exported, node), node)
         elif node.target is aten.as_strided_scatter.default:
             made = _written(Writer(exported, node), node)
+        elif node.target is aten.resize.default:
+            made = _resized(Writer(exported, node), node)
         if isinstance(made, torch.fx.Node):
             node.replace_all_uses_with(made)
     return exported
@@ -112,6 +114,21 @@ def _written(writer: Writer, node: torch.fx.Node) -> torch.fx.Node | None:
     if not moved:
         return result
     return writer.call(aten.permute.default, result, [order.index(i) for i in range(len(order))])
+
+
+def _resized(writer: Writer, node: torch.fx.Node) -> torch.fx.Node | None:
+    """The first elements in memory under other sizes; None as for `_taken`, or where there are more
+    elements than before, which nothing has set."""
+    source, size = node.args[:2]
+    assert isinstance(source, torch.fx.Node)
+    value, made = source.meta["val"], node.meta["val"]
+    order = _memory_order(value)
+    if order is None or not made.is_contiguous():
+        return None
+    if not statically_known_true(made.numel() <= value.numel()):
+        return None
+    base = writer.call(aten.permute.default, source, order) if order != sorted(order) else source
+    return writer.call(aten.take.default, base, _places(writer, size, made.stride(), 0))
 
 
 def _owner(node: torch.fx.Node) -> torch.fx.Node:

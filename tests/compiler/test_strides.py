@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from compiler.convert.library import REGISTRY
+from compiler.lower import lower
 from tests.compiler.convert.whole import Call, check
 
 CALLS = {
@@ -60,3 +62,16 @@ def test_against_eager(name: str) -> None:
         "aten.as_strided_scatter.default",
         "aten.sym_stride.int",
     }
+
+
+def test_resized_memory() -> None:
+    """Fewer elements than before: the first ones in memory. torch exports it for fixed sizes only."""
+
+    class Resized(torch.nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x.permute(1, 0).clone().resize_as_(y)
+
+    x, y = torch.randn(4, 5), torch.randn(3, 2)
+    low = lower(torch.export.export(Resized(), (x, y)), REGISTRY.ops())
+    assert torch.ops.aten.resize.default not in {n.target for n in low.graph.nodes}
+    torch.testing.assert_close(low.module()(x, y), Resized()(x, y))

@@ -21,6 +21,7 @@ from compiler.partition import is_compute, partition
 from compiler.program import Program
 from compiler.trace import TraceRefused, trace
 from enginebundle.graph import Graph
+from enginebundle.runtimes.torch_ops import ALLOWED
 from enginebundle.spec import Profile, TensorSpec
 from tests.opinfo.compare import Reference, references
 from tests.opinfo.meaning import Excluded, eager
@@ -35,7 +36,8 @@ ARCHITECTURE = "sm_89"
 class Verdict:
     """`converted`: one engine, the operator itself has a converter. `decomposed`: one engine of
     other operators. `constant`: nothing to compute. `torch`: some node has no converter, `reason`
-    says which. `excluded`: not something an inference engine is asked. `wrong`: must not be."""
+    says which; a torch segment runs it. `excluded`: not something an inference engine is asked.
+    `wrong`: must not be."""
 
     sample: str
     state: State
@@ -89,11 +91,27 @@ def examine(sample: Sample) -> Whole | Verdict:
     except (TraceRefused, LowerRefused, CaptureRefused) as error:
         return Verdict(sample.id, "torch", f"export: {error.code}: {error.message[:160]}")
     refused = refusals(program.graph)
-    if refused and refused[0].code == "random":
-        return Verdict(sample.id, "excluded", f"random: {refused[0].detail[:100]}")
     if refused:
-        return Verdict(sample.id, "torch", refused[0].detail[:300])
+        return _kept(sample, refused[0], program.graph)
     return _numbers(sample, program, want)
+
+
+def _kept(sample: Sample, reason: Refusal, graph: Graph) -> Verdict:
+    """A sample that is no engine: it draws numbers, or torch runs it, or nothing does."""
+    homeless = [n.op for n in graph.nodes if n.op.startswith("aten.") and n.op not in ALLOWED]
+    if reason.code == "random" or any(
+        torch.Tag.nondeterministic_seeded in _tags(op) for op in homeless
+    ):
+        return Verdict(sample.id, "excluded", f"random: {reason.detail[:100]}")
+    if homeless:
+        return Verdict(sample.id, "wrong", f"no torch segment may call {homeless[0]}")
+    return Verdict(sample.id, "torch", reason.detail[:300])
+
+
+def _tags(op: str) -> list[torch.Tag]:
+    _, name, overload = op.split(".")
+    tags: list[torch.Tag] = getattr(getattr(torch.ops.aten, name), overload).tags
+    return tags
 
 
 def refusals(graph: Graph) -> list[Refusal]:

@@ -8,6 +8,7 @@ Samples are written as ranges of their places among the operator's samples: "0-3
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,8 @@ def write(rows: Iterable[Row], limits: Mapping[str, int | None], path: Path = PA
     for row in rows:
         op, dtype, place = row["sample"].rsplit("/", 2)
         states = table.setdefault(op, {}).setdefault(dtype, {})
-        states.setdefault(row["state"], {}).setdefault(row["reason"], []).append(int(place))
+        reasons = states.setdefault(row["state"], {})
+        reasons.setdefault(_general(row["reason"]), []).append(int(place))
     lines = [
         f"{json.dumps(op)}: {json.dumps(_spelled(table[op]), sort_keys=True)}"
         for op in sorted(table)
@@ -48,6 +50,15 @@ def write(rows: Iterable[Row], limits: Mapping[str, int | None], path: Path = PA
     head = json.dumps({"samples_of_an_operator": dict(limits), **circumstances()}, indent=1)
     body = ",\n  ".join(lines)
     path.write_text(f'{head[:-2]},\n "operators": {{\n  {body}\n }}\n}}\n')
+
+
+def _general(reason: str) -> str:
+    """A reason without what only one sample or machine has: files, names of values."""
+    reason = re.sub(
+        r" at \S*samples\.py:\d+( in forward: `[^`]*`| \(module root: Call\))", "", reason
+    )
+    reason = re.sub(r" \([a-z_]\w*(\.\d+)?\)$", "", reason)
+    return " ".join(reason.split())[:160]
 
 
 def _spelled(dtypes: Mapping[str, Any]) -> dict[str, Any]:

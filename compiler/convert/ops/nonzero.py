@@ -39,8 +39,9 @@ def nonzero_static(net: Net, self: Tensor, size: Size, fill_value: int) -> Tenso
     if not self.ndim:
         return net.full([size, 0], fill_value, torch.int64)
     columns: list[Tensor] = []
-    for length in reversed(net.sizes(self)):
-        above = net.binary(flat, size_tensor(net, length), "FLOOR_DIV")
-        columns.insert(0, net.sub(flat, net.mul(above, size_tensor(net, length))))
+    for size_ in reversed(net.sizes(self)):
+        length = size_tensor(net, net.size_op("max", size_, 1))  # nothing is found in an empty one
+        above = net.binary(flat, length, "FLOOR_DIV")
+        columns.insert(0, net.sub(flat, net.mul(above, length)))
         flat = above
     return net.select(some, net.concat(columns, 1), net.scalar(fill_value, torch.int64))

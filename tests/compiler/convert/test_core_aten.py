@@ -14,6 +14,7 @@ from compiler.convert.core import core_overloads, core_states
 from compiler.convert.library import REGISTRY
 from compiler.convert.registry import Refusal
 from enginebundle.graph import Node, Value
+from enginebundle.runtimes.torch_ops import ALLOWED
 from tests.compiler import convert as tables
 from tests.compiler.convert.harness import Case
 from tests.compiler.convert.whole import Call, check
@@ -120,3 +121,10 @@ def test_refused_ones_say_why(op: str) -> None:
     assert "expected" in found.detail
     assert op in found.detail
     assert found.remedy
+
+
+def test_a_torch_segment_may_call_what_a_converter_is_for() -> None:
+    """A converter that fails, or an engine that does not build, leaves its node to torch."""
+    written_or_random = {"aten.detach_.default", "aten.rrelu.default"}
+    ours = {op for op in REGISTRY.ops() if op.startswith("aten.")}
+    assert ours - ALLOWED == written_or_random

@@ -9,6 +9,7 @@ from tests.compiler.convert.harness import Case, parametrize, run
 
 NONZERO = "aten.nonzero_static.default"
 CASES = [
+    Case(NONZERO, call(x("n", 0, 2), size=3), name="empty"),
     Case(NONZERO, call(below(3, "n", 5), size=7)),
     Case(NONZERO, call(below(2, 4, "n", 3), size=50, fill_value=-9), name="filled"),
     Case(NONZERO, call(below(2, "n", dtype=torch.bool), size=i("n")), name="dynamic"),
