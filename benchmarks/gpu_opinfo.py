@@ -107,7 +107,7 @@ def run(workers: int, minutes: float, limit: int) -> int:
     run_ = [row for row in rows if row["state"] in ("agrees", "differs")]
     other = ("differs", "not built", "not executed", "wrong")
     figures = {
-        "share": f"fifth {SHARE} of the first {limit} samples of each operator and dtype",
+        "share": f"fifth {SHARE} of up to {limit} samples of each operator and dtype, by hash",
         "finished": time.monotonic() < end,
         "samples": len(rows),
         "states": states,

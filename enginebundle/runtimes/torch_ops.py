@@ -73,29 +73,29 @@ fft_irfftn.default fft_rfft.default fft_rfft2.default fft_rfftfreq.default fft_r
 fill.Scalar fill.Tensor fix.default flatten.using_ints flip.default fliplr.default
 flipud.default float_power.Scalar float_power.Tensor_Scalar float_power.Tensor_Tensor
 floor.default floor_divide.Scalar floor_divide.default fmax.default fmin.default fmod.Scalar
-fmod.Tensor frac.default frexp.Tensor full.default full_like.default gather.default gcd.default
-ge.Scalar ge.Tensor gelu.default geqrf.default ger.default glu.default greater.Scalar
-greater.Tensor greater_equal.Scalar greater_equal.Tensor grid_sampler.default
-grid_sampler_2d.default grid_sampler_3d.default group_norm.default gru.data gru.input
-gru_cell.default gt.Scalar gt.Tensor hamming_window.default hamming_window.periodic
-hamming_window.periodic_alpha hamming_window.periodic_alpha_beta hann_window.default
-hann_window.periodic hardshrink.default hardsigmoid.default hardswish.default hardtanh.default
-heaviside.default histc.default histogram.bin_ct histogram.bins_tensor hstack.default
-huber_loss.default hypot.default i0.default igamma.default igammac.default im2col.default
-imag.default index.Tensor index_add.default index_copy.default index_fill.int_Scalar
-index_fill.int_Tensor index_put.default index_reduce.default index_select.default inner.default
-instance_norm.default inverse.default isclose.default isfinite.default isin.Scalar_Tensor
-isin.Tensor_Scalar isin.Tensor_Tensor isinf.default isnan.default isneginf.default
-isposinf.default istft.default item.default kron.default kthvalue.default layer_norm.default
-lcm.default ldexp.Tensor le.Scalar le.Tensor leaky_relu.default lerp.Scalar lerp.Tensor
-less.Scalar less.Tensor less_equal.Scalar less_equal.Tensor lgamma.default lift.default
-lift_fresh.default lift_fresh_copy.default linalg_cholesky.default linalg_cholesky_ex.default
-linalg_cross.default linalg_det.default linalg_eig.default linalg_eigvals.default
-linalg_householder_product.default linalg_inv.default linalg_inv_ex.default
-linalg_ldl_factor_ex.default linalg_ldl_solve.default linalg_lstsq.default linalg_lu.default
-linalg_lu_factor_ex.default linalg_lu_solve.default linalg_matmul.default
-linalg_matrix_exp.default linalg_matrix_norm.default linalg_matrix_norm.str_ord
-linalg_matrix_power.default linalg_matrix_rank.atol_rtol_float
+fmod.Tensor frac.default fractional_max_pool2d.default fractional_max_pool3d.default
+frexp.Tensor full.default full_like.default gather.default gcd.default ge.Scalar ge.Tensor
+gelu.default geqrf.default ger.default glu.default greater.Scalar greater.Tensor
+greater_equal.Scalar greater_equal.Tensor grid_sampler.default grid_sampler_2d.default
+grid_sampler_3d.default group_norm.default gru.data gru.input gru_cell.default gt.Scalar
+gt.Tensor hamming_window.default hamming_window.periodic hamming_window.periodic_alpha
+hamming_window.periodic_alpha_beta hann_window.default hann_window.periodic hardshrink.default
+hardsigmoid.default hardswish.default hardtanh.default heaviside.default histc.default
+histogram.bin_ct histogram.bins_tensor hstack.default huber_loss.default hypot.default
+i0.default igamma.default igammac.default im2col.default imag.default index.Tensor
+index_add.default index_copy.default index_fill.int_Scalar index_fill.int_Tensor
+index_put.default index_reduce.default index_select.default inner.default instance_norm.default
+inverse.default isclose.default isfinite.default isin.Scalar_Tensor isin.Tensor_Scalar
+isin.Tensor_Tensor isinf.default isnan.default isneginf.default isposinf.default istft.default
+item.default kron.default kthvalue.default layer_norm.default lcm.default ldexp.Tensor
+le.Scalar le.Tensor leaky_relu.default lerp.Scalar lerp.Tensor less.Scalar less.Tensor
+less_equal.Scalar less_equal.Tensor lgamma.default lift.default lift_fresh.default
+lift_fresh_copy.default linalg_cholesky.default linalg_cholesky_ex.default linalg_cross.default
+linalg_det.default linalg_eig.default linalg_eigvals.default linalg_householder_product.default
+linalg_inv.default linalg_inv_ex.default linalg_ldl_factor_ex.default linalg_ldl_solve.default
+linalg_lstsq.default linalg_lu.default linalg_lu_factor_ex.default linalg_lu_solve.default
+linalg_matmul.default linalg_matrix_exp.default linalg_matrix_norm.default
+linalg_matrix_norm.str_ord linalg_matrix_power.default linalg_matrix_rank.atol_rtol_float
 linalg_matrix_rank.atol_rtol_tensor linalg_matrix_rank.default linalg_matrix_rank.tol_tensor
 linalg_multi_dot.default linalg_norm.default linalg_norm.ord_str linalg_pinv.atol_rtol_float
 linalg_pinv.atol_rtol_tensor linalg_pinv.default linalg_pinv.rcond_tensor linalg_qr.default
