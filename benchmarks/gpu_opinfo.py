@@ -112,6 +112,7 @@ def run(workers: int, minutes: float, limit: int) -> int:
         "samples": len(rows),
         "states": states,
         "engines_beyond_the_bound_of_the_evaluator": sum(r["from_evaluator"] > 1 for r in run_),
+        "not_as_evaluated": [row for row in run_ if row["from_evaluator"] > 1],
         "not_agreeing": [row for row in rows if row["state"] in other],
     }
     print(states)
