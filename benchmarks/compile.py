@@ -1,5 +1,6 @@
 """From nn.Module to serialized engine: this compiler against torch.onnx and TensorRT-RTX's ONNX parser.
 
+    pip install -c constraints.txt -e '.[bench]'
     python benchmarks/compile.py [--only NAME ...] [--repeat 3]
 
 Both ways start from the same model in a fresh process with torch, the model's library and
