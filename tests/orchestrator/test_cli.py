@@ -100,7 +100,7 @@ def test_a_second_run_finds_everything(farm, kiln):
     assert code == 0
     assert "good   torch:cpu  validated (cached)" in out
     assert "1 built, 1 validated, 0 pending, 0 failed" in out
-    assert "5 tasks: every task cached" in out
+    assert "5 tasks: every task cached" in out, err
     assert "started" not in err
 
 
