@@ -86,9 +86,14 @@ def installed() -> Installed:
 
 @functools.cache
 def distributions() -> Mapping[str, str]:
-    """Version of every installed distribution by normalized name. First on the path wins."""
+    """Version of every installed distribution by normalized name. First on the path wins.
+
+    What setuptools brings for itself is left out: those come onto the path of a process that imports
+    it, whatever for, and would give its tasks other keys.
+    """
     found: dict[str, str] = {}
-    for dist in metadata.distributions():
+    path = [folder for folder in sys.path if Path(folder).name != "_vendor"]
+    for dist in metadata.distributions(path=path):
         name = dist.metadata["Name"]
         if name:
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), dist.version)

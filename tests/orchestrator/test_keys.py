@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from compiler.replacement import Replacement
 from enginebundle.digest import digest_json
 from enginebundle.spec import Profile, Range, Target, TensorSpec, Toolchain
 from orchestrator import keys
-from orchestrator.installed import Installed
+from orchestrator.installed import Installed, distributions
 from orchestrator.manifest import Bound, Model
 from orchestrator.task import Resources, Task
 from orchestrator.work import tasks
@@ -304,3 +304,18 @@ def test_the_order_in_which_things_are_given_does_not_matter(rng: random.Random)
         upstream = upstream_of(task)
         again = replace(task, spec=shuffled(task.spec))
         assert keys.key(again, shuffled(upstream)) == keys.key(task, upstream)
+
+
+def test_what_setuptools_brings_for_itself_is_in_no_key(tmp_path, monkeypatch):
+    def found(folder: Path) -> Mapping[str, str]:
+        info = folder / "stray-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stray\nVersion: 1.0\n")
+        monkeypatch.syspath_prepend(folder)
+        distributions.cache_clear()
+        return distributions()
+
+    assert "stray" not in found(tmp_path / "setuptools" / "_vendor")
+    assert "stray" in found(tmp_path / "site-packages")
+    monkeypatch.undo()
+    distributions.cache_clear()
