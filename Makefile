@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM = false
 export RAY_USAGE_STATS_ENABLED = 0
 export PYTHONPATH =
 
-.PHONY: help install demo test lint format test-slow test-gpu coverage sweep opinfo operators import-time clean distclean
+.PHONY: help install demo test lint format test-slow test-gpu coverage sweep opinfo operators fuzz import-time clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -70,6 +70,9 @@ opinfo: $(STAMP)  ## PyTorch's operator samples, all of them, and docs/operators
 
 operators: $(STAMP)  ## docs/operators.md from the results on record
 	$(BIN)/python -W ignore -m tests.opinfo --write-docs
+
+fuzz: $(STAMP)  ## random programs of PyTorch operators through the whole compiler
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz --programs 5000 --jobs $(JOBS)
 
 import-time: $(STAMP)  ## what `import enginebundle` costs
 	$(BIN)/python benchmarks/import_time.py

@@ -119,21 +119,13 @@ class Layers:
     # -- reductions and products -----------------------------------------------------------
 
     def reduce(self, x: Tensor, op: str, axes: Sequence[int], keep: bool) -> Tensor:
-        """IReduceLayer over non-negative axes; AVG wants floats.
-
-        All axes of a tensor are first made one: TensorRT-RTX 1.5 fuses what divided or subtracted a
-        sum along one axis with a reduction of several, and for small tensors got that wrong on an
-        H100 (benchmarks/results/gpu_fused_reductions.json), unless a reshape lies between.
-        """
+        """IReduceLayer over non-negative axes; AVG wants floats."""
         _expect(x.dtype != torch.bool, "reduce: TensorRT does not reduce bool")
         _expect(
             bool(axes) and all(0 <= a < x.ndim for a in axes),
             f"reduce: axes {axes} of rank {x.ndim}",
         )
         chosen = set(axes)
-        if len(chosen) == x.ndim > 1:
-            total = self.reduce(self.reshape(x, [-1]), op, [0], False)
-            return self.reshape(total, [1] * x.ndim) if keep else total
         shape = tuple(
             1 if i in chosen else n for i, n in enumerate(x.shape) if keep or i not in chosen
         )

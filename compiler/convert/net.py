@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 
+from compiler.convert import short
 from compiler.convert.layers import FLOATS, Layers
 from compiler.convert.network import Size, Tensor
 
@@ -104,6 +106,40 @@ class Net(Layers):
             left, right = self.cast(left, torch.int32), self.cast(right, torch.int32)
         return self.elementwise(left, right, op)
 
+    # -- sums over few elements: compiler/convert/short.py says why they are lengthened -----
+
+    def reduce(self, x: Tensor, op: str, axes: Sequence[int], keep: bool) -> Tensor:
+        """As `Layers.reduce`."""
+        if axes and all(x.shape[axis] == 1 for axis in axes):
+            return x if keep else self.squeeze(x, axes)
+        axis = short.short_axis(x, axes)
+        if axis is None:
+            return super().reduce(x, op, axes, keep)
+        if op == "AVG":  # in float32: a sum of halves can overflow where their mean does not
+            total = self.reduce(self.cast(x, torch.float32), "SUM", axes, keep)
+            return self.cast(self.div(total, x.shape[axis] or 1), x.dtype)
+        return super().reduce(short.lengthen(self, x, axis, short.NEUTRAL[op]), op, axes, keep)
+
+    def softmax(self, x: Tensor, axis: int) -> Tensor:
+        """As `Layers.softmax`."""
+        if short.short_axis(x, [axis]) is None:
+            return super().softmax(x, axis)
+        long = super().softmax(short.lengthen(self, x, axis, -math.inf), axis)
+        return self.narrow(long, axis, 0, self.size(x, axis))
+
+    def matmul(
+        self, a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False
+    ) -> Tensor:
+        """As `Layers.matmul`; over one element it is a product of each with each."""
+        left, right = a.ndim - 1 - transpose_a, b.ndim - 2 + transpose_b
+        if a.is_static and b.is_static and a.shape[left] == 1:
+            return self.elementwise(
+                _turned(self, a, transpose_a), _turned(self, b, transpose_b), "PROD"
+            )
+        if None not in (short.short_axis(a, [left]), short.short_axis(b, [right])):
+            a, b = short.lengthen(self, a, left, 0.0), short.lengthen(self, b, right, 0.0)
+        return super().matmul(a, b, transpose_a, transpose_b)
+
     # -- sizes -----------------------------------------------------------------------------
 
     def size(self, x: Tensor, axis: int) -> Size:
@@ -178,6 +214,12 @@ class Net(Layers):
         return self.reshape(
             x, [*sizes[:start], self.product(sizes[start : end + 1]), *sizes[end + 1 :]]
         )
+
+
+def _turned(net: Net, x: Tensor, transpose: bool) -> Tensor:
+    """x, with its last two dims exchanged where `transpose`."""
+    order = [*range(x.ndim - 2), x.ndim - 1, x.ndim - 2]
+    return net.transpose(x, order) if transpose else x
 
 
 class _IntOps:

@@ -1,7 +1,7 @@
 """Runs a judge over many samples in parallel processes, each sample within a time limit.
 
     pieces(limits, share) -> what to run, an operator with a dtype each
-    run(pieces, judge, ...) -> rows, as they come
+    run(work, judge, ...) -> rows, as they come
 
 A worker that dies or stands still costs the sample it was at and nothing else: the sample becomes
 a row, and a fresh worker takes what was left of its piece.
@@ -15,11 +15,11 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -33,6 +33,18 @@ RETIRED = 75
 torch.set_num_threads(1)  # a pool of threads would not outlive the fork
 
 
+class Work(Protocol):
+    """What one worker does in one go. A dataclass: what is left after a loss has more in `done`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def done(self) -> frozenset[str]: ...
+    def todo(self) -> list[Any]:
+        """Samples, each with an `id`, without those done."""
+        ...
+
+
 @dataclass(frozen=True)
 class Piece:
     """The samples of one operator and dtype: `limit` of them, or all; of these one fifth, or all."""
@@ -42,6 +54,10 @@ class Piece:
     limit: int | None = None
     share: int | None = None
     done: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        return f"{self.op}/{self.dtype}"
 
     def todo(self) -> list[Sample]:
         return [
@@ -57,8 +73,8 @@ def pieces(limits: Mapping[str, int | None], share: int | None = None) -> list[P
 
 
 def run(
-    todo: list[Piece],
-    judge: Callable[[Sample], Any],
+    todo: Sequence[Work],
+    judge: Callable[[Any], Any],
     jobs: int,
     *,
     seconds: float = 60.0,
@@ -75,7 +91,7 @@ def run(
         log: what workers print, TensorRT's messages among it.
         start: how workers start; "fork" spares them the imports, CUDA needs "spawn".
     """
-    queue = deque(todo)
+    queue = deque[Any](todo)
     workers: list[_Worker] = []
     try:
         while queue or workers:
@@ -102,21 +118,21 @@ def run(
 class _Worker:
     """A process that judges one piece after another."""
 
-    def __init__(self, judge: Callable[[Sample], Any], log: Path, start: str) -> None:
+    def __init__(self, judge: Callable[[Any], Any], log: Path, start: str) -> None:
         context: Any = multiprocessing.get_context(start)
         self.pipe, theirs = context.Pipe()
         arguments = (theirs, judge, log, os.getpid())
         self.process = context.Process(target=_work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
-        self.piece = Piece("", "")
+        self.piece: Any = None
         self.waiting: deque[str] = deque()
         self.past: list[str] = []
         self.since = time.monotonic()
         self.judged = 0
         self.over = False
 
-    def give(self, piece: Piece | None) -> None:
+    def give(self, piece: Work | None) -> None:
         """A piece to judge, or None to end."""
         self.since = time.monotonic()
         self.pipe.send(piece)
@@ -125,7 +141,7 @@ class _Worker:
         else:
             self.piece, self.waiting, self.past = piece, deque(), []
 
-    def listen(self, queue: deque[Piece]) -> Iterator[Row]:
+    def listen(self, queue: deque[Any]) -> Iterator[Row]:
         """Take one message: the samples of the piece, a row, or None at its end."""
         try:
             message = self.pipe.recv()
@@ -144,11 +160,11 @@ class _Worker:
         else:
             self.give(queue.popleft() if queue and self.judged < LIFE else None)
 
-    def lost(self, queue: deque[Piece], state: str, reason: str) -> Iterator[Row]:
+    def lost(self, queue: deque[Any], state: str, reason: str) -> Iterator[Row]:
         """A row for the sample that the process was at; the samples after it go back."""
         self.end()
         if not (self.waiting or self.past):  # it made no samples
-            yield _row(f"{self.piece.op}/{self.piece.dtype}/0", "wrong", reason)
+            yield _row(f"{self.piece.name}/0", "wrong", reason)
             return
         if self.waiting and self.process.exitcode != RETIRED:
             self.past.append(self.waiting.popleft())
@@ -166,7 +182,7 @@ def _row(sample: str, state: str, reason: str) -> Row:
     return {"sample": sample, "state": state, "reason": reason, "worst": 0.0, "seconds": 0.0}
 
 
-def _work(pipe: Connection, judge: Callable[[Sample], Any], log: Path, parent: int) -> None:
+def _work(pipe: Connection, judge: Callable[[Any], Any], log: Path, parent: int) -> None:
     """For each piece that comes: its samples' names, their rows, None."""
     with log.open("a") as talk:
         os.dup2(talk.fileno(), 1)

@@ -11,6 +11,7 @@ from compiler.convert.net import Net
 from compiler.convert.network import Size, Tensor
 from compiler.convert.ops.reduce import moments
 from compiler.convert.registry import ANY, FLOATS, Support, Table
+from compiler.convert.short import short_axis
 from enginebundle.graph import Value
 
 TABLE = Table("normalize")
@@ -36,7 +37,12 @@ def _layered(
     lead = input.ndim - len(normalized_shape)
     scale = _fitted(net, weight, 1.0, input, normalized_shape)
     shift = _fitted(net, bias, 0.0, input, normalized_shape)
-    return net.normalization(input, scale, shift, range(lead, input.ndim), eps)
+    axes = list(range(lead, input.ndim))
+    if short_axis(input, axes) is None:
+        return net.normalization(input, scale, shift, axes, eps)
+    mean, inverse = _moments(net, input, axes, eps)
+    normal = net.mul(net.sub(net.cast(input, torch.float32), mean), inverse)
+    return net.cast(net.add(net.mul(normal, scale), shift), input.dtype)
 
 
 def _fitted(

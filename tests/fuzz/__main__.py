@@ -1,0 +1,61 @@
+"""Random programs through the whole compiler: by the CPU evaluator, and with --gpu on real engines.
+
+    python -m tests.fuzz --programs 2000 [--first 0] [--gpu] [--jobs 2] [--minutes 30] [--out FILE]
+
+Prints each program that is wrong or was not built, as Python; its number makes it again. Exit code 1
+if there is one. float32 products on a GPU are exact here: TF32 is off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+for _name, _value in (("NVIDIA_TF32_OVERRIDE", "0"), ("OMP_NUM_THREADS", "1")):
+    os.environ.setdefault(_name, _value)
+
+from tests.fuzz.judge import judge, on_gpu  # noqa: E402
+from tests.fuzz.programs import Seeds  # noqa: E402
+from tests.opinfo.lane import run  # noqa: E402
+
+CHUNK = 25
+"""Programs that a worker is given at once."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--programs", type=int, default=2000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first program")
+    parser.add_argument("--gpu", action="store_true", help="execute the engines")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--out", type=Path, help="every program's row, as JSON lines")
+    options = parser.parse_args()
+    end = time.monotonic() + 60 * options.minutes
+    numbers = range(options.first, options.first + options.programs, CHUNK)
+    todo = [Seeds(i, min(CHUNK, numbers.stop - i)) for i in numbers]
+    judged, start = (on_gpu, "spawn") if options.gpu else (judge, "fork")
+    rows = []
+    for row in run(todo, judged, options.jobs, until=end, start=start):  # type: ignore[arg-type]
+        rows.append(row)
+        if row["state"] not in ("right", "refused"):
+            print(
+                f"{row['sample']}: {row['state']}: {row['reason']}\n{row.get('text', '')}\n",
+                flush=True,
+            )
+    counts = Counter(row["state"] for row in rows)
+    print(dict(counts))
+    if options.out is not None:
+        options.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return 0 if set(counts) <= {"right", "refused"} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

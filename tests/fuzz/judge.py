@@ -1,0 +1,140 @@
+"""What becomes of a random program: the whole compiler on it, and its numbers in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+
+from compiler.backends import tensorrt_rtx
+from compiler.backends.builder import BuildRefused, EngineOptions, build_engine
+from compiler.capture import CaptureRefused, capture
+from compiler.convert.evaluate import evaluate
+from compiler.convert.interpret import convert
+from compiler.convert.library import REGISTRY
+from compiler.convert.network import Network
+from compiler.lower import LowerRefused, lower
+from compiler.program import Program as Captured
+from compiler.trace import TraceRefused, trace
+from enginebundle.spec import Profile, Range, TensorSpec
+from tests.fuzz.programs import DYNAMIC, Program
+from tests.opinfo.judge import refusals
+
+RTOL, ATOL, SLACK = 1e-4, 1e-5, 32
+"""A result may be off by RTOL of its size, by ATOL of 1 and of the largest of its tensor, and by
+SLACK times what eager torch is off in float32."""
+
+Results = Mapping[str, torch.Tensor]
+Runner = Callable[[bytes, Results], Results]
+"""Executes an engine."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`right`; `wrong`; `refused`: torch.export or the compiler says why not; `not built`. After a
+    `fatal` one the process is of no further use."""
+
+    sample: str
+    state: Literal["right", "wrong", "refused", "not built"]
+    reason: str = ""
+    text: str = ""
+    """A wrong program, as Python."""
+    fatal: bool = False
+
+
+def judge(program: Program, run: Runner | None = None, architecture: str = "sm_89") -> Verdict:
+    """Compile, evaluate, build, and with `run` execute; at each size, where a size is dynamic."""
+    found = _compiled(program)
+    if isinstance(found, str):
+        return Verdict(program.id, "refused", found)
+    captured, network = found
+    for feeds, wants in _answers(program, captured):
+        wrong = difference(evaluate(network, feeds), wants)
+        if wrong:
+            return Verdict(program.id, "wrong", f"evaluator: {wrong}", program.text)
+    if not network.layers:
+        return Verdict(program.id, "right")
+    options = EngineOptions((_profile(program),), capabilities=(architecture,))
+    try:
+        engine = build_engine(tensorrt_rtx.module(), network, captured.graph, options)
+    except BuildRefused as error:
+        return Verdict(program.id, "not built", error.message[:300], program.text)
+    if run is None:
+        return Verdict(program.id, "right")
+    for feeds, wants in _answers(program, captured):
+        try:
+            wrong = difference(run(engine, feeds), wants)
+        except (AssertionError, RuntimeError) as error:
+            reason = f"execution: {error}"[:300]
+            return Verdict(program.id, "wrong", reason, program.text, "CUDA" in reason)
+        if wrong:
+            return Verdict(program.id, "wrong", f"engine: {wrong}", program.text)
+    return Verdict(program.id, "right")
+
+
+def on_gpu(program: Program) -> Verdict:
+    """Judge with an engine that this machine's GPU executes."""
+    from tests.gpu.execute import execute
+
+    return judge(program, partial(execute, tensorrt_rtx.module()), "sm_80")
+
+
+def _profile(program: Program) -> Profile:
+    return Profile("p", (("n", Range(*DYNAMIC)),) if program.dynamic else ())
+
+
+def _compiled(program: Program) -> tuple[Captured, Network] | str:
+    specs = tuple(
+        TensorSpec(f"x{i}", "float32", ("n", *shape[1:]) if program.dynamic else shape)
+        for i, shape in enumerate(program.shapes)
+    )
+    try:
+        exported = trace(program.module, specs, (_profile(program),))
+        captured = capture(lower(exported, REGISTRY.ops()), specs)
+    except (TraceRefused, LowerRefused, CaptureRefused) as error:
+        return f"{error.code}: {error.message[:300]}"
+    refused = refusals(captured.graph)
+    if refused:
+        return refused[0].detail
+    return captured, convert(captured.graph, captured.weights, REGISTRY)
+
+
+Answer = tuple[torch.Tensor, torch.Tensor]
+"""A result in double precision, and how far off each element may be."""
+
+
+def _answers(
+    program: Program, captured: Captured
+) -> Iterator[tuple[dict[str, torch.Tensor], dict[str, Answer]]]:
+    """Feeds with the right results, at each size."""
+    for first in DYNAMIC if program.dynamic else (None,):
+        inputs = program.inputs(first)
+        exact = program.module(*(x.double() for x in inputs))
+        single = program.module(*inputs)
+        feeds = dict(zip([spec.name for spec in captured.graph.inputs], inputs, strict=True))
+        names = [spec.name for spec in captured.graph.outputs]
+        yield feeds, dict(zip(names, map(_answer, exact, single), strict=True))
+
+
+def _answer(exact: torch.Tensor, single: torch.Tensor) -> Answer:
+    off = (exact - single).abs().max()
+    return exact, RTOL * exact.abs() + ATOL * (1 + exact.abs().max()) + SLACK * off
+
+
+def difference(got: Results, wants: Mapping[str, Answer]) -> str:
+    """Where a result is off, in words, or an empty text."""
+    for name, (exact, bound) in wants.items():
+        if got[name].shape != exact.shape:
+            return f"{name}: expected the shape {tuple(exact.shape)}, got {tuple(got[name].shape)}"
+        off = (got[name].double() - exact).abs()
+        over = ~(off <= bound)  # a NaN is off
+        if over.any():
+            place = tuple(over.nonzero()[0].tolist())
+            return (
+                f"{name}{list(exact.shape)}: {int(over.sum())} of {exact.numel()} off; "
+                f"at {place} expected {exact[place]:.6g}, got {got[name][place]:.6g}"
+            )
+    return ""

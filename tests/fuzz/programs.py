@@ -1,0 +1,293 @@
+"""Small random programs of PyTorch operators: what no table of cases thinks of combining.
+
+    program(seed) -> Program        the same seed gives the same program, with one torch version
+
+Values stay finite and moderate, and no operator has a jump (no rounding, no sorting by near-equal
+keys whose positions are read), so that whatever computes the program rightly gives nearly the same.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+SIZES = (1, 2, 2, 3, 4, 5, 8)
+LARGEST = 4096
+"""Elements of one value."""
+DYNAMIC = (2, 3, 5)
+"""The first size of every input, where it is dynamic: minimum, optimum, maximum."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """`module` takes `shapes`' tensors in order; with `dynamic` their first size may be any of
+    DYNAMIC, and `shapes` gives the second."""
+
+    seed: int
+    module: torch.fx.GraphModule
+    shapes: tuple[tuple[int, ...], ...]
+    dynamic: bool
+
+    def inputs(self, first: int | None = None) -> list[torch.Tensor]:
+        """float32 inputs of normal numbers; `first` replaces each first size."""
+        generator = torch.Generator().manual_seed(self.seed)
+        shapes = [(first, *s[1:]) if first is not None else s for s in self.shapes]
+        return [torch.randn(s, generator=generator) for s in shapes]
+
+    @property
+    def id(self) -> str:
+        return f"program/{self.seed}"
+
+    @property
+    def text(self) -> str:
+        """The program as Python."""
+        return "\n".join(line for line in self.module.code.splitlines() if line.strip())
+
+
+def program(seed: int, steps: int = 8) -> Program:
+    """One to three inputs, up to `steps` operators, each value that nothing reads is a result."""
+    rng = random.Random(seed)
+    dynamic = rng.random() < 0.3
+    rank = rng.choice((2, 3, 3, 4, 4, 5) if not dynamic else (2, 3, 4))
+    writer = _Writer(rng, dynamic)
+    base = tuple(rng.choice(SIZES) for _ in range(rank))
+    if dynamic:
+        base = (DYNAMIC[1], *base[1:])
+    shapes = []
+    for index in range(rng.choice((1, 1, 2, 3))):
+        alike = index == 0 or rng.random() < 0.6
+        shape = base if alike else tuple(n if rng.random() < 0.7 else 1 for n in base)
+        shapes.append((base[0], *shape[1:]) if dynamic else shape)
+    found = Program(seed, torch.fx.GraphModule({}, torch.fx.Graph()), tuple(shapes), dynamic)
+    for index, tensor in enumerate(found.inputs()):
+        writer.values.append((writer.graph.placeholder(f"x{index}"), tensor))
+    for _ in range(rng.randint(2, steps)):
+        writer.step()
+    return Program(seed, writer.finish(), tuple(shapes), dynamic)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Programs by their numbers."""
+
+    first: int
+    count: int
+    done: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        return f"program/{self.first}"
+
+    def todo(self) -> list[Program]:
+        made = map(program, range(self.first, self.first + self.count))
+        return [one for one in made if one.id not in self.done]
+
+
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+class _Writer:
+    """Appends one operator after another, and knows each value's numbers at one size."""
+
+    def __init__(self, rng: random.Random, dynamic: bool) -> None:
+        self.rng, self.dynamic = rng, dynamic
+        self.graph = torch.fx.Graph()
+        self.values: list[tuple[torch.fx.Node, torch.Tensor]] = []
+
+    def step(self) -> None:
+        """One more operator, if the one that is drawn fits."""
+        node, x = self.pick()
+        if not x.ndim:
+            return  # read by later ones beside others, never alone
+        function, args, kwargs = self.rng.choice(STEPS)(self, node, x)
+        tensors = dict(self.values)
+        given = torch.fx.node.map_arg(args, lambda n: tensors[n])
+        try:
+            made = function(*given, **kwargs)
+        except (RuntimeError, IndexError, ValueError):
+            return
+        if not 0 < made.numel() <= LARGEST or made.ndim > 6 or not made.isfinite().all():
+            return
+        if made.abs().max() > 1e3:
+            return
+        self.values.append((self.graph.call_function(function, args, kwargs), made))
+
+    def finish(self) -> torch.fx.GraphModule:
+        unread = [node for node, _ in self.values if node.op != "placeholder" and not node.users]
+        self.graph.output(tuple(unread) or (self.values[0][0],))
+        return torch.fx.GraphModule({}, self.graph)
+
+    def pick(self) -> tuple[torch.fx.Node, torch.Tensor]:
+        """A value, the newest ones rather than old ones."""
+        return self.values[-1 - min(int(self.rng.expovariate(0.8)), len(self.values) - 1)]
+
+    def axis(self, x: torch.Tensor) -> int:
+        return self.rng.randrange(x.ndim) - self.rng.choice((0, x.ndim))
+
+    def axes(self, x: torch.Tensor) -> list[int]:
+        return sorted(self.rng.sample(range(x.ndim), self.rng.randint(1, x.ndim)))
+
+
+def softlog(x: torch.Tensor) -> torch.Tensor:
+    return torch.log(x.abs() + 0.5)
+
+
+def inverse(x: torch.Tensor) -> torch.Tensor:
+    return torch.rsqrt(x * x + 0.5)
+
+
+def ratio(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return x / (y.abs() + 0.5)
+
+
+def blend(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """A choice by the first, which a sum that is not exactly rounded hardly moves across zero."""
+    return y * torch.sigmoid(4 * x) + z * torch.sigmoid(-4 * x)
+
+
+def distances(x: torch.Tensor, axes: list[int], keepdim: bool) -> torch.Tensor:
+    return torch.sqrt(torch.sum(x * x, axes, keepdim=keepdim) + 0.1)
+
+
+UNARY = (
+    torch.tanh, torch.sigmoid, torch.relu, torch.neg, torch.abs, torch.sin, torch.erf, torch.square,
+    F.gelu, F.silu, F.softplus, F.elu, F.hardtanh, softlog, inverse, torch.atan, torch.exp,
+)  # fmt: skip
+BINARY = (torch.add, torch.sub, torch.mul, torch.maximum, torch.minimum, ratio)
+REDUCE = (torch.sum, torch.mean, torch.amax, torch.amin, torch.logsumexp, distances)
+
+
+def _unary(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    return w.rng.choice(UNARY), (node,), {}
+
+
+def _binary(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    other = w.pick()[0] if w.rng.random() < 0.8 else w.rng.choice((0.5, -2.0, 3.0))
+    function = w.rng.choice(BINARY if not isinstance(other, float) else BINARY[:3])
+    return function, (node, other), {}
+
+
+def _choose(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    return blend, (node, w.pick()[0], w.pick()[0]), {}
+
+
+def _reduce(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    keep = w.rng.random() < 0.5
+    return w.rng.choice(REDUCE), (node, w.axes(x), keep), {}
+
+
+def _spread(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    return torch.var, (node, w.axes(x)), {"correction": 0, "keepdim": w.rng.random() < 0.5}
+
+
+def _normalize(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    function = w.rng.choice((F.softmax, F.log_softmax, F.normalize))
+    axis = w.axis(x)
+    return function, (node, 2.0, axis) if function is F.normalize else (node, axis), {}
+
+
+def _layer_norm(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    start = w.rng.randint(1 if w.dynamic else 0, max(x.ndim - 1, 1))
+    return F.layer_norm, (node, list(x.shape[start:])), {"eps": 1e-2}
+
+
+def _scan(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    return torch.cumsum, (node, w.axis(x)), {}
+
+
+def _sorted(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    return largest, (node, w.axis(x), w.rng.random() < 0.5), {}
+
+
+def largest(x: torch.Tensor, axis: int, down: bool) -> torch.Tensor:
+    return torch.sort(x, axis, descending=down).values
+
+
+def _matmul(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    return w.rng.choice((torch.matmul, product_of_transposed)), (node, w.pick()[0]), {}
+
+
+def product_of_transposed(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return torch.matmul(x, y.transpose(-1, -2))
+
+
+def _permute(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    return torch.permute, (node, w.rng.sample(range(x.ndim), x.ndim)), {}
+
+
+def _flatten(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    start = w.rng.randrange(x.ndim)
+    return torch.flatten, (node, start, w.rng.randint(start, max(x.ndim - 1, start))), {}
+
+
+def _unflatten(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    axis = w.rng.randrange(x.ndim)
+    size = x.shape[axis]
+    divisor = w.rng.choice([d for d in range(1, size + 1) if size % d == 0])
+    return torch.unflatten, (node, axis, (-1, divisor)), {}
+
+
+def _squeeze(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    function = w.rng.choice((torch.squeeze, torch.unsqueeze))
+    return function, (node, w.axis(x)), {}
+
+
+def _join(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    others = [other for other, t in w.values if t.shape == x.shape]
+    given = [w.rng.choice(others) for _ in range(w.rng.choice((1, 1, 2)))]
+    return w.rng.choice((torch.cat, torch.stack)), ([node, *given], w.axis(x)), {}
+
+
+def _cut(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    axis = w.axis(x)
+    size = x.shape[axis]
+    start = w.rng.randrange(size)
+    return torch.narrow, (node, axis, start, w.rng.randint(1, size - start)), {}
+
+
+def _turn(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    if w.rng.random() < 0.5:
+        return torch.flip, (node, w.axes(x)), {}
+    return torch.roll, (node, w.rng.choice((1, -1, 2)), w.axis(x)), {}
+
+
+def _pad(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    around = [w.rng.choice((0, 1, 2)) for _ in range(2 * w.rng.choice((1, 2)))]
+    return F.pad, (node, around), {"value": w.rng.choice((0.0, 1.0))}
+
+
+def _pool(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    function = w.rng.choice((F.avg_pool2d, F.max_pool2d))
+    return function, (node, 2), {"stride": w.rng.choice((1, 2)), "padding": w.rng.choice((0, 1))}
+
+
+def _convolve(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    return F.conv2d, (node, w.pick()[0]), {"padding": w.rng.choice((0, 1))}
+
+
+def _expand(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    sizes = [w.rng.choice((2, 3)) if n == 1 and w.rng.random() < 0.7 else -1 for n in x.shape]
+    return torch.Tensor.expand, (node, sizes), {}
+
+
+def _pick_rows(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    axis = w.axis(x)
+    size = x.shape[axis]
+    size = min(size, DYNAMIC[0]) if w.dynamic else size
+    return rows, (node, axis, [w.rng.randrange(size) for _ in range(w.rng.randint(1, 4))]), {}
+
+
+def rows(x: torch.Tensor, axis: int, places: list[int]) -> torch.Tensor:
+    return x.index_select(axis, torch.tensor(places))
+
+
+STEPS: tuple[Callable[[_Writer, Any, torch.Tensor], Call], ...] = (
+    _unary, _unary, _unary, _binary, _binary, _binary, _choose, _reduce, _reduce, _reduce, _spread,
+    _normalize, _normalize, _layer_norm, _scan, _sorted, _matmul, _matmul, _permute, _permute,
+    _flatten, _unflatten, _squeeze, _join, _cut, _turn, _pad, _pool, _convolve, _expand, _pick_rows,
+)  # fmt: skip

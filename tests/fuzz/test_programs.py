@@ -1,0 +1,77 @@
+"""A fixed share of the random programs; `make fuzz` judges thousands, `--gpu` executes them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from compiler.convert import short
+from compiler.convert.net import Net
+from tests.fuzz.judge import Results, difference, judge
+from tests.fuzz.programs import program
+
+SHARE = 8
+"""Programs a test: enough to keep processes busy, few enough to say which."""
+
+
+@pytest.mark.parametrize("first", range(0, 96, SHARE))
+def test_programs_give_what_they_give_in_double_precision(first: int) -> None:
+    verdicts = [judge(program(number)) for number in range(first, first + SHARE)]
+    wrong = [v for v in verdicts if v.state not in ("right", "refused")]
+    assert not wrong, wrong
+    assert sum(v.state == "right" for v in verdicts) >= SHARE - 3
+
+
+def test_a_number_makes_the_same_program_again() -> None:
+    for number in (3, 40, 356):
+        assert program(number).text == program(number).text
+        assert program(number).shapes == program(number).shapes
+
+
+def test_programs_differ_and_some_have_a_dynamic_size() -> None:
+    made = [program(number) for number in range(60)]
+    assert len({one.text for one in made}) > 50
+    assert 10 < sum(one.dynamic for one in made) < 30
+
+
+def test_an_engine_that_is_off_is_found() -> None:
+    one = program(356)
+
+    def answer(engine: bytes, feeds: Results) -> Results:
+        results = one.module(*feeds.values())
+        return {f"output_{i}": 1.01 * y for i, y in enumerate(results)}
+
+    verdict = judge(one, answer)
+    assert verdict.state == "wrong"
+    assert verdict.reason.startswith("engine: output_0")
+    assert "log_softmax" in verdict.text
+
+
+def test_a_nan_and_another_shape_are_differences() -> None:
+    exact = torch.ones(2, dtype=torch.float64)
+    answer = {"y": (exact, torch.full((2,), 1e-3, dtype=torch.float64))}
+    assert not difference({"y": torch.tensor([1.0, 1.0005])}, answer)
+    assert difference({"y": torch.tensor([1.0, torch.nan])}, answer)
+    assert difference({"y": torch.ones(3)}, answer)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "axes", "long"),
+    [((4, 3), [1], 8), ((4, 3, 1), [1, 2], 8), ((4, 8), [1], 8), ((4, 3), [0, 1], 3),
+     ((None, 3), [1], 3), ((4, 1), [1], None)],
+)  # fmt: skip
+def test_only_short_sums_of_static_tensors_are_lengthened(
+    sizes: tuple[int | None, ...], axes: list[int], long: int | None
+) -> None:
+    """What a GPU showed to be wrong never reaches a reduction layer."""
+    net = Net()
+    x = net.input("x", torch.float32, sizes)
+    y = net.reduce(x, "SUM", axes, True)
+    layers = {layer.kind: layer for layer in net.finish({"y": y}, {}).layers}
+    if long is None:
+        assert "reduce" not in layers
+    else:
+        read = layers["reduce"].inputs[0]
+        assert read is not None
+        assert read.shape[1] == long
+    assert short.LENGTH == 8
