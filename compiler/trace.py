@@ -50,7 +50,8 @@ def trace(
 
     Inputs go as keyword arguments if forward's signature has their names, else as positional ones
     in order. Example tensors are always distinct objects: export takes one object given twice for
-    one input. Raises TraceRefused.
+    one input. Checks that only raise are left out with a warning, for which forward runs eagerly on
+    copies of the examples, if export refuses it as it is. Raises TraceRefused.
     """
     composites.install()
     ranges = envelope(inputs, profiles)
