@@ -5,7 +5,9 @@
 
 The ladder: named `Dim`s over the envelope of the profiles; then `Dim.AUTO`, after which compiler/
 guards.py checks what torch may have fixed or tied silently; then TraceRefused, which quotes the
-guard and the line of the user's program behind it.
+guard and the line of the user's program behind it. Where Python asks a tensor's truth only to raise,
+compiler/checks.py has the export made without that check, and warns; any other branch on a tensor's
+values is refused.
 
 A profile's symbol whose envelope is one number (min == max everywhere) is traced as that number.
 """
@@ -24,6 +26,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from compiler import composites
+from compiler.checks import export_without
 from compiler.examples import ExampleMaker, TraceRefused, envelope, make_examples
 from compiler.guards import check_dimensions
 from compiler.refused import first_lines
@@ -47,7 +50,8 @@ def trace(
 
     Inputs go as keyword arguments if forward's signature has their names, else as positional ones
     in order. Example tensors are always distinct objects: export takes one object given twice for
-    one input. Raises TraceRefused.
+    one input. Checks that only raise are left out with a warning, for which forward runs eagerly on
+    copies of the examples, if export refuses it as it is. Raises TraceRefused.
     """
     composites.install()
     ranges = envelope(inputs, profiles)
@@ -59,13 +63,23 @@ def trace(
     def export(use_names: bool) -> ExportedProgram:
         shapes = _dynamic_shapes(inputs, ranges, use_names)
         dynamic = shapes if keywords else _by_position(model, tuple(shapes.values()))
-        with torch.no_grad(), _spelled_out(model, inputs if keywords else ()):
-            return torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
+
+        def once() -> ExportedProgram:
+            with torch.no_grad(), _spelled_out(model, inputs if keywords else ()):
+                return torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
+
+        try:
+            return once()
+        except Exception as error:  # export and the user's forward may raise anything
+            if not _is_data_dependent(error):
+                raise
+            stopped = error
+        return export_without(once, stopped, model, args, kwargs)
 
     try:
         exported = export(use_names=True)
         refusal = None
-    except Exception as error:  # export and the user's forward may raise anything
+    except Exception as error:  # as above
         if _is_data_dependent(error):
             raise _data_dependent(error) from error
         _refuse_if_forward_fails(model, args, kwargs)

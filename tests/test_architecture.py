@@ -23,6 +23,7 @@ BROAD = {
     "orchestrator/child.py",  # a step's own process: turns anything into a value
     # Where the user's own code runs, or torch's export of it, which raise what they like: each
     # turns it into a typed refusal that quotes the cause.
+    "compiler/checks.py",
     "compiler/lower/decompose.py",
     "compiler/model.py",
     "compiler/trace.py",

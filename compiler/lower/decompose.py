@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from compiler.lower import linear_cross_entropy
 from compiler.lower.passes import LowerRefused, Options, Pass
 from compiler.lower.undecomposed import without_decomposition
 from compiler.refused import first_lines
@@ -57,15 +58,15 @@ def _table(keep: frozenset[str]) -> dict[Any, Callable[..., Any]]:
 
 
 def decomposed_ops(keep: frozenset[str]) -> frozenset[str]:
-    """The overloads that torch's table has a rule for, less those that `keep` leaves whole."""
+    """The overloads that the table has a rule for, less those that `keep` leaves whole."""
     return frozenset(str(op) for op in _table(keep))
 
 
 @functools.cache
 def _default_table() -> Mapping[Any, Callable[..., Any]]:
-    """Torch's table, built once: making it takes longer than decomposing a small model."""
+    """Torch's table and ours, built once: it takes longer than decomposing a small model."""
     table = torch.export.default_decompositions()
-    return dict(table.items())  # type: ignore[no-untyped-call]
+    return dict(table.items()) | linear_cross_entropy.rules()  # type: ignore[no-untyped-call]
 
 
 DECOMPOSE = Pass(
