@@ -69,7 +69,7 @@ def measure(sample: Any) -> Measured:
     except BuildRefused as error:
         return Measured(sample.id, "not built", error.message[:300])
     try:
-        got = execute(tensorrt_rtx.module(), engine, found.feeds)
+        got = found.results(execute(tensorrt_rtx.module(), engine, found.feeds))
         torch.cuda.synchronize()
     except (AssertionError, RuntimeError) as error:
         fatal = "CUDA" in str(error)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from torch.export import ExportedProgram
 
 from compiler.lower.batch_norm import FOLD_BATCH_NORM
+from compiler.lower.bound_sizes import BOUND_SIZES
 from compiler.lower.complex_pairs import COMPLEX_PAIRS
 from compiler.lower.constants import FOLD_CONSTANTS
 from compiler.lower.cse import SHARE_EQUAL_CALLS
@@ -35,6 +36,7 @@ PIPELINE: tuple[Pass, ...] = (
     RESOLVE_STRIDES,
     REMOVE_ASSERTS,
     READ_NUMBERS,
+    BOUND_SIZES,
     REMOVE_NOOPS,
     DROP_UNREAD,
     FOLD_BATCH_NORM,

@@ -39,7 +39,8 @@ class Writer:
 
     def arange(self, size: Any) -> torch.fx.Node:
         """int64 numbers from 0 up to `size`, a number or a node, on the device of `at`."""
-        device = self.at.meta["val"].device
+        value = self.at.meta["val"]
+        device = (value[0] if isinstance(value, tuple | list) else value).device
         return self.call(torch.ops.aten.arange.default, size, dtype=torch.int64, device=device)
 
     def _mode(self) -> Any:

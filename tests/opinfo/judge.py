@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,27 +18,30 @@ from compiler.convert.network import Network
 from compiler.convert.registry import Refusal
 from compiler.engine_cache import network_digest
 from compiler.lower import LowerRefused, lower
-from compiler.partition import is_compute, partition
+from compiler.partition import Partition, is_compute, partition
 from compiler.program import Program
 from compiler.trace import TraceRefused, trace
 from enginebundle.graph import Graph
+from enginebundle.runtimes.torch_graph import run_graph
 from enginebundle.runtimes.torch_ops import ALLOWED
 from enginebundle.spec import Profile, TensorSpec
 from tests.opinfo.compare import Reference, references
 from tests.opinfo.meaning import Excluded, eager
 from tests.opinfo.samples import Sample
 
-State = Literal["converted", "decomposed", "constant", "torch", "excluded", "wrong"]
+State = Literal["converted", "decomposed", "cut", "constant", "torch", "excluded", "wrong"]
 PROFILE = Profile("default", ())
 ARCHITECTURE = "sm_89"
+CUT = frozenset({"aten._local_scalar_dense.default", "aten.slice.Tensor"})
+"""What comes after an engine whose results are cut, as compiler/lower/bound_sizes.py writes it."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """`converted`: one engine, the operator itself has a converter. `decomposed`: one engine of
-    other operators. `constant`: nothing to compute. `torch`: some node has no converter, `reason`
-    says which; a torch segment runs it. `excluded`: not something an inference engine is asked.
-    `wrong`: must not be."""
+    other operators. `cut`: one engine whose results torch cuts to the size that the engine computed.
+    `constant`: nothing to compute. `torch`: some node has no converter, `reason` says which; a torch
+    segment runs it. `excluded`: not something an inference engine is asked. `wrong`: must not be."""
 
     sample: str
     state: State
@@ -52,7 +56,10 @@ class Whole:
 
     verdict: Verdict
     network: Network
-    program: Program
+    graph: Graph
+    """The network's nodes, and its inputs and outputs."""
+    tail: Graph | None
+    """What cuts the results."""
     feeds: dict[str, torch.Tensor]
     wants: dict[str, Reference]
     evaluated: dict[str, torch.Tensor]
@@ -60,7 +67,19 @@ class Whole:
     def engine(self, architecture: str) -> bytes:
         """Built with TensorRT-RTX. Raises BuildRefused."""
         options = EngineOptions((PROFILE,), capabilities=(architecture,))
-        return build_engine(tensorrt_rtx.module(), self.network, self.program.graph, options)
+        return build_engine(tensorrt_rtx.module(), self.network, self.graph, options)
+
+    def results(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The sample's, from an engine's outputs."""
+        return finish(self.tail, outputs)
+
+
+def finish(tail: Graph | None, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The engine's outputs, and what the tail makes of them."""
+    found = dict(outputs)
+    if tail is not None:
+        found |= run_graph(tail, {}, {spec.name: found[spec.name] for spec in tail.inputs})
+    return found
 
 
 def judge(sample: Sample) -> Verdict:
@@ -90,10 +109,13 @@ def examine(sample: Sample) -> Whole | Verdict:
             program = capture(lower(exported, REGISTRY.ops()), specs)
     except (TraceRefused, LowerRefused, CaptureRefused) as error:
         return Verdict(sample.id, "torch", f"export: {error.code}: {error.message[:160]}")
-    refused = refusals(program.graph)
+    parts = split(program.graph)
+    refused = reasons(parts)
+    if _is_cut(parts):
+        return _numbers(sample, program, want, parts.segments[0].graph, parts.segments[1].graph)
     if refused:
         return _kept(sample, refused[0], program.graph)
-    return _numbers(sample, program, want)
+    return _numbers(sample, program, want, program.graph, None)
 
 
 def _kept(sample: Sample, reason: Refusal, graph: Graph) -> Verdict:
@@ -116,13 +138,22 @@ def _tags(op: str) -> list[torch.Tag]:
 
 def refusals(graph: Graph) -> list[Refusal]:
     """Why nodes of the graph stay in torch."""
+    return reasons(split(graph))
+
+
+def split(graph: Graph) -> Partition:
+    """The graph in segments for engines and for torch."""
     values = value_table(graph)
 
     def refuse(node: Any) -> Refusal | None:
         found = REGISTRY.find(node, values)
         return found if isinstance(found, Refusal) else None
 
-    parts = partition(graph, refuse)
+    return partition(graph, refuse)
+
+
+def reasons(parts: Partition) -> list[Refusal]:
+    """Why nodes stay in torch that have work to do."""
     return [
         kept.reason
         for kept in parts.report.kept
@@ -130,19 +161,29 @@ def refusals(graph: Graph) -> list[Refusal]:
     ]
 
 
-def _numbers(sample: Sample, program: Program, want: list[torch.Tensor]) -> Whole | Verdict:
+def _is_cut(parts: Partition) -> bool:
+    kinds = [segment.kind for segment in parts.segments]
+    if kinds != ["engine", "torch_graph"]:
+        return False
+    tail = parts.segments[1].graph
+    return not tail.weights and {node.op for node in tail.nodes} == CUT
+
+
+def _numbers(
+    sample: Sample, program: Program, want: list[torch.Tensor], graph: Graph, tail: Graph | None
+) -> Whole | Verdict:
     if not program.graph.nodes:
         return Verdict(sample.id, "constant")
-    graph = program.graph
-    feeds = dict(zip([s.name for s in graph.inputs], sample.inputs(), strict=True))
+    feeds = dict(zip([s.name for s in program.graph.inputs], sample.inputs(), strict=True))
+    feeds = {spec.name: feeds[spec.name] for spec in graph.inputs}
     try:
         network = convert(graph, program.weights, REGISTRY)
-        got = evaluate(network, feeds)
+        got = finish(tail, evaluate(network, feeds))
     except ConversionError as error:
         return Verdict(sample.id, "torch", error.refusal.detail[:300])
     except EvaluationError as error:
         return Verdict(sample.id, "wrong", f"evaluation: {error}"[:300])
-    names = [spec.name for spec in graph.outputs]
+    names = program.graph.returns if tail is not None else [s.name for s in graph.outputs]
     if len(names) != len(want):
         return Verdict(sample.id, "wrong", f"{len(want)} results expected, got {len(names)}")
     wants = dict(zip(names, references(sample, want, network), strict=True))
@@ -155,8 +196,8 @@ def _numbers(sample: Sample, program: Program, want: list[torch.Tensor]) -> Whol
             return Verdict(sample.id, "wrong", detail, found)
     operators = {n.op for n in graph.nodes if is_compute(n)}
     state: State = "converted" if len(operators) <= 1 else "decomposed"
-    verdict = Verdict(sample.id, state, "", worst)
-    return Whole(verdict, network, program, feeds, wants, got)
+    verdict = Verdict(sample.id, state if tail is None else "cut", "", worst)
+    return Whole(verdict, network, graph, tail, feeds, wants, got)
 
 
 _BUILT: dict[str, str] = {}

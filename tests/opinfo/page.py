@@ -37,6 +37,7 @@ same call in float32, or as that moves when the inputs move by one rounding.
 |---|---|
 | converted | one engine; the operator has a converter of its own |
 | decomposed | one engine, of other operators |
+| cut | one engine; torch cuts its results to the size that the engine computed, which data decide |
 | constant | nothing to compute: the result is an input or does not depend on one |
 | torch | something stays in a torch segment; the reason is listed below |
 | excluded | nothing an inference engine is asked; the rules are listed below |

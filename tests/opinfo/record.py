@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.results import FOLDER, circumstances
 
 PATH = FOLDER / "opinfo.json"
-WHOLE = ("converted", "decomposed", "constant")
+WHOLE = ("converted", "decomposed", "cut", "constant")
 """States of a sample that is one engine."""
 STATES = (*WHOLE, "torch", "excluded", "wrong")
 
