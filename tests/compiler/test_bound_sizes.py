@@ -1,0 +1,110 @@
+"""Results whose size data decide: an engine gives the largest, torch cuts, and the numbers are eager's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from compiler.capture import capture
+from compiler.convert.library import REGISTRY
+from compiler.lower import bound_sizes, lower
+from compiler.pipeline import Built
+from compiler.trace import trace
+from enginebundle.graph import Graph
+from enginebundle.runtimes.torch_graph import run_graph
+from enginebundle.spec import Profile, TensorSpec
+from tests.compiler.test_dynamic_sizes import Function, compiled
+
+CUT = {"aten._local_scalar_dense.default", "aten.slice.Tensor"}
+
+
+def tail(built: Built) -> set[str]:
+    """What runs in torch, after one engine."""
+    kinds = [segment.kind for segment in built.segments]
+    assert kinds == ["engine", "torch_graph"]
+    return {node.op for node in built.segments[1].graph.nodes}
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (lambda x: torch.nonzero(x > 0), ("n", 3)),
+        (lambda x: torch.nonzero(x > 0, as_tuple=True), ("n", 3, 2)),
+        (lambda x: torch.where(x[:, 0] > 0), ("n", 3)),
+        (lambda x: x[x > 0], ("n", 3)),
+        (lambda x: x[x.sum(2) > 0], ("n", 3, 2)),
+        (lambda x: (x[x[:, 0] > 0], x.sum(0)), ("n", 3)),
+        (lambda x: torch.masked_select(x, x[:, :1] > 0), ("n", 3)),
+        (lambda x: torch.unique_consecutive(x > 0, return_inverse=True, return_counts=True), ("n", 3)),
+        (lambda x: torch.unique_consecutive((x > 0).int(), dim=1, return_counts=True), ("n", 3)),
+    ],
+)  # fmt: skip
+def test_dynamic(function: Callable[..., torch.Tensor], shape: tuple[int | str, ...]) -> None:
+    """build_job compares with eager at min, opt and max, where the sizes of results differ."""
+    assert tail(compiled(function, shape)) == CUT
+
+
+def both(
+    function: Callable[..., object], x: torch.Tensor
+) -> tuple[Graph, tuple[torch.Tensor, ...]]:
+    """The lowered graph, and its results in torch, which are eager's."""
+    spec = (TensorSpec("x0", str(x.dtype).removeprefix("torch."), tuple(x.shape)),)
+    exported = trace(Function(function), spec, (Profile("p", ()),), lambda _: {"x0": x})  # type: ignore[arg-type]
+    program = capture(lower(exported, REGISTRY.ops()), spec)
+    found = run_graph(program.graph, program.weights, {"x0": x})
+    return program.graph, tuple(found[output.name] for output in program.graph.outputs)
+
+
+UNIQUE = {
+    "rows": torch.tensor([[2, 1, 1], [0, 5, 1], [2, 1, 1], [0, 5, 0], [2, 1, 1]]),
+    "one": torch.tensor([[3, 3, 3]]),
+    "all the same": torch.full((4, 2), 7),
+    "floats with NaN": torch.tensor([[1.5, torch.nan, 1.5], [torch.nan, -0.0, 0.0]]),
+    "negative": torch.tensor([[-1, -2], [-1, -3], [4, -2]]),
+}
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize("dim", [None, 0, 1, -1])
+@pytest.mark.parametrize("name", UNIQUE)
+@pytest.mark.parametrize("function", [torch.unique, torch.unique_consecutive])
+def test_unique(
+    function: Callable[..., object], name: str, dim: int | None, counts: bool, inverse: bool
+) -> None:
+    x = UNIQUE[name]
+    if x.dtype.is_floating_point and dim is not None and function is torch.unique:
+        pytest.skip("torch's order of rows with NaN is not one")
+
+    def call(x: torch.Tensor) -> object:
+        return function(x, return_inverse=inverse, return_counts=counts, dim=dim)
+
+    graph, got = both(call, x)
+    want = call(x)
+    assert not {node.op for node in graph.nodes} & {str(op) for op in bound_sizes.RULES}
+    for a, b in zip(got, want if isinstance(want, tuple) else (want,), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def test_an_empty_choice_and_a_full_one() -> None:
+    for value in (0.0, 1.0):
+        x = torch.full((3, 4), value)
+        _, (rows, chosen) = both(lambda x: (torch.nonzero(x), x[x > 0.5]), x)
+        assert torch.equal(rows, torch.nonzero(x))
+        assert torch.equal(chosen, x[x > 0.5])
+
+
+def test_what_the_model_works_on_with_stays_as_it_is() -> None:
+    """Its consumers run in torch anyway, which finds the elements faster so."""
+    graph, (got,) = both(lambda x: x[x > 0].sum(), torch.arange(-3.0, 3.0))
+    assert "aten.index.Tensor" in {node.op for node in graph.nodes}
+    assert float(got) == 3
+
+
+def test_rows_too_many_to_compare_stay_as_they_are() -> None:
+    x = torch.arange(2000).reshape(1000, 2) % 7
+    graph, (got,) = both(lambda x: torch.unique(x, dim=0), x)
+    assert "aten.unique_dim.default" in {node.op for node in graph.nodes}
+    assert torch.equal(got, torch.unique(x, dim=0))
