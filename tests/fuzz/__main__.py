@@ -1,25 +1,25 @@
 """Random programs through the whole compiler: by the CPU evaluator, and with --gpu on real engines.
 
-    python -m tests.fuzz --programs 2000 [--first 0] [--gpu] [--jobs 2] [--minutes 30] [--out FILE]
+    python -m tests.fuzz --programs 2000 [--first 0] [--gpu] [--jobs 2] [--minutes 30]
 
 Prints each program that is wrong or was not built, as Python; its number makes it again. Exit code 1
-if there is one. float32 products on a GPU are exact here: TF32 is off.
+if there is one. On a GPU float32 products are exact (TF32 is off), and
+benchmarks/results/gpu_fuzz.json is written.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 for _name, _value in (("NVIDIA_TF32_OVERRIDE", "0"), ("OMP_NUM_THREADS", "1")):
     os.environ.setdefault(_name, _value)
 
-from tests.fuzz.judge import judge, on_gpu  # noqa: E402
+from benchmarks import results  # noqa: E402
+from tests.fuzz.judge import gpu, judge, on_gpu  # noqa: E402
 from tests.fuzz.programs import Seeds  # noqa: E402
 from tests.opinfo.lane import run  # noqa: E402
 
@@ -36,7 +36,6 @@ def main() -> int:
     parser.add_argument("--gpu", action="store_true", help="execute the engines")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--out", type=Path, help="every program's row, as JSON lines")
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
     numbers = range(options.first, options.first + options.programs, CHUNK)
@@ -52,8 +51,11 @@ def main() -> int:
             )
     counts = Counter(row["state"] for row in rows)
     print(dict(counts))
-    if options.out is not None:
-        options.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if options.gpu:
+        wrong = [row for row in rows if row["state"] not in ("right", "refused")]
+        programs = f"{options.first} to {options.first + options.programs - 1}, as far as time went"
+        figures = {"gpu": gpu(), "programs": programs, "states": dict(counts), "wrong": wrong}
+        results.write("gpu_fuzz", figures, show=False)
     return 0 if set(counts) <= {"right", "refused"} else 1
 
 
