@@ -1,6 +1,7 @@
 """Reads of a tensor's truth that only decide whether forward raises: no engine makes such checks.
 
-    export_without(export, refusal, model, args, kwargs) -> what `export` makes with them passed over
+    export_without(export, refusal, model, args, kwargs) -> what `export` makes with them passed over,
+                                                            and where they are
 
 `if (ids < 0).any(): raise ...` stops torch.export, which can follow no truth out of a tensor. But an
 engine can't raise, and no answer to an input that passes the check depends on it.
@@ -24,6 +25,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from compiler.origin import shorten
+
 LOG = logging.getLogger(__name__)
 
 LIMIT = 64
@@ -45,7 +48,7 @@ class Site:
     def __str__(self) -> str:
         line = _span(self.code, self.instruction)[0][0]
         text = linecache.getline(self.code.co_filename, line).strip()
-        return f"{self.code.co_filename}:{line} in {self.code.co_name}: `{text}`"
+        return f"{shorten(self.code.co_filename)}:{line} in {self.code.co_name}: `{text}`"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def export_without(
     model: torch.nn.Module,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-) -> T:
+) -> tuple[T, tuple[str, ...]]:
     """Call `export`, which raised `refusal`, again, with the checks in forward answered.
 
     Other reads of truth still stop it. Raises `refusal` if forward has no checks, or if it asks
@@ -76,9 +79,10 @@ def export_without(
         exported = export()
     if unasked:
         raise refusal
-    for place in dict.fromkeys(str(truth.site) for truth in truths if truth.check):
+    places = tuple(dict.fromkeys(str(truth.site) for truth in truths if truth.check))
+    for place in places:
         LOG.warning("the engine does not make this check: %s", place)
-    return exported
+    return exported, places
 
 
 def find_truths(forward: Callable[[], object]) -> tuple[Truth, ...]:

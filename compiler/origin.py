@@ -29,7 +29,7 @@ def origin_of(node: torch.fx.Node) -> Origin:
         return Origin(module=path, module_class=kind)
     last = frames[-1]
     return Origin(
-        _shorten(last["file"]), int(last["line"]), (last["code"] or "").strip(), path, kind
+        shorten(last["file"]), int(last["line"]), (last["code"] or "").strip(), path, kind
     )
 
 
@@ -44,7 +44,7 @@ def _module(stack: dict[str, Any]) -> tuple[str, str]:
     return path, "/".join(name.rpartition(".")[2] for name in names)
 
 
-def _shorten(file: str) -> str:
+def shorten(file: str) -> str:
     """Relative to the longest `sys.path` entry, so that the text is the same on every machine."""
     roots = [root for entry in sys.path if (root := str(Path(entry or ".").resolve()) + "/") != "/"]
     matching = [root for root in roots if file.startswith(root)]

@@ -39,7 +39,7 @@ from compiler.replace import (
     replace_operators,
 )
 from compiler.simulate import Simulated, callable_in_torch, simulate
-from compiler.trace import trace
+from compiler.trace import trace_recorded
 from compiler.validate.goldens import GoldenCase, GoldenSource, make_goldens
 from compiler.validate.tolerance import chain, tolerances
 from enginebundle.graph import Graph
@@ -72,12 +72,13 @@ class Traced:
     """A lowered program and the goldens that every build of it must reproduce.
 
     `replaced` names each piece of the model that the user's own stands for; the goldens are the
-    original model's.
+    original model's. `unchecked` are the checks in forward that only raise, which no engine makes.
     """
 
     program: Program
     goldens: tuple[GoldenCase, ...]
     replaced: tuple[Replaced, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,12 @@ def trace_job(job: TraceJob) -> Traced:
     registry = registry_with(job.replace, None, path)
     model, modules = replace_modules(model, job.replace, path)
     with replace_functions(job.replace, path) as functions:
-        exported = trace(model, job.inputs, job.profiles)
+        exported, unchecked = trace_recorded(model, job.inputs, job.profiles)
     exported, operators = replace_operators(exported, job.replace, path)
     lowered = lower(exported, registry.ops(), precision=job.precision)
     written = check_operators(lowered, job.replace)
     replaced = (*modules, *functions, *operators, *written)
-    return Traced(capture(lowered, job.inputs), goldens, replaced)
+    return Traced(capture(lowered, job.inputs), goldens, replaced, unchecked)
 
 
 @collector_paused()

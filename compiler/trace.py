@@ -1,6 +1,7 @@
 """From a module and named inputs to a `torch.export` program with symbolic sizes.
 
     trace(model, inputs, profiles, examples=None) -> torch.export.ExportedProgram
+    trace_recorded(...)                           -> (ExportedProgram, checks that it leaves out)
         (what it traces with unless told otherwise: compiler/examples.py)
 
 The ladder: named `Dim`s over the envelope of the profiles; then `Dim.AUTO`, after which compiler/
@@ -33,7 +34,14 @@ from compiler.refused import first_lines
 from enginebundle import dims
 from enginebundle.spec import Profile, Range, TensorSpec
 
-__all__ = ["ExampleMaker", "TraceRefused", "passed_by_name", "trace", "user_frame"]
+__all__ = [
+    "ExampleMaker",
+    "TraceRefused",
+    "passed_by_name",
+    "trace",
+    "trace_recorded",
+    "user_frame",
+]
 
 LOG = logging.getLogger(__name__)
 
@@ -46,12 +54,23 @@ def trace(
     profiles: tuple[Profile, ...],
     examples: ExampleMaker | None = None,
 ) -> ExportedProgram:
+    """What `trace_recorded` exports."""
+    return trace_recorded(model, inputs, profiles, examples)[0]
+
+
+def trace_recorded(
+    model: torch.nn.Module,
+    inputs: tuple[TensorSpec, ...],
+    profiles: tuple[Profile, ...],
+    examples: ExampleMaker | None = None,
+) -> tuple[ExportedProgram, tuple[str, ...]]:
     """Export `model`, whose forward takes `inputs` by name (else by position), for all profiles.
 
     Inputs go as keyword arguments if forward's signature has their names, else as positional ones
     in order. Example tensors are always distinct objects: export takes one object given twice for
     one input. Checks that only raise are left out with a warning, for which forward runs eagerly on
-    copies of the examples, if export refuses it as it is. Raises TraceRefused.
+    copies of the examples, if export refuses it as it is: their places come as text, with file and
+    line. Raises TraceRefused.
     """
     composites.install()
     ranges = envelope(inputs, profiles)
@@ -60,7 +79,7 @@ def trace(
     args = () if keywords else tuple(tensors.values())
     kwargs = tensors if keywords else {}
 
-    def export(use_names: bool) -> ExportedProgram:
+    def export(use_names: bool) -> tuple[ExportedProgram, tuple[str, ...]]:
         shapes = _dynamic_shapes(inputs, ranges, use_names)
         dynamic = shapes if keywords else _by_position(model, tuple(shapes.values()))
 
@@ -69,7 +88,7 @@ def trace(
                 return torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
 
         try:
-            return once()
+            return once(), ()
         except Exception as error:  # export and the user's forward may raise anything
             if not _is_data_dependent(error):
                 raise
@@ -77,7 +96,7 @@ def trace(
         return export_without(once, stopped, model, args, kwargs)
 
     try:
-        exported = export(use_names=True)
+        exported, unchecked = export(use_names=True)
         refusal = None
     except Exception as error:  # as above
         if _is_data_dependent(error):
@@ -87,7 +106,7 @@ def trace(
     if refusal is not None:
         LOG.info("named dimensions refused, trying Dim.AUTO: %s", first_lines(refusal))
         try:
-            exported = export(use_names=False)
+            exported, unchecked = export(use_names=False)
         except Exception as error:  # as above
             raise _export_refused(error, refusal) from error
     complaint = check_dimensions(exported, inputs, profiles)
@@ -96,7 +115,7 @@ def trace(
         if refusal is not None:
             message += f"\ntorch.export said: {first_lines(refusal, 6)}"
         raise TraceRefused(complaint.code, message, complaint.remedy) from refusal
-    return exported
+    return exported, unchecked
 
 
 def _by_position(model: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:

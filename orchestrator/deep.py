@@ -14,6 +14,7 @@ from orchestrator.manifest import Manifest, Model
 
 if TYPE_CHECKING:
     from compiler.partition import Report
+    from compiler.pipeline import Traced
     from compiler.replacement import Replaced
 
 
@@ -25,10 +26,11 @@ class Planned:
     targets: tuple[Target, ...]
     report: Report | None = None
     replaced: tuple[Replaced, ...] = ()
+    unchecked: tuple[str, ...] = ()
     refused: str = ""
 
     def text(self) -> str:
-        """For people: the report, pieces that were replaced, or the refusal with its remedy."""
+        """For people: the report, what was replaced or left out, or the refusal with its remedy."""
         head = f"{self.model} for {', '.join(map(str, self.targets))}"
         if self.report is None:
             return f"{head}: {self.refused}"
@@ -36,6 +38,7 @@ class Planned:
         for one in self.replaced:
             places = f" at {', '.join(one.places)}" if one.places else ""
             lines.append(f"replaced {one.replacement} by {one.replacement.by}{places}")
+        lines += [f"no engine makes this check: {place}" for place in self.unchecked]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -44,6 +47,7 @@ class Planned:
             "targets": [str(target) for target in self.targets],
             "report": None if self.report is None else self.report.to_json(),
             "replaced": [one.to_json() for one in self.replaced],
+            "unchecked": list(self.unchecked),
             "refused": self.refused or None,
         }
 
@@ -71,17 +75,17 @@ def _plan(model: Model) -> list[Planned]:
     from compiler.refused import Refused
 
     try:
-        program, replaced = _trace(model)
+        traced = _trace(model)
     except Refused as refused:
         return [Planned(model.name, model.targets, refused=str(refused))]
     planned = []
     for targets in _alike(model):
         try:
-            report = _partition(model, program, targets[0])
+            report = _partition(model, traced.program, targets[0])
         except Refused as refused:
             planned.append(Planned(model.name, targets, refused=str(refused)))
         else:
-            planned.append(Planned(model.name, targets, report, replaced))
+            planned.append(Planned(model.name, targets, report, traced.replaced, traced.unchecked))
     return planned
 
 
@@ -91,7 +95,7 @@ def _alike(model: Model) -> list[tuple[Target, ...]]:
     return [tuple(t for t in model.targets if t.backend == backend) for backend in backends]
 
 
-def _trace(model: Model) -> tuple[Any, tuple[Replaced, ...]]:
+def _trace(model: Model) -> Traced:
     from compiler.model import Source
     from compiler.pipeline import TraceJob, trace_job
 
@@ -103,8 +107,7 @@ def _trace(model: Model) -> tuple[Any, tuple[Replaced, ...]]:
         model.precision,
         model.replace,
     )
-    traced = trace_job(job)
-    return traced.program, traced.replaced
+    return trace_job(job)
 
 
 def _partition(model: Model, program: Any, target: Target) -> Report:

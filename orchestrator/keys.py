@@ -41,6 +41,7 @@ EXCLUDED: Mapping[str, str] = {
     "build.upstream.trace.graph": "adds source lines and module names to `program`, which is in; it "
     "is in where torch_executed_modules reads those names",
     "build.upstream.trace.replaced": "says how the program came about; `program` is in",
+    "build.upstream.trace.unchecked": "says what the program leaves out; `program` is in",
     "build.upstream.trace.weights_bytes": "a size for estimates; the weights' digest is in",
 }
 """Everything about a task that its key leaves out, by path, each with the reason."""

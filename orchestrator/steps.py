@@ -1,6 +1,7 @@
 """The steps that run in child processes: JSON and a store in, JSON out. What is big is a blob.
 
-    trace      {graph, weights, program, inputs, outputs, goldens, replaced, weights_bytes}
+    trace      {graph, weights, program, inputs, outputs, goldens, replaced, unchecked,
+                weights_bytes}
     build      {part, toolchain, precision, tolerances, report, bytes, evaluated, blobs}
     validate   {passed, worst, evidence}
 
@@ -68,6 +69,7 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "outputs": [item.to_json() for item in traced.program.graph.outputs],
         "goldens": [_save_golden(case, store) for case in traced.goldens],
         "replaced": [one.to_json() for one in traced.replaced],
+        "unchecked": list(traced.unchecked),
     }
 
 

@@ -165,8 +165,9 @@ def _is_cut(parts: Partition) -> bool:
     kinds = [segment.kind for segment in parts.segments]
     if kinds != ["engine", "torch_graph"]:
         return False
-    tail = parts.segments[1].graph
-    return not tail.weights and {node.op for node in tail.nodes} == CUT
+    engine, tail = (segment.graph for segment in parts.segments)
+    read = {spec.name for spec in tail.inputs} | {weight.name for weight in tail.weights}
+    return read <= set(engine.returns) and {node.op for node in tail.nodes} == CUT
 
 
 def _numbers(

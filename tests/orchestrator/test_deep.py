@@ -34,6 +34,16 @@ class Branch(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+class Checked(nn.Module):
+    def forward(self, x):
+        assert (x < 100).all(), "too large"
+        return torch.tanh(x @ x.mT) * torch.sigmoid(x.sum(-1, keepdim=True))
+
+
+def checked():
+    return Checked()
+
+
 def mixed():
     return Mixed()
 
@@ -53,6 +63,7 @@ defaults:
 models:
   - { name: mixed, source: { entrypoint: "deep_models:mixed" } }
   - { name: branch, source: { entrypoint: "deep_models:branch" } }
+  - { name: checked, source: { entrypoint: "deep_models:checked" } }
   - name: plain
     source: { entrypoint: "deep_models:plain" }
     replace: [{ module: GELU, with: "deep_models:act" }]
@@ -100,6 +111,14 @@ def test_what_can_t_be_traced_names_its_line(manifest: Manifest) -> None:
     assert "[data_dependent]" in planned.text()
     assert "deep_models.py" in planned.text()
     assert "Remedy" in planned.text()
+
+
+def test_a_check_that_no_engine_makes_is_named(manifest: Manifest) -> None:
+    for planned in deep_plan(manifest, ["checked"]):
+        (place,) = planned.unchecked
+        assert f"no engine makes this check: {place}" in planned.text()
+        assert "deep_models.py:25 in forward: `assert (x < 100).all()" in place
+        assert planned.to_json()["unchecked"] == [place]
 
 
 def test_a_pattern_that_matches_nothing(manifest: Manifest) -> None:
