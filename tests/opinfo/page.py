@@ -100,7 +100,15 @@ def _counts(groups: Iterable[Group]) -> str:
         cells = " | ".join(f"{have[state]:,}" for state in STATES)
         share = f"{whole:,} of {asked:,}: {100 * whole / asked:.1f} %" if asked else ""
         lines.append(f"| {dtype} | {cells} | {share} |")
-    return "\n".join([*lines, "", "The last column leaves out what is excluded.", ""])
+    strict = ", ".join(
+        f"{dtype} {100 * sum(have[s] for s in WHOLE if s != 'cut') / asked:.1f} %"
+        for dtype, have in counts.items()
+        if (asked := sum(have.values()) - have["excluded"])
+    )
+    said = (
+        f"The last column leaves out what is excluded. With `cut` counted as torch it is {strict}."
+    )
+    return "\n".join([*lines, "", said, ""])
 
 
 def _core() -> str:
