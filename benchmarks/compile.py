@@ -80,9 +80,8 @@ def kiln(name: str, model: Any) -> tuple[Stages, int]:
     watch.stage("convert")
     (segment,), (network,) = planned.parts.segments, planned.networks
     assert network is not None
-    engine = build_engine(
-        module, network, segment.graph, EngineOptions(entry.profiles, target.archs)
-    )
+    options = EngineOptions(entry.profiles, capabilities=target.archs)
+    engine = build_engine(module, network, segment.graph, options)
     watch.stage("build")
     return watch.stages, len(engine)
 
