@@ -25,6 +25,8 @@ aten = torch.ops.aten
 Node = torch.fx.Node
 PAIRS = 1 << 20
 """Comparisons of one element with another that sorting rows may take."""
+SORTED = 3840
+"""Elements that TensorRT sorts at most; more of them torch sorts, and finds the unique ones faster."""
 
 
 def _bound_sizes(exported: ExportedProgram, _: Options) -> ExportedProgram:
@@ -176,7 +178,7 @@ def _unique(
     return_counts: bool = False,
 ) -> dict[int, Node] | None:  # fmt: skip
     shape = x.meta["val"].shape
-    if 0 in shape or not all(isinstance(n, int) for n in shape):
+    if 0 in shape or not all(isinstance(n, int) for n in shape) or math.prod(shape) > SORTED:
         return None
     pair = r("sort.default", r.flat(x), 0, False)
     values, order = r.part(pair, 0), r.part(pair, 1)
