@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from compiler.convert.registry import Refusal
+from compiler.partition.cuts import cuts
 from compiler.partition.report import Kept, PartitionRefused, Report, SegmentSummary
 from compiler.partition.segments import Segment
 from compiler.partition.select import executed_in_torch
@@ -108,6 +109,11 @@ def _kept(
         # Only the first of a chain: what follows it is arithmetic with the same cause.
         if node.name in sizes.blocked and not any(n in sizes.blocked for n in node.inputs()):
             why[index] = sizes.blocked[node.name]
+    names = {node.name: index for index, node in enumerate(graph.nodes)}
+    for name, reason in cuts(graph).items():
+        index = names[name]
+        if index in why and why[index].code == "data_dependent_size":
+            why[index] = reason
     return tuple(
         Kept(node.name, node.op, is_compute(node), node.origin, why[index])
         for index, node in enumerate(graph.nodes)

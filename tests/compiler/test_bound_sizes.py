@@ -10,9 +10,10 @@ import torch
 from compiler.capture import capture
 from compiler.convert.library import REGISTRY
 from compiler.lower import bound_sizes, lower
+from compiler.partition.cuts import cuts
 from compiler.pipeline import Built
 from compiler.trace import trace
-from enginebundle.graph import Graph
+from enginebundle.graph import Graph, Node, Ref, Value
 from enginebundle.runtimes.torch_graph import run_graph
 from enginebundle.spec import Profile, TensorSpec
 from tests.compiler.test_dynamic_sizes import Function, compiled
@@ -22,6 +23,8 @@ CUT = {"aten._local_scalar_dense.default", "aten.slice.Tensor"}
 
 def tail(built: Built) -> set[str]:
     """What runs in torch, after one engine."""
+    assert built.parts is not None
+    assert {kept.reason.code for kept in built.parts.report.kept} == {"cut"}
     kinds = [segment.kind for segment in built.segments]
     assert kinds == ["engine", "torch_graph"]
     return {node.op for node in built.segments[1].graph.nodes}
@@ -91,6 +94,28 @@ def test_unique(
     assert not {node.op for node in graph.nodes} & {str(op) for op in bound_sizes.RULES}
     for a, b in zip(got, want if isinstance(want, tuple) else (want,), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_number_that_is_read_for_more_is_no_cut() -> None:
+    """Only the last step of a result is one: not a slice that the model works on with, nor a start."""
+
+    def call(op: str, name: str, dtype: str, *args: int | Ref) -> Node:
+        return Node(op, args, (), (Value(name, dtype),))
+
+    read = call("aten._local_scalar_dense.default", "k", "symint", Ref("count"))
+    first = call("aten.slice.Tensor", "first", "float32", Ref("x"), 0, 0, Ref("k"))
+    rest = call("aten.slice.Tensor", "rest", "float32", Ref("x"), 0, Ref("k"), 9)
+
+    negative = call("aten.neg.default", "negative", "float32", Ref("first"))
+    inputs = (TensorSpec("x", "float32", (9,)), TensorSpec("count", "int64", ()))
+
+    def found(nodes: tuple[Node, ...], *returns: str) -> set[str]:
+        outputs = tuple(TensorSpec(f"y_{name}", "float32", ()) for name in returns)
+        return set(cuts(Graph(inputs, (), nodes, outputs, returns)))
+
+    assert found((read, first), "first") == {"k", "first"}
+    assert found((read, first, negative), "negative") == set()
+    assert found((read, first, rest), "first", "rest") == set()
 
 
 def test_an_empty_choice_and_a_full_one() -> None:

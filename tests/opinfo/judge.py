@@ -32,8 +32,6 @@ from tests.opinfo.samples import Sample
 State = Literal["converted", "decomposed", "cut", "constant", "torch", "excluded", "wrong"]
 PROFILE = Profile("default", ())
 ARCHITECTURE = "sm_89"
-CUT = frozenset({"aten._local_scalar_dense.default", "aten.slice.Tensor"})
-"""What comes after an engine whose results are cut, as compiler/lower/bound_sizes.py writes it."""
 
 
 @dataclass(frozen=True)
@@ -163,11 +161,8 @@ def reasons(parts: Partition) -> list[Refusal]:
 
 def _is_cut(parts: Partition) -> bool:
     kinds = [segment.kind for segment in parts.segments]
-    if kinds != ["engine", "torch_graph"]:
-        return False
-    engine, tail = (segment.graph for segment in parts.segments)
-    read = {spec.name for spec in tail.inputs} | {weight.name for weight in tail.weights}
-    return read <= set(engine.returns) and {node.op for node in tail.nodes} == CUT
+    codes = {reason.code for reason in reasons(parts)}
+    return kinds == ["engine", "torch_graph"] and codes == {"cut"}
 
 
 def _numbers(
