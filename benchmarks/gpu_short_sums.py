@@ -117,8 +117,6 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--cases", type=int, default=400, help="how many, from a fixed seed")
     options = parser.parse_args()
-    from tests.fuzz.judge import gpu
-
     every = list(cases())
     chosen = random.Random(0).sample(every, min(options.cases, len(every)))
     context = multiprocessing.get_context("spawn")
@@ -132,7 +130,11 @@ def main() -> int:
             count[1] += 1
     table = dict(sorted(wrong.items(), key=lambda item: int(item[0])))
     rows = [vars(case) | {"errors": e} for case, e in zip(chosen, errors, strict=True)]
-    figures = {"gpu": gpu(), "wrong_of_all_by_length_of_the_normalized_axis": table, "cases": rows}
+    figures = {
+        "gpu": results.gpu(),
+        "wrong_of_all_by_length_of_the_normalized_axis": table,
+        "cases": rows,
+    }
     results.write("gpu_short_sums", figures, show=False)
     for length, counts in table.items():
         print(length, *(f"{way}: {a} of {b}" for way, (a, b) in counts.items()), sep="\t")

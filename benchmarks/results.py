@@ -38,6 +38,14 @@ def circumstances() -> dict[str, Any]:
     }
 
 
+def gpu() -> str:
+    """This machine's GPU and its architecture."""
+    import torch
+
+    major, minor = torch.cuda.get_device_capability()
+    return f"{torch.cuda.get_device_name()}, sm_{major}{minor}"
+
+
 def write(name: str, figures: dict[str, Any], *, show: bool = True) -> Path:
     """Keep the figures, with their circumstances, in the results folder; print them if `show`."""
     FOLDER.mkdir(exist_ok=True)

@@ -19,6 +19,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from compiler.guards import input_symbols, user_inputs
+from compiler.names import unused
 from compiler.origin import origin_of
 from compiler.outputs import named_leaves
 from compiler.program import Program, weight_of
@@ -164,7 +165,7 @@ class _Capture:
             weight = weight_of(target, tensor)
             key = (weight.spec.dtype, tuple(tensor.shape), weight.digest)
             if key not in seen:
-                weight = weight_of(self._unique(target), tensor, weight.digest)
+                weight = weight_of(unused(target, self.taken), tensor, weight.digest)
                 self.weights[weight.name] = weight
                 self.tensors[weight.name] = tensor
                 seen[key] = Value(weight.name, weight.spec.dtype, weight.spec.shape)
@@ -258,18 +259,11 @@ class _Capture:
         self.nodes.append(Node("aten.scalar_tensor.default", (argument,), dtype, (scalar,)))
         return scalar
 
-    def _unique(self, base: str) -> str:
-        name, count = base, 1
-        while name in self.taken:
-            name, count = f"{base}_{count}", count + 1
-        self.taken.add(name)
-        return name
-
     def _numbered(self, base: str) -> str:
         """`add_1`, `add_2`: a bare `add` as an engine's output can meet a tensor of that name which
         TensorRT's compiler makes of its own, and then nothing is built."""
         self.counts[base] = self.counts.get(base, 0) + 1
-        return self._unique(f"{base}_{self.counts[base]}")
+        return unused(f"{base}_{self.counts[base]}", self.taken)
 
 
 def dtype_name(dtype: torch.dtype) -> str:

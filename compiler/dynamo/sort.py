@@ -31,6 +31,7 @@ from compiler.dynamo.region import (
     Sized,
 )
 from compiler.dynamo.sizes import SizesOf
+from compiler.names import unused
 from enginebundle.spec import DTYPES, TensorSpec
 
 
@@ -87,7 +88,7 @@ class _Sorter:
             if kind == "weight":
                 self._weight(index, node)
             elif kind == "number":
-                name = self._unique(node.name)
+                name = unused(node.name, self.taken)
                 self.numbers[name] = index
                 self.new[node] = self.graph.get_attr(name)
             elif kind == "size" and node not in self.new:
@@ -117,7 +118,7 @@ class _Sorter:
                 "input", f"input {node.name} is {value.layout} {value.dtype}",
                 f"pass dense tensors of {', '.join(DTYPES)}",
             )  # fmt: skip
-        name = self._unique(input_name(node))
+        name = unused(input_name(node), self.taken)
         self.sizes.seat_at(name, value.shape)
         self.inputs.append(TensorSpec(name, dtype, tuple(self.sizes.dim(n) for n in value.shape)))
         self.arguments.append(index)
@@ -125,7 +126,7 @@ class _Sorter:
 
     def _carrier(self, index: int, node: torch.fx.Node) -> None:
         """A size that no input has: it comes as the length of a tensor that is never read."""
-        name = self._unique(f"size_of_{input_name(node)}")
+        name = unused(f"size_of_{input_name(node)}", self.taken)
         size = node.meta["example_value"]
         self.sizes.seat_at(name, (size,))
         self.inputs.append(TensorSpec(name, "bool", (self.sizes.dim(size),)))
@@ -141,7 +142,7 @@ class _Sorter:
     def _weight(self, index: int, node: torch.fx.Node) -> None:
         name = weight_name(node)
         clash = any(n.startswith(f"{name}.") or name.startswith(f"{n}.") for n in self.weights)
-        name = self._unique(node.name if clash or not name else name)
+        name = unused(node.name if clash or not name else name, self.taken)
         self.weights[name] = index
         self.new[node] = self.graph.get_attr(name)
 
@@ -211,13 +212,6 @@ class _Sorter:
                 "return tensors, or sizes of the inputs",
             )  # fmt: skip
         return Sized(dim)
-
-    def _unique(self, base: str) -> str:
-        name, count = base, 1
-        while name in self.taken:
-            name, count = f"{base}_{count}", count + 1
-        self.taken.add(name)
-        return name
 
 
 def _kind(node: torch.fx.Node) -> str:

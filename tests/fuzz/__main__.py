@@ -19,7 +19,7 @@ for _name, _value in (("NVIDIA_TF32_OVERRIDE", "0"), ("OMP_NUM_THREADS", "1")):
     os.environ.setdefault(_name, _value)
 
 from benchmarks import results  # noqa: E402
-from tests.fuzz.judge import gpu, judge, on_gpu  # noqa: E402
+from tests.fuzz.judge import judge, on_gpu  # noqa: E402
 from tests.fuzz.programs import Seeds  # noqa: E402
 from tests.opinfo.lane import run  # noqa: E402
 
@@ -54,7 +54,12 @@ def main() -> int:
     if options.gpu:
         wrong = [row for row in rows if row["state"] not in ("right", "refused")]
         programs = f"{options.first} to {options.first + options.programs - 1}, as far as time went"
-        figures = {"gpu": gpu(), "programs": programs, "states": dict(counts), "wrong": wrong}
+        figures = {
+            "gpu": results.gpu(),
+            "programs": programs,
+            "states": dict(counts),
+            "wrong": wrong,
+        }
         results.write("gpu_fuzz", figures, show=False)
     return 0 if set(counts) <= {"right", "refused"} else 1
 

@@ -82,11 +82,6 @@ def on_gpu(program: Program) -> Verdict:
     return judge(program, partial(execute, tensorrt_rtx.module()), "sm_80")
 
 
-def gpu() -> str:
-    """This machine's GPU."""
-    return f"{torch.cuda.get_device_name()}, sm_{''.join(map(str, torch.cuda.get_device_capability()))}"
-
-
 def _profile(program: Program) -> Profile:
     return Profile("p", (("n", Range(*DYNAMIC)),) if program.dynamic else ())
 

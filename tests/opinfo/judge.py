@@ -109,7 +109,7 @@ def examine(sample: Sample) -> Whole | Verdict:
         return Verdict(sample.id, "torch", f"export: {error.code}: {error.message[:160]}")
     parts = split(program.graph)
     refused = reasons(parts)
-    if _is_cut(parts):
+    if _is_cut(parts, refused):
         return _numbers(sample, program, want, parts.segments[0].graph, parts.segments[1].graph)
     if refused:
         return _kept(sample, refused[0], program.graph)
@@ -159,10 +159,9 @@ def reasons(parts: Partition) -> list[Refusal]:
     ]
 
 
-def _is_cut(parts: Partition) -> bool:
+def _is_cut(parts: Partition, refused: list[Refusal]) -> bool:
     kinds = [segment.kind for segment in parts.segments]
-    codes = {reason.code for reason in reasons(parts)}
-    return kinds == ["engine", "torch_graph"] and codes == {"cut"}
+    return kinds == ["engine", "torch_graph"] and {r.code for r in refused} == {"cut"}
 
 
 def _numbers(

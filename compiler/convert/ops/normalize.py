@@ -40,8 +40,7 @@ def _layered(
     axes = list(range(lead, input.ndim))
     if short_axis(input, axes) is None:
         return net.normalization(input, scale, shift, axes, eps)
-    mean, inverse = _moments(net, input, axes, eps)
-    normal = net.mul(net.sub(net.cast(input, torch.float32), mean), inverse)
+    normal = _standardized(net, input, axes, eps)[0]
     return net.cast(net.add(net.mul(normal, scale), shift), input.dtype)
 
 
@@ -75,6 +74,12 @@ def _moments(net: Net, x: Tensor, axes: Sequence[int], eps: float) -> tuple[Tens
     off = net.sub(wide, mean)
     variance = net.reduce(net.mul(off, off), "AVG", axes, True)
     return mean, _inverse_root(net, variance, eps)
+
+
+def _standardized(net: Net, x: Tensor, axes: Sequence[int], eps: float) -> Results:
+    """x in float32 with zero mean and unit variance over axes, and `_moments`."""
+    mean, inverse = _moments(net, x, axes, eps)
+    return net.mul(net.sub(net.cast(x, torch.float32), mean), inverse), mean, inverse
 
 
 def _inverse_root(net: Net, variance: Tensor, eps: float) -> Tensor:
@@ -125,8 +130,7 @@ def _grouped(
 ) -> Tensor:
     """Written with reductions: TensorRT's own layer takes groups in rank 4 and 5 only."""
     parts, sizes = _in_groups(net, x, groups)
-    mean, inverse = _moments(net, parts, [2], eps)
-    normal = net.mul(net.sub(net.cast(parts, torch.float32), mean), inverse)
+    normal = _standardized(net, parts, [2], eps)[0]
     return _affine(net, net.reshape(normal, sizes), weight, bias, x.dtype)
 
 
@@ -176,8 +180,7 @@ def instance_norm(
     """input [n, c, *spatial]: statistics of each channel of each sample, or the stored ones."""
     if not use_input_stats and running_mean is not None and running_var is not None:
         return _stored(net, input, weight, bias, running_mean, running_var, eps)
-    mean, inverse = _moments(net, input, range(2, input.ndim), eps)
-    normal = net.mul(net.sub(net.cast(input, torch.float32), mean), inverse)
+    normal = _standardized(net, input, range(2, input.ndim), eps)[0]
     return _affine(net, normal, weight, bias, input.dtype)
 
 
@@ -203,8 +206,7 @@ def _stored(
 def _own(net: Net, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Results:
     """Normalized by the batch's own statistics, with its mean and 1 / sqrt(variance + eps)."""
     axes = [0, *range(2, x.ndim)]
-    mean, inverse = _moments(net, x, axes, eps)
-    normal = net.mul(net.sub(net.cast(x, torch.float32), mean), inverse)
+    normal, mean, inverse = _standardized(net, x, axes, eps)
     flat = [net.reshape(t, [net.size(x, 1)]) for t in (mean, inverse)]
     return _affine(net, normal, weight, bias, x.dtype), flat[0], flat[1]
 
