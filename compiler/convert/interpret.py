@@ -10,6 +10,7 @@ import torch
 
 from compiler.convert.net import Net
 from compiler.convert.network import Network, Shape, Tensor
+from compiler.convert.reads import set_apart
 from compiler.convert.registry import Refusal, Registry, bind
 from enginebundle.dims import Dim
 from enginebundle.graph import Graph, Node, Ref, Value
@@ -54,7 +55,7 @@ def convert(graph: Graph, weights: Mapping[str, torch.Tensor], registry: Registr
         spec.name: env[name] for spec, name in zip(graph.outputs, graph.returns, strict=True)
     }
     nodes = {name: tensor for name, tensor in env.items() if isinstance(tensor, Tensor)}
-    return net.finish(outputs, nodes)
+    return set_apart(net.finish(outputs, nodes))
 
 
 def value_table(graph: Graph) -> dict[str, Value]:

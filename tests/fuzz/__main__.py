@@ -19,7 +19,7 @@ for _name, _value in (("NVIDIA_TF32_OVERRIDE", "0"), ("OMP_NUM_THREADS", "1")):
     os.environ.setdefault(_name, _value)
 
 from benchmarks import results  # noqa: E402
-from tests.fuzz.judge import judge, on_gpu  # noqa: E402
+from tests.fuzz.judge import on_cpu, on_gpu  # noqa: E402
 from tests.fuzz.programs import Seeds  # noqa: E402
 from tests.opinfo.lane import run  # noqa: E402
 
@@ -40,7 +40,7 @@ def main() -> int:
     end = time.monotonic() + 60 * options.minutes
     numbers = range(options.first, options.first + options.programs, CHUNK)
     todo = [Seeds(i, min(CHUNK, numbers.stop - i)) for i in numbers]
-    judged, start = (on_gpu, "spawn") if options.gpu else (judge, "fork")
+    judged, start = (on_gpu, "spawn") if options.gpu else (on_cpu, "fork")
     rows = []
     for row in run(todo, judged, options.jobs, until=end, start=start):  # type: ignore[arg-type]
         rows.append(row)

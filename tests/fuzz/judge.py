@@ -21,6 +21,7 @@ from compiler.program import Program as Captured
 from compiler.trace import TraceRefused, trace
 from enginebundle.spec import Profile, Range, TensorSpec
 from tests.fuzz.programs import DYNAMIC, Program
+from tests.fuzz.shrink import shrink
 from tests.opinfo.judge import refusals
 
 RTOL, ATOL, SLACK = 1e-4, 1e-5, 32
@@ -75,11 +76,30 @@ def judge(program: Program, run: Runner | None = None, architecture: str = "sm_8
     return Verdict(program.id, "right")
 
 
+def on_cpu(program: Program) -> Verdict:
+    """Judge without executing the engine; what is wrong, cut down."""
+    return cut_down(program, judge)
+
+
 def on_gpu(program: Program) -> Verdict:
-    """Judge with an engine that this machine's GPU executes."""
+    """Judge with an engine that this machine's GPU executes; what is wrong, cut down."""
     from tests.gpu.execute import execute
 
-    return judge(program, partial(execute, tensorrt_rtx.module()), "sm_80")
+    run = partial(execute, tensorrt_rtx.module())
+    return cut_down(program, partial(judge, run=run, architecture="sm_80"))
+
+
+def cut_down(program: Program, judged: Callable[[Program], Verdict]) -> Verdict:
+    """The verdict on a program, or on the least of it that comes to the same state."""
+    verdict = judged(program)
+    if verdict.state in ("right", "refused") or verdict.fatal:
+        return verdict
+
+    def as_bad(smaller: Program) -> bool:
+        finite = all(y.isfinite().all() for y in smaller.module(*smaller.inputs()))
+        return finite and judged(smaller).state == verdict.state
+
+    return judged(shrink(program, as_bad))
 
 
 def _profile(program: Program) -> Profile:

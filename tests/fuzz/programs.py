@@ -286,8 +286,40 @@ def rows(x: torch.Tensor, axis: int, places: list[int]) -> torch.Tensor:
     return x.index_select(axis, torch.tensor(places))
 
 
+def _beside_part(w: _Writer, node: Any, x: torch.Tensor) -> Call:
+    function = w.rng.choice((add_one_of, times_one_of, outer, times_other_steps, minus_shifted))
+    axis = w.axis(x)
+    place = 0 if w.dynamic else w.rng.choice((0, 0, x.shape[axis] // 2))
+    return function, (node, axis, place), {}
+
+
+def add_one_of(x: torch.Tensor, axis: int, place: int) -> torch.Tensor:
+    return x + x.narrow(axis, place, 1)
+
+
+def times_one_of(x: torch.Tensor, axis: int, place: int) -> torch.Tensor:
+    return x.select(axis, place).unsqueeze(axis) * x
+
+
+def outer(x: torch.Tensor, axis: int, place: int) -> torch.Tensor:
+    one = x.select(axis, place)
+    return one.unsqueeze(-1) * one.unsqueeze(-2)
+
+
+def times_other_steps(x: torch.Tensor, axis: int, place: int) -> torch.Tensor:
+    half = (x.shape[axis] - place) // 2
+    spread = torch.arange(half) * 2 + place
+    return x.narrow(axis, place, half) * x.index_select(axis, spread)
+
+
+def minus_shifted(x: torch.Tensor, axis: int, place: int) -> torch.Tensor:
+    kept = x.shape[axis] - 1 - place
+    return x - torch.cat((x.narrow(axis, 0, 1 + place), x.narrow(axis, 0, kept)), axis)
+
+
 STEPS: tuple[Callable[[_Writer, Any, torch.Tensor], Call], ...] = (
     _unary, _unary, _unary, _binary, _binary, _binary, _choose, _reduce, _reduce, _reduce, _spread,
     _normalize, _normalize, _layer_norm, _scan, _sorted, _matmul, _matmul, _permute, _permute,
     _flatten, _unflatten, _squeeze, _join, _cut, _turn, _pad, _pool, _convolve, _expand, _pick_rows,
+    _beside_part, _beside_part,
 )  # fmt: skip

@@ -1,0 +1,217 @@
+"""A tensor read twice by one kernel: which engines are right.
+
+    python benchmarks/gpu_reads.py [--workers 16]     on a GPU machine
+
+Each program computes something of x [a, b, c] (and y, alike) that reads x in two ways, and reduces
+it or gives it to another layer. It is compiled three ways for sm_80, executed, and compared with
+PyTorch: without set_apart ("plain"), without it and with a first size that is dynamic ("dynamic"),
+and as the compiler does it ("apart", see compiler/convert/reads.py). Writes
+benchmarks/results/gpu_reads.json: wrong engines by program and by what follows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import itertools
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+for _name, _value in (("NVIDIA_TF32_OVERRIDE", "0"), ("OMP_NUM_THREADS", "1")):
+    os.environ.setdefault(_name, _value)
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)  # instead of this folder, whose coverage.py would hide a package
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402, N812
+
+from benchmarks import results  # noqa: E402
+
+SHAPES = ((3, 4, 6), (4, 12, 16))
+WAYS = ("plain", "dynamic", "apart")
+Function = Callable[..., torch.Tensor]
+
+
+def cat(*tensors: torch.Tensor, axis: int = 1) -> torch.Tensor:
+    return torch.cat(tensors, axis)
+
+
+def turned(x: torch.Tensor) -> torch.Tensor:
+    """The half turn of a rotary embedding."""
+    half = x.shape[-1] // 2
+    return cat(-x[..., half:], x[..., :half], axis=-1)
+
+
+PROGRAMS: dict[str, Function] = {
+    # one of many beside all
+    "x[:, :1] + x": lambda x: x[:, :1] + x,
+    "x - x[:, :1]": lambda x: x - x[:, :1],
+    "x - x[:, 1:2]": lambda x: x - x[:, 1:2],
+    "x - x[:, 0] (select)": lambda x: x - x.select(1, 0).unsqueeze(1),
+    "x * x[..., :1]": lambda x: x * x[..., :1],
+    "x - x[:1]": lambda x: x - x[:1],
+    "x * x[:, :1, :1]": lambda x: x * x[:, :1, :1],
+    "x[:, :1].exp() + x": lambda x: x[:, :1].exp() + x,
+    "x * sigmoid(x[:, :1])": lambda x: x * torch.sigmoid(x[:, :1]),
+    "y * x + x[:, :1]": lambda x, y: y * x + x[:, :1],
+    "x[:, :1] + y": lambda x, y: x[:, :1] + y,
+    "x + (x > x[:, :1])": lambda x: x + (x > x[:, :1]).float(),
+    "where(x > 0, x[:, :1], x)": lambda x: torch.where(x > 0, x[:, :1], x),
+    "softmax(x) * softmax(x)[:, :1]": lambda x: x.softmax(-1) * x.softmax(-1)[:, :1],
+    "x - mean + x[:, :1]": lambda x: x[:, :1] - x.mean(1, keepdim=True) + x,
+    "mean + x[:, :1]": lambda x: x[:, :1] + x.mean(1, keepdim=True),
+    "x.index_select(1, [0]) + x": lambda x: x.index_select(1, torch.tensor([0])) + x,
+    "x * x[:, :1].expand_as(x)": lambda x: x * x[:, :1].expand_as(x),
+    # other steps
+    "x[:, ::2] * x[:, :n/2]": lambda x: x[:, ::2] * x[:, : x.shape[1] // 2],
+    "x[:, ::2] * x[:, 1::2]": lambda x: x[:, ::2] * x[:, 1::2],
+    "halves": lambda x: x[:, : x.shape[1] // 2] * x[:, x.shape[1] // 2 :],
+    "flip": lambda x: x * x.flip(1),
+    "permuted": lambda x: x * x.index_select(1, torch.tensor([0, 2, 1, 3] * (x.shape[1] // 4))),
+    "outer product": lambda x: x[:, 0, :, None] * x[:, 0, None, :],
+    "pairs": lambda x: x[:, :, None] - x[:, None],
+    "pairs of x[..., :1]": lambda x: x[..., :1] - x[..., :1].transpose(-1, -2),
+    "transpose": lambda x: x[:, :4, :4] * x[:, :4, :4].transpose(-1, -2),
+    # other places
+    "x - shifted(x)": lambda x: x - cat(x[:, :1], x[:, :-1]),
+    "shifted(x) - x": lambda x: cat(x[:, :1], x[:, :-1]) - x,
+    "x - shifted(y, x)": lambda x, y: x - cat(y[:, :1], x[:, :-1]),
+    "token shift": lambda x, y: x + (cat(y[:, :1], x[:, :-1]) - x) * y,
+    "x * padded(x[:, :-1])": lambda x: x * F.pad(x[:, :-1], (0, 0, 1, 0)),
+    "x * padded(x)[:, :-1]": lambda x: x * F.pad(x, (0, 0, 1, 0))[:, :-1],
+    "x * padded(x)[:, 1:]": lambda x: x * F.pad(x, (0, 0, 0, 1))[:, 1:],
+    "x - roll(x)": lambda x: x - x.roll(1, 1),
+    "x - cat(x[:, 1:], x[:, :1])": lambda x: x - cat(x[:, 1:], x[:, :1]),
+    "x - cat(x[:, 1:], x[:, -1:])": lambda x: x - cat(x[:, 1:], x[:, -1:]),
+    "x * cat of 2 rows, often": lambda x: x * cat(*[x[:, :2]] * (x.shape[1] // 2)),
+    "x * cat(row, 2 * row)": lambda x: x[:, :2] * cat(x[:, :1], 2 * x[:, :1]),
+    "cat(x[:, :1] * x, x)": lambda x: cat(x[:, :1] * x, x),
+    "rotary": lambda x, y: x * y.cos() + turned(x) * y.sin(),
+    "rotary, interleaved": lambda x: (
+        x * 0.7 + torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2) * 0.3
+    ),
+    "chunks less their firsts": lambda x: x - cat(*[c - c[:, :1] for c in x.chunk(2, 1)]),
+    "windows": lambda x: x[:, :-1].unsqueeze(1) * x.unfold(1, 2, 1).permute(0, 3, 1, 2),
+    "diagonal": lambda x: x[:, :4, :4] - x[:, :4, :4].diagonal(0, 1, 2).unsqueeze(1),
+}
+REDUCED: dict[str, Function] = {
+    "sum": lambda z: z.sum(1),
+    "softmax": lambda z: z.softmax(-1),
+    "layer_norm": lambda z: F.layer_norm(z, z.shape[-1:]),
+}
+READ: dict[str, Function] = {
+    "result": lambda z: z,
+    "matmul": lambda z: z @ z.transpose(-1, -2),
+    "cumsum": lambda z: z.cumsum(1),
+    "flattened, sum": lambda z: z.flatten(1).sum(1),
+    "attention": lambda z: F.scaled_dot_product_attention(z[:, None], z[:, None], z[:, None]),
+    "convolution": lambda z: F.conv1d(z, torch.ones(2, z.shape[1], 1).to(z)),
+    "pooling": lambda z: F.max_pool1d(z, 2),
+    "topk": lambda z: z.topk(2, -1).values,
+    "sort": lambda z: z.sort(1).values,
+    "amax, gathered": lambda z: z.gather(1, z.argmax(1, keepdim=True)),
+    "resized": lambda z: F.interpolate(z, scale_factor=1.5, mode="linear"),
+    "scattered": lambda z: torch.zeros_like(z).scatter_add(1, torch.zeros_like(z).long(), z),
+}
+"""What follows a program; READ's only after those of FEW."""
+FEW = ("x - x[:, :1]", "x - shifted(x)", "rotary", "x * x[..., :1]")
+
+
+@dataclass(frozen=True)
+class Case:
+    way: str
+    shape: tuple[int, int, int]
+    program: str
+    then: str
+
+
+def cases() -> Iterator[Case]:
+    """By way last, so that processes build alike."""
+    for way, shape, program in itertools.product(WAYS, SHAPES, PROGRAMS):
+        for then in (*REDUCED, *(READ if program in FEW else ())):
+            yield Case(way, shape, program, then)
+
+
+def measure(case: Case) -> tuple[str, str]:
+    """The verdict's state and reason."""
+    from compiler.backends import tensorrt_rtx
+    from compiler.convert import interpret, reads
+    from tests.fuzz.judge import judge
+    from tests.fuzz.programs import Program
+    from tests.gpu.execute import execute
+
+    torch.set_num_threads(1)
+    interpret.set_apart = reads.set_apart if case.way == "apart" else _as_it_is
+    run = partial(execute, tensorrt_rtx.module())
+    module = _module(PROGRAMS[case.program], {**REDUCED, **READ}[case.then])
+    count = len(inspect.signature(module.forward).parameters)
+    program = Program(1, module, (case.shape,) * count, case.way == "dynamic")
+    verdict = judge(program, run, "sm_80")
+    return verdict.state, verdict.reason
+
+
+def _as_it_is(network: Any) -> Any:
+    return network
+
+
+def _module(program: Function, then: Function) -> Any:
+    class One(torch.nn.Module):
+        code = ""
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+            return (then(program(x)),)
+
+    class Two(torch.nn.Module):
+        code = ""
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor]:
+            return (then(program(x, y)),)
+
+    return (One, Two)[len(inspect.signature(program).parameters) - 1]()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    every = list(cases())
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
+        verdicts = list(pool.map(measure, every, chunksize=4))
+    wrong: dict[str, dict[str, dict[str, list[int]]]] = {"by program": {}, "by what follows": {}}
+    failed = []
+    for case, (state, reason) in zip(every, verdicts, strict=True):
+        if state not in ("right", "wrong"):
+            failed.append([*vars(case).values(), state, reason])
+            continue
+        name = case.then if case.then in READ else "a reduction"
+        for kind, row in (("by program", case.program), ("by what follows", name)):
+            if (kind == "by program") == (case.then in READ):
+                continue
+            count = wrong[kind].setdefault(row, {way: [0, 0] for way in WAYS})[case.way]
+            count[0] += state == "wrong"
+            count[1] += 1
+    results.write(
+        "gpu_reads",
+        {"gpu": results.gpu(), "wrong_of_all": wrong, "not_executed": failed},
+        show=False,
+    )
+    for kind, rows in wrong.items():
+        print(kind)
+        for name, counts in rows.items():
+            print(f"  {name:32}", *(f"{way} {a}/{b}" for way, (a, b) in counts.items()), sep="  ")
+    print(*failed, sep="\n")
+    return int(any(counts["apart"][0] for rows in wrong.values() for counts in rows.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
