@@ -22,8 +22,8 @@ from compiler.convert.network import Layer, Network, Shape, Tensor
 
 POINTWISE = frozenset({"unary", "elementwise", "activation", "cast", "select", "identity"})
 MOVING = frozenset({"slice", "concat", "transpose", "reshape", "squeeze", "unsqueeze", "gather"})
-SAFE = frozenset({"matmul", "cumulative"})
-"""What was right with such operands, and so needs no copies; any other layer may be a reduction."""
+REDUCTIONS = frozenset({"reduce", "softmax", "normalization", "pooling", "einsum"})
+"""What TensorRT-RTX fuses with what it reads; pooling and einsum were not seen to be wrong."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ def set_apart(network: Network) -> Network:
 
 
 def _reduced(network: Network) -> set[str]:
-    """The names of what elementwise layers and moves bring to a layer that may be a reduction."""
+    """The names of what elementwise layers and moves bring to a reduction."""
     found: set[str] = set()
     for layer in reversed(network.layers):
-        fused = layer.kind in POINTWISE | MOVING
-        if layer.kind not in SAFE and (not fused or layer.outputs[0].name in found):
+        passed_on = layer.kind in POINTWISE | MOVING and layer.outputs[0].name in found
+        if layer.kind in REDUCTIONS or passed_on:
             found |= {tensor.name for tensor in layer.inputs if tensor is not None}
     return found
 
