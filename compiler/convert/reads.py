@@ -54,10 +54,11 @@ def set_apart(network: Network) -> Network:
     def known(tensor: Tensor) -> Reads:
         if tensor.constant is not None or not tensor.is_static:
             return frozenset()
-        return reads.get(tensor.name) or frozenset({_whole(tensor)})
+        return reads[tensor.name] if tensor.name in reads else frozenset({_whole(tensor)})
 
     for layer in network.layers:
-        if layer.outputs[0].name in reduced and layer.outputs[0].is_static:
+        result = layer.outputs[0]
+        if result.name in reduced and result.is_static and _count(result):
             for tensor in _mistakable(layer, known):
                 if tensor.name not in copies:
                     made = _copy(tensor, layer.node)
@@ -65,7 +66,7 @@ def set_apart(network: Network) -> Network:
                     copies[tensor.name] = made[-1].outputs[0]
                 layer = _reading(layer, tensor, copies[tensor.name])
         layers.append(layer)
-        if layer.outputs[0].is_static:
+        if result.is_static:
             reads |= _read_by(layer, known)
     return replace(network, layers=tuple(layers)) if copies else network
 
@@ -76,7 +77,8 @@ def _reduced(network: Network) -> set[str]:
     for layer in reversed(network.layers):
         passed_on = layer.kind in POINTWISE | MOVING and layer.outputs[0].name in found
         if layer.kind in REDUCTIONS or passed_on:
-            found |= {tensor.name for tensor in layer.inputs if tensor is not None}
+            data = layer.inputs[:1] if layer.kind in _MOVES else layer.inputs  # no sizes, no places
+            found |= {tensor.name for tensor in data if tensor is not None}
     return found
 
 
@@ -102,13 +104,8 @@ def _operands(layer: Layer, known: Known) -> Iterator[tuple[Tensor, Reads]]:
         if tensor is None:
             continue
         new = (0,) * (len(shape) - tensor.ndim)
-        yield (
-            tensor,
-            frozenset(
-                replace(read, steps=new + read.steps, place=read.place + place)
-                for read in known(tensor)
-            ),
-        )
+        reads = [replace(r, steps=new + r.steps, place=r.place + place) for r in known(tensor)]
+        yield tensor, frozenset(reads)
         if layer.kind == "concat":
             place += (tensor.shape[axis] or 0) * after
 
@@ -119,6 +116,8 @@ def _read_by(layer: Layer, known: Known) -> dict[str, Reads]:
     if layer.kind in POINTWISE | {"concat"}:
         of_each = [reads for _, reads in _operands(layer, known)]
         return {result.name: frozenset[Read]().union(*of_each)}
+    if layer.kind == "shape":  # computed on the host
+        return {result.name: frozenset()}
     if layer.kind not in _MOVES or x is None:
         return {}
     moved = [_MOVES[layer.kind](layer, x, read) for read in known(x)]

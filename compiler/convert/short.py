@@ -3,7 +3,9 @@
 TensorRT-RTX 1.5 unrolls a reduction, softmax or matrix product over 2 to 6 elements where every size
 is static and, where another reduction reads what becomes of it, fuses the two wrongly: such engines
 gave wrong numbers on an H100, and none did with a longer or a dynamic axis
-(benchmarks/results/gpu_short_sums.json). Padded to LENGTH elements they are right.
+(benchmarks/results/gpu_short_sums.json). Padded to LENGTH elements they are right. It may be what
+reads.py describes, of reads that TensorRT-RTX makes itself: x and x's first element of the unrolled
+sum.
 
     short_axis(x, axes) -> the axis, or None where there is no such case
     lengthen(net, x, axis, value) -> x with LENGTH elements along the axis, the new ones `value`

@@ -139,3 +139,20 @@ def test_a_copy_is_built_for_every_dtype_and_rank(
     assert copies(network) == 1
     options = EngineOptions((Profile("p", ()),), capabilities=("sm_89",))
     assert build_engine(tensorrt_rtx.module(), network, border(case), options)
+
+
+def test_sizes_are_never_copied() -> None:
+    """They are computed on the host, where TensorRT knows fewer layers."""
+
+    def write(net: Net, x: Tensor) -> Tensor:
+        n = net.size(x, 0)
+        twice = net.concat([net.vector([n]), net.vector([n])], 0)
+        return net.sub(total(net, x), net.cast(net.reduce(twice, "SUM", [0], True), F32))
+
+    network = made(write, (F32, (None, 4, 6))).network()
+    assert set_apart(network) is network
+
+
+def test_an_empty_tensor_is_not_copied() -> None:
+    network = made(MISTAKEN["one of many"], (F32, (0, 4, 6))).network()
+    assert set_apart(network) is network
