@@ -40,7 +40,9 @@ def execute(trt: Any, engine: bytes, feeds: Mapping[str, torch.Tensor]) -> dict[
     for name in outputs:
         shape = tuple(context.get_tensor_shape(name))
         assert min(shape, default=1) >= 0, f"{name} has the shape {shape}"
-        held[name] = torch.empty(shape, dtype=types[loaded.get_tensor_dtype(name)], device="cuda")
+        dtype = types[loaded.get_tensor_dtype(name)]
+        never = float("nan") if dtype.is_floating_point else 77  # what the engine has to overwrite
+        held[name] = torch.full(shape, never, dtype=dtype, device="cuda")
     empty = torch.empty(16, device="cuda")  # TensorRT wants an address for empty tensors too
     for name, tensor in held.items():
         context.set_tensor_address(name, tensor.data_ptr() or empty.data_ptr())
