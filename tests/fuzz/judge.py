@@ -96,8 +96,11 @@ def cut_down(program: Program, judged: Callable[[Program], Verdict]) -> Verdict:
         return verdict
 
     def as_bad(smaller: Program) -> bool:
-        finite = all(y.isfinite().all() for y in smaller.module(*smaller.inputs()))
-        return finite and judged(smaller).state == verdict.state
+        try:
+            finite = all(y.isfinite().all() for y in smaller.module(*smaller.inputs()))
+            return finite and judged(smaller).state == verdict.state
+        except RuntimeError:  # with a dynamic size that PyTorch itself refuses
+            return False
 
     return judged(shrink(program, as_bad))
 

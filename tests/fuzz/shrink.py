@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import torch
 from torch.fx import Graph, GraphModule, Node
+from torch.fx.passes.shape_prop import ShapeProp
 
 from tests.fuzz.programs import Program
 
@@ -14,84 +14,69 @@ def shrink(program: Program, wrong: Callable[[Program], bool]) -> Program:
     """The smallest program found by dropping results, passing an operator's operand on in its place,
     and reading an input where a value was computed. `wrong` says whether one is still wrong."""
     while True:
-        for smaller in _smaller(program):
-            if wrong(smaller):
-                program = smaller
-                break
-        else:
+        smaller = next((one for one in _smaller(program) if wrong(one)), None)
+        if smaller is None:
             return program
+        program = smaller
 
 
 def _smaller(program: Program) -> Iterator[Program]:
-    """Each program that is one cut away, the largest cuts first. Never one with dynamic sizes less:
-    a new input is static, unless the value it stands for has the dynamic size first."""
-    results = program.module.graph.output_node().args[0]
-    assert isinstance(results, tuple)
+    """Each program that is one cut away, the largest cuts first."""
+    graph = program.module.graph
+    results = _results(graph)
     if len(results) > 1:
         for index in range(len(results)):
-            yield _made(program, drop=index)
-    computed = [n for n in program.module.graph.nodes if n.op == "call_function"]
-    shapes = _shapes(program)
-    for node in reversed(computed):
-        alike = [a for a in node.all_input_nodes if shapes[a.name] == shapes[node.name]]
-        for operand in alike:
-            yield _made(program, replace=(node.name, operand.name))
-    for node in reversed(computed):
-        if any(a.op == "call_function" for a in node.all_input_nodes) or node.users:
-            fits = not program.dynamic or shapes[node.name][:1] == shapes["x0"][:1]
-            if fits and any(user.op != "output" for user in node.users):
-                yield _made(program, read=node.name)
-
-
-def _shapes(program: Program) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
-
-    class Shapes(torch.fx.Interpreter):
-        def run_node(self, n: Node) -> object:
-            value = super().run_node(n)
-            if isinstance(value, torch.Tensor):
-                found[n.name] = tuple(value.shape)
-            return value
-
-    Shapes(program.module).run(*program.inputs())
-    return found
+            yield _made(program, [*results[:index], *results[index + 1 :]])
+    ShapeProp(program.module).propagate(*program.inputs())
+    computed = [node for node in reversed(graph.nodes) if node.op == "call_function"]
+    for node in computed:
+        for operand in node.all_input_nodes:
+            if _shape(operand) == _shape(node):
+                yield _made(program, results, {node: operand})
+    for node in computed:
+        # With a dynamic first size every input has it; only a value that does can become one.
+        fits = not program.dynamic or _shape(node)[:1] == program.shapes[0][:1]
+        if fits and any(user.op == "call_function" for user in node.users):
+            yield _made(program, results, {node: None})
 
 
 def _made(
-    program: Program,
-    drop: int | None = None,
-    replace: tuple[str, str] = ("", ""),
-    read: str = "",
+    program: Program, results: list[Node], instead: dict[Node, Node | None] | None = None
 ) -> Program:
-    """The program with one change; inputs and operators that nothing reads any more are gone."""
-    graph, old = Graph(), program.module.graph
-    kept: dict[Node, Node] = {}
-    shapes = dict(
-        zip([n.name for n in old.nodes if n.op == "placeholder"], program.shapes, strict=True)
-    )
-    if read:
-        shapes["new"] = _shapes(program)[read]
-        new = graph.placeholder("new")
-    by_name = {n.name: n for n in old.nodes}
-    for node in old.nodes:
-        if node.op == "output":
-            results = list(node.args[0])
-            if drop is not None:
-                del results[drop]
-            graph.output(tuple(kept[n] for n in results))
-        elif node.name == read:
-            kept[node] = new
-        elif node.name == replace[0]:
-            kept[node] = kept[by_name[replace[1]]]
-        else:
-            kept[node] = graph.node_copy(node, lambda n: kept[n])
+    """The program with these results, and for one value another, or None for a new input. Inputs and
+    operators that nothing reads any more are gone."""
+    instead = instead or {}
+    graph = Graph()
+    old = program.module.graph.find_nodes(op="placeholder")
+    new: dict[Node, Node] = {}
+    shapes: dict[Node, tuple[int, ...]] = {}
+    for node, shape in zip(old, program.shapes, strict=True):
+        new[node] = graph.placeholder(node.name)
+        shapes[new[node]] = shape
+    for node in [node for node, other in instead.items() if other is None]:
+        new[node] = graph.placeholder(f"{node.name}_read")
+        shapes[new[node]] = _shape(node)
+    for node in program.module.graph.nodes:
+        other = instead.get(node)
+        if other is not None:
+            new[node] = new[other]
+        elif node.op == "call_function" and node not in new:
+            new[node] = graph.node_copy(node, lambda n: new[n])
+    graph.output(tuple(new[node] for node in results))
     graph.eliminate_dead_code()
-    for node in list(graph.nodes):
-        if (
-            node.op == "placeholder"
-            and not node.users
-            and len(graph.find_nodes(op="placeholder")) > 1
-        ):
+    read = [node for node in shapes if node.users] or list(shapes)[:1]
+    for node in shapes:
+        if node not in read:
             graph.erase_node(node)
-    left = tuple(shapes[n.name] for n in graph.find_nodes(op="placeholder"))
+    left = tuple(shapes[node] for node in read)
     return Program(program.seed, GraphModule({}, graph), left, program.dynamic)
+
+
+def _results(graph: Graph) -> list[Node]:
+    results = graph.output_node().args[0]
+    assert isinstance(results, tuple)
+    return [node for node in results if isinstance(node, Node)]
+
+
+def _shape(node: Node) -> tuple[int, ...]:
+    return tuple(node.meta["tensor_meta"].shape)

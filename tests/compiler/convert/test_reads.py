@@ -14,7 +14,7 @@ from compiler.convert.net import Net
 from compiler.convert.network import Network, Tensor
 from compiler.convert.reads import set_apart
 from enginebundle.spec import Profile
-from tests.compiler.convert.networks import F32, NetworkCase
+from tests.compiler.convert.networks import BF16, F16, F32, I32, I64, NetworkCase
 from tests.compiler.convert.test_layers import border
 
 Write = Callable[..., Tensor]
@@ -127,9 +127,12 @@ def _both(net: Net, x: Tensor) -> Tensor:
     [
         (_both, (F32, (3, 4))),
         (lambda n, x: total(n, n.mul(x, first(n, x))), (F32, (1, 4, 1, 2, 1, 2, 1, 3))),
-        (lambda n, x: total(n, n.mul(x, first(n, x))), (torch.int64, (3, 4))),
+        *[
+            (lambda n, x: total(n, n.mul(x, first(n, x))), (dtype, (3, 4)))
+            for dtype in (F16, BF16, I32, I64)
+        ],
     ],
-    ids=["bool", "rank 8", "int64"],
+    ids=["bool", "rank 8", "float16", "bfloat16", "int32", "int64"],
 )
 def test_a_copy_is_built_for_every_dtype_and_rank(
     write: Write, inputs: tuple[torch.dtype, tuple[int | None, ...]]
