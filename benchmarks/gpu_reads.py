@@ -151,8 +151,8 @@ def measure(case: Case) -> tuple[str, str]:
     torch.set_num_threads(1)
     interpret.set_apart = reads.set_apart if case.way == "apart" else _as_it_is
     run = partial(execute, tensorrt_rtx.module())
-    module = _module(PROGRAMS[case.program], {**REDUCED, **READ}[case.then])
-    count = len(inspect.signature(module.forward).parameters)
+    module = _Then(PROGRAMS[case.program], REDUCED.get(case.then) or READ[case.then])
+    count = len(inspect.signature(module.program).parameters)
     program = Program(1, module, (case.shape,) * count, case.way == "dynamic")
     verdict = judge(program, run, "sm_80")
     return verdict.state, verdict.reason
@@ -162,20 +162,17 @@ def _as_it_is(network: Any) -> Any:
     return network
 
 
-def _module(program: Function, then: Function) -> Any:
-    class One(torch.nn.Module):
-        code = ""
+class _Then(torch.nn.Module):
+    """A program of x, or of x and y, and what follows it."""
 
-        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-            return (then(program(x)),)
+    code = ""
 
-    class Two(torch.nn.Module):
-        code = ""
+    def __init__(self, program: Function, then: Function) -> None:
+        super().__init__()
+        self.program, self.then = program, then
 
-        def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor]:
-            return (then(program(x, y)),)
-
-    return (One, Two)[len(inspect.signature(program).parameters) - 1]()
+    def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> tuple[torch.Tensor]:
+        return (self.then(self.program(x) if y is None else self.program(x, y)),)
 
 
 def main() -> int:

@@ -97,10 +97,12 @@ def cut_down(program: Program, judged: Callable[[Program], Verdict]) -> Verdict:
 
     def as_bad(smaller: Program) -> bool:
         try:
-            finite = all(y.isfinite().all() for y in smaller.module(*smaller.inputs()))
-            return finite and judged(smaller).state == verdict.state
+            if not all(y.isfinite().all() for y in smaller.module(*smaller.inputs())):
+                return False
+            found = judged(smaller)
         except RuntimeError:  # with a dynamic size that PyTorch itself refuses
             return False
+        return found.state == verdict.state and not found.fatal
 
     return judged(shrink(program, as_bad))
 

@@ -16,6 +16,22 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from tests.fuzz.functions import (
+    add_one_of,
+    blend,
+    distances,
+    inverse,
+    largest,
+    minus_shifted,
+    outer,
+    product_of_transposed,
+    ratio,
+    rows,
+    softlog,
+    times_one_of,
+    times_other_steps,
+)
+
 SIZES = (1, 2, 2, 3, 4, 5, 8)
 LARGEST = 4096
 """Elements of one value."""
@@ -133,27 +149,6 @@ class _Writer:
         return sorted(self.rng.sample(range(x.ndim), self.rng.randint(1, x.ndim)))
 
 
-def softlog(x: torch.Tensor) -> torch.Tensor:
-    return torch.log(x.abs() + 0.5)
-
-
-def inverse(x: torch.Tensor) -> torch.Tensor:
-    return torch.rsqrt(x * x + 0.5)
-
-
-def ratio(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return x / (y.abs() + 0.5)
-
-
-def blend(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """A choice by the first, which a sum that is not exactly rounded hardly moves across zero."""
-    return y * torch.sigmoid(4 * x) + z * torch.sigmoid(-4 * x)
-
-
-def distances(x: torch.Tensor, axes: list[int], keepdim: bool) -> torch.Tensor:
-    return torch.sqrt(torch.sum(x * x, axes, keepdim=keepdim) + 0.1)
-
-
 UNARY = (
     torch.tanh, torch.sigmoid, torch.relu, torch.neg, torch.abs, torch.sin, torch.erf, torch.square,
     F.gelu, F.silu, F.softplus, F.elu, F.hardtanh, softlog, inverse, torch.atan, torch.exp,
@@ -204,16 +199,8 @@ def _sorted(w: _Writer, node: Any, x: torch.Tensor) -> Call:
     return largest, (node, w.axis(x), w.rng.random() < 0.5), {}
 
 
-def largest(x: torch.Tensor, axis: int, down: bool) -> torch.Tensor:
-    return torch.sort(x, axis, descending=down).values
-
-
 def _matmul(w: _Writer, node: Any, x: torch.Tensor) -> Call:
     return w.rng.choice((torch.matmul, product_of_transposed)), (node, w.pick()[0]), {}
-
-
-def product_of_transposed(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return torch.matmul(x, y.transpose(-1, -2))
 
 
 def _permute(w: _Writer, node: Any, x: torch.Tensor) -> Call:
@@ -282,39 +269,11 @@ def _pick_rows(w: _Writer, node: Any, x: torch.Tensor) -> Call:
     return rows, (node, axis, [w.rng.randrange(size) for _ in range(w.rng.randint(1, 4))]), {}
 
 
-def rows(x: torch.Tensor, axis: int, places: list[int]) -> torch.Tensor:
-    return x.index_select(axis, torch.tensor(places))
-
-
 def _beside_part(w: _Writer, node: Any, x: torch.Tensor) -> Call:
     function = w.rng.choice((add_one_of, times_one_of, outer, times_other_steps, minus_shifted))
     axis = w.axis(x)
     place = 0 if w.dynamic else w.rng.choice((0, 0, x.shape[axis] // 2))
     return function, (node, axis, place), {}
-
-
-def add_one_of(x: torch.Tensor, axis: int, place: int) -> torch.Tensor:
-    return x + x.narrow(axis, place, 1)
-
-
-def times_one_of(x: torch.Tensor, axis: int, place: int) -> torch.Tensor:
-    return x.select(axis, place).unsqueeze(axis) * x
-
-
-def outer(x: torch.Tensor, axis: int, place: int) -> torch.Tensor:
-    one = x.select(axis, place)
-    return one.unsqueeze(-1) * one.unsqueeze(-2)
-
-
-def times_other_steps(x: torch.Tensor, axis: int, place: int) -> torch.Tensor:
-    half = (x.shape[axis] - place) // 2
-    spread = torch.arange(half) * 2 + place
-    return x.narrow(axis, place, half) * x.index_select(axis, spread)
-
-
-def minus_shifted(x: torch.Tensor, axis: int, place: int) -> torch.Tensor:
-    kept = x.shape[axis] - 1 - place
-    return x - torch.cat((x.narrow(axis, 0, 1 + place), x.narrow(axis, 0, kept)), axis)
 
 
 STEPS: tuple[Callable[[_Writer, Any, torch.Tensor], Call], ...] = (
