@@ -44,6 +44,7 @@ from compiler.validate.goldens import GoldenCase, GoldenSource, make_goldens
 from compiler.validate.tolerance import chain, tolerances
 from enginebundle.graph import Graph
 from enginebundle.index import Tolerance
+from enginebundle.runtimes.versions import runtime_versions
 from enginebundle.spec import Profile, Target, TensorSpec, Toolchain
 
 __all__ = [
@@ -246,7 +247,7 @@ def _module(target: Target) -> Any:
 
 
 def _toolchain(trt: Any) -> Toolchain:
-    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    versions = {"python": platform.python_version(), "torch": runtime_versions()["torch"]}
     if trt is not None:
         versions[trt.__name__] = str(trt.__version__)
     return Toolchain(tuple(versions.items()))

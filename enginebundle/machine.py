@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import platform
 import re
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_DISTRIBUTIONS = {
-    "torch": ("torch",),
-    "tensorrt_rtx": (
-        "tensorrt_rtx", "tensorrt_rtx_cu13", "tensorrt_rtx_cu12", "tensorrt_rtx_cu13_bindings",
-        "tensorrt_rtx_cu12_bindings",
-    ),
-    "tensorrt": (
-        "tensorrt", "tensorrt_cu13", "tensorrt_cu12", "tensorrt_cu13_bindings",
-        "tensorrt_cu12_bindings",
-    ),
-}  # fmt: skip
-"""Module name -> distributions that may bring it."""
+from enginebundle.runtimes.versions import runtime_versions
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
@@ -55,21 +42,9 @@ class Machine:
 
 def find() -> Machine:
     """Look at this machine. Never raises: what is not there is reported as not there."""
-    versions = ((module, _version(module)) for module in sorted(_DISTRIBUTIONS))
-    runtimes = tuple((module, version) for module, version in versions if version is not None)
+    runtimes = tuple(runtime_versions().items())
     arch, gpu, cuda = _gpu()
     return Machine(arch, runtimes, gpu, _driver(), cuda, _cpu())
-
-
-def _version(module: str) -> str | None:
-    if importlib.util.find_spec(module) is None:
-        return None
-    for name in _DISTRIBUTIONS[module]:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
 
 
 def _gpu() -> tuple[str | None, str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from enginebundle.digest import Digest
+from enginebundle.runtimes.versions import distribution_version
 from enginebundle.spec import Toolchain
 from orchestrator.sources import tree_digest
 
@@ -96,7 +97,7 @@ def distributions() -> Mapping[str, str]:
     for dist in metadata.distributions(path=path):
         name = dist.metadata["Name"]
         if name:
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), dist.version)
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution_version(dist))
     return found
 
 

@@ -1,0 +1,67 @@
+"""Exact versions of what is installed, read from files: nothing is imported.
+
+A wheel's metadata can leave out the local part of its version: PyPI's torch calls itself `2.13.0`
+there and `2.13.0+cu130` in `torch/version.py`. A build for CUDA and one for the CPU give other
+numbers, so the local part belongs to the version wherever one is compared or written down.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from importlib import metadata
+from pathlib import Path
+
+_DISTRIBUTIONS = {
+    "torch": ("torch",),
+    "tensorrt_rtx": (
+        "tensorrt_rtx", "tensorrt_rtx_cu13", "tensorrt_rtx_cu12", "tensorrt_rtx_cu13_bindings",
+        "tensorrt_rtx_cu12_bindings",
+    ),
+    "tensorrt": (
+        "tensorrt", "tensorrt_cu13", "tensorrt_cu12", "tensorrt_cu13_bindings",
+        "tensorrt_cu12_bindings",
+    ),
+}  # fmt: skip
+"""Module name -> distributions that may bring it."""
+
+_STATED = re.compile(r"^__version__\s*(?::[^=]+)?=\s*['\"]([^'\"]+)['\"]", re.MULTILINE)
+
+
+def runtime_versions() -> dict[str, str]:
+    """The version of each of torch, tensorrt and tensorrt_rtx that is installed, by module name."""
+    found = ((module, _of_module(module)) for module in sorted(_DISTRIBUTIONS))
+    return {module: version for module, version in found if version is not None}
+
+
+def distribution_version(distribution: metadata.Distribution) -> str:
+    """The distribution's version, with the local part that its package's `version.py` states."""
+    package = re.sub(r"[-.]+", "_", distribution.metadata["Name"])
+    return _with_local_part(distribution.version, Path(str(distribution.locate_file(package))))
+
+
+def _of_module(module: str) -> str | None:
+    spec = importlib.util.find_spec(module)
+    if spec is None:
+        return None
+    for name in _DISTRIBUTIONS[module]:
+        try:
+            return distribution_version(metadata.distribution(name))
+        except metadata.PackageNotFoundError:
+            continue
+    return _stated(Path(spec.origin).parent) if spec.origin else None
+
+
+def _with_local_part(version: str, package: Path) -> str:
+    stated = _stated(package)
+    return stated if stated is not None and stated.startswith(f"{version}+") else version
+
+
+def _stated(package: Path) -> str | None:
+    """What the package's `version.py` says; None if it has none."""
+    try:
+        text = (package / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = _STATED.search(text)
+    return found[1] if found else None
