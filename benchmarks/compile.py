@@ -58,14 +58,14 @@ class Watch:
 
 def kiln(name: str, model: Any) -> tuple[Stages, int]:
     """The farm's own steps, in one process."""
-    from compiler.backends import tensorrt_rtx
-    from compiler.backends.builder import EngineOptions, build_engine
-    from compiler.capture import capture
+    from compiler.build import tensorrt_rtx
+    from compiler.build.builder import EngineOptions, build_engine
+    from compiler.build.networks import BuildJob, plan_job
     from compiler.convert.library import REGISTRY
     from compiler.lower import lower
-    from compiler.plan import BuildJob, plan_job
-    from compiler.trace import trace
-    from enginebundle.spec import Target
+    from compiler.lower.capture import capture
+    from compiler.trace.export import trace
+    from enginebundle.format.spec import Target
 
     entry, module, target = zoo.entry(name), tensorrt_rtx.module(), Target.parse(TARGET)
     watch = Watch()

@@ -37,10 +37,10 @@ LIMIT = 1800
 
 def measure(name: str, small: bool, target: str) -> Row:
     """One model through trace_job and build_job in this process."""
-    from compiler.model import Source
+    from compiler.goldens.goldens import GoldenSource
     from compiler.pipeline import BuildJob, TraceJob, build_job, trace_job
-    from compiler.validate.goldens import GoldenSource
-    from enginebundle.spec import Target
+    from compiler.trace.source import Source
+    from enginebundle.format.spec import Target
 
     entry = zoo.entry(name, small)
     kwargs = (("name", name), ("small", small))

@@ -80,9 +80,9 @@ def _wider(folder: str) -> Path:
 
 def _copy(source: Path, target: Path, name: str) -> None:
     """One bundle's variant for TARGET, and its goldens."""
-    from enginebundle.bundle import Bundle
-    from enginebundle.spec import Target
-    from enginebundle.store import Store
+    from enginebundle.format.spec import Target
+    from enginebundle.serve.bundle import Bundle
+    from enginebundle.storage.store import Store
 
     whole, small = Store.open(str(source)), Store.open(str(target), create=True)
     bundle = Bundle.open(whole, whole.resolve(name))
@@ -142,10 +142,10 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
 
     import enginebundle
     import generation_models as models
-    from enginebundle.decoding import greedy
-    from enginebundle.spec import Target
-    from enginebundle.store import Store
-    from enginebundle.validate import prove
+    from enginebundle.format.spec import Target
+    from enginebundle.serve.decoding import greedy
+    from enginebundle.serve.prove import prove
+    from enginebundle.storage.store import Store
 
     store = Store.open(str(folder / "store"))
     evidence = prove(store, store.resolve(f"{name}@1"), Target.parse(TARGET))
@@ -183,7 +183,7 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
 
 def _engine_step(session: Any, torch: Any) -> Callable[[], Any]:
     """One row's decode step with its caches on the GPU, fed its own result as in `greedy`."""
-    from enginebundle.decoding import empty_cache
+    from enginebundle.serve.decoding import empty_cache
 
     state = {
         "input_ids": torch.zeros(1, 1, dtype=torch.int64, device="cuda"),

@@ -11,10 +11,8 @@ converters' and layers', not TF32's. Writes benchmarks/results/gpu_operators.jso
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
-import pkgutil
 import subprocess
 import sys
 from collections import Counter
@@ -36,16 +34,10 @@ CHUNK = 20
 
 def families() -> dict[str, list[Any]]:
     """The case tables by family."""
-    import tests.compiler.convert as package
+    from tests.compiler.convert import families
 
-    tables = {}
-    for info in pkgutil.iter_modules(package.__path__):
-        if info.name.startswith("test_") and info.name != "test_layers":
-            module = importlib.import_module(f"tests.compiler.convert.{info.name}")
-            found = [v for v in vars(module).values() if isinstance(v, list) and v]
-            cases = [c for table in found for c in table if type(c).__name__ == "Case"]
-            tables[info.name.removeprefix("test_")] = [c for c in cases if c.refused is None]
-    return tables
+    tables = families.families().items()
+    return {name: [c for c in table if c.refused is None] for name, table in tables}
 
 
 def child(family: str, start: int) -> None:
@@ -55,10 +47,10 @@ def child(family: str, start: int) -> None:
 
 
 def _measure(case: Any) -> dict[str, Any]:
-    from compiler.backends import tensorrt_rtx
-    from compiler.backends.builder import BuildRefused
-    from compiler.convert.evaluate import evaluate
+    from compiler.build import tensorrt_rtx
+    from compiler.build.builder import BuildRefused
     from compiler.convert.registry import Refusal
+    from compiler.network.evaluate import evaluate
     from tests.compiler.convert.harness import converted
     from tests.gpu.execute import execute
 

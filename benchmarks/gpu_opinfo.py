@@ -54,8 +54,8 @@ def measure(sample: Any) -> Measured:
     """Everything tests/opinfo does with a sample, and its engine on this machine's GPU."""
     import torch
 
-    from compiler.backends import tensorrt_rtx
-    from compiler.backends.builder import BuildRefused
+    from compiler.build import tensorrt_rtx
+    from compiler.build.builder import BuildRefused
     from tests.gpu.execute import execute
     from tests.opinfo.judge import Whole, examine
 
@@ -87,7 +87,7 @@ def measure(sample: Any) -> Measured:
 
 
 def run(workers: int, minutes: float, limit: int) -> int:
-    from enginebundle.digest import digest_json
+    from enginebundle.format.digest import digest_json
     from tests.opinfo.lane import pieces
     from tests.opinfo.lane import run as run_lane
     from tests.opinfo.samples import DTYPES

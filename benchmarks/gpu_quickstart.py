@@ -33,9 +33,9 @@ CALLS = 50
 
 def prepare(store: str, out: Path) -> None:
     """Build the extra variants here, and copy what the GPU machine needs."""
-    from enginebundle.bundle import Bundle
-    from enginebundle.spec import Target
-    from enginebundle.store import Store
+    from enginebundle.format.spec import Target
+    from enginebundle.serve.bundle import Bundle
+    from enginebundle.storage.store import Store
 
     text = MANIFEST.read_text()
     one = '"torch:cpu", '
@@ -69,7 +69,7 @@ def prepare(store: str, out: Path) -> None:
 
 
 def _home() -> Path:
-    from enginebundle import signing
+    from enginebundle.format import signing
 
     return Path(signing.home())
 
@@ -99,8 +99,8 @@ def _measure(store: str, name: str) -> dict[str, Any]:
     import torch
 
     import enginebundle
-    from enginebundle.compare import compare
-    from enginebundle.session import read_tensors
+    from enginebundle.serve.compare import compare
+    from enginebundle.serve.session import read_tensors
 
     command = [sys.executable, "-m", "orchestrator.cli", "validate", name, "--target", TARGET]
     proved = subprocess.run(

@@ -5,7 +5,7 @@
 Each program computes something of x [a, b, c] (and y, alike) that reads x in two ways, and reduces
 it or gives it to another layer. It is compiled three ways for sm_80, executed, and compared with
 PyTorch: without set_apart ("plain"), without it and with a first size that is dynamic ("dynamic"),
-and as the compiler does it ("apart", see compiler/convert/reads.py). Writes
+and as the compiler does it ("apart", see compiler/network/reads.py). Writes
 benchmarks/results/gpu_reads.json: how many engines are wrong, by program before sums, softmaxes and
 layer norms, and by what follows a few of the programs ("then ...").
 """
@@ -142,8 +142,9 @@ def cases() -> Iterator[Case]:
 
 def measure(case: Case) -> tuple[str, str]:
     """The verdict's state and reason."""
-    from compiler.backends import tensorrt_rtx
-    from compiler.convert import interpret, reads
+    from compiler.build import tensorrt_rtx
+    from compiler.convert import interpret
+    from compiler.network import reads
     from tests.fuzz.judge import judge
     from tests.fuzz.programs import Program
     from tests.gpu.execute import execute

@@ -6,7 +6,7 @@ Each case normalizes x [a, b, ...] along one axis (softmax, minus its sum, minus
 summed powers, or over its length), multiplies it with a second input, and reduces that along other
 axes. It is built three ways for sm_80, executed, and compared with the CPU evaluator: as the layers
 are ("plain"), with a first size that is dynamic ("dynamic"), and as the converters write it
-("lengthened", see compiler/convert/short.py). Writes benchmarks/results/gpu_short_sums.json.
+("lengthened", see compiler/convert/idioms/short_sums.py). Writes benchmarks/results/gpu_short_sums.json.
 """
 
 from __future__ import annotations
@@ -67,18 +67,18 @@ def measure(case: Case) -> dict[str, float | str]:
 def _measure(case: Case, way: str) -> float | str:
     import torch
 
-    from compiler.backends import tensorrt_rtx
-    from compiler.backends.builder import EngineOptions, build_engine
-    from compiler.convert import short
-    from compiler.convert.evaluate import evaluate
-    from enginebundle.spec import Profile, Range
-    from tests.compiler.convert.networks import NetworkCase
-    from tests.compiler.convert.test_layers import border
+    from compiler.build import tensorrt_rtx
+    from compiler.build.builder import EngineOptions, build_engine
+    from compiler.convert.idioms import short_sums
+    from compiler.network.evaluate import evaluate
+    from enginebundle.format.spec import Profile, Range
+    from tests.compiler.network.cases import NetworkCase
+    from tests.compiler.network.test_layers import border
     from tests.gpu.execute import execute
 
     dynamic = way == "dynamic"
     sizes = (None, *case.shape[1:]) if dynamic else case.shape
-    short.LENGTH = 8 if way == "lengthened" else 0
+    short_sums.LENGTH = 8 if way == "lengthened" else 0
 
     def write(net: Any, x: Any, factor: Any) -> Any:
         normal = normalized(net, x, case.norm, case.along)

@@ -16,20 +16,22 @@ from typing import Any
 
 import torch
 
-from compiler.backends import tensorrt, tensorrt_rtx
-from compiler.backends.builder import BuildRefused, EngineOptions, build_engine
-from compiler.capture import capture
+from compiler.build import tensorrt, tensorrt_rtx
+from compiler.build.builder import BuildRefused, EngineOptions, build_engine
+from compiler.build.engine_cache import EngineCache, identity
+from compiler.build.evaluated import Simulated, callable_in_torch, simulate
+from compiler.build.networks import MAX_DEMOTED, BuildJob, Demote, Planned, gave_up, plan, plan_job
 from compiler.collector import collector_paused
-from compiler.convert.network import Network
 from compiler.convert.registry import Refusal
-from compiler.engine_cache import EngineCache, identity
+from compiler.goldens.goldens import GoldenCase, GoldenSource, make_goldens
+from compiler.goldens.tolerance import chain, tolerances
 from compiler.lower import lower
-from compiler.model import Source, load_model
+from compiler.lower.capture import capture
+from compiler.network.network import Network
 from compiler.partition import Partition
 from compiler.partition.segments import Segment
-from compiler.plan import MAX_DEMOTED, BuildJob, Demote, Planned, gave_up, plan, plan_job
 from compiler.program import Program
-from compiler.replace import (
+from compiler.replace.apply import (
     Replaced,
     Replacement,
     check_operators,
@@ -38,14 +40,12 @@ from compiler.replace import (
     replace_modules,
     replace_operators,
 )
-from compiler.simulate import Simulated, callable_in_torch, simulate
-from compiler.trace import trace_recorded
-from compiler.validate.goldens import GoldenCase, GoldenSource, make_goldens
-from compiler.validate.tolerance import chain, tolerances
-from enginebundle.graph import Graph
-from enginebundle.index import Tolerance
+from compiler.trace.export import trace_recorded
+from compiler.trace.source import Source, load_model
+from enginebundle.format.graph import Graph
+from enginebundle.format.index import Tolerance
+from enginebundle.format.spec import Profile, Target, TensorSpec, Toolchain
 from enginebundle.runtimes.versions import runtime_versions
-from enginebundle.spec import Profile, Target, TensorSpec, Toolchain
 
 __all__ = [
     "BuildJob", "Built", "BuiltSegment", "Planned", "TraceJob", "Traced", "build_job", "plan_job",

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from enginebundle.digest import Digest, canonical_json, digest_bytes, parse_json
 from enginebundle.errors import IntegrityError
-from enginebundle.graph import Graph, Weight
-from enginebundle.spec import TensorSpec
+from enginebundle.format.digest import Digest, canonical_json, digest_bytes, parse_json
+from enginebundle.format.graph import Graph, Weight
+from enginebundle.format.spec import TensorSpec
 
 if TYPE_CHECKING:
-    from enginebundle.store import Store
+    from enginebundle.storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import BundleError
 
 if TYPE_CHECKING:
-    from enginebundle.loader import load as load
-    from enginebundle.session import Session as Session
-    from enginebundle.signing import Trust as Trust
-    from enginebundle.store import Store as Store
+    from enginebundle.format.signing import Trust as Trust
+    from enginebundle.serve.loader import load as load
+    from enginebundle.serve.session import Session as Session
+    from enginebundle.storage.store import Store as Store
 
 __all__ = ["BundleError", "Session", "Store", "Trust", "load"]
 

@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from enginebundle import loader, machine
 from enginebundle.errors import BundleError, NoVariantError
-from enginebundle.match import Accepted, match
-from enginebundle.spec import Target
+from enginebundle.format.spec import Target
+from enginebundle.serve import loader, machine
+from enginebundle.serve.match import Accepted, match
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

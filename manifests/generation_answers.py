@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 import enginebundle
-from enginebundle.decoding import greedy
+from enginebundle.serve.decoding import greedy
 from generation_models import PROMPTS
 
 

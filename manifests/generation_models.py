@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from compiler.decoder import CachedDecoder
+    from compiler.recipes.decoder import CachedDecoder
 
 VOCABULARY = 512
 SLOTS = 128
@@ -114,7 +114,7 @@ def goldens(model: str) -> list[tuple[str, dict[str, torch.Tensor]]]:
 
 
 def _cached(model: Any) -> CachedDecoder:
-    from compiler.decoder import CachedDecoder
+    from compiler.recipes.decoder import CachedDecoder
 
     return CachedDecoder(model)
 

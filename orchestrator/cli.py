@@ -127,8 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from enginebundle.errors import BundleError, FormatError, NotFoundError
     from orchestrator.commands.common import UsageError
-    from orchestrator.executor import UnreachableError
-    from orchestrator.manifest_errors import ManifestError
+    from orchestrator.manifest.errors import ManifestError
+    from orchestrator.run.executor import UnreachableError
 
     module, _, name = args.does.partition(":")
     try:

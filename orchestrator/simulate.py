@@ -7,10 +7,10 @@ import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.attempt import Job
-from orchestrator.executor import Report
-from orchestrator.outcome import Built, Failed, Outcome
-from orchestrator.taskgraph import Pool
+from orchestrator.run.executor import Report
+from orchestrator.run.taskgraph import Pool
+from orchestrator.worker.attempt import Job
+from orchestrator.worker.outcome import Built, Failed, Outcome
 
 
 @dataclass(frozen=True, slots=True)

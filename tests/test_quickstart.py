@@ -9,7 +9,7 @@ import torch
 import yaml
 
 import quickstart_models as models
-from enginebundle.spec import Profile, Range, TensorSpec
+from enginebundle.format.spec import Profile, Range, TensorSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = yaml.safe_load((ROOT / "manifests" / "quickstart.yaml").read_text())

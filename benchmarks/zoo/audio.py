@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.zoo.entry import Entry
 from benchmarks.zoo.rows import entry, floats, ints, network
-from enginebundle.spec import Range
+from enginebundle.format.spec import Range
 
 LENGTH = Range(400, 600, 800)
 WAVES = (floats("input_values", "b", "n"),)

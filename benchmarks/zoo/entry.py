@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from enginebundle.spec import Profile, TensorSpec
+from enginebundle.format.spec import Profile, TensorSpec
 
 Inputs = dict[str, torch.Tensor]
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from benchmarks.zoo.entry import Entry
 from benchmarks.zoo.libraries import transformers
-from enginebundle.spec import Profile, Range, TensorSpec
+from enginebundle.format.spec import Profile, Range, TensorSpec
 
 WORDS = 200
 TINY: dict[str, Any] = {

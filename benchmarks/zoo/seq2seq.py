@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.zoo.entry import Entry
 from benchmarks.zoo.rows import IDS, LENGTH, entry, floats, ints, network
-from enginebundle.spec import Range
+from enginebundle.format.spec import Range
 
 TARGETS = ints("decoder_input_ids", "b", "t")
 BOTH = (ints("input_ids", *IDS), ints("attention_mask", *IDS), TARGETS)

@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.zoo.entry import Entry
 from benchmarks.zoo.libraries import timm, transformers
-from enginebundle.spec import Profile, Range, TensorSpec
+from enginebundle.format.spec import Profile, Range, TensorSpec
 
 
 class Field(nn.Module):

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from compiler.convert.net import Net
-from compiler.convert.network import Network, Shape, Tensor
-from compiler.convert.reads import set_apart
 from compiler.convert.registry import Refusal, Registry, bind
-from enginebundle.dims import Dim
-from enginebundle.graph import Graph, Node, Ref, Value
-from enginebundle.spec import TensorSpec
+from compiler.network.network import Network, Shape, Tensor
+from compiler.network.reads import set_apart
+from enginebundle.format.dims import Dim
+from enginebundle.format.graph import Graph, Node, Ref, Value
+from enginebundle.format.spec import TensorSpec
 
 
 class ConversionError(Exception):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from compiler.convert.linalg import factor, householder, pinv, singular
 from compiler.convert.ops import (
     activation,
     attention,
-    bessel,
     binary,
     bitwise,
     casts,
@@ -14,14 +14,10 @@ from compiler.convert.ops import (
     distance,
     einsum,
     embedding_bag,
-    error_function,
     experts,
-    factor,
     fold,
     functions,
-    gamma,
     histogram,
-    householder,
     index,
     index_put,
     linear,
@@ -31,8 +27,6 @@ from compiler.convert.ops import (
     normalize,
     order,
     pad,
-    pinv,
-    polynomials,
     pooling,
     recurrent,
     reduce,
@@ -42,13 +36,13 @@ from compiler.convert.ops import (
     scatter,
     segment,
     shape,
-    singular,
     sizes,
     split,
     unary,
 )
 from compiler.convert.refusals import STATED
 from compiler.convert.registry import Registry
+from compiler.convert.special import bessel, error_function, gamma, polynomials
 
 REGISTRY = Registry(
     (

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert import short
-from compiler.convert.layers import FLOATS, Layers
-from compiler.convert.network import Size, Tensor
+from compiler.convert.idioms import short_sums
+from compiler.network.layers import FLOATS, Layers
+from compiler.network.network import Size, Tensor
 
 Scalar = bool | int | float
 Operand = Tensor | Scalar
@@ -106,25 +106,27 @@ class Net(Layers):
             left, right = self.cast(left, torch.int32), self.cast(right, torch.int32)
         return self.elementwise(left, right, op)
 
-    # -- sums over few elements: compiler/convert/short.py says why they are lengthened -----
+    # -- sums over few elements: compiler/convert/idioms/short_sums.py says why they are lengthened -----
 
     def reduce(self, x: Tensor, op: str, axes: Sequence[int], keep: bool) -> Tensor:
         """As `Layers.reduce`."""
         if axes and all(x.shape[axis] == 1 for axis in axes):
             return x if keep else self.squeeze(x, axes)
-        axis = short.short_axis(x, axes)
+        axis = short_sums.short_axis(x, axes)
         if axis is None:
             return super().reduce(x, op, axes, keep)
         if op == "AVG":  # in float32: a sum of halves can overflow where their mean does not
             total = self.reduce(self.cast(x, torch.float32), "SUM", axes, keep)
             return self.cast(self.div(total, x.shape[axis] or 1), x.dtype)
-        return super().reduce(short.lengthen(self, x, axis, short.NEUTRAL[op]), op, axes, keep)
+        return super().reduce(
+            short_sums.lengthen(self, x, axis, short_sums.NEUTRAL[op]), op, axes, keep
+        )
 
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         """As `Layers.softmax`."""
-        if short.short_axis(x, [axis]) is None:
+        if short_sums.short_axis(x, [axis]) is None:
             return super().softmax(x, axis)
-        long = super().softmax(short.lengthen(self, x, axis, -math.inf), axis)
+        long = super().softmax(short_sums.lengthen(self, x, axis, -math.inf), axis)
         return self.narrow(long, axis, 0, self.size(x, axis))
 
     def matmul(
@@ -136,8 +138,8 @@ class Net(Layers):
             return self.elementwise(
                 _turned(self, a, transpose_a), _turned(self, b, transpose_b), "PROD"
             )
-        if None not in (short.short_axis(a, [left]), short.short_axis(b, [right])):
-            a, b = short.lengthen(self, a, left, 0.0), short.lengthen(self, b, right, 0.0)
+        if None not in (short_sums.short_axis(a, [left]), short_sums.short_axis(b, [right])):
+            a, b = short_sums.lengthen(self, a, left, 0.0), short_sums.lengthen(self, b, right, 0.0)
         return super().matmul(a, b, transpose_a, transpose_b)
 
     # -- sizes -----------------------------------------------------------------------------

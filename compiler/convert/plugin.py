@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from compiler.convert.network import Tensor
 from compiler.convert.registry import parameters
+from compiler.network.network import Tensor
 
 SOME_SIZE = 8
 """Stands for each dynamic size while the operator is asked for the rank of its results."""

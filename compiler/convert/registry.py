@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from enginebundle.graph import Argument, Node, Ref, Value, Word
+from enginebundle.format.graph import Argument, Node, Ref, Value, Word
 
 IGNORED = frozenset(
     {"memory_format", "layout", "device", "pin_memory", "generator", "non_blocking", "out",

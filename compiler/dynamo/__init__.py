@@ -25,7 +25,7 @@ from compiler.dynamo.compiled import Compiled, fall_back
 from compiler.dynamo.options import Options
 from compiler.dynamo.region import RegionRefused
 from compiler.dynamo.sort import region_of
-from enginebundle.spec import Target
+from enginebundle.format.spec import Target
 
 __all__ = ["KilnWarning", "Options", "kiln"]
 

@@ -13,29 +13,29 @@ import torch
 from torch._guards import tracing
 from torch.export import ExportedProgram
 
-from compiler.capture import capture
-from compiler.convert.evaluate import evaluate
-from compiler.convert.network import Network
+from compiler.build.engine_cache import EngineCache
+from compiler.build.evaluated import EXACT
 from compiler.dynamo.options import Options
 from compiler.dynamo.region import META, Region, RegionRefused
-from compiler.engine_cache import EngineCache
+from compiler.goldens.tolerance import chain, tolerance
 from compiler.lower import lower
+from compiler.lower.capture import capture
+from compiler.network.evaluate import evaluate
+from compiler.network.network import Network
 from compiler.partition import PartitionRefused, Report
 from compiler.partition.select import executed_in_torch
 from compiler.pipeline import BuildJob, build_job, plan_job
 from compiler.program import Program
-from compiler.replace import Replacement, registry_with, replace_operators
-from compiler.replace_converters import operator_name, operators_of
-from compiler.simulate import EXACT
-from compiler.trace import trace
-from compiler.validate.tolerance import chain, tolerance
-from enginebundle.compare import compare
-from enginebundle.digest import digest_bytes
-from enginebundle.graph import Graph
-from enginebundle.index import Segment
+from compiler.replace.apply import Replacement, registry_with, replace_operators
+from compiler.replace.converters import operator_name, operators_of
+from compiler.trace.export import trace
+from enginebundle.format.digest import digest_bytes
+from enginebundle.format.graph import Graph
+from enginebundle.format.index import Segment
+from enginebundle.format.spec import Target
 from enginebundle.runtimes.torch_graph import TorchGraph
-from enginebundle.spec import Target
-from enginebundle.store import Store
+from enginebundle.serve.compare import compare
+from enginebundle.storage.store import Store
 
 SIMULATED = Target("rtx", ("sm_89",))
 """What a simulation is partitioned for, if no target is given: the networks are the same for all."""

@@ -23,10 +23,10 @@ from compiler.dynamo.options import Options
 from compiler.dynamo.region import Computed, Given, Literal, Region, Sized
 from compiler.partition import Report
 from compiler.refused import Refused
-from enginebundle import dims
-from enginebundle.dispatch import bind
 from enginebundle.errors import BundleError
-from enginebundle.spec import Target
+from enginebundle.format import dims
+from enginebundle.format.spec import Target
+from enginebundle.serve.dispatch import bind
 
 LOG = logging.getLogger(__name__)
 

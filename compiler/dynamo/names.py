@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from compiler.origin import origin_of
+from compiler.trace.origin import origin_of
 
 _WEIGHT = re.compile(r"\._(?:parameters|buffers)\['[^']+'\]\Z")
 _PART = re.compile(r"\._(?:modules|parameters|buffers)\['([^']+)'\]|\.([A-Za-z_]\w*)")

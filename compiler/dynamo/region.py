@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from compiler.refused import Refused
-from enginebundle.dims import Dim
-from enginebundle.spec import Profile, TensorSpec
+from enginebundle.format.dims import Dim
+from enginebundle.format.spec import Profile, TensorSpec
 
 META = "kiln"
 """The key under which a node's place in the user's program travels through the export."""

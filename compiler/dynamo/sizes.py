@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from compiler.symbols import Symbols, expression
-from enginebundle import dims
-from enginebundle.dims import Dim
-from enginebundle.spec import Profile, Range
+from compiler.trace.symbols import Symbols, expression
+from enginebundle.format import dims
+from enginebundle.format.dims import Dim
+from enginebundle.format.spec import Profile, Range
 
 LARGEST = 1 << 31
 """A maximum beyond this says that there is none."""

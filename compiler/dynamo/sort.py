@@ -31,8 +31,8 @@ from compiler.dynamo.region import (
     Sized,
 )
 from compiler.dynamo.sizes import SizesOf
-from compiler.names import unused
-from enginebundle.spec import DTYPES, TensorSpec
+from compiler.trace.names import unused
+from enginebundle.format.spec import DTYPES, TensorSpec
 
 
 def region_of(graph_module: torch.fx.GraphModule, growth: int) -> Region:

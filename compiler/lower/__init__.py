@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from compiler.lower.batch_norm import FOLD_BATCH_NORM
 from compiler.lower.bound_sizes import BOUND_SIZES
-from compiler.lower.complex_pairs import COMPLEX_PAIRS
+from compiler.lower.complex.pairs import COMPLEX_PAIRS
 from compiler.lower.constants import FOLD_CONSTANTS
 from compiler.lower.cse import SHARE_EQUAL_CALLS
 from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP, decomposed_ops

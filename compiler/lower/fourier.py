@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from compiler.lower.complex_values import Complex, Part, Values
+from compiler.lower.complex.values import Complex, Part, Values
 
 aten = torch.ops.aten
 LIMIT = 2048

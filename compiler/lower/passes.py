@@ -18,7 +18,7 @@ from torch.export.graph_signature import (
 )
 
 from compiler.refused import Refused
-from enginebundle.digest import Digest, digest_json
+from enginebundle.format.digest import Digest, digest_json
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 """tf32 is fp32 here: it is a permission for matrix units, not a dtype of the graph."""

@@ -13,7 +13,7 @@ from compiler.partition.segments import Segment
 from compiler.partition.select import executed_in_torch
 from compiler.partition.settle import Work, is_compute
 from compiler.partition.sizes import Sizes
-from enginebundle.graph import Graph, Node
+from enginebundle.format.graph import Graph, Node
 
 __all__ = [
     "Kept",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from compiler.convert.registry import Refusal
-from enginebundle.graph import Graph, Node, Ref
+from enginebundle.format.graph import Graph, Node, Ref
 
 READ, SLICE = "aten._local_scalar_dense.default", "aten.slice.Tensor"
 CUT = Refusal(

@@ -9,7 +9,7 @@ from typing import Any
 
 from compiler.convert.registry import Refusal
 from compiler.refused import Refused
-from enginebundle.graph import Origin
+from enginebundle.format.graph import Origin
 
 _NAMED = re.compile(r" \([A-Za-z_][\w.]*\)")
 

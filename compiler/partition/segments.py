@@ -8,9 +8,9 @@ from typing import Literal
 
 from compiler.partition.grow import Members
 from compiler.partition.sizes import SIZE, Sizes
-from enginebundle.dims import Dim
-from enginebundle.graph import Graph, Node
-from enginebundle.spec import TensorSpec
+from enginebundle.format.dims import Dim
+from enginebundle.format.graph import Graph, Node
+from enginebundle.format.spec import TensorSpec
 
 Kind = Literal["engine", "torch_graph"]
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from compiler.convert.registry import Refusal
 from compiler.partition.report import PartitionRefused
-from enginebundle.graph import Graph, Node
+from enginebundle.format.graph import Graph, Node
 
 NEAR = 5
 """How many near matches an error names."""

@@ -9,9 +9,9 @@ from compiler.partition.grow import Members, grow
 from compiler.partition.segments import Segment, cut
 from compiler.partition.select import packet
 from compiler.partition.sizes import Sizes, known_symbols
-from enginebundle import dims
-from enginebundle.graph import Graph, Node
-from enginebundle.spec import TensorSpec
+from enginebundle.format import dims
+from enginebundle.format.graph import Graph, Node
+from enginebundle.format.spec import TensorSpec
 
 _RELABEL = frozenset(
     "aten." + name

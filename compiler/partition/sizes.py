@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from compiler.convert.registry import Refusal
-from enginebundle import dims
-from enginebundle.dims import Dim
-from enginebundle.graph import Graph, Node, Ref
+from enginebundle.format import dims
+from enginebundle.format.dims import Dim
+from enginebundle.format.graph import Graph, Node, Ref
 
 SIZE = "aten.sym_size.int"
 _FROM_SHAPE = (

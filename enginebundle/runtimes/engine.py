@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, RuntimeFailure
-from enginebundle.index import Segment
+from enginebundle.format.index import Segment
+from enginebundle.format.spec import TensorSpec
 from enginebundle.runtimes.engine_log import Log, make_logger
-from enginebundle.spec import TensorSpec
 
 if TYPE_CHECKING:
     import torch

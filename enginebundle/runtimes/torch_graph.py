@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, RuntimeFailure
-from enginebundle.graph import Argument, Graph, Node, Ref, Word
+from enginebundle.format.graph import Argument, Graph, Node, Ref, Word
 from enginebundle.runtimes import sizes
 from enginebundle.runtimes.torch_ops import ALLOWED, UNINITIALIZED
 

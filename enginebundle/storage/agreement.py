@@ -21,8 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from enginebundle.digest import canonical_json, parse_json
 from enginebundle.errors import FormatError
+from enginebundle.format.digest import canonical_json, parse_json
 
 FOLDER = "agreements"
 """Notes about `path` lie in `agreements/<path>/`. They are kept: a slow proposer may still read them."""

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from enginebundle.digest import (
+from enginebundle.errors import FormatError, IntegrityError, NotFoundError
+from enginebundle.format.digest import (
     Digest,
     canonical_json,
     digest_bytes,
@@ -14,8 +15,7 @@ from enginebundle.digest import (
     is_digest,
     parse_json,
 )
-from enginebundle.errors import FormatError, IntegrityError, NotFoundError
-from enginebundle.spec import fields
+from enginebundle.format.spec import fields
 from enginebundle.storage.base import Storage
 from enginebundle.storage.local import LocalStorage
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from enginebundle.digest import Digest, canonical_json
 from enginebundle.errors import ConflictError, FormatError, NotFoundError
-from enginebundle.reference import Reference
-from enginebundle.spec import Target, check_name, fields
+from enginebundle.format.digest import Digest, canonical_json
+from enginebundle.format.reference import Reference
+from enginebundle.format.spec import Target, check_name, fields
 from enginebundle.storage.blobs import BlobStore, document, hexadecimal
 
 

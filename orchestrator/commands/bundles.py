@@ -9,22 +9,23 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from enginebundle.bundle import Bundle
-from enginebundle.signing import Signer
-from enginebundle.spec import Target
-from enginebundle.store import Store, Version
-from orchestrator import isolate, report
-from orchestrator.attempt import STEP
+from enginebundle.format.signing import Signer
+from enginebundle.format.spec import Target
+from enginebundle.serve.bundle import Bundle
+from enginebundle.storage.store import Store, Version
 from orchestrator.commands.common import (
     columns,
     open_store,
     print_json,
     unknown,
 )
-from orchestrator.executor import machine_memory
-from orchestrator.outcome import Built, Failed, Outcome
-from orchestrator.publish import Publisher
-from orchestrator.task import Resources, Task
+from orchestrator.plan.task import Resources, Task
+from orchestrator.report import report
+from orchestrator.run.executor import machine_memory
+from orchestrator.run.publish import Publisher
+from orchestrator.worker import isolate
+from orchestrator.worker.attempt import STEP
+from orchestrator.worker.outcome import Built, Failed, Outcome
 
 
 def list_bundles(args: argparse.Namespace) -> int:

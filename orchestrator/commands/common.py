@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import NotFoundError, StoreError
-from enginebundle.store import Store
-from orchestrator.manifest_errors import nearest
+from enginebundle.storage.store import Store
+from orchestrator.manifest.errors import nearest
 
 
 class UsageError(Exception):
@@ -34,7 +34,7 @@ def open_store(given: str, *, create: bool = False) -> Store:
 
 def local_archs() -> tuple[str, ...]:
     """The architecture of this machine's first GPU, such as `sm_89`; empty without one."""
-    from enginebundle.machine import find
+    from enginebundle.serve.machine import find
 
     arch = find().arch
     return () if arch is None else (arch,)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from enginebundle.digest import is_digest
 from enginebundle.errors import NotFoundError
-from enginebundle.store import Store
-from orchestrator import runs
+from enginebundle.format.digest import is_digest
+from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, open_store, print_json
-from orchestrator.explain import differences
+from orchestrator.plan.differences import differences
+from orchestrator.report import record
 
 _RESULT = "result"
 Identities = dict[str, Any]
@@ -45,7 +45,7 @@ def explain(args: argparse.Namespace) -> int:
 def _identities(store: Store, given: str) -> Identities:
     if is_digest(given):
         return {_RESULT: _identity(store, given)}
-    known = runs.ids(store)
+    known = record.ids(store)
     if given in known:
         return _of_tasks(store, _tasks(store, given), model=None)
     version = store.resolve(given)
@@ -61,7 +61,7 @@ def _identities(store: Store, given: str) -> Identities:
 
 
 def _tasks(store: Store, run: str) -> dict[str, Any]:
-    ended = runs.results(store, run)
+    ended = record.results(store, run)
     return {} if ended is None else dict(ended["tasks"])
 
 

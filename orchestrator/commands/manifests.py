@@ -8,15 +8,15 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from enginebundle.errors import NotFoundError
-from enginebundle.store import Store
-from orchestrator import plan as planning
+from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
-from orchestrator.installed import installed
-from orchestrator.manifest import Manifest
-from orchestrator.manifest_load import load
-from orchestrator.plan import Plan
-from orchestrator.plan_text import table
-from orchestrator.sources import Content, contents
+from orchestrator.manifest.load import load
+from orchestrator.manifest.model import Manifest
+from orchestrator.plan import decide as planning
+from orchestrator.plan.content import Content, contents
+from orchestrator.plan.decide import Plan
+from orchestrator.plan.installed import installed
+from orchestrator.plan.text import table
 
 
 def validate(args: argparse.Namespace) -> int:
@@ -32,9 +32,9 @@ def validate(args: argparse.Namespace) -> int:
 
 def schema(args: argparse.Namespace) -> int:
     """The JSON Schema that editors use."""
-    from orchestrator import manifest_schema
+    from orchestrator.manifest import schema
 
-    print(json.dumps(manifest_schema.schema(), indent=2))
+    print(json.dumps(schema.schema(), indent=2))
     return 0
 
 
@@ -57,7 +57,7 @@ def plan(args: argparse.Namespace) -> int:
 
 def _deep(manifest: Manifest, args: argparse.Namespace) -> int:
     """What would run where, node by node. Exit code 1 if a model is refused."""
-    from orchestrator.deep import deep_plan
+    from orchestrator.plan.deep import deep_plan
 
     names = [model.name for model in manifest.models]
     for name in args.deep:

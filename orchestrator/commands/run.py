@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import BundleError
-from enginebundle.evidence import trusted_evidence
-from enginebundle.signing import Signer
-from enginebundle.store import Store, Version
-from orchestrator import keys, outcome, report
-from orchestrator.attempt import Job
+from enginebundle.format.evidence import trusted_evidence
+from enginebundle.format.signing import Signer
+from enginebundle.storage.store import Store, Version
 from orchestrator.commands.common import (
     UsageError,
     local_archs,
@@ -24,17 +22,21 @@ from orchestrator.commands.common import (
     unknown,
 )
 from orchestrator.commands.manifests import make_plan
-from orchestrator.drive import Farm, Transition, Upstream, drive
-from orchestrator.executor import Executor, LocalExecutor
-from orchestrator.manifest_load import load
-from orchestrator.outcome import Built, Cached, Outcome
-from orchestrator.plan import Plan
-from orchestrator.progress import progress
-from orchestrator.publish import Publisher
-from orchestrator.runs import Record, new_id
-from orchestrator.sources import contents
-from orchestrator.task import Task
-from orchestrator.work import sized
+from orchestrator.manifest.load import load
+from orchestrator.plan import keys
+from orchestrator.plan.content import contents
+from orchestrator.plan.decide import Plan
+from orchestrator.plan.task import Task
+from orchestrator.plan.tasks import sized
+from orchestrator.report import report
+from orchestrator.report.progress import progress
+from orchestrator.report.record import Record, new_id
+from orchestrator.run.drive import Farm, Transition, Upstream, drive
+from orchestrator.run.executor import Executor, LocalExecutor
+from orchestrator.run.publish import Publisher
+from orchestrator.worker import outcome
+from orchestrator.worker.attempt import Job
+from orchestrator.worker.outcome import Built, Cached, Outcome
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,7 +108,7 @@ def _executor(args: argparse.Namespace, archs: tuple[str, ...]) -> Executor:
 
 def _ray() -> Any:
     try:
-        from orchestrator.ray_executor import RayExecutor
+        from orchestrator.run.ray_executor import RayExecutor
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from orchestrator import report, runs
 from orchestrator.commands.common import UsageError, columns, open_store, print_json
+from orchestrator.report import record, report
 
 
 def status(args: argparse.Namespace) -> int:
     """Print the run; 0 whatever its own exit code was, for that is in what is printed."""
     store = open_store(args.store)
-    known = runs.ids(store)
+    known = record.ids(store)
     if not known:
         raise UsageError(f"store {store.uri} has no runs yet")
-    found = runs.status(store, args.run or known[-1])
+    found = record.status(store, args.run or known[-1])
     if args.output == "json":
         print_json(found)
         return 0

@@ -7,11 +7,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from orchestrator import runs
 from orchestrator.commands.common import UsageError, open_store
-from orchestrator.manifest_load import load
-from orchestrator.report import INFRASTRUCTURE
-from orchestrator.sources import contents
+from orchestrator.manifest.load import load
+from orchestrator.plan.content import contents
+from orchestrator.report import record
+from orchestrator.report.report import INFRASTRUCTURE
 
 
 def submit(args: argparse.Namespace) -> int:
@@ -31,12 +31,12 @@ def submit(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     try:
-        from orchestrator.ray_executor import RayJob
+        from orchestrator.run.ray_executor import RayJob
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
         raise UsageError("Ray is not installed: pip install 'enginekiln[farm]'") from error
-    run = runs.new_id(manifest.digest)
+    run = record.new_id(manifest.digest)
     command = ["python", "-m", "orchestrator.cli", "run", path.name, "--store", store.uri]
     command += ["--address", "auto", "--run-id", run]
     if args.elastic:
@@ -47,7 +47,7 @@ def submit(args: argparse.Namespace) -> int:
     if args.no_wait:
         return 0
     job.follow(sys.stderr)
-    results = runs.results(store, run)
+    results = record.results(store, run)
     if results is None:
         print(f"job {run} ended without results: {job.message()}", file=sys.stderr)
         return INFRASTRUCTURE

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from enginebundle.store import Store
-from enginebundle.validate import prove
+from enginebundle.serve.prove import prove
+from enginebundle.storage.store import Store
 from tests.attacks.victim import Target
 from tests.enginebundle.examples import CPU, index, new_store, publish
 

@@ -11,9 +11,6 @@ from pathlib import Path
 import pytest
 
 import enginebundle
-from enginebundle.archive import export
-from enginebundle.bundle import Bundle
-from enginebundle.digest import canonical_json, digest_bytes, parse_json
 from enginebundle.errors import (
     BundleError,
     FormatError,
@@ -21,7 +18,10 @@ from enginebundle.errors import (
     NotFoundError,
     UntrustedError,
 )
-from enginebundle.signing import Signer
+from enginebundle.format.digest import canonical_json, digest_bytes, parse_json
+from enginebundle.format.signing import Signer
+from enginebundle.serve.bundle import Bundle
+from enginebundle.serve.export import export
 from tests.attacks.victim import Target, flip
 from tests.enginebundle.examples import CPU, publish
 

@@ -14,7 +14,7 @@ from enginebundle.errors import (
     FormatError,
     IntegrityError,
 )
-from enginebundle.signing import Signer
+from enginebundle.format.signing import Signer
 from tests.attacks.victim import Target
 
 DEEP = "(" * 400 + "b" + ")" * 400

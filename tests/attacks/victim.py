@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 import enginebundle
-from enginebundle.digest import canonical_json, parse_json
-from enginebundle.index import Index
-from enginebundle.signing import Signer
-from enginebundle.store import Store
+from enginebundle.format.digest import canonical_json, parse_json
+from enginebundle.format.index import Index
+from enginebundle.format.signing import Signer
+from enginebundle.storage.store import Store
 
 
 @dataclass

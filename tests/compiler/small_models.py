@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from compiler.trace import trace
-from enginebundle.spec import Profile, Range, TensorSpec
+from compiler.trace.export import trace
+from enginebundle.format.spec import Profile, Range, TensorSpec
 
 
 def spec(name: str, dtype: str, *shape: int | str) -> TensorSpec:

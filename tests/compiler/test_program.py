@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from compiler.capture import capture
 from compiler.lower import lower
+from compiler.lower.capture import capture
 from compiler.program import Program, load, run, save, tensor_bytes, weight_of
-from enginebundle.digest import digest_bytes
 from enginebundle.errors import IntegrityError
-from enginebundle.graph import Graph, Node, Ref, Value
-from enginebundle.spec import TensorSpec
-from enginebundle.store import Store
+from enginebundle.format.digest import digest_bytes
+from enginebundle.format.graph import Graph, Node, Ref, Value
+from enginebundle.format.spec import TensorSpec
+from enginebundle.storage.store import Store
 from tests.compiler import small_models as models
 
 
@@ -99,7 +99,7 @@ def test_weights_of_another_program_are_refused(store: Store) -> None:
 
 _DIGEST = """
 import sys
-from compiler.capture import capture
+from compiler.lower.capture import capture
 from compiler.lower import lower
 from tests.compiler import small_models as models
 for name in sys.argv[1:]:
@@ -126,7 +126,7 @@ def test_another_process_gives_the_same_digest() -> None:
 
 
 def test_two_traces_in_one_process_give_one_digest() -> None:
-    from compiler.trace import trace
+    from compiler.trace.export import trace
 
     model, inputs, profiles = models.build("bert")
     assert capture(lower(trace(model, inputs, profiles)), inputs).digest == program("bert").digest

@@ -81,8 +81,8 @@ def rtx() -> Signatures:
 def ours() -> Usage:
     """What the emitter, the backends and the loader's runtimes say to TensorRT."""
     runtimes = (ROOT / "enginebundle/runtimes").glob("tensorrt*.py")
-    backends = (ROOT / "compiler/backends").glob("*.py")
-    return usage([ROOT / "compiler/convert/emit.py", *backends, *runtimes])
+    backends = (ROOT / "compiler/build").glob("*.py")
+    return usage([ROOT / "compiler/network/emit.py", *backends, *runtimes])
 
 
 @pytest.fixture(scope="session")

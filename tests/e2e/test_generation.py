@@ -15,12 +15,12 @@ import torch
 import enginebundle
 import generation_models as models
 from benchmarks.gpu_generation import COUNT, eager
-from compiler.convert.evaluate import evaluate
-from compiler.model import Source
+from compiler.network.evaluate import evaluate
 from compiler.pipeline import BuildJob, TraceJob, build_job, plan_job, trace_job
-from enginebundle.decoding import greedy
-from enginebundle.spec import Target
-from orchestrator.manifest_load import load
+from compiler.trace.source import Source
+from enginebundle.format.spec import Target
+from enginebundle.serve.decoding import greedy
+from orchestrator.manifest.load import load
 from tests.e2e.kiln import ROOT, kiln
 
 MANIFEST = ROOT / "manifests" / "generation.yaml"

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import enginebundle
-from enginebundle.store import Store
-from orchestrator import runs
+from enginebundle.storage.store import Store
+from orchestrator.report import record
 from tests.e2e.kiln import FARM, command, environment, kiln
 
 sys.path.append(str(FARM))
@@ -95,9 +95,9 @@ def test_a_killed_driver_leaves_work_that_the_next_run_takes_up(tmp_path, home) 
     assert "6 built, 2 validated, 4 pending, 0 failed" in again.stdout
     assert all(path.read_bytes() == data for path, data in done.items())
     opened = Store.open(store)
-    killed, resumed = runs.ids(opened)
-    assert runs.results(opened, killed) is None
-    tasks = runs.status(opened, resumed)["tasks"]
+    killed, resumed = record.ids(opened)
+    assert record.results(opened, killed) is None
+    tasks = record.status(opened, resumed)["tasks"]
     cached = [name for name, event in tasks.items() if event["state"] == "cached"]
     assert len(cached) >= len(done)
     assert len(cached) < len(tasks)

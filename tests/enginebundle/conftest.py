@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from enginebundle.store import Store
+from enginebundle.storage.store import Store
 from tests.enginebundle.examples import new_store
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from enginebundle.digest import Digest, canonical_json, digest_bytes
-from enginebundle.graph import Graph, Node, Ref, Value, Weight, Word
-from enginebundle.index import Golden, Index, Part, Segment, Tolerance, Variant
-from enginebundle.signing import Signer
-from enginebundle.spec import Profile, Range, Target, TensorSpec, Toolchain
+from enginebundle.format.digest import Digest, canonical_json, digest_bytes
+from enginebundle.format.graph import Graph, Node, Ref, Value, Weight, Word
+from enginebundle.format.index import Golden, Index, Part, Segment, Tolerance, Variant
+from enginebundle.format.signing import Signer
+from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Toolchain
 from enginebundle.storage.releases import Version
-from enginebundle.store import Store
+from enginebundle.storage.store import Store
 
 CPU = Target.parse("torch:cpu")
 X = TensorSpec("x", "float32", ("b", 3))

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 import enginebundle
 from enginebundle.__main__ import main
-from enginebundle.store import Store
-from enginebundle.validate import prove
+from enginebundle.serve.prove import prove
+from enginebundle.storage.store import Store
 from tests.enginebundle.examples import CPU, goldens, publish
 
 HEAVY = ("torch", "tensorrt", "tensorrt_rtx", "ray", "pydantic", "transformers", "pyarrow", "numpy")
@@ -71,7 +71,7 @@ def test_the_answer_no_is_exit_code_1(store: Store, capsys: pytest.CaptureFixtur
 
 def test_importing_the_package_brings_in_nothing_heavy() -> None:
     code = (
-        "import sys, enginebundle, enginebundle.store, enginebundle.loader, enginebundle.validate\n"
+        "import sys, enginebundle, enginebundle.storage.store, enginebundle.serve.loader, enginebundle.serve.prove\n"
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

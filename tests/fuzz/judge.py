@@ -9,17 +9,17 @@ from typing import Literal
 
 import torch
 
-from compiler.backends import tensorrt_rtx
-from compiler.backends.builder import BuildRefused, EngineOptions, build_engine
-from compiler.capture import CaptureRefused, capture
-from compiler.convert.evaluate import evaluate
+from compiler.build import tensorrt_rtx
+from compiler.build.builder import BuildRefused, EngineOptions, build_engine
 from compiler.convert.interpret import convert
 from compiler.convert.library import REGISTRY
-from compiler.convert.network import Network
 from compiler.lower import LowerRefused, lower
+from compiler.lower.capture import CaptureRefused, capture
+from compiler.network.evaluate import evaluate
+from compiler.network.network import Network
 from compiler.program import Program as Captured
-from compiler.trace import TraceRefused, trace
-from enginebundle.spec import Profile, Range, TensorSpec
+from compiler.trace.export import TraceRefused, trace
+from enginebundle.format.spec import Profile, Range, TensorSpec
 from tests.fuzz.programs import DYNAMIC, Program
 from tests.fuzz.shrink import shrink
 from tests.opinfo.judge import refusals

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 import torch
 
-from compiler.convert import short
+from compiler.convert.idioms import short_sums
 from compiler.convert.net import Net
 from tests.fuzz.judge import Results, Verdict, cut_down, difference, judge
 from tests.fuzz.programs import Program, program
@@ -90,4 +90,4 @@ def test_only_short_sums_of_static_tensors_are_lengthened(
         read = layers["reduce"].inputs[0]
         assert read is not None
         assert read.shape[1] == long
-    assert short.LENGTH == 8
+    assert short_sums.LENGTH == 8

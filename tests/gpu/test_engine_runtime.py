@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import enginebundle
-from enginebundle.digest import digest_bytes
 from enginebundle.errors import FormatError, RuntimeFailure
-from enginebundle.index import Golden, Index, Part, Segment, Tolerance, Variant
+from enginebundle.format.digest import digest_bytes
+from enginebundle.format.index import Golden, Index, Part, Segment, Tolerance, Variant
+from enginebundle.format.signing import Signer
+from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Toolchain
 from enginebundle.runtimes.tensorrt_rtx import open_engine
-from enginebundle.signing import Signer
-from enginebundle.spec import Profile, Range, Target, TensorSpec, Toolchain
-from enginebundle.store import Store
-from enginebundle.validate import prove
+from enginebundle.serve.prove import prove
+from enginebundle.storage.store import Store
 from tests.gpu.engines import ROWS, WEIGHT, affine, reshaped
 
 pytestmark = [

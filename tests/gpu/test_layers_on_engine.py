@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compiler.backends import tensorrt_rtx
-from compiler.backends.builder import EngineOptions, build_engine
-from compiler.convert.evaluate import evaluate
-from enginebundle.spec import Profile, Range
-from tests.compiler.convert.networks import CASES
-from tests.compiler.convert.test_layers import border
+from compiler.build import tensorrt_rtx
+from compiler.build.builder import EngineOptions, build_engine
+from compiler.network.evaluate import evaluate
+from enginebundle.format.spec import Profile, Range
+from tests.compiler.network.cases import CASES
+from tests.compiler.network.test_layers import border
 from tests.gpu.execute import execute
 
 pytestmark = [

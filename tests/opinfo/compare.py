@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.utils._pytree import tree_flatten
 
-from compiler.convert.network import Network
+from compiler.network.network import Network
 from tests.opinfo.samples import Sample
 
 BOUNDS = {torch.float32: (1e-4, 1e-5), torch.float16: (2e-3, 2e-3), torch.bfloat16: (2e-2, 2e-2)}

@@ -8,23 +8,23 @@ from typing import Any, Literal
 
 import torch
 
-from compiler.backends import tensorrt_rtx
-from compiler.backends.builder import BuildRefused, EngineOptions, build_engine
-from compiler.capture import CaptureRefused, capture
-from compiler.convert.evaluate import EvaluationError, evaluate
+from compiler.build import tensorrt_rtx
+from compiler.build.builder import BuildRefused, EngineOptions, build_engine
+from compiler.build.engine_cache import network_digest
 from compiler.convert.interpret import ConversionError, convert, value_table
 from compiler.convert.library import REGISTRY
-from compiler.convert.network import Network
 from compiler.convert.registry import Refusal
-from compiler.engine_cache import network_digest
 from compiler.lower import LowerRefused, lower
+from compiler.lower.capture import CaptureRefused, capture
+from compiler.network.evaluate import EvaluationError, evaluate
+from compiler.network.network import Network
 from compiler.partition import Partition, is_compute, partition
 from compiler.program import Program
-from compiler.trace import TraceRefused, trace
-from enginebundle.graph import Graph
+from compiler.trace.export import TraceRefused, trace
+from enginebundle.format.graph import Graph
+from enginebundle.format.spec import Profile, TensorSpec
 from enginebundle.runtimes.torch_graph import run_graph
 from enginebundle.runtimes.torch_ops import ALLOWED
-from enginebundle.spec import Profile, TensorSpec
 from tests.opinfo.compare import Reference, references
 from tests.opinfo.meaning import Excluded, eager
 from tests.opinfo.samples import Sample

@@ -16,7 +16,7 @@ import torch
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from enginebundle.digest import digest_bytes
+from enginebundle.format.digest import digest_bytes
 
 DTYPES = {
     "float32": torch.float32,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compiler.replacement import Replacement
-from enginebundle.spec import Profile, Range, Target, TensorSpec, Toolchain
-from orchestrator.installed import Installed
-from orchestrator.manifest import Goldens, Model, Source
+from compiler.replace.replacement import Replacement
+from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Toolchain
+from orchestrator.manifest.model import Goldens, Model, Source
+from orchestrator.plan.installed import Installed
 
 MODEL = Model(
     name="m",

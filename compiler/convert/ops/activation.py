@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from compiler.convert.net import Net, Scalar
-from compiler.convert.network import Tensor
-from compiler.convert.numeric import (
+from compiler.convert.idioms.numeric import (
     as_float,
     clamp,
     constant,
@@ -17,7 +15,9 @@ from compiler.convert.numeric import (
     log1p,
     widened,
 )
+from compiler.convert.net import Net, Scalar
 from compiler.convert.registry import FLOATS, NUMBERS, Support, Table
+from compiler.network.network import Tensor
 
 TABLE = Table("activation")
 

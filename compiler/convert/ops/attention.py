@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.axes import plain
+from compiler.convert.idioms.axes import plain
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
 from compiler.convert.registry import FLOATS, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Size, Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("attention")
 SUPPORT = Support(dtypes=FLOATS | {"bool"})

@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from compiler.convert.net import Net, Operand, Scalar
-from compiler.convert.network import Tensor
-from compiler.convert.numeric import (
+from compiler.convert.idioms.numeric import (
     constant,
     is_float,
     is_nan,
@@ -19,8 +17,10 @@ from compiler.convert.numeric import (
     truncate,
     widened,
 )
+from compiler.convert.net import Net, Operand, Scalar
 from compiler.convert.registry import Table
-from enginebundle.graph import Value
+from compiler.network.network import Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("binary")
 

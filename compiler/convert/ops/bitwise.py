@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import torch
 
+from compiler.convert.idioms.numeric import constant, less
 from compiler.convert.net import Net, Operand
-from compiler.convert.network import Tensor
-from compiler.convert.numeric import constant, less
 from compiler.convert.registry import INTEGERS, Support, Table
+from compiler.network.network import Tensor
 
 TABLE = Table("bitwise")
 SUPPORT = Support(dtypes=INTEGERS | {"bool"})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from compiler.convert.net import Net
-from compiler.convert.network import Tensor
 from compiler.convert.registry import ANY, Support, Table
+from compiler.network.network import Tensor
 
 TABLE = Table("casts")
 

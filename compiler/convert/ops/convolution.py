@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 
 from compiler.convert.net import Net
-from compiler.convert.network import Tensor
 from compiler.convert.registry import FLOATS, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("convolution")
 SUPPORT = Support(dtypes=FLOATS)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from compiler.convert.layers import FLOATS
+from compiler.convert.idioms.numeric import constant, less
 from compiler.convert.net import Net, Operand, Scalar
-from compiler.convert.network import Size, Tensor
-from compiler.convert.numeric import constant, less
 from compiler.convert.registry import ANY, Support, Table
-from enginebundle.graph import Value
+from compiler.network.layers import FLOATS
+from compiler.network.network import Size, Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("creation")
 

@@ -6,14 +6,14 @@ import math
 
 import torch
 
-from compiler.convert.accumulate import LIMIT
-from compiler.convert.axes import plain
+from compiler.convert.idioms.accumulate import LIMIT
+from compiler.convert.idioms.axes import plain
+from compiler.convert.idioms.numeric import clamp, widened
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
-from compiler.convert.numeric import clamp, widened
 from compiler.convert.ops.linear import product
 from compiler.convert.ops.reduce import norm
 from compiler.convert.registry import FLOATS, Support, Table
+from compiler.network.network import Size, Tensor
 
 TABLE = Table("distance")
 FLOAT = Support(dtypes=FLOATS)

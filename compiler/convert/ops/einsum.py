@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
 from compiler.convert.ops.linear import product
 from compiler.convert.ops.movement import take_diagonal
 from compiler.convert.registry import NUMBERS, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Size, Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("einsum")
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.accumulate import reduced, too_large
-from compiler.convert.axes import size_tensor
+from compiler.convert.idioms.accumulate import reduced, too_large
+from compiler.convert.idioms.axes import size_tensor
 from compiler.convert.net import Net
-from compiler.convert.network import Tensor
 from compiler.convert.registry import FLOATS, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("embedding_bag")
 REDUCTIONS = ("SUM", "SUM", "MAX")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from compiler.convert.idioms.numeric import constant, less_equal
 from compiler.convert.net import Net
-from compiler.convert.network import Tensor
-from compiler.convert.numeric import constant, less_equal
 from compiler.convert.registry import FLOATS, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("experts")
 SUPPORT = Support(dtypes=FLOATS | {"int32", "int64"})

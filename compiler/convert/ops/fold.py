@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.axes import plain
-from compiler.convert.layers import FLOATS
+from compiler.convert.idioms.axes import plain
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
 from compiler.convert.registry import NUMBERS, Support, Table
+from compiler.network.layers import FLOATS
+from compiler.network.network import Size, Tensor
 
 TABLE = Table("fold")
 

@@ -7,9 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from compiler.convert.net import Net, Operand
-from compiler.convert.network import Tensor
-from compiler.convert.numeric import (
+from compiler.convert.idioms.numeric import (
     constant,
     greater,
     is_float,
@@ -21,7 +19,9 @@ from compiler.convert.numeric import (
     sign_bit,
     widened,
 )
+from compiler.convert.net import Net, Operand
 from compiler.convert.registry import FLOATS, INTEGERS, Support, Table
+from compiler.network.network import Tensor
 
 TABLE = Table("functions")
 

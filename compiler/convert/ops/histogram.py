@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from compiler.convert.accumulate import one_hot, too_large
+from compiler.convert.idioms.accumulate import one_hot, too_large
+from compiler.convert.idioms.numeric import constant
 from compiler.convert.net import Net, Scalar
-from compiler.convert.network import Tensor
-from compiler.convert.numeric import constant
 from compiler.convert.registry import FLOATS, NUMBERS, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("histogram")
 _FLOATS = Support(dtypes=FLOATS)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.composites import positions
-from compiler.convert.axes import axis_of, size_tensor, wrap_index
+from compiler.convert.idioms.axes import axis_of, size_tensor, wrap_index
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
 from compiler.convert.registry import ANY, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Size, Tensor
+from compiler.trace.composites import positions
+from enginebundle.format.graph import Value
 
 TABLE = Table("index")
 

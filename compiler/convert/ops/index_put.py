@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.accumulate import one_hot, reduced, too_large
+from compiler.convert.idioms.accumulate import one_hot, reduced, too_large
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
 from compiler.convert.ops.index import Indexing, index_check
 from compiler.convert.registry import Table
-from enginebundle.graph import Value
+from compiler.network.network import Size, Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("index_put")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from compiler.convert.axes import axis_of
-from compiler.convert.layers import FLOATS, broadcast
+from compiler.convert.idioms.axes import axis_of
 from compiler.convert.net import Net, Scalar
-from compiler.convert.network import Size, Tensor
 from compiler.convert.registry import NUMBERS, Support, Table
+from compiler.network.layers import FLOATS, broadcast
+from compiler.network.network import Size, Tensor
 
 TABLE = Table("linear")
 PRODUCTS = Support(dtypes=NUMBERS)

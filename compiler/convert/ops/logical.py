@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import torch
 
+from compiler.convert.idioms.numeric import constant, is_float, is_nan, less, less_equal, negated
 from compiler.convert.net import Net, Operand
-from compiler.convert.network import Tensor
-from compiler.convert.numeric import constant, is_float, is_nan, less, less_equal, negated
 from compiler.convert.registry import Table
+from compiler.network.network import Tensor
 
 TABLE = Table("logical")
 

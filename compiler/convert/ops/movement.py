@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.convert.axes import axes_of, axis_of, ceil_div, plain
+from compiler.convert.idioms.axes import axes_of, axis_of, ceil_div, plain
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
 from compiler.convert.ops.shape import move, swap
 from compiler.convert.registry import Table
+from compiler.network.network import Size, Tensor
 
 TABLE = Table("movement")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from compiler.convert.accumulate import too_large
-from compiler.convert.axes import plain, size_tensor
+from compiler.convert.idioms.accumulate import too_large
+from compiler.convert.idioms.axes import plain, size_tensor
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
 from compiler.convert.registry import Table
-from enginebundle.graph import Value
+from compiler.network.network import Size, Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("nonzero")
 

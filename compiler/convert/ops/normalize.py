@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.axes import axis_of
+from compiler.convert.idioms.axes import axis_of
+from compiler.convert.idioms.short_sums import short_axis
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
 from compiler.convert.ops.reduce import moments
 from compiler.convert.registry import ANY, FLOATS, Support, Table
-from compiler.convert.short import short_axis
-from enginebundle.graph import Value
+from compiler.network.network import Size, Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("normalize")
 SUPPORT = Support(dtypes=FLOATS)

@@ -11,12 +11,12 @@ import math
 
 import torch
 
+from compiler.convert.idioms.numeric import constant, is_float, is_nan, negated
 from compiler.convert.net import Net, Operand
-from compiler.convert.network import Size, Tensor
-from compiler.convert.numeric import constant, is_float, is_nan, negated
 from compiler.convert.ops.reduce import any_nan
 from compiler.convert.registry import NUMBERS, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Size, Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("order")
 

@@ -13,14 +13,9 @@ from dataclasses import replace
 
 import torch
 
-from compiler.convert.axes import plain
-from compiler.convert.layers import FLOATS
-from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
-from compiler.convert.numeric import constant, is_nan
-from compiler.convert.registry import FLOATS as FLOAT_NAMES
-from compiler.convert.registry import NUMBERS, Support, Table
-from compiler.convert.windows import (
+from compiler.convert.idioms.axes import plain
+from compiler.convert.idioms.numeric import constant, is_nan
+from compiler.convert.idioms.windows import (
     Window,
     adaptive_spans,
     first_largest,
@@ -28,6 +23,11 @@ from compiler.convert.windows import (
     spans,
     windows,
 )
+from compiler.convert.net import Net
+from compiler.convert.registry import FLOATS as FLOAT_NAMES
+from compiler.convert.registry import NUMBERS, Support, Table
+from compiler.network.layers import FLOATS
+from compiler.network.network import Size, Tensor
 
 TABLE = Table("pooling")
 FLOAT = Support(dtypes=FLOAT_NAMES)

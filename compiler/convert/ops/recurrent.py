@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from compiler.convert.net import Net
-from compiler.convert.network import Tensor
 from compiler.convert.ops.linear import product
 from compiler.convert.registry import FLOATS, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("recurrent")
 SUPPORT = Support(dtypes=FLOATS)

@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from compiler.convert.net import Net, Scalar
-from compiler.convert.network import Tensor
-from compiler.convert.numeric import (
+from compiler.convert.idioms.numeric import (
     as_float,
     constant,
     is_float,
@@ -18,7 +16,9 @@ from compiler.convert.numeric import (
     negated,
     widened,
 )
+from compiler.convert.net import Net, Scalar
 from compiler.convert.registry import FLOATS, Support, Table
+from compiler.network.network import Tensor
 
 TABLE = Table("reduce")
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from compiler.convert.axes import plain
-from compiler.convert.interpolate import CUBIC, Axis, cubic, linear, nearest
+from compiler.convert.idioms.axes import plain
+from compiler.convert.idioms.interpolate import CUBIC, Axis, cubic, linear, nearest
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
 from compiler.convert.registry import FLOATS, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Size, Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("resize")
 SUPPORT = Support(dtypes=FLOATS)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from compiler.convert.axes import size_tensor
+from compiler.convert.idioms.axes import size_tensor
+from compiler.convert.idioms.numeric import constant, maximum, minimum
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
-from compiler.convert.numeric import constant, maximum, minimum
 from compiler.convert.registry import FLOATS, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Size, Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("sample")
 

@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from compiler.convert.net import Net, Scalar
-from compiler.convert.network import Size, Tensor
-from compiler.convert.numeric import (
+from compiler.convert.idioms.numeric import (
     as_float,
     constant,
     greater_equal,
@@ -19,8 +17,10 @@ from compiler.convert.numeric import (
     log_add_exp,
     widened,
 )
+from compiler.convert.net import Net, Scalar
 from compiler.convert.ops.reduce import extreme, logsumexp
 from compiler.convert.registry import FLOATS, NUMBERS, Support, Table
+from compiler.network.network import Size, Tensor
 
 TABLE = Table("scan")
 

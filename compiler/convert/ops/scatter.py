@@ -6,15 +6,22 @@ import math
 
 import torch
 
-from compiler.convert.accumulate import REDUCTIONS, combined, neutral, one_hot, reduced, too_large
-from compiler.convert.axes import axis_of, plain, wrap_index, wrapped
+from compiler.convert.idioms.accumulate import (
+    REDUCTIONS,
+    combined,
+    neutral,
+    one_hot,
+    reduced,
+    too_large,
+)
+from compiler.convert.idioms.axes import axis_of, plain, wrap_index, wrapped
 from compiler.convert.net import Net, Scalar
-from compiler.convert.network import Size, Tensor
 from compiler.convert.ops.index import as_vector
 from compiler.convert.ops.shape import move, together
 from compiler.convert.ops.split import part_sizes
 from compiler.convert.registry import ANY, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Size, Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("scatter")
 REDUCIBLE = Support(dtypes=ANY)

@@ -6,13 +6,13 @@ import math
 
 import torch
 
-from compiler.convert.accumulate import REDUCTIONS, neutral, too_large
+from compiler.convert.idioms.accumulate import REDUCTIONS, neutral, too_large
+from compiler.convert.idioms.numeric import constant
 from compiler.convert.net import Net, Scalar
-from compiler.convert.network import Tensor
-from compiler.convert.numeric import constant
 from compiler.convert.ops.shape import move
 from compiler.convert.registry import FLOATS, INTEGERS, Support, Table
-from enginebundle.graph import Value
+from compiler.network.network import Tensor
+from enginebundle.format.graph import Value
 
 TABLE = Table("segment")
 

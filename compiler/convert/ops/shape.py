@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.convert.axes import axes_of, axis_of
+from compiler.convert.idioms.axes import axes_of, axis_of
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
 from compiler.convert.registry import Table
+from compiler.network.network import Size, Tensor
 
 TABLE = Table("shape")
 

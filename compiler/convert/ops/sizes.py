@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import torch
 
+from compiler.convert.idioms.numeric import constant, is_float, less_equal, negated
 from compiler.convert.net import Net, Scalar
-from compiler.convert.network import Size, Tensor
-from compiler.convert.numeric import constant, is_float, less_equal, negated
 from compiler.convert.registry import Table
+from compiler.network.network import Size, Tensor
 
 TABLE = Table("sizes")
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.convert.axes import LONGEST, axis_of, bounded, ceil_div, plain, size_tensor, wrapped
+from compiler.convert.idioms.axes import (
+    LONGEST,
+    axis_of,
+    bounded,
+    ceil_div,
+    plain,
+    size_tensor,
+    wrapped,
+)
 from compiler.convert.net import Net
-from compiler.convert.network import Size, Tensor
 from compiler.convert.registry import Table
+from compiler.network.network import Size, Tensor
 
 TABLE = Table("split")
 

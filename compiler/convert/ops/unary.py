@@ -7,9 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from compiler.convert.net import Net
-from compiler.convert.network import Tensor
-from compiler.convert.numeric import (
+from compiler.convert.idioms.numeric import (  # fmt: skip
     as_float,
     clamp,
     constant,
@@ -23,8 +21,10 @@ from compiler.convert.numeric import (
     sign_bit,
     truncate,
     widened,
-)  # fmt: skip
+)
+from compiler.convert.net import Net
 from compiler.convert.registry import NUMBERS, Support, Table
+from compiler.network.network import Tensor
 
 TABLE = Table("unary")
 

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 import torch
 
-from compiler.backends import tensorrt_rtx
-from compiler.backends.builder import EngineOptions, build_engine
-from compiler.convert.evaluate import evaluate
+from compiler.build import tensorrt_rtx
+from compiler.build.builder import EngineOptions, build_engine
 from compiler.convert.interpret import convert, value_table
 from compiler.convert.library import REGISTRY
-from compiler.convert.network import Network
 from compiler.convert.registry import Refusal
-from enginebundle.digest import digest_bytes
-from enginebundle.graph import Argument, Graph, Node, Ref, Value, Weight, Word
-from enginebundle.spec import Profile, Range, TensorSpec
+from compiler.network.evaluate import evaluate
+from compiler.network.network import Network
+from enginebundle.format.digest import digest_bytes
+from enginebundle.format.graph import Argument, Graph, Node, Ref, Value, Weight, Word
+from enginebundle.format.spec import Profile, Range, TensorSpec
 
 SIZES = (2, 3, 5)
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]

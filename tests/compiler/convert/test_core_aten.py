@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +10,9 @@ import torch
 from compiler.convert.core import core_overloads, core_states
 from compiler.convert.library import REGISTRY
 from compiler.convert.registry import Refusal
-from enginebundle.graph import Node, Value
+from enginebundle.format.graph import Node, Value
 from enginebundle.runtimes.torch_ops import ALLOWED
-from tests.compiler import convert as tables
-from tests.compiler.convert.harness import Case
+from tests.compiler.convert.families import families
 from tests.compiler.convert.whole import Call, check
 
 aten = torch.ops.aten
@@ -95,12 +91,8 @@ def test_none_is_missing() -> None:
 
 def test_converted_ones_are_compared_with_eager() -> None:
     """Each has a row in some family's table of cases, run at several sizes and built."""
-    covered = set()
-    for info in pkgutil.iter_modules(tables.__path__):
-        if info.name.startswith("test_") and info.name != Path(__file__).stem:
-            found = vars(importlib.import_module(f"{tables.__name__}.{info.name}")).values()
-            rows = [row for value in found if isinstance(value, list) for row in value]
-            covered |= {row.op for row in rows if isinstance(row, Case) and row.refused is None}
+    cases = [case for table in families().values() for case in table]
+    covered = {case.op for case in cases if case.refused is None}
     converted = {op for op, state in STATES.items() if state.kind == "converted"}
     assert converted - covered == WITHOUT_NUMBERS
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from compiler.backends import tensorrt_rtx
-from compiler.backends.builder import EngineOptions, build_engine
-from compiler.convert.evaluate import evaluate
+from compiler.build import tensorrt_rtx
+from compiler.build.builder import EngineOptions, build_engine
 from compiler.convert.interpret import convert
 from compiler.convert.ops import creation, sizes
 from compiler.convert.registry import Registry
-from enginebundle.graph import Argument, Graph, Node, Ref, Value
-from enginebundle.spec import Profile, Range, TensorSpec
+from compiler.network.evaluate import evaluate
+from enginebundle.format.graph import Argument, Graph, Node, Ref, Value
+from enginebundle.format.spec import Profile, Range, TensorSpec
 
 N, M = Ref("n"), Ref("m")
 

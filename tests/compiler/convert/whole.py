@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
-from compiler.backends import tensorrt_rtx
-from compiler.backends.builder import EngineOptions, build_engine
-from compiler.capture import capture
-from compiler.convert.evaluate import evaluate
+from compiler.build import tensorrt_rtx
+from compiler.build.builder import EngineOptions, build_engine
 from compiler.convert.interpret import convert, value_table
 from compiler.convert.library import REGISTRY
 from compiler.convert.registry import Refusal
 from compiler.lower import lower
-from compiler.outputs import output_tensors
+from compiler.lower.capture import capture
+from compiler.network.evaluate import evaluate
 from compiler.program import Program
-from compiler.trace import trace
-from enginebundle.spec import Profile, Range, TensorSpec
+from compiler.trace.export import trace
+from compiler.trace.outputs import output_tensors
+from enginebundle.format.spec import Profile, Range, TensorSpec
 
 SIZES = (2, 3, 5)
 

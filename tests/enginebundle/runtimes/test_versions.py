@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from compiler.pipeline import _toolchain
-from enginebundle.machine import find
 from enginebundle.runtimes import versions
 from enginebundle.runtimes.versions import distribution_version, runtime_versions
-from orchestrator.installed import installed
+from enginebundle.serve.machine import find
+from orchestrator.plan.installed import installed
 
 
 def test_machine_key_and_toolchain_name_the_build_of_torch_that_runs() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import bad_builders
 import psutil
 
-from enginebundle.digest import digest_json
-from enginebundle.store import Store
+from enginebundle.format.digest import digest_json
+from enginebundle.storage.store import Store
 
 
 def bookkeeping(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""A network to a serialized engine, with either TensorRT module.
+
+One build a process at a time: builds in one process run one after another anyway, and a process
+gives its memory back whole. Networks are strongly typed; precision is the graph's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.network.emit import EmitError, Emitter
+from compiler.network.network import Network
+from compiler.refused import Refused
+from enginebundle.format.graph import Graph
+from enginebundle.format.spec import Profile
+
+
+class BuildRefused(Refused):
+    """TensorRT would not build; `node` is the graph node to blame, if it is known.
+
+    Codes: `not_installed`, `architecture`, `no_gpu`, `layer`, `builder`, `demotions`.
+    """
+
+    def __init__(self, code: str, message: str, remedy: str, node: str = "") -> None:
+        super().__init__(code, message, remedy)
+        self.node = node
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What the builder is told beside the network.
+
+    Attributes:
+        profiles: one optimization profile each, in this order.
+        tf32: let float32 products use TF32 units (10-bit mantissas).
+        capabilities: `sm_NN` names that one engine must run on; empty means this machine's GPU.
+    """
+
+    profiles: tuple[Profile, ...]
+    tf32: bool = False
+    capabilities: tuple[str, ...] = ()
+
+
+def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOptions) -> memoryview:
+    """Build. `graph.inputs` give each input's sizes as expressions over the profiles' symbols.
+
+    Raises:
+        BuildRefused: a layer or the whole network was refused; the message quotes TensorRT's log.
+    """
+    log = _log(trt)
+    builder = trt.Builder(log)
+    definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    try:
+        emitted = Emitter(trt, definition).emit(network)
+    except EmitError as error:
+        raise BuildRefused(
+            "layer", f"{error}{log.quote()}", "the node runs in torch instead", error.node
+        ) from error
+    config = builder.create_builder_config()
+    if not options.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    _name_capabilities(trt, config, options.capabilities)
+    for profile in options.profiles:
+        config.add_optimization_profile(_profile(builder, graph, profile))
+    plan = builder.build_serialized_network(definition, config)
+    del emitted  # the weights' memory had to live until here
+    if plan is None:
+        raise BuildRefused(
+            "builder", f"TensorRT built no engine{log.quote()}",
+            "leave the named operator in torch with torch_executed_ops", log.blamed(definition),
+        )  # fmt: skip
+    return memoryview(plan)  # TensorRT's own memory: a copy would hold every weight once more
+
+
+def _profile(builder: Any, graph: Graph, profile: Profile) -> Any:
+    made = builder.create_optimization_profile()
+    for spec in graph.inputs:
+        sizes = [spec.sizes(profile.at(point)) for point in ("min", "opt", "max")]
+        made.set_shape(spec.name, *sizes)
+    return made
+
+
+def _name_capabilities(trt: Any, config: Any, capabilities: tuple[str, ...]) -> None:
+    """Tell TensorRT-RTX which GPUs to compile for; TensorRT has no such call."""
+    if not capabilities:
+        return
+    known: Mapping[str, Any] = trt.ComputeCapability.__members__
+    wanted = [capability.replace("sm_", "SM") for capability in capabilities]
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise BuildRefused(
+            "architecture", f"{trt.__name__} {trt.__version__} compiles for {', '.join(known)}; not {missing}",
+            "choose one of these, or trt:sm_NN on a machine with that GPU",
+        )  # fmt: skip
+    config.num_compute_capabilities = len(wanted)
+    for index, name in enumerate(wanted):
+        config.set_compute_capability(known[name], index)
+
+
+_NUMBERED = re.compile(r"\(Unnamed Layer\* (\d+)\)")
+
+
+def _log(trt: Any) -> Any:
+    """A TensorRT logger that keeps warnings and errors, for messages."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.lines: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.lines.append(message)
+
+        def quote(self) -> str:
+            return ": " + " | ".join(self.lines[-3:])[:2000] if self.lines else ""
+
+        def blamed(self, definition: Any) -> str:
+            """The graph node whose layer name (`node#position`) an error line mentions first."""
+
+            def by_number(found: re.Match[str]) -> str:
+                # Attention's own layers are named so, by their place in the network.
+                number = int(found[1])
+                layers: int = definition.num_layers
+                return str(definition.get_layer(number).name) if number < layers else ""
+
+            for line in self.lines:
+                for word in re.split(r"[\s()\[\]]+", _NUMBERED.sub(by_number, line)):
+                    name, mark, _ = word.strip("'\",:.").partition("#")
+                    if mark:
+                        return name
+            return ""
+
+    return Log()

@@ -1,0 +1,171 @@
+"""Built engines by what they are made of: shared by the farm and by `torch.compile`.
+
+An engine's key is closed over the network itself (every layer, attribute, name and constant), so
+it holds whatever produced the network: two models with an equal piece, a manifest and a
+`torch.compile` call, or a converter of the user's own.
+
+What is in: the network; each input's sizes at min, opt and max of each profile; the capabilities
+named to the builder; TF32; the TensorRT module and its version; the code that emits and builds.
+What is out: symbols' and profiles' names, which no engine holds; Python, torch and the operating
+system, which shape the network and nothing after it; the building machine, as in every key.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compiler.network.network import Layer, Network, Tensor
+from compiler.program import tensor_bytes
+from enginebundle.errors import IntegrityError, NotFoundError
+from enginebundle.format.digest import Digest, digest_bytes, digest_file, digest_json
+from enginebundle.format.graph import Graph
+
+if TYPE_CHECKING:
+    from compiler.build.builder import EngineOptions
+    from enginebundle.storage.store import Store
+
+FORMAT = 1
+"""Counts the meanings of identities: a change of it builds every engine anew."""
+
+_CODE = ("build/builder.py", "build/tensorrt.py", "build/tensorrt_rtx.py", "network")
+"""What turns a network into bytes, relative to the package `compiler`."""
+
+
+@dataclass(frozen=True)
+class EngineCache:
+    """Engines in a store: a result by key that names a blob. The first writer's engine stays."""
+
+    store: Store
+
+    def engine(
+        self, identity: Mapping[str, Any], build: Callable[[], bytes | memoryview]
+    ) -> bytes | memoryview:
+        """The engine of that identity: from the store, else built and stored.
+
+        Raises what `build` raises, and StoreError where the store can't be used.
+        """
+        key = digest_json(dict(identity))
+        record = self.store.result(key)
+        if record is not None:
+            try:
+                return self.store.read_blob(record["output"]["engine"])
+            except (NotFoundError, IntegrityError):
+                pass  # the blob was lost or damaged: an equal engine is built in its place below
+        engine = build()
+        own = {"engine": self.store.put_blob(engine), "bytes": len(engine)}
+        won = self.store.put_result(key, _record(key, identity, own))
+        if won["output"] == own or record is not None:
+            return engine
+        return self.store.read_blob(won["output"]["engine"])
+
+
+def identity(
+    trt: Any,
+    network: Network,
+    graph: Graph,
+    options: EngineOptions,
+    archs: tuple[str, ...],
+    digests: Mapping[int, Digest],
+) -> dict[str, Any]:
+    """Everything that can change an engine's bytes, as JSON.
+
+    `graph` gives the inputs' sizes over the profiles' symbols; `digests` spares hashing weights
+    again: id of a tensor -> digest of its bytes.
+    """
+    points = ("min", "opt", "max")
+    return {
+        "format": FORMAT,
+        "step": "engine",
+        "network": network_digest(network, digests),
+        "profiles": [
+            {
+                spec.name: [list(spec.sizes(p.at(point))) for point in points]
+                for spec in graph.inputs
+            }
+            for p in options.profiles
+        ],
+        "architectures": list(archs),
+        "tf32": options.tf32,
+        "toolchain": {
+            trt.__name__: str(trt.__version__),
+            "machine": platform.machine(),
+            "code": _code(),
+        },
+    }
+
+
+def network_digest(network: Network, digests: Mapping[int, Digest]) -> Digest:
+    """Identity of a network: inputs, layers in order and outputs, constants by content."""
+
+    def tensor(value: Tensor | None) -> Any:
+        if value is None:
+            return None
+        described = [str(value.dtype), list(value.shape)]
+        if value.constant is None:
+            return [value.name, *described]
+        known = digests.get(id(value.constant))
+        return [known or digest_bytes(tensor_bytes(value.constant)), *described]
+
+    def layer(value: Layer) -> Any:
+        attributes = {name: _spell(item) for name, item in value.attributes.items()}
+        inputs = [tensor(item) for item in value.inputs]
+        return [value.kind, value.node, attributes, inputs, [tensor(t) for t in value.outputs]]
+
+    return digest_json(
+        {
+            "inputs": [tensor(item) for item in network.inputs],
+            "layers": [layer(item) for item in network.layers],
+            "outputs": [[name, tensor(item)] for name, item in network.outputs],
+        }
+    )
+
+
+def _spell(value: Any) -> Any:
+    """A layer's attribute as JSON that tells 1 from 1.0 and from true. TypeError for the unknown."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return ["float", value.hex()]
+        case torch.dtype():
+            return ["dtype", str(value)]
+        case tuple() | list():
+            return [_spell(item) for item in value]
+        case Mapping():
+            return {str(name): _spell(item) for name, item in value.items()}
+        case Network():
+            return ["network", network_digest(value, {})]
+        case torch.Tensor():
+            return [str(value.dtype), list(value.shape), digest_bytes(tensor_bytes(value))]
+    raise TypeError(
+        f"attribute {value!r}: a {type(value).__name__} has no place in an engine's key"
+    )
+
+
+@functools.cache
+def _code() -> Digest:
+    here = Path(__file__).parents[1]
+    files = [
+        file for name in _CODE for file in sorted((here / name).rglob("*.py")) or [here / name]
+    ]
+    return digest_json({file.relative_to(here).as_posix(): digest_file(file) for file in files})
+
+
+def _record(key: Digest, identity: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, Any]:
+    date = datetime.now(UTC).isoformat(timespec="milliseconds")
+    provenance = {"host": socket.gethostname(), "date": date}
+    return {
+        "key": key,
+        "identity": dict(identity),
+        "output": dict(output),
+        "provenance": provenance,
+    }

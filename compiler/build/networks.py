@@ -1,0 +1,127 @@
+"""What would run where: a program's partition for a target, and the networks of its engine segments.
+
+plan_job(program, job) -> Planned(parts, networks)      nothing is built
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from compiler.build.builder import BuildRefused
+from compiler.convert.interpret import ConversionError, convert, value_table
+from compiler.convert.registry import Refusal, Registry
+from compiler.network.network import Network
+from compiler.partition import Partition, PartitionOptions, partition
+from compiler.program import Program
+from compiler.replace.apply import Replacement, registry_with
+from enginebundle.format.graph import Graph, Node
+from enginebundle.format.index import Tolerance
+from enginebundle.format.spec import Profile, Target
+
+MAX_DEMOTED = 10_000
+"""Nodes handed to torch, after a converter or the builder failed on them, before giving up."""
+
+
+_TORCH_TARGET = Refusal("target", "the target runs everything in torch")
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """What to build: one runnable pipeline for `profiles` on `target`."""
+
+    target: Target
+    profiles: tuple[Profile, ...]
+    precision: str = "fp32"
+    torch_executed_modules: tuple[str, ...] = ()
+    torch_executed_ops: tuple[str, ...] = ()
+    require_full_compilation: bool = False
+    min_nodes: int = 1
+    tolerance: tuple[tuple[str, Tolerance], ...] = ()
+    """Bounds for outputs by name, `*` for all others, in place of the table's."""
+    replace: tuple[Replacement, ...] = ()
+    """As in the TraceJob: a build takes the converters and plugins from it."""
+    search_path: tuple[str, ...] = ()
+    """Folders where the entrypoints of `replace` are found, before `sys.path`."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A partition, and a network for each of its engine segments; None for the torch ones."""
+
+    parts: Partition
+    networks: tuple[Network | None, ...]
+
+
+def plan_job(program: Program, job: BuildJob) -> Planned:
+    """Partition and convert without building: what would run where.
+
+    Raises PartitionRefused (full compilation was required, or a pattern matches nothing) and
+    ReplaceRefused.
+    """
+    return plan(program, job, registry_with(job.replace, job.target, job.search_path), {})
+
+
+def plan(
+    program: Program, job: BuildJob, registry: Registry, demoted: dict[str, Refusal]
+) -> Planned:
+    """Partition and convert; what a converter fails on is added to `demoted` and tried again."""
+    while len(demoted) <= MAX_DEMOTED:
+        parts = _partition(program.graph, job, registry, demoted)
+        try:
+            return Planned(parts, tuple(_convert(parts, program, registry)))
+        except Demote as demotion:
+            if job.require_full_compilation:
+                raise demotion.cause from None
+            demoted |= demotion.nodes
+    raise gave_up(demoted)
+
+
+def _partition(
+    graph: Graph, job: BuildJob, registry: Registry, demoted: Mapping[str, Refusal]
+) -> Partition:
+    if job.target.backend == "torch":
+        whole = partition(graph, lambda node: _TORCH_TARGET)
+        return replace(whole, report=replace(whole.report, kept=()))
+    values = value_table(graph)
+
+    def refuse(node: Node) -> Refusal | None:
+        found = demoted.get(node.name) or registry.find(node, values)
+        return found if isinstance(found, Refusal) else None
+
+    options = PartitionOptions(
+        job.torch_executed_modules, job.torch_executed_ops, job.min_nodes,
+        job.require_full_compilation,
+    )  # fmt: skip
+    return partition(graph, refuse, options)
+
+
+def _convert(parts: Partition, program: Program, registry: Registry) -> list[Network | None]:
+    """A network for each engine segment, None for the torch ones. Demote on a converter's failure."""
+    networks: list[Network | None] = []
+    for segment in parts.segments:
+        if segment.kind != "engine":
+            networks.append(None)
+            continue
+        try:
+            networks.append(convert(segment.graph, program.weights, registry))
+        except ConversionError as error:
+            raise Demote({error.node.name: error.refusal}, error) from error
+    return networks
+
+
+def gave_up(demoted: Mapping[str, Refusal]) -> BuildRefused:
+    """After MAX_DEMOTED nodes."""
+    return BuildRefused(
+        "demotions", f"gave up after handing {len(demoted)} nodes to torch",
+        "see the report; leave the failing modules in torch with torch_executed_modules",
+    )  # fmt: skip
+
+
+class Demote(Exception):
+    """Hand these nodes to torch and try again."""
+
+    def __init__(self, nodes: dict[str, Refusal], cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.nodes = nodes
+        self.cause = cause

@@ -1,0 +1,40 @@
+"""TensorRT: builds on a machine that has a GPU of the target's architecture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compiler.build.builder import BuildRefused
+
+
+def module() -> Any:
+    """The `tensorrt` module. BuildRefused with the remedy if it is not installed or finds no GPU."""
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise BuildRefused(
+            "not_installed", f"tensorrt does not import: {error}", "pip install 'enginekiln[trt]'"
+        ) from error
+    return tensorrt
+
+
+def check_gpu(archs: tuple[str, ...]) -> None:
+    """BuildRefused unless this machine's GPU is the one architecture that the target names."""
+    import torch
+
+    if len(archs) != 1:
+        raise BuildRefused(
+            "architecture", f"a trt target names one architecture, got {'+'.join(archs)}",
+            "list one trt:sm_NN target for each",
+        )  # fmt: skip
+    if not torch.cuda.is_available():
+        raise BuildRefused(
+            "no_gpu", f"trt:{archs[0]} builds on a GPU of that architecture; this machine has none",
+            "give the cluster a node with that GPU, or choose an rtx: target",
+        )  # fmt: skip
+    major, minor = torch.cuda.get_device_capability()
+    if archs[0] != f"sm_{major}{minor}":
+        raise BuildRefused(
+            "no_gpu", f"trt:{archs[0]} needs that GPU; this machine's is sm_{major}{minor}",
+            "run the build on a node with that GPU",
+        )  # fmt: skip

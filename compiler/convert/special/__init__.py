@@ -1,0 +1,1 @@
+"""Special functions. Nothing but the library of converters imports from here."""

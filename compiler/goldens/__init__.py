@@ -1,0 +1,1 @@
+"""Inputs, reference outputs and tolerances that prove a variant."""

@@ -1,0 +1,146 @@
+"""Goldens: inputs with the outputs that the eager model gives for them, in the model's own dtype.
+
+    GoldenSource(entrypoint=... | file=... | seed=...)
+    make_goldens(model, source, inputs, profiles) -> (GoldenCase(name, inputs, outputs), ...)
+    GoldenCase.to_bytes() / GoldenCase.from_bytes(name, data)       safetensors, input.* and output.*
+    examples_from(case, inputs) -> ExampleMaker                     to trace with real inputs
+
+Reading the inputs is compiler/goldens/inputs.py's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from compiler.goldens.inputs import GoldenSource, GoldensRefused, read_inputs
+from compiler.goldens.profile_fit import misfits
+from compiler.program import weights_from_bytes, weights_to_bytes
+from compiler.refused import first_lines
+from compiler.trace.examples import ExampleMaker, resized
+from compiler.trace.export import passed_by_name
+from compiler.trace.outputs import output_tensors
+from enginebundle.format.spec import Profile, TensorSpec
+
+__all__ = [
+    "GoldenCase",
+    "GoldenSource",
+    "GoldensRefused",
+    "examples_from",
+    "make_goldens",
+]
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """One call: tensors by input name, and the reference tensors by output name."""
+
+    name: str
+    inputs: Mapping[str, torch.Tensor]
+    outputs: Mapping[str, torch.Tensor]
+
+    def to_bytes(self) -> bytes:
+        """Safetensors with keys `input.<name>` and `output.<name>`."""
+        return weights_to_bytes(
+            {f"input.{name}": tensor for name, tensor in self.inputs.items()}
+            | {f"output.{name}": tensor for name, tensor in self.outputs.items()}
+        )
+
+    @classmethod
+    def from_bytes(cls, name: str, data: bytes) -> GoldenCase:
+        """The inverse of `to_bytes`."""
+        tensors = weights_from_bytes(data)
+        return cls(name, _part(tensors, "input."), _part(tensors, "output."))
+
+
+def make_goldens(
+    model: torch.nn.Module,
+    source: GoldenSource,
+    inputs: tuple[TensorSpec, ...],
+    profiles: tuple[Profile, ...],
+) -> tuple[GoldenCase, ...]:
+    """Read the inputs, check that each fits a profile, and run the eager model on them.
+
+    Raises GoldensRefused: unreadable or ill-typed inputs, a case outside every profile, a model
+    that fails or whose result is random.
+    """
+    profiles = profiles or (Profile("static", ()),)
+    cases = read_inputs(source, inputs, profiles)
+    for name, tensors in cases.items():
+        shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+        reasons = {profile.name: misfits(shapes, inputs, profile) for profile in profiles}
+        if all(reasons.values()):
+            told = "; ".join(f"{profile}: {reason}" for profile, reason in reasons.items())
+            raise GoldensRefused(
+                "profile",
+                f"golden {name!r} fits no profile ({told})",
+                "widen a profile, or cut the golden's inputs to its sizes",
+            )
+    with _deterministic():
+        results = {name: _run(model, inputs, tensors, name) for name, tensors in cases.items()}
+        first = next(iter(cases))
+        again = _run(model, inputs, cases[first], first)
+    for name, tensor in again.items():
+        if not torch.equal(_comparable(tensor), _comparable(results[first][name])):
+            raise GoldensRefused(
+                "random",
+                f"output {name!r} differs between two runs of the eager model on golden {first!r}",
+                "take randomness out of forward, or make the noise an input",
+            )
+    return tuple(GoldenCase(name, cases[name], results[name]) for name in cases)
+
+
+def examples_from(case: GoldenCase, inputs: tuple[TensorSpec, ...]) -> ExampleMaker:
+    """Trace with a golden's real inputs, cut or repeated to the sizes asked for."""
+
+    def make(symbols: Mapping[str, int]) -> dict[str, torch.Tensor]:
+        return {s.name: resized(case.inputs[s.name], s.sizes(symbols)) for s in inputs}
+
+    return make
+
+
+def _run(
+    model: torch.nn.Module,
+    inputs: tuple[TensorSpec, ...],
+    tensors: Mapping[str, torch.Tensor],
+    name: str,
+) -> dict[str, torch.Tensor]:
+    arguments = {spec.name: tensors[spec.name].clone() for spec in inputs}
+    keywords = passed_by_name(model, inputs)
+    try:
+        with torch.inference_mode():
+            result = model(**arguments) if keywords else model(*arguments.values())
+        outputs = output_tensors(result)
+    except Exception as error:  # the user's forward may raise anything
+        shapes = ", ".join(f"{n} {t.dtype} {tuple(t.shape)}" for n, t in arguments.items())
+        raise GoldensRefused(
+            "forward",
+            f"the eager model fails on golden {name!r} ({shapes}): {first_lines(error)}",
+            "correct the golden's inputs, or the model",
+        ) from error
+    # Cloned, for an output may be one of the inputs, and inference tensors can't be saved twice.
+    return {key: tensor.detach().clone().contiguous() for key, tensor in outputs.items()}
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Deterministic kernels where torch has them; what was set before comes back."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+
+
+def _comparable(tensor: torch.Tensor) -> torch.Tensor:
+    """NaN equals NaN, for a repeatable NaN is not random."""
+    return tensor.nan_to_num() if tensor.is_floating_point() else tensor
+
+
+def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

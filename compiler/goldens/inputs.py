@@ -1,0 +1,204 @@
+"""Reference inputs: from a user's function, from a file, or drawn at random.
+
+* A function returns a list of `{input: tensor or array}`, or of `(name, {input: ...})`.
+* A safetensors file holds `<case>/<input>`, or plain `<input>` for one case.
+* A Parquet file holds one case a row: a column for each input, its cells numbers or (nested) lists
+  in the input's shape; a column `case`, if there is one and no input has that name, names the rows.
+* A seed draws inputs at min, opt and max of each profile in turn: normal floats, true bools,
+  integers from 0 up to but without `high` (2 where none is given).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compiler.refused import Refused
+from compiler.trace.examples import default_example
+from compiler.trace.source import JSON, call_user, load_function
+from enginebundle.errors import FormatError
+from enginebundle.format.spec import Profile, TensorSpec, check_name, fields
+
+Cases = dict[str, dict[str, torch.Tensor]]
+
+
+class GoldensRefused(Refused):
+    """No goldens. Codes: `source`, `file`, `case`, `profile`, `forward`, `random`."""
+
+
+@dataclass(frozen=True)
+class GoldenSource:
+    """Exactly one of `entrypoint` (with `kwargs`, found on `search_path`), `file` and `seed`.
+
+    With a seed, `cases` inputs are drawn for each profile (3 unless given): one at min, one at opt,
+    one at max, and so on around; `high` maps an integer input to its exclusive bound.
+    """
+
+    entrypoint: str | None = None
+    kwargs: tuple[tuple[str, JSON], ...] = ()
+    file: str | None = None
+    seed: int | None = None
+    cases: int | None = None
+    high: tuple[tuple[str, int], ...] = ()
+    search_path: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, JSON]:
+        return {
+            "entrypoint": self.entrypoint,
+            "kwargs": dict(self.kwargs),
+            "file": self.file,
+            "seed": self.seed,
+            "cases": self.cases,
+            "high": dict(self.high),
+            "search_path": list(self.search_path),
+        }
+
+    @classmethod
+    def from_json(cls, value: JSON) -> GoldenSource:
+        """The inverse of `to_json`; what is missing takes its default. FormatError otherwise."""
+        names = ("entrypoint", "kwargs", "file", "seed", "cases", "high", "search_path")
+        value = fields(value, "goldens", (), names)
+        return cls(
+            value.get("entrypoint"),
+            tuple((value.get("kwargs") or {}).items()),
+            value.get("file"),
+            value.get("seed"),
+            value.get("cases"),
+            tuple((value.get("high") or {}).items()),
+            tuple(value.get("search_path") or ()),
+        )
+
+
+def read_inputs(
+    source: GoldenSource, inputs: tuple[TensorSpec, ...], profiles: tuple[Profile, ...]
+) -> Cases:
+    """Cases by name, each with exactly the inputs, in their dtypes. Raises GoldensRefused."""
+    given = [source.entrypoint, source.file, source.seed]
+    if sum(item is not None for item in given) != 1:
+        raise GoldensRefused(
+            "source",
+            f"goldens come from exactly one of entrypoint, file and seed, got {given}",
+            "give one of them",
+        )
+    if source.seed is not None:
+        return _drawn(source, inputs, profiles)
+    if source.file is not None:
+        cases = _from_file(Path(source.file), inputs)
+    else:
+        assert source.entrypoint is not None
+        function = load_function(source.entrypoint, source.search_path)
+        cases = _named(call_user(function, dict(source.kwargs), source.entrypoint), source)
+    if not cases:
+        raise GoldensRefused(
+            "case", "goldens: no case given; expected at least one", "give at least one input"
+        )
+    return {name: _checked(name, case, inputs) for name, case in cases.items()}
+
+
+def _drawn(
+    source: GoldenSource, inputs: tuple[TensorSpec, ...], profiles: tuple[Profile, ...]
+) -> Cases:
+    assert source.seed is not None
+    generator = torch.Generator().manual_seed(source.seed)
+    high = dict(source.high)
+    result: Cases = {}
+    for profile in profiles:
+        for index in range(source.cases or 3):
+            point = ("min", "opt", "max")[index % 3]
+            turn = f"-{index // 3}" if index >= 3 else ""
+            result[f"{profile.name}-{point}{turn}"] = {
+                spec.name: default_example(
+                    spec, spec.sizes(profile.at(point)), generator, high.get(spec.name, 2)
+                )
+                for spec in inputs
+            }
+    return result
+
+
+def _from_file(path: Path, inputs: tuple[TensorSpec, ...]) -> dict[str, Mapping[str, Any]]:
+    readers = {".safetensors": _from_safetensors, ".parquet": _from_parquet}
+    if path.suffix not in readers or not path.is_file():
+        raise GoldensRefused(
+            "file",
+            f"goldens file {str(path)!r}: expected an existing .safetensors or .parquet file",
+            "correct the path",
+        )
+    try:
+        return readers[path.suffix](path, inputs)
+    except Exception as error:  # readers raise their libraries' own exceptions
+        raise GoldensRefused(
+            "file", f"goldens file {str(path)!r} does not read: {error}", "write it again"
+        ) from error
+
+
+def _from_safetensors(path: Path, _: tuple[TensorSpec, ...]) -> dict[str, Mapping[str, Any]]:
+    from safetensors.torch import load_file
+
+    cases: dict[str, dict[str, Any]] = {}
+    for key, tensor in sorted(load_file(path).items()):
+        case, slash, name = key.rpartition("/")
+        cases.setdefault(case if slash else "case_0", {})[name] = tensor
+    return dict(cases)
+
+
+def _from_parquet(path: Path, inputs: tuple[TensorSpec, ...]) -> dict[str, Mapping[str, Any]]:
+    import pyarrow.parquet as parquet
+
+    dtypes = {spec.name: getattr(torch, spec.dtype) for spec in inputs}
+    named = "case" not in dtypes
+    cases: dict[str, Mapping[str, Any]] = {}
+    for index, row in enumerate(parquet.read_table(path).to_pylist()):
+        name = str(row.pop("case")) if named and "case" in row else f"case_{index}"
+        cases[name] = {k: torch.tensor(v, dtype=dtypes.get(k)) for k, v in row.items()}
+    return cases
+
+
+def _named(result: Any, source: GoldenSource) -> dict[str, Mapping[str, Any]]:
+    """The function's list as cases by name."""
+    cases: dict[str, Mapping[str, Any]] = {}
+    items = (
+        list(result) if isinstance(result, Iterable) and not isinstance(result, dict) else [result]
+    )
+    for index, item in enumerate(items):
+        name, case = item if isinstance(item, tuple) and len(item) == 2 else (f"case_{index}", item)
+        if not isinstance(case, Mapping) or not isinstance(name, str) or name in cases:
+            raise GoldensRefused(
+                "case",
+                f"{source.entrypoint} returned {type(item).__name__} as case {index}; expected "
+                "{input: tensor} or (name, {input: tensor}) with a name of its own",
+                "return a list of such cases",
+            )
+        cases[name] = case
+    return cases
+
+
+def _checked(
+    name: str, case: Mapping[str, Any], inputs: tuple[TensorSpec, ...]
+) -> dict[str, torch.Tensor]:
+    try:
+        check_name(name, "golden")
+    except FormatError as error:
+        raise GoldensRefused("case", str(error), "rename the case") from error
+    want = [spec.name for spec in inputs]
+    if set(case) != set(want):
+        raise GoldensRefused(
+            "case",
+            f"golden {name!r} gives {', '.join(sorted(case))}; expected {', '.join(want)}",
+            "give each input of the manifest, and nothing else",
+        )
+    tensors = {}
+    for spec in inputs:
+        tensor = torch.as_tensor(case[spec.name])
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype != spec.dtype:
+            raise GoldensRefused(
+                "case",
+                f"golden {name!r}: input {spec.name!r} is {dtype}, expected {spec.dtype}",
+                f"convert it to {spec.dtype}, or declare the input as {dtype}",
+            )
+        tensors[spec.name] = tensor.detach().cpu().contiguous()
+    return tensors

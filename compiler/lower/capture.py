@@ -1,0 +1,276 @@
+"""From an exported program to a Program: a frozen Graph and its weights.
+
+    capture(exported, inputs) -> Program
+
+Names of values are given here, from the operators and their order, so that the same model traced
+twice gives the same digest. Sizes are spelled over the user's symbols (compiler/trace/symbols.py).
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
+
+from compiler.program import Program, weight_of
+from compiler.refused import Refused
+from compiler.trace.guards import input_symbols, user_inputs
+from compiler.trace.names import unused
+from compiler.trace.origin import origin_of
+from compiler.trace.outputs import named_leaves
+from enginebundle.format.graph import Argument, Graph, Node, Ref, Value, Weight, Word
+from enginebundle.format.spec import DTYPES, TensorSpec
+
+
+class CaptureRefused(Refused):
+    """The program has no form as a Graph. Codes: `mutation`, `operator`, `argument`, `output`."""
+
+
+SYM_FUNCTIONS: Mapping[Callable[..., Any], str] = {
+    operator.add: "add", operator.sub: "sub", operator.mul: "mul", operator.floordiv: "floordiv",
+    operator.mod: "mod", operator.truediv: "truediv", operator.neg: "neg", operator.pow: "pow",
+    operator.eq: "eq", operator.ne: "ne", operator.lt: "lt", operator.le: "le", operator.gt: "gt",
+    operator.ge: "ge", operator.and_: "and", operator.or_: "or", operator.not_: "not",
+    torch.sym_max: "max", torch.sym_min: "min", torch.sym_not: "not", torch.sym_int: "int",
+    torch.sym_float: "float", torch.sym_ite: "ite", math.trunc: "int", math.ceil: "ceil",
+    math.floor: "floor", math.sqrt: "sqrt", torch._sym_sqrt: "sqrt",  # type: ignore[attr-defined]
+}  # fmt: skip
+"""Python's and torch's arithmetic on sizes, by its name in enginebundle.format.graph.SYM_OPS."""
+
+_WORDS = {
+    torch.dtype: "dtype",
+    torch.device: "device",
+    torch.layout: "layout",
+    torch.memory_format: "memory_format",
+}
+
+
+def capture(exported: ExportedProgram, inputs: tuple[TensorSpec, ...]) -> Program:
+    """Read the whole program; `inputs` are the specs it was traced with. CaptureRefused."""
+    return _Capture(exported, inputs).program()
+
+
+class _Capture:
+    def __init__(self, exported: ExportedProgram, inputs: tuple[TensorSpec, ...]) -> None:
+        self.exported = exported
+        self.inputs = inputs
+        self.symbols = input_symbols(exported, inputs)
+        self.taken: set[str] = set()
+        self.counts: dict[str, int] = {}
+        self.values: dict[torch.fx.Node, tuple[Value, ...]] = {}
+        self.weights: dict[str, Weight] = {}
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.nodes: list[Node] = []
+
+    def program(self) -> Program:
+        returned = self._returned()
+        for spec, node in user_inputs(self.exported, self.inputs):
+            self.taken.add(spec.name)
+            self.values[node] = (Value(spec.name, spec.dtype, spec.shape),)
+        needed = self._needed([node for _, node in returned if isinstance(node, torch.fx.Node)])
+        self._read_weights(needed)
+        for node in self.exported.graph.nodes:
+            if node.op == "call_function" and node in needed:
+                self._read_call(node)
+        outputs, returns = [], []
+        for name, leaf in returned:
+            value = self._output(name, leaf)
+            outputs.append(TensorSpec(name, value.dtype, value.shape))
+            returns.append(value.name)
+        graph = Graph(
+            self.inputs,
+            tuple(self.weights.values()),
+            tuple(self.nodes),
+            tuple(outputs),
+            tuple(returns),
+        )
+        return Program(graph, self.tensors)
+
+    def _returned(self) -> list[tuple[str, Any]]:
+        """(name, node or number) of each output that is not None; refuses mutations."""
+        specs = self.exported.graph_signature.output_specs
+        (output,) = [n for n in self.exported.graph.nodes if n.op == "output"]
+        leaves = []
+        for spec, leaf in zip(specs, output.args[0], strict=True):
+            if spec.kind == OutputKind.USER_OUTPUT:
+                leaves.append(leaf)
+            elif self._is_read(spec.target, leaf):
+                raise CaptureRefused(
+                    "mutation",
+                    f"forward changes {spec.target!r} in place at {origin_of(leaf)}; "
+                    "a compiled model keeps no state between calls",
+                    "return the new value as an output and take the old one as an input",
+                )
+            # A buffer that forward writes and never reads, such as a counter, changes no output.
+        tree = pytree.tree_unflatten(leaves, self.exported.call_spec.out_spec)
+        return named_leaves(tree)
+
+    def _is_read(self, target: str | None, update: torch.fx.Node) -> bool:
+        """Whether the mutated buffer (or input) reaches anything but its own update."""
+        holder = next(
+            s for s in self.exported.graph_signature.input_specs
+            if target in (s.target, s.arg.name)
+        )  # fmt: skip
+        (node,) = [n for n in self.exported.graph.nodes if n.name == holder.arg.name]
+        if update is node:
+            return False  # it is written as it was
+        if holder.kind == InputKind.USER_INPUT:
+            return True
+        (output,) = [n for n in self.exported.graph.nodes if n.op == "output"]
+        user_leaves = [
+            leaf
+            for spec, leaf in zip(
+                self.exported.graph_signature.output_specs, output.args[0], strict=True
+            )
+            if spec.kind == OutputKind.USER_OUTPUT and isinstance(leaf, torch.fx.Node)
+        ]
+        return node in self._needed(user_leaves)
+
+    def _needed(self, roots: list[torch.fx.Node]) -> set[torch.fx.Node]:
+        """Every node that the roots depend on."""
+        found: set[torch.fx.Node] = set()
+        stack = list(roots)
+        while stack:
+            node = stack.pop()
+            if node not in found:
+                found.add(node)
+                stack.extend(node.all_input_nodes)
+        return found
+
+    def _read_weights(self, needed: set[torch.fx.Node]) -> None:
+        """Parameters, buffers and constants that are used; equal content is stored once."""
+        holders = {n.name: n for n in self.exported.graph.nodes if n.op == "placeholder"}
+        seen: dict[tuple[str, tuple[int, ...], str], Value] = {}
+        for spec in self.exported.graph_signature.input_specs:
+            node = holders[spec.arg.name]
+            if spec.kind == InputKind.USER_INPUT or node not in needed:
+                continue
+            target = spec.target or spec.arg.name
+            state, constants = self.exported.state_dict, self.exported.constants
+            tensor = state[target] if target in state else constants.get(target)
+            if not isinstance(tensor, torch.Tensor):
+                raise CaptureRefused(
+                    "operator",
+                    f"{target!r} is a {type(tensor).__name__}; expected a parameter, a buffer or "
+                    "a constant tensor",
+                    "keep script objects and tokens out of forward",
+                )
+            tensor = tensor.detach()
+            weight = weight_of(target, tensor)
+            key = (weight.spec.dtype, tuple(tensor.shape), weight.digest)
+            if key not in seen:
+                weight = weight_of(unused(target, self.taken), tensor, weight.digest)
+                self.weights[weight.name] = weight
+                self.tensors[weight.name] = tensor
+                seen[key] = Value(weight.name, weight.spec.dtype, weight.spec.shape)
+            self.values[node] = (seen[key],)
+
+    def _read_call(self, node: torch.fx.Node) -> None:
+        if node.target is operator.getitem and isinstance(node.args[0], torch.fx.Node):
+            index = node.args[1]
+            assert isinstance(index, int)
+            self.values[node] = (self.values[node.args[0]][index],)
+            return
+        op, schema = self._operator(node)
+        args = tuple(self._argument(node, arg) for arg in node.args)
+        unset = {a.name for a in schema.arguments if a.default_value is None} if schema else set()
+        kwargs = []
+        for name, value in sorted(node.kwargs.items()):
+            # None where None is the default says nothing, and pin_memory concerns a host
+            # allocator, never a value: both would only split equal programs' digests.
+            if name != "pin_memory" and not (value is None and name in unset):
+                kwargs.append((name, self._argument(node, value)))
+        outputs = self._outputs(node, op)
+        self.values[node] = outputs
+        self.nodes.append(Node(op, args, tuple(kwargs), outputs, origin_of(node)))
+
+    def _operator(self, node: torch.fx.Node) -> tuple[str, Any]:
+        target = node.target
+        if isinstance(target, torch._ops.OpOverload):
+            schema = target._schema
+            namespace, _, name = schema.name.partition("::")
+            return f"{namespace}.{name}.{target._overloadname}", schema
+        if callable(target) and target in SYM_FUNCTIONS:
+            return f"sym.{SYM_FUNCTIONS[target]}", None
+        raise CaptureRefused(
+            "operator",
+            f"{target} at {origin_of(node)} is not an operator call",
+            "keep control-flow and higher-order operators out of the model",
+        )
+
+    def _outputs(self, node: torch.fx.Node, op: str) -> tuple[Value, ...]:
+        parts = op.split(".")
+        name = self._numbered(parts[1] if parts[0] != "sym" else f"sym_{parts[1]}")
+        meta = node.meta["val"]
+        if isinstance(meta, list | tuple):
+            return tuple(self._value(f"{name}.{i}", item) for i, item in enumerate(meta))
+        return (self._value(name, meta),)
+
+    def _value(self, name: str, meta: Any) -> Value:
+        if isinstance(meta, torch.Tensor):
+            return Value(
+                name, dtype_name(meta.dtype), tuple(self.symbols.dim(n) for n in meta.shape)
+            )
+        if isinstance(meta, bool | torch.SymBool):
+            return Value(name, "symbool")
+        if isinstance(meta, int | torch.SymInt):
+            return Value(name, "symint")
+        if isinstance(meta, float | torch.SymFloat):
+            return Value(name, "symfloat")
+        return Value(name, "none")
+
+    def _argument(self, node: torch.fx.Node, argument: Any) -> Argument:
+        if isinstance(argument, torch.fx.Node):
+            return Ref(self.values[argument][0].name)
+        if isinstance(argument, list | tuple):
+            return tuple(self._argument(node, item) for item in argument)
+        if argument is None or isinstance(argument, bool | int | float | str):
+            return argument
+        if type(argument) in _WORDS:
+            return Word(_WORDS[type(argument)], str(argument).removeprefix("torch."))
+        raise CaptureRefused(
+            "argument",
+            f"{node.target} at {origin_of(node)} takes a {type(argument).__name__}; "
+            "expected numbers, text, dtypes and tensors",
+            "keep complex scalars and other Python objects out of operator calls",
+        )
+
+    def _output(self, name: str, leaf: Any) -> Value:
+        """The value behind an output; a number becomes an int64 (or float32) tensor of rank 0."""
+        value = self.values[leaf][0] if isinstance(leaf, torch.fx.Node) else self._value("", leaf)
+        if value.is_tensor:
+            return value
+        kinds = {"symint": "int64", "symfloat": "float32", "symbool": "bool"}
+        if value.dtype not in kinds:
+            raise CaptureRefused(
+                "output",
+                f"output {name!r} is a {type(leaf).__name__}; expected a tensor or a number",
+                "return tensors only",
+            )
+        argument: Argument = Ref(value.name) if isinstance(leaf, torch.fx.Node) else leaf
+        scalar = Value(self._numbered("scalar_tensor"), kinds[value.dtype])
+        dtype = (("dtype", Word("dtype", scalar.dtype)),)
+        self.nodes.append(Node("aten.scalar_tensor.default", (argument,), dtype, (scalar,)))
+        return scalar
+
+    def _numbered(self, base: str) -> str:
+        """`add_1`, `add_2`: a bare `add` as an engine's output can meet a tensor of that name which
+        TensorRT's compiler makes of its own, and then nothing is built."""
+        self.counts[base] = self.counts.get(base, 0) + 1
+        return unused(f"{base}_{self.counts[base]}", self.taken)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Torch's dtype by name; CaptureRefused for one that bundles lack."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise CaptureRefused(
+            "argument", f"dtype {name} has no form in a bundle", f"use one of {', '.join(DTYPES)}"
+        )
+    return name

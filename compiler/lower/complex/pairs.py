@@ -1,0 +1,94 @@
+"""Complex values inside a graph, as pairs of real tensors: TensorRT has no complex type.
+
+Each complex value becomes its real and its imaginary part; `view_as_complex` and `view_as_real`
+become choices and stacks of the last dimension, or nothing where they meet. What no rule covers
+keeps its complex call: its arguments are put together before it and its results taken apart after
+it, and those few nodes run in torch. So do complex inputs and outputs of the model, at the border.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from compiler.lower.complex.rules import RULES
+from compiler.lower.complex.table import is_complex
+from compiler.lower.complex.values import Complex, Values
+from compiler.lower.passes import Options, Pass, weight_nodes
+from compiler.lower.writer import Writer
+
+aten = torch.ops.aten
+
+
+def _pair(exported: ExportedProgram, _: Options) -> ExportedProgram:
+    if not any(map(is_complex, exported.graph.nodes)):
+        return exported
+    values = Values(weight_nodes(exported))
+    for node in list(exported.graph.nodes):
+        if node.op == "output":
+            _put_together(values, exported, node)
+        if node.op == "call_function":
+            _rewrite(values, exported, node)
+    return exported
+
+
+def _rewrite(values: Values, exported: ExportedProgram, node: torch.fx.Node) -> None:
+    """By the node's rule, if it has one, reads or gives complex numbers, and the rule takes it."""
+    values.writer = Writer(exported, node)
+    source: Any = node.args[0] if node.args else None
+    if node.target is aten.select.int and source in values.stacked:
+        part = _part(values, values.stacked[source], node)
+        if part is not None:
+            node.replace_all_uses_with(part)
+        return
+    if not is_complex(node) and not any(map(is_complex, node.all_input_nodes)):
+        return
+    made = _result(values, node)
+    if made is None:
+        _put_together(values, exported, node)
+    elif isinstance(made, Complex):
+        values.known[node] = values.of_dtype(made, node)
+    else:
+        node.replace_all_uses_with(made)
+
+
+def _result(values: Values, node: torch.fx.Node) -> Complex | torch.fx.Node | None:
+    if node.target is operator.getitem:
+        source: Any
+        source, index = node.args
+        if source not in values.known:
+            return None
+        return values.known[source].map(lambda part: values.call(operator.getitem, part, index))
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return None
+    rule = RULES.get(str(node.target).removeprefix("aten."))
+    return None if rule is None else rule(values, node)
+
+
+def _part(values: Values, value: Complex, node: torch.fx.Node) -> Any:
+    """What a `select` from a stacked pair means, if it chooses a part."""
+    source, dim, index = node.args
+    assert isinstance(source, torch.fx.Node)
+    assert isinstance(dim, int)
+    if dim % source.meta["val"].dim() != source.meta["val"].dim() - 1:
+        return None
+    return value.real if index in (0, -2) else values.imag(value)
+
+
+def _put_together(values: Values, exported: ExportedProgram, node: torch.fx.Node) -> None:
+    """Give a call (or the output) that stays complex its complex arguments."""
+    for source in node.all_input_nodes:
+        values.writer = Writer(exported, node, source)
+        if source in values.known and isinstance(source.meta["val"], torch.Tensor):
+            node.replace_input_with(source, values.whole(source))
+
+
+COMPLEX_PAIRS = Pass(
+    name="complex_pairs",
+    requires="functional calls; constants folded",
+    ensures="no complex value but around calls without a rule, and at the model's inputs and outputs",
+    run=_pair,
+)

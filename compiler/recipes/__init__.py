@@ -1,0 +1,1 @@
+"""Modules that users name in a manifest: replacements and wrappers."""

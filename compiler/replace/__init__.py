@@ -1,0 +1,1 @@
+"""What the user puts in place of modules, operators and functions."""

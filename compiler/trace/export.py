@@ -1,0 +1,291 @@
+"""From a module and named inputs to a `torch.export` program with symbolic sizes.
+
+    trace(model, inputs, profiles, examples=None) -> torch.export.ExportedProgram
+    trace_recorded(...)                           -> (ExportedProgram, checks that it leaves out)
+        (what it traces with unless told otherwise: compiler/trace/examples.py)
+
+The ladder: named `Dim`s over the envelope of the profiles; then `Dim.AUTO`, after which compiler/
+guards.py checks what torch may have fixed or tied silently; then TraceRefused, which quotes the
+guard and the line of the user's program behind it. Where Python asks a tensor's truth only to raise,
+compiler/trace/truths.py has the export made without that check, and warns; any other branch on a tensor's
+values is refused.
+
+A profile's symbol whose envelope is one number (min == max everywhere) is traced as that number.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from compiler.refused import first_lines
+from compiler.trace import composites
+from compiler.trace.examples import ExampleMaker, TraceRefused, envelope, make_examples
+from compiler.trace.guards import check_dimensions
+from compiler.trace.truths import export_without
+from enginebundle.format import dims
+from enginebundle.format.spec import Profile, Range, TensorSpec
+
+__all__ = [
+    "ExampleMaker",
+    "TraceRefused",
+    "passed_by_name",
+    "trace",
+    "trace_recorded",
+    "user_frame",
+]
+
+LOG = logging.getLogger(__name__)
+
+_TORCH = Path(torch.__file__).parent
+
+
+def trace(
+    model: torch.nn.Module,
+    inputs: tuple[TensorSpec, ...],
+    profiles: tuple[Profile, ...],
+    examples: ExampleMaker | None = None,
+) -> ExportedProgram:
+    """What `trace_recorded` exports."""
+    return trace_recorded(model, inputs, profiles, examples)[0]
+
+
+def trace_recorded(
+    model: torch.nn.Module,
+    inputs: tuple[TensorSpec, ...],
+    profiles: tuple[Profile, ...],
+    examples: ExampleMaker | None = None,
+) -> tuple[ExportedProgram, tuple[str, ...]]:
+    """Export `model`, whose forward takes `inputs` by name (else by position), for all profiles.
+
+    Inputs go as keyword arguments if forward's signature has their names, else as positional ones
+    in order. Example tensors are always distinct objects: export takes one object given twice for
+    one input. Checks that only raise are left out with a warning, for which forward runs eagerly on
+    copies of the examples, if export refuses it as it is: their places come as text, with file and
+    line. Raises TraceRefused.
+    """
+    composites.install()
+    ranges = envelope(inputs, profiles)
+    tensors = make_examples(inputs, profiles, examples)
+    keywords = passed_by_name(model, inputs)
+    args = () if keywords else tuple(tensors.values())
+    kwargs = tensors if keywords else {}
+
+    def export(use_names: bool) -> tuple[ExportedProgram, tuple[str, ...]]:
+        shapes = _dynamic_shapes(inputs, ranges, use_names)
+        dynamic = shapes if keywords else _by_position(model, tuple(shapes.values()))
+
+        def once() -> ExportedProgram:
+            with torch.no_grad(), _spelled_out(model, inputs if keywords else ()):
+                return torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
+
+        try:
+            return once(), ()
+        except Exception as error:  # export and the user's forward may raise anything
+            if not _is_data_dependent(error):
+                raise
+            stopped = error
+        return export_without(once, stopped, model, args, kwargs)
+
+    try:
+        exported, unchecked = export(use_names=True)
+        refusal = None
+    except Exception as error:  # as above
+        if _is_data_dependent(error):
+            raise _data_dependent(error) from error
+        _refuse_if_forward_fails(model, args, kwargs)
+        refusal = error
+    if refusal is not None:
+        LOG.info("named dimensions refused, trying Dim.AUTO: %s", first_lines(refusal))
+        try:
+            exported, unchecked = export(use_names=False)
+        except Exception as error:  # as above
+            raise _export_refused(error, refusal) from error
+    complaint = check_dimensions(exported, inputs, profiles)
+    if complaint is not None:
+        message = complaint.message
+        if refusal is not None:
+            message += f"\ntorch.export said: {first_lines(refusal, 6)}"
+        raise TraceRefused(complaint.code, message, complaint.remedy) from refusal
+    return exported, unchecked
+
+
+def _by_position(model: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """One entry a parameter of forward: what `*args` takes is a tuple of its own."""
+    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return shapes
+    own = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:own], shapes[own:])
+
+
+@contextmanager
+def _spelled_out(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> Iterator[None]:
+    """While open, forward's signature names the inputs that its `**kwargs` takes.
+
+    torch.export (seen in 2.13) loses count of dynamic sizes that come through `**kwargs`.
+    """
+    names = [spec.name for spec in inputs]
+    parameters = inspect.signature(model.forward).parameters.values()
+    if not set(names) - {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}:
+        yield
+        return
+    forward, own = model.forward, "forward" in vars(model)
+
+    def spelled_out(**given: torch.Tensor) -> Any:
+        return forward(**given)
+
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature([inspect.Parameter(name, keyword_only) for name in names])
+    spelled_out.__signature__ = signature  # type: ignore[attr-defined]
+    model.forward = spelled_out
+    try:
+        yield
+    finally:
+        if own:
+            model.forward = forward
+        else:
+            del model.forward
+
+
+def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bool:
+    """Whether forward takes the inputs by name; TraceRefused if it takes only some of them so."""
+    parameters = inspect.signature(model.forward).parameters
+    names = [spec.name for spec in inputs]
+    kinds = {p.kind for p in parameters.values()}
+    named = {
+        n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    if inspect.Parameter.VAR_KEYWORD in kinds and (named & set(names) or not named):
+        return True
+    unknown = [name for name in names if name not in named]
+    if not unknown:
+        return True
+    places = [
+        p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY)
+    ]
+    by_position = len(names) <= len(places) or inspect.Parameter.VAR_POSITIONAL in kinds
+    if len(unknown) < len(names) or not by_position:
+        raise TraceRefused(
+            "inputs",
+            f"forward of {type(model).__name__} takes ({', '.join(parameters)}); "
+            f"it has no input named {', '.join(map(repr, unknown))}",
+            "name the inputs as forward does, or name none so and list them in its order",
+        )
+    return False
+
+
+def user_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """The innermost frame outside torch, Python and this package: where the user's code stood."""
+    here = Path(__file__).parents[1]
+    found = None
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename)
+        if _TORCH in path.parents or here in path.parents or frame.filename.startswith("<"):
+            continue
+        if "/contextlib.py" not in frame.filename and "/functools.py" not in frame.filename:
+            found = frame
+    return found
+
+
+def _dynamic_shapes(
+    inputs: tuple[TensorSpec, ...], ranges: Mapping[str, Range], use_names: bool
+) -> dict[str, dict[int, Any]]:
+    named: dict[str, Any] = {}
+    result: dict[str, dict[int, Any]] = {}
+    for spec in inputs:
+        result[spec.name] = {}
+        for axis, dim in enumerate(spec.shape):
+            moving = sorted(s for s in dims.symbols_of(dim) if ranges[s].min < ranges[s].max)
+            if not moving:
+                continue
+            line = _linear(str(dim), moving[0], ranges) if len(moving) == 1 else None
+            if not use_names or line is None:
+                result[spec.name][axis] = Dim.AUTO
+                continue
+            bounds = ranges[moving[0]]
+            if moving[0] not in named:
+                # torch wants room above 1, which a range of 0 to 1 has not.
+                named[moving[0]] = Dim(moving[0], min=bounds.min, max=max(bounds.max, 2))
+            slope, offset = line
+            size = named[moving[0]] if slope == 1 else slope * named[moving[0]]
+            result[spec.name][axis] = size + offset if offset else size
+    return result
+
+
+def _linear(dim: str, symbol: str, ranges: Mapping[str, Range]) -> tuple[int, int] | None:
+    """(slope, offset) if `dim` is slope * symbol + offset, as torch's Dim arithmetic needs it."""
+    fixed = {name: bounds.min for name, bounds in ranges.items()}
+    values = [dims.evaluate(dim, fixed | {symbol: n}) for n in range(65)]
+    slope, offset = values[1] - values[0], values[0]
+    straight = all(value == slope * n + offset for n, value in enumerate(values))
+    return (slope, offset) if straight and slope > 0 else None
+
+
+def _refuse_if_forward_fails(
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Tell a forward that is wrong in itself from one that only export refuses."""
+    try:
+        with torch.inference_mode():
+            model(*args, **kwargs)
+    except Exception as error:  # the user's forward may raise anything
+        shapes = ", ".join(f"{n} {tuple(t.shape)}" for n, t in kwargs.items()) or ", ".join(
+            str(tuple(t.shape)) for t in args
+        )
+        raise TraceRefused(
+            "forward",
+            f"forward fails before any export{_place(error)}, with inputs {shapes}: "
+            f"{first_lines(error)}",
+            "correct the inputs' shapes and dtypes (sizes that must agree need one symbol, a size that "
+            "can't change a number), or trace with real inputs",
+        ) from error
+
+
+def _is_data_dependent(error: BaseException) -> bool:
+    return any("DataDependent" in type(e).__name__ for e in _chain(error)) or (
+        "data-dependent" in str(error)
+    )
+
+
+def _data_dependent(error: BaseException) -> TraceRefused:
+    return TraceRefused(
+        "data_dependent",
+        f"control flow depends on a tensor's values{_place(error)}: {first_lines(error, 1)}",
+        "express the choice with torch.where or torch.cond, or move it out of the model. "
+        "Every target needs the export: the model can run as torch:cpu only if it exports",
+    )
+
+
+def _export_refused(error: Exception, named: Exception) -> TraceRefused:
+    if _is_data_dependent(error):
+        return _data_dependent(error)
+    return TraceRefused(
+        "export",
+        f"torch.export refuses the model{_place(error)}: {first_lines(error)}"
+        f"\nwith named dimensions: {first_lines(named, 6)}",
+        "narrow the profiles as the guard asks, make the dimension a number, "
+        "or change the line it names. Every target, torch:cpu too, needs the export",
+    )
+
+
+def _place(error: BaseException) -> str:
+    for one in _chain(error):
+        frame = user_frame(one)
+        if frame is not None:
+            return f" at {frame.filename}:{frame.lineno} in {frame.name}: `{frame.line}`"
+    return ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,152 @@
+"""Evidence: what the loader measured when it ran a variant's goldens on a machine.
+
+A document of its own, signed on its own: it is made after the bundle, maybe on another machine.
+It speaks about exactly one (digest of an index, target).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from enginebundle.errors import FormatError, IntegrityError, UntrustedError
+from enginebundle.format import signing
+from enginebundle.format.digest import Digest, canonical_json
+from enginebundle.format.parse import array, digest, document_of, flag, number, text, unique
+from enginebundle.format.spec import Target, Toolchain, fields
+
+FORMAT = "enginebundle.evidence/1"
+MAX_BYTES = 16 << 20
+
+State = Literal["validated", "failed", "pending"]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """One output of one golden.
+
+    `max_abs`: the largest |got - want|. `worst`: the largest |got - want| / (atol + rtol * |want|);
+    up to 1 passes. Both are -1.0 where no such number exists (wrong shape or dtype, a stray NaN).
+    """
+
+    golden: str
+    output: str
+    max_abs: float
+    worst: float
+    passed: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "golden": self.golden,
+            "output": self.output,
+            "max_abs": self.max_abs,
+            "worst": self.worst,
+            "passed": self.passed,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> CaseResult:
+        value = fields(value, "case", ("golden", "output", "max_abs", "worst", "passed"))
+        return cls(
+            text(value["golden"], "golden"),
+            text(value["output"], "output"),
+            number(value["max_abs"], "max_abs"),
+            number(value["worst"], "worst"),
+            flag(value["passed"], "passed"),
+        )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The outcome of all goldens of one variant on one machine. `date` is ISO 8601, UTC."""
+
+    index: Digest
+    target: Target
+    passed: bool
+    machine: Mapping[str, Any]
+    toolchain: Toolchain
+    cases: tuple[CaseResult, ...]
+    date: str
+
+    @property
+    def worst(self) -> float:
+        """The largest `worst` of the cases; 0 without any."""
+        return max((case.worst for case in self.cases), default=0.0)
+
+    def to_bytes(self) -> bytes:
+        """The one spelling of this document."""
+        return canonical_json(
+            {
+                "format": FORMAT,
+                "index": self.index,
+                "target": str(self.target),
+                "passed": self.passed,
+                "machine": dict(self.machine),
+                "toolchain": self.toolchain.to_json(),
+                "cases": [case.to_json() for case in self.cases],
+                "date": self.date,
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Evidence:
+        """Read a document whose signature was checked. FormatError on anything unexpected."""
+        keys = ("index", "target", "passed", "machine", "toolchain", "cases", "date")
+        value = document_of(data, FORMAT, keys, MAX_BYTES)
+        if not isinstance(value["machine"], dict):
+            raise FormatError("evidence: machine must be an object")
+        evidence = cls(
+            digest(value["index"], "index"),
+            Target.parse(text(value["target"], "target")),
+            flag(value["passed"], "passed"),
+            value["machine"],
+            Toolchain.from_json(value["toolchain"]),
+            array(value["cases"], "cases", CaseResult.from_json),
+            text(value["date"], "date"),
+        )
+        unique(evidence.to_bytes(), data, "evidence")
+        return evidence
+
+
+@dataclass(frozen=True)
+class SignedEvidence:
+    """Evidence that a trusted key signed, with the documents it was read from."""
+
+    evidence: Evidence
+    document: bytes
+    signature: bytes
+    signer: Digest
+
+
+def trusted_evidence(
+    documents: Iterable[tuple[bytes, bytes]], trust: signing.Trust | None = None
+) -> tuple[SignedEvidence, ...]:
+    """Those of the (evidence, signature) documents that a trusted key signed; others count nothing."""
+    trust = signing.Trust.default() if trust is None else trust
+    accepted = []
+    for data, signature in documents:
+        try:
+            signer = signing.verify(data, signature, trust)
+        except (UntrustedError, IntegrityError, FormatError):
+            continue
+        accepted.append(SignedEvidence(Evidence.from_bytes(data), data, signature, signer))
+    return tuple(accepted)
+
+
+def state(
+    index: Digest, target: Target, evidence: Iterable[Evidence], arch: str | None = None
+) -> State:
+    """A variant's state from trusted evidence: what the newest that counts says, else pending.
+
+    Evidence counts if it was taken on an architecture of the target, or on `arch`, the asking
+    machine's own: what an unlisted GPU reproduced says nothing about the listed ones.
+    """
+    counted = [
+        e for e in evidence
+        if e.index == index and e.target == target
+        and (target.backend == "torch" or e.machine.get("arch") in {*target.archs, arch} - {None})
+    ]  # fmt: skip
+    if not counted:
+        return "pending"
+    return "validated" if max(counted, key=lambda e: e.date).passed else "failed"

@@ -1,0 +1,70 @@
+"""Small strict readers of JSON values. All raise FormatError with what was expected and found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from enginebundle.errors import FormatError
+from enginebundle.format.digest import Digest, is_digest, parse_json
+from enginebundle.format.spec import fields
+
+T = TypeVar("T")
+
+
+def document_of(data: bytes, form: str, keys: Iterable[str], limit: int) -> dict[str, Any]:
+    """The fields of a document of at most `limit` bytes whose `format` is `form`."""
+    if len(data) > limit:
+        raise FormatError(f"{form}: {len(data)} bytes, expected at most {limit}")
+    try:
+        value = parse_json(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{form}: not JSON: {error}") from error
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != form:
+        raise FormatError(f"expected a document of format {form!r}, got {found!r}")
+    return fields(value, form, ("format", *keys))
+
+
+def unique(written: bytes, read: bytes, what: str) -> None:
+    """FormatError unless the document was spelled as this package spells it."""
+    if written != read:
+        raise FormatError(
+            f"{what}: expected canonical JSON (sorted keys and entries, no white space, shortest "
+            f"numbers): written again, its {len(read)} bytes differ"
+        )
+
+
+def array(value: Any, what: str, item: Callable[[Any], T]) -> tuple[T, ...]:
+    """A list of items."""
+    if not isinstance(value, list):
+        raise FormatError(f"{what}: expected a list, got {type(value).__name__}")
+    return tuple(item(element) for element in value)
+
+
+def text(value: Any, what: str) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise FormatError(f"{what}: expected text, got {type(value).__name__}")
+    return value
+
+
+def number(value: Any, what: str) -> float:
+    """A number, kept as it was spelled (1 stays an int). Not a bool."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise FormatError(f"{what}: expected a number, got {value!r}")
+    return value
+
+
+def flag(value: Any, what: str) -> bool:
+    """A bool."""
+    if not isinstance(value, bool):
+        raise FormatError(f"{what}: expected true or false, got {value!r}")
+    return value
+
+
+def digest(value: Any, what: str) -> Digest:
+    """A digest."""
+    if not is_digest(value):
+        raise FormatError(f"{what}: expected sha256: and 64 hexadecimal digits, got {value!r}")
+    return str(value)

@@ -1,0 +1,195 @@
+"""The words that travel with an artifact. All are frozen values with a JSON form.
+
+`to_json` and `from_json` are inverse; `from_json` raises FormatError on anything unexpected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from enginebundle.errors import FormatError
+from enginebundle.format import dims
+from enginebundle.format.dims import Dim
+
+DTYPES: Mapping[str, int] = {
+    "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
+    "float8_e4m3fn": 1, "float8_e5m2": 1,
+}  # fmt: skip
+"""Tensor element types by torch's names, and their size in bytes."""
+
+BACKENDS = ("torch", "rtx", "trt")
+_ARCH = re.compile(r"(cpu|sm_[0-9]{2,3}[a-z]?)\Z")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
+
+
+def fields(
+    value: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()
+) -> dict[str, Any]:
+    """A JSON object with exactly the named keys, else FormatError."""
+    if not isinstance(value, dict):
+        raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
+    required, optional = set(required), set(optional)
+    missing, unknown = required - value.keys(), value.keys() - required - optional
+    if missing or unknown:
+        raise FormatError(f"{what}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}")
+    return value
+
+
+def check_name(name: Any, what: str) -> str:
+    """A name safe as one path component: letters, digits, `_`, `.`, `-`; no leading dot or dash."""
+    if not isinstance(name, str) or len(name) > 200 or not _NAME.match(name):
+        raise FormatError(
+            f"{what} {name!r}: expected letters, digits, '_', '.' and '-', "
+            "starting with a letter, digit or '_'"
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A named tensor: element type (torch's name) and shape, each dimension a number or expression."""
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise FormatError(f"tensor {self.name!r}: unknown dtype {self.dtype!r}")
+        for dim in self.shape:
+            dims.check(dim)
+
+    def sizes(self, symbols: Mapping[str, int]) -> tuple[int, ...]:
+        """The concrete shape where `symbols` gives each symbol's value."""
+        return tuple(dims.evaluate(dim, symbols) for dim in self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> TensorSpec:
+        value = fields(value, "tensor", ("name", "dtype", "shape"))
+        shape = value["shape"]
+        if not isinstance(shape, list) or not all(type(d) in (int, str) for d in shape):
+            raise FormatError(f"tensor {value['name']!r}: shape must list numbers and expressions")
+        if not isinstance(value["name"], str) or not isinstance(value["dtype"], str):
+            raise FormatError("tensor: name and dtype must be text")
+        return cls(value["name"], value["dtype"], tuple(shape))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Range:
+    """min <= opt <= max, in elements, all at least 0."""
+
+    min: int
+    opt: int
+    max: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min <= self.opt <= self.max:
+            raise FormatError(
+                f"range min {self.min}, opt {self.opt}, max {self.max}: expected 0 <= min <= opt <= max"
+            )
+
+    def __contains__(self, size: int) -> bool:
+        return self.min <= size <= self.max
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A named range for each symbol, sorted by symbol."""
+
+    name: str
+    ranges: tuple[tuple[str, Range], ...]
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "profile")
+        object.__setattr__(self, "ranges", tuple(sorted(self.ranges)))
+
+    @property
+    def symbols(self) -> dict[str, Range]:
+        return dict(self.ranges)
+
+    def at(self, point: str) -> dict[str, int]:
+        """Each symbol's value at `min`, `opt` or `max`."""
+        return {symbol: getattr(bounds, point) for symbol, bounds in self.ranges}
+
+    def to_json(self) -> dict[str, Any]:
+        ranges = {symbol: [r.min, r.opt, r.max] for symbol, r in self.ranges}
+        return {"name": self.name, "ranges": ranges}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Profile:
+        value = fields(value, "profile", ("name", "ranges"))
+        if not isinstance(value["ranges"], dict):
+            raise FormatError("profile: ranges must be an object")
+        ranges = []
+        for symbol, bounds in value["ranges"].items():
+            if not isinstance(bounds, list) or [type(b) for b in bounds] != [int, int, int]:
+                raise FormatError(f"profile range of {symbol!r}: expected [min, opt, max]")
+            ranges.append((symbol, Range(*bounds)))
+        return cls(value["name"], tuple(ranges))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """A backend and the architectures one artifact must run on: `rtx:sm_89`, `rtx:sm_80+sm_86`, `torch:cpu`."""
+
+    backend: str
+    archs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise FormatError(
+                f"target backend {self.backend!r}: expected one of {', '.join(BACKENDS)}"
+            )
+        if not self.archs or any(not _ARCH.match(arch) for arch in self.archs):
+            raise FormatError(f"target {self}: architectures are spelled cpu or sm_NN")
+        if tuple(sorted(set(self.archs), key=_arch_order)) != self.archs:
+            raise FormatError(f"target {self}: architectures must be distinct and ascending")
+        if ("cpu" in self.archs) != (self.backend == "torch"):
+            raise FormatError(f"target {self}: the torch backend runs on cpu, the others on sm_NN")
+
+    def __str__(self) -> str:
+        return f"{self.backend}:{'+'.join(self.archs)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Read `backend:arch[+arch...]`. FormatError on anything else."""
+        backend, colon, archs = str(text).partition(":")
+        if not colon:
+            raise FormatError(
+                f"target {text!r}: expected BACKEND:ARCH, such as rtx:sm_89 or torch:cpu"
+            )
+        return cls(backend, tuple(sorted(set(archs.split("+")), key=_arch_order)))
+
+
+def _arch_order(arch: str) -> tuple[int, str]:
+    digits = re.sub(r"\D", "", arch)
+    return (int(digits) if digits else 0, arch)
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """Exact versions of what made an artifact, sorted by name."""
+
+    versions: tuple[tuple[str, str], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "versions", tuple(sorted(self.versions)))
+
+    def __getitem__(self, name: str) -> str:
+        return dict(self.versions)[name]
+
+    def to_json(self) -> dict[str, str]:
+        return dict(self.versions)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Toolchain:
+        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+            raise FormatError("toolchain: expected an object of versions")
+        return cls(tuple(value.items()))

@@ -1,0 +1,121 @@
+"""From a call's live tensors to a profile: names, dtypes, sizes, and what no profile contains.
+
+Everything that does not fit raises InputError. Nothing is cast or broadcast behind the caller's back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from enginebundle.errors import InputError
+from enginebundle.format import dims
+from enginebundle.format.dims import Dim
+from enginebundle.format.spec import Profile, TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+
+def tensors_of(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The call's inputs as tensors, checked by name and dtype. NumPy arrays are shared, not copied."""
+    wanted = [spec.name for spec in specs]
+    missing = [name for name in wanted if name not in given]
+    extra = [name for name in given if name not in wanted]
+    if missing or extra:
+        raise InputError(f"expected the inputs {wanted}; missing {missing}, unknown {extra}")
+    tensors = {}
+    for spec in specs:
+        tensor = _tensor(spec.name, given[spec.name])
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype != spec.dtype:
+            raise InputError(
+                f"input {spec.name!r}: expected {spec.dtype}, got {dtype}; "
+                f"convert it first, for example with .to(torch.{spec.dtype})"
+            )
+        tensors[spec.name] = tensor
+    return tensors
+
+
+def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Each symbol's value, read from the live shapes. InputError where two of them disagree."""
+    symbols: dict[str, int] = {}
+    source: dict[str, str] = {}
+    for spec in specs:
+        shape = list(shapes[spec.name])
+        if len(shape) != len(spec.shape):
+            raise InputError(
+                f"input {spec.name!r}: expected {len(spec.shape)} dimensions {_shown(spec.shape)}, "
+                f"got shape {shape}"
+            )
+        for axis, (dim, size) in enumerate(zip(spec.shape, shape, strict=True)):
+            if not isinstance(dim, str) or not dim.isidentifier():
+                continue
+            if symbols.setdefault(dim, size) != size:
+                raise InputError(
+                    f"input {spec.name!r}: dimension {axis} is {dim!r}, which is {symbols[dim]} in "
+                    f"input {source[dim]!r}, but got {size}"
+                )
+            source.setdefault(dim, spec.name)
+    for spec in specs:
+        for axis, (dim, size) in enumerate(zip(spec.shape, shapes[spec.name], strict=True)):
+            expected = dims.evaluate(dim, symbols)
+            if expected != size:
+                raise InputError(
+                    f"input {spec.name!r}: expected {expected} as dimension {axis} of "
+                    f"{_shown(spec.shape)}, got shape {list(shapes[spec.name])}"
+                )
+    return symbols
+
+
+def choose(profiles: Sequence[Profile], symbols: Mapping[str, int]) -> Profile:
+    """The tightest profile that contains the sizes. InputError that lists why each does not."""
+    fitting = [profile for profile in profiles if not _misfits(profile, symbols)]
+    if not fitting:
+        sizes = ", ".join(f"{symbol}={size}" for symbol, size in symbols.items()) or "no sizes"
+        reasons = "; ".join(f"{p.name}: {', '.join(_misfits(p, symbols))}" for p in profiles)
+        raise InputError(
+            f"no profile contains {sizes} ({reasons}). "
+            "Pad, split or crop the input, or build a profile for it"
+        )
+    return min(fitting, key=lambda profile: _looseness(profile, symbols))
+
+
+def _misfits(profile: Profile, symbols: Mapping[str, int]) -> list[str]:
+    return [
+        f"{symbol} must be {bounds.min} to {bounds.max}, got {symbols[symbol]}"
+        for symbol, bounds in profile.ranges
+        if symbol in symbols and symbols[symbol] not in bounds
+    ]
+
+
+def _looseness(profile: Profile, symbols: Mapping[str, int]) -> tuple[int, int, str]:
+    """How many shapes the profile covers, then how far the live one is from what it was tuned for."""
+    covered = math.prod(bounds.max - bounds.min + 1 for _, bounds in profile.ranges)
+    distance = sum(abs(bounds.opt - symbols.get(s, bounds.opt)) for s, bounds in profile.ranges)
+    return covered, distance, profile.name
+
+
+def _tensor(name: str, value: Any) -> torch.Tensor:
+    import numpy
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, numpy.ndarray | numpy.generic):
+        array = numpy.asarray(value)
+        # from_numpy wants native byte order and non-negative strides, and warns on read-only memory.
+        if not array.flags.writeable or not array.flags.c_contiguous or not array.dtype.isnative:
+            array = numpy.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+        try:
+            return torch.from_numpy(array)
+        except TypeError as error:
+            raise InputError(f"input {name!r}: NumPy dtype {array.dtype}: {error}") from error
+    raise InputError(
+        f"input {name!r}: expected a torch tensor or NumPy array, got {type(value).__name__}"
+    )
+
+
+def _shown(shape: Sequence[Dim]) -> str:
+    return f"[{', '.join(str(dim) for dim in shape)}]"

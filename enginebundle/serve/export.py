@@ -1,0 +1,87 @@
+"""One version of a bundle as a folder of its own: to copy, to bake into an image, to load from.
+
+An export is a small store that holds this version under its number, with its evidence, beside
+`bundle.json`, which names it. Nothing in it is trusted for being there: a loader checks as always.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from enginebundle.errors import NotFoundError, StoreError
+from enginebundle.format.digest import Digest, canonical_json
+from enginebundle.format.parse import digest, document_of, text
+from enginebundle.format.spec import Target, check_name
+from enginebundle.serve.bundle import Bundle
+from enginebundle.storage.releases import Version
+from enginebundle.storage.store import Store
+
+FORMAT = "enginebundle.export/1"
+_MARKER = "bundle.json"
+
+
+def export(bundle: Bundle, folder: Path, targets: Iterable[Target] | None = None) -> Path:
+    """Write a bundle to a new folder: everything, or what `targets` and the goldens need.
+
+    The folder appears complete or not at all. StoreError if it exists, NotFoundError for a target
+    that the bundle lacks.
+    """
+    folder = Path(folder).absolute()
+    if folder.exists():
+        raise StoreError(f"export to {folder}: it exists already; name a new folder")
+    wanted = _blobs(bundle, None if targets is None else tuple(targets))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise StoreError(f"export to {folder}: {error}") from error
+    try:
+        store = Store.open(staging, create=True)
+        for blob in wanted:
+            store.put_blob(bundle.read(blob))
+        version = bundle.version
+        store.put_version(version, *bundle.store.read_index(version))
+        for known in bundle.evidence:
+            target = known.evidence.target
+            store.put_evidence(version, target, known.document, known.signature)
+        marker = {"format": FORMAT, "name": version.name, "index": version.digest}
+        store.put_file(_MARKER, canonical_json(marker))
+        os.chmod(staging, 0o755)
+        os.rename(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)  # gone already where all went well
+    return folder
+
+
+def is_export(reference: str | Path) -> bool:
+    """Whether a reference is an exported folder on this machine."""
+    return "://" not in str(reference) and (Path(reference) / _MARKER).is_file()
+
+
+def open_export(folder: Path) -> tuple[Store, Version]:
+    """The store and the one version of an exported folder. FormatError, NotFoundError."""
+    store = Store.open(folder)
+    value = document_of(store.get_file(_MARKER) or b"", FORMAT, ("name", "index"), 1 << 16)
+    name = check_name(text(value["name"], "name"), "bundle name")
+    return store, store.resolve(f"{name}@{digest(value['index'], 'index')}")
+
+
+def _blobs(bundle: Bundle, targets: tuple[Target, ...] | None) -> list[Digest]:
+    if targets is None:
+        return [blob for blob, _ in bundle.index.blobs]
+    wanted = {golden.blob for golden in bundle.index.goldens}
+    for target in targets:
+        variant = bundle.index.variant(target)
+        if variant is None:
+            has = ", ".join(str(v.target) for v in bundle.index.variants)
+            raise NotFoundError(f"{bundle.version} has no variant {target}; it has {has}")
+        for part in variant.parts:
+            for segment in part.segments:
+                wanted |= (
+                    {segment.blob} if segment.weights is None else {segment.blob, segment.weights}
+                )
+    return sorted(wanted)

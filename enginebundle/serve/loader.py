@@ -1,0 +1,74 @@
+"""From a reference to a Session: find, verify, match, open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from enginebundle.errors import NoVariantError
+from enginebundle.format.reference import split
+from enginebundle.format.signing import Trust
+from enginebundle.format.spec import Target
+from enginebundle.serve import machine as machines
+from enginebundle.serve.bundle import Bundle
+from enginebundle.serve.export import is_export, open_export
+from enginebundle.serve.machine import Machine
+from enginebundle.serve.match import Accepted, Choice, match
+from enginebundle.serve.session import Session
+from enginebundle.storage.store import Store
+
+TrustLike = Trust | Path | str | None
+"""Keys, a folder of `.pub` files, or None for this machine's trusted keys."""
+
+
+def load(
+    reference: str | Path,
+    *,
+    target: Target | str | None = None,
+    allow_pending: bool = False,
+    trust: TrustLike = None,
+) -> Session:
+    """Load the best variant of a bundle that may run here.
+
+    Args:
+        reference: `STORE/NAME[@VERSION|:ALIAS]`, or an exported folder.
+        target: take this one, whatever the architecture of this machine's GPU.
+        allow_pending: also take variants that nobody has validated.
+        trust: whose signatures count.
+
+    Raises:
+        NoVariantError: none may run here; the message lists each with its reason.
+        NotFoundError, UntrustedError, IntegrityError, FormatError, StoreError: the bundle can't be had.
+    """
+    bundle = open_bundle(reference, trust)
+    wanted = Target.parse(target) if isinstance(target, str) else target
+    selection = select(bundle, machines.find(), target=wanted, allow_pending=allow_pending)
+    chosen = bundle.index.variant(selection[0].target)
+    assert chosen is not None
+    return Session(bundle, chosen, selection)
+
+
+def open_bundle(reference: str | Path, trust: TrustLike = None) -> Bundle:
+    """Find a bundle and check its signature. Raises what `load` does, but NoVariantError."""
+    keys = Trust.folder(trust) if isinstance(trust, str | Path) else trust
+    if is_export(reference):
+        return Bundle.open(*open_export(Path(reference)), keys)
+    uri, name = split(str(reference))
+    store = Store.open(uri)
+    return Bundle.open(store, store.resolve(name), keys)
+
+
+def select(
+    bundle: Bundle,
+    machine: Machine,
+    *,
+    target: Target | None = None,
+    allow_pending: bool = False,
+) -> tuple[Choice, ...]:
+    """What `match` says, the best variant first. NoVariantError if none is accepted."""
+    selection = match(
+        bundle.index.variants, bundle.states, machine, allow_pending=allow_pending, target=target
+    )
+    if not selection or not isinstance(selection[0], Accepted):
+        reasons = "\n  ".join(str(choice) for choice in selection) or "it has no variants"
+        raise NoVariantError(f"no variant of {bundle.version} may run here:\n  {reasons}")
+    return selection

@@ -1,0 +1,92 @@
+"""Prove a variant: run every golden through the loader that ships, and sign what was measured."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from enginebundle.errors import FormatError, NotFoundError, NoVariantError
+from enginebundle.format.evidence import CaseResult, Evidence
+from enginebundle.format.index import Golden
+from enginebundle.format.signing import Signer, Trust
+from enginebundle.format.spec import Target, Toolchain
+from enginebundle.serve import machine as machines
+from enginebundle.serve.bundle import Bundle
+from enginebundle.serve.compare import Comparison, compare
+from enginebundle.serve.match import MODULES, Accepted, match
+from enginebundle.serve.session import Session, read_tensors
+from enginebundle.storage.releases import Version
+from enginebundle.storage.store import Store
+
+
+def validate(session: Session) -> Evidence:
+    """Run all goldens of the session's bundle and compare each output with the stored one.
+
+    What differs is measured, never raised. Raises NotFoundError if the bundle has no goldens, and what
+    a call of the session raises if the variant does not run at all.
+    """
+    bundle = session.bundle
+    if not bundle.index.goldens:
+        raise NotFoundError(f"{bundle.version} has no goldens, so nothing can be proved about it")
+    cases = tuple(case for golden in bundle.index.goldens for case in _run(session, golden))
+    machine = machines.find()
+    module = MODULES[session.target.backend]
+    versions = {name: machine.runtime(name) for name in ("torch", module)}
+    return Evidence(
+        index=bundle.version.digest,
+        target=session.target,
+        passed=all(case.passed for case in cases),
+        machine=machine.to_json(),
+        toolchain=Toolchain(tuple((n, v) for n, v in versions.items() if v is not None)),
+        cases=cases,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def measure(store: Store, version: Version, target: Target, trust: Trust | None = None) -> Evidence:
+    """Open one variant as a service would, whatever its state, and reproduce every golden; unsigned.
+
+    Raises NotFoundError if the bundle has no such variant, NoVariantError if this machine lacks what
+    it needs, and what `validate` raises: nothing was proved then.
+    """
+    bundle = Bundle.open(store, version, trust)
+    variant = bundle.index.variant(target)
+    if variant is None:
+        has = ", ".join(str(v.target) for v in bundle.index.variants)
+        raise NotFoundError(f"{version} has no variant {target}; it has {has}")
+    choices = match([variant], {}, machines.find(), allow_pending=True, target=target)
+    if not isinstance(choices[0], Accepted):
+        raise NoVariantError(f"{version} can't be proved here: {choices[0]}")
+    return validate(Session(bundle, variant, choices))
+
+
+def prove(
+    store: Store, version: Version, target: Target, *, signer: Signer | None = None
+) -> Evidence:
+    """`measure`, and keep the evidence in the store, signed."""
+    evidence = measure(store, version, target)
+    data = evidence.to_bytes()
+    store.put_evidence(version, target, data, (signer or Signer.default()).sign(data))
+    return evidence
+
+
+def _run(session: Session, golden: Golden) -> list[CaseResult]:
+    tensors = read_tensors(session.bundle, golden.blob)
+    try:
+        inputs = {spec.name: tensors[f"input.{spec.name}"] for spec in session.inputs}
+        wanted = {spec.name: tensors[f"output.{spec.name}"] for spec in session.outputs}
+    except KeyError as error:
+        raise FormatError(f"golden {golden.name!r} lacks the tensor {error}") from error
+    got = session(**inputs)
+    tolerances = dict(session.variant.tolerances)
+    return [
+        _case(golden.name, name, compare(got[name], want, tolerances[name]))
+        for name, want in wanted.items()
+    ]
+
+
+def _case(golden: str, output: str, found: Comparison) -> CaseResult:
+    def number(value: float) -> float:
+        return value if math.isfinite(value) else -1.0
+
+    return CaseResult(golden, output, number(found.max_abs), number(found.worst), found.passed)

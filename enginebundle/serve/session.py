@@ -1,0 +1,141 @@
+"""A loaded variant: named tensors in, named tensors out.
+
+A call is bound to a profile by its live shapes, and runs the segments of the part that serves it,
+in order. A part is opened on its first use; each of its blobs is verified just before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from enginebundle.errors import FormatError
+from enginebundle.format.digest import Digest, parse_json
+from enginebundle.format.graph import Graph
+from enginebundle.format.index import Part, Segment, Variant
+from enginebundle.format.spec import Profile, Target, TensorSpec
+from enginebundle.serve.bundle import Bundle
+from enginebundle.serve.dispatch import bind, choose, tensors_of
+from enginebundle.serve.match import Choice
+
+if TYPE_CHECKING:
+    import torch
+
+    Runner = Callable[[Mapping[str, torch.Tensor], str], dict[str, torch.Tensor]]
+
+
+class Session:
+    """One variant of a bundle, ready to be called. Any number of threads may call it."""
+
+    def __init__(self, bundle: Bundle, variant: Variant, selection: Sequence[Choice] = ()) -> None:
+        """`selection` is what the loader decided about each variant, the chosen one first."""
+        self.bundle = bundle
+        self.variant = variant
+        self.selection = tuple(selection)
+        served = {name for part in variant.parts for name in part.profiles}
+        self.profiles: tuple[Profile, ...] = tuple(
+            profile for profile in bundle.index.profiles if profile.name in served
+        )
+        self._lock = threading.Lock()
+        self._opened: dict[int, tuple[Runner, ...]] = {}
+        self._weights: dict[Digest, dict[str, torch.Tensor]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Session {self.bundle.version} {self.target} ({len(self.profiles)} profiles)>"
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What a call takes, by name."""
+        return self.bundle.index.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What a call returns, by name."""
+        return self.bundle.index.outputs
+
+    @property
+    def target(self) -> Target:
+        """What the variant was built for."""
+        return self.variant.target
+
+    def __call__(self, **inputs: Any) -> dict[str, torch.Tensor]:
+        """Run on torch tensors or NumPy arrays; torch tensors come back, on the inputs' device.
+
+        Raises InputError (names, dtypes or sizes do not fit), IntegrityError or NotFoundError (a blob,
+        on the first use of a profile) or RuntimeFailure.
+        """
+        given = tensors_of(self.inputs, inputs)
+        profile = self.profile_for(**given)
+        part = self.variant.part(profile.name)
+        back = next((t.device for t in given.values() if t.device.type != "cpu"), None)
+        values: dict[str, torch.Tensor] = dict(given)
+        for runner in self._runners(part):
+            values.update(runner(values, profile.name))
+        returned = zip(self.outputs, part.returns, strict=True)
+        device = back or "cpu"
+        return {spec.name: values[name].to(device) for spec, name in returned}
+
+    def profile_for(self, **inputs: Any) -> Profile:
+        """The profile that a call with these tensors would use. InputError if none contains them."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in inputs.items()}
+        return choose(self.profiles, bind(self.inputs, shapes))
+
+    def open(self) -> Session:
+        """Open every part now rather than on first use; this session."""
+        for part in self.variant.parts:
+            self._runners(part)
+        return self
+
+    def _runners(self, part: Part) -> tuple[Runner, ...]:
+        key = self.variant.parts.index(part)
+        with self._lock:
+            if key not in self._opened:
+                self._opened[key] = tuple(self._open_segment(s) for s in part.segments)
+            return self._opened[key]
+
+    def _open_segment(self, segment: Segment) -> Runner:
+        if segment.kind == "torch_graph":
+            return self._open_graph(segment)
+        if self.target.backend == "rtx":
+            from enginebundle.runtimes.tensorrt_rtx import open_engine
+        elif self.target.backend == "trt":
+            from enginebundle.runtimes.tensorrt import open_engine
+        else:
+            raise FormatError(f"variant {self.target} holds an engine; only rtx and trt run those")
+        return open_engine(self.bundle.read(segment.blob), segment)
+
+    def _open_graph(self, segment: Segment) -> Runner:
+        from enginebundle.runtimes.torch_graph import TorchGraph
+
+        device = "cpu" if self.target.backend == "torch" else "cuda"
+        data = self.bundle.read(segment.blob)
+        weights = self._read_weights(segment.weights, device)
+        try:
+            graph = Graph.from_json(parse_json(data))
+            run = TorchGraph(graph, weights, device)
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"graph {segment.blob} is not JSON, or nested too deep") from error
+        if (graph.inputs, graph.outputs) != (segment.inputs, segment.outputs):
+            raise FormatError(f"graph {segment.blob} has other inputs or outputs than its segment")
+        return lambda values, _: run(values)
+
+    def _read_weights(self, digest: Digest | None, device: str) -> dict[str, torch.Tensor]:
+        """Tensors of a safetensors blob, read and moved once however many parts share it."""
+        if digest is None:
+            return {}
+        if digest not in self._weights:
+            tensors = read_tensors(self.bundle, digest)
+            self._weights[digest] = {name: t.to(device) for name, t in tensors.items()}
+        return self._weights[digest]
+
+
+def read_tensors(bundle: Bundle, digest: Digest) -> dict[str, torch.Tensor]:
+    """The tensors of a verified safetensors blob, by name. FormatError if it is none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return dict(load(bundle.read(digest)))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise FormatError(f"blob {digest} is not safetensors: {error}") from error

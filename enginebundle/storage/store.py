@@ -1,0 +1,82 @@
+"""The store: blobs by digest, results by key, bundles by name and version, aliases that move.
+
+blobs/sha256/ab/<64 hex>                    any content
+results/ab/<64 hex>.json                    what a task made; the first writer's stays
+bundles/<name>/versions/<n>.json            {"index": digest, "signature": digest}; never changes
+bundles/<name>/aliases/<alias>/<k>.json     {"version": n}; the highest k holds
+bundles/<name>/evidence/<index>/<target>/*.json
+runs/<id>/...                               small mutable documents of the farm
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from enginebundle.errors import FormatError, NotFoundError, StoreError
+from enginebundle.format.digest import canonical_json
+from enginebundle.storage.base import Storage, safe
+from enginebundle.storage.blobs import document
+from enginebundle.storage.local import LocalStorage
+from enginebundle.storage.releases import ReleaseStore, Version
+
+__all__ = ["Store", "Version"]
+
+_MARKER = "store.json"
+_FORMAT = {"format": "enginebundle.store/1"}
+_RESERVED = ("agreements", "blobs", "bundles", "results", _MARKER)
+
+
+class Store(ReleaseStore):
+    """A store at `uri`. Every method raises StoreError where it can't be reached, read or written."""
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    @classmethod
+    def open(cls, uri: str | Path, *, create: bool = False) -> Store:
+        """A store in a folder, or at file://, s3:// or gs:// (with pyarrow's query parameters).
+
+        NotFoundError if there is none and `create` is False.
+        """
+        uri = str(uri)
+        storage = _storage(uri)
+        marker = storage.get(_MARKER)
+        if marker is None and create:
+            marker = storage.create(_MARKER, canonical_json(_FORMAT))
+        if marker is None:
+            raise NotFoundError(f"no store at {uri}: it has no {_MARKER}. Check the path")
+        if document(marker, _MARKER) != _FORMAT:
+            raise FormatError(f"store {uri}: expected {_FORMAT} in {_MARKER}, got {marker[:200]!r}")
+        return cls(uri, storage)
+
+    def put_file(self, path: str, data: bytes) -> None:
+        """Write or replace a document, such as `runs/<id>/results.json`. The last writer wins."""
+        self._storage.put(_free(path), data)
+
+    def get_file(self, path: str) -> bytes | None:
+        """A document's content, or None."""
+        return self._storage.get(_free(path))
+
+    def list_files(self, prefix: str) -> list[str]:
+        """Paths of the documents at any depth below a folder, sorted."""
+        return self._storage.files(_free(prefix.rstrip("/")))
+
+
+def _storage(uri: str) -> Storage:
+    if "://" not in uri:
+        return LocalStorage(Path(uri).expanduser().absolute())
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return LocalStorage(Path(unquote(parts.path)))
+    if parts.scheme in ("s3", "gs", "gcs"):
+        from enginebundle.storage.remote import RemoteStorage
+
+        return RemoteStorage(uri)
+    raise StoreError(f"store {uri}: expected a folder, file://, s3:// or gs://")
+
+
+def _free(path: str) -> str:
+    if safe(path).split("/")[0] in _RESERVED:
+        raise FormatError(f"path {path!r}: expected one outside {', '.join(_RESERVED)}")
+    return path

@@ -1,0 +1,146 @@
+"""What a form can't say: mistakes between the parts of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from enginebundle.errors import FormatError
+from enginebundle.format import dims
+from orchestrator.manifest.errors import Problem, nearest
+from orchestrator.manifest.schema import ModelForm
+from orchestrator.manifest.yaml import Located
+
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
+
+
+def problems_of(form: ModelForm, node: Located) -> list[Problem]:
+    """Every mistake of a model whose parts are well formed on their own."""
+    checks = (_source, _inputs, _symbols, _targets, _goldens, _patterns)
+    return [problem for check in checks for problem in check(form, node)]
+
+
+def _at(node: Located, *keys: str | int) -> Located:
+    """The place of a value, or of the nearest one around it that was written."""
+    for key in keys:
+        written = isinstance(node.value, dict) and key in node.value
+        if not written and not isinstance(node.value, list):
+            break
+        node = node.value[key]
+    return node
+
+
+def _source(form: ModelForm, node: Located) -> Iterator[Problem]:
+    source, place = form.source, _at(node, "source")
+    if (source.entrypoint is None) == (source.program is None):
+        yield place.problem("expected one of `entrypoint` and `program`")
+    elif source.program is not None:
+        if source.kwargs:
+            yield _at(place, "kwargs").problem("a program file takes no kwargs; remove them")
+        if not source.trusted:
+            yield _at(place, "program").problem(
+                f"{source.program!r} can carry pickled code, which runs when the file is opened; "
+                "add `trusted: true` beside it if you trust whoever made it, or give an entrypoint"
+            )
+
+
+def _inputs(form: ModelForm, node: Located) -> Iterator[Problem]:
+    for name, tensor in form.inputs.items():
+        place = _at(node, "inputs", name)
+        if not name.isidentifier():
+            yield place.problem(f"input {name!r}: expected a Python name, as forward spells it")
+        if tensor.high is not None and tensor.dtype not in INTEGERS:
+            yield _at(place, "high").problem(
+                f"`high` bounds integers drawn by a seed, but this input is {tensor.dtype}; remove it"
+            )
+
+
+def _symbols(form: ModelForm, node: Located) -> Iterator[Problem]:
+    used: dict[str, tuple[str, int]] = {}
+    for name, tensor in form.inputs.items():
+        for index, dim in enumerate(tensor.shape):
+            for symbol in sorted(dims.symbols_of(dim)):
+                used.setdefault(symbol, (name, index))
+    if used and not form.profiles:
+        listed = ", ".join(sorted(used))
+        example = ", ".join(f"{symbol}: [1, 4, 8]" for symbol in sorted(used))
+        name, index = next(iter(used.values()))
+        yield _at(node, "inputs", name, "shape", index).problem(
+            f"the symbols {listed} have no range; add `profiles: {{default: {{{example}}}}}`"
+        )
+    for profile, ranges in form.profiles.items():
+        place = _at(node, "profiles", profile)
+        if (
+            not profile
+            or "/" in profile
+            or not profile.replace("-", "_").replace(".", "_").isidentifier()
+        ):
+            yield place.problem(
+                f"profile {profile!r}: expected letters, digits, '_', '-' and '.', no digit first"
+            )
+        for symbol in sorted(used.keys() - ranges.keys()):
+            name, _ = used[symbol]
+            others = [other for other, given in form.profiles.items() if symbol in given]
+            where = (
+                f"profile {', '.join(map(repr, others))} gives it" if others else "no profile does"
+            )
+            yield place.problem(
+                f"profile {profile!r} gives no range for {symbol!r}, which the input {name!r} uses "
+                f"({where}); add `{symbol}: [min, opt, max]`"
+            )
+        for symbol in sorted(ranges.keys() - used.keys()):
+            uses = f"they use {', '.join(sorted(used))}" if used else "they use no symbol"
+            hint = nearest(symbol, used) if used else ""
+            hint = hint if "did you mean" in hint else "; remove it or use it in a shape"
+            yield place.key_problem(
+                symbol, f"profile {profile!r} gives {symbol!r}, which no input uses: {uses}{hint}"
+            )
+        if not used.keys() - ranges.keys():
+            yield from _sizes(form, node, profile)
+
+
+def _sizes(form: ModelForm, node: Located, profile: str) -> Iterator[Problem]:
+    """Expressions that have no size at an end of a profile's ranges."""
+    for point in ("min", "opt", "max"):
+        values = {s: getattr(bounds, point) for s, bounds in form.profiles[profile].items()}
+        for name, tensor in form.inputs.items():
+            for index, dim in enumerate(tensor.shape):
+                try:
+                    size = dims.evaluate(dim, values)
+                except FormatError as error:
+                    yield _at(node, "inputs", name, "shape", index).problem(str(error))
+                    continue
+                if size < 0:
+                    yield _at(node, "inputs", name, "shape", index).problem(
+                        f"{dim!r} is {size} at the {point} of profile {profile!r}; expected 0 or more"
+                    )
+
+
+def _targets(form: ModelForm, node: Located) -> Iterator[Problem]:
+    for index, target in enumerate(form.targets):
+        if target in form.targets[:index]:
+            yield _at(node, "targets", index).problem(f"target {target} is listed twice; keep one")
+
+
+def _goldens(form: ModelForm, node: Located) -> Iterator[Problem]:
+    goldens, place = form.goldens, _at(node, "goldens")
+    kinds = [k for k in ("entrypoint", "file", "seed") if getattr(goldens, k) is not None]
+    if goldens.cases is not None and not kinds:
+        kinds = ["seed"]
+    if len(kinds) != 1:
+        yield place.problem("expected one of `entrypoint`, `file` and `seed`")
+    elif kinds != ["seed"] and goldens.cases is not None:
+        yield _at(place, "cases").problem("`cases` counts inputs drawn by a seed; remove it")
+    elif kinds != ["entrypoint"] and goldens.kwargs:
+        yield _at(place, "kwargs").problem("`kwargs` are an entrypoint's arguments; remove them")
+    elif goldens.file is not None and not goldens.file.endswith((".safetensors", ".parquet")):
+        yield _at(place, "file").problem(
+            f"{goldens.file!r}: expected a file ending in .safetensors or .parquet"
+        )
+
+
+def _patterns(form: ModelForm, node: Located) -> Iterator[Problem]:
+    for index, op in enumerate(form.torch_executed_ops):
+        if op.count(".") < 1 or "::" in op:
+            yield _at(node, "torch_executed_ops", index).problem(
+                f"operator {op!r}: expected an overload such as aten.softmax.int, or aten.softmax.*"
+            )

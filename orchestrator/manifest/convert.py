@@ -1,0 +1,68 @@
+"""A checked form -> the frozen values that everything else works on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from enginebundle.format.spec import Profile, TensorSpec
+from orchestrator.manifest.model import Goldens, Model, Source
+from orchestrator.manifest.schema import ModelForm
+
+DEFAULT_CASES = 3
+
+
+def convert(form: ModelForm, folder: Path) -> Model:
+    """The model that a form describes. `folder` is where its relative paths start."""
+    source = Source(
+        entrypoint=form.source.entrypoint,
+        program=_path(folder, form.source.program),
+        kwargs=_sorted(form.source.kwargs),
+        trusted=form.source.trusted,
+        search_path=(folder,),
+    )
+    inputs = tuple(
+        TensorSpec(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in form.inputs.items()
+    )
+    profiles = tuple(Profile(name, tuple(r.items())) for name, r in form.profiles.items())
+    return Model(
+        name=form.name,
+        source=source,
+        inputs=inputs,
+        # A model without symbols is served by one profile that leaves nothing open.
+        profiles=profiles or (Profile("default", ()),),
+        targets=tuple(form.targets),
+        goldens=_goldens(form, folder),
+        version=form.version,
+        precision=form.precision,
+        torch_executed_modules=tuple(sorted(set(form.torch_executed_modules))),
+        torch_executed_ops=tuple(sorted(set(form.torch_executed_ops))),
+        require_full_compilation=form.require_full_compilation,
+        min_nodes=form.min_nodes,
+        tolerances=form.tolerance,
+        files=tuple(sorted(folder / name for name in form.files)),
+        timeout=form.timeout,
+        memory=form.memory,
+        engine_profiles=form.engine_profiles,
+        replace=tuple(form.replace),
+    )
+
+
+def _goldens(form: ModelForm, folder: Path) -> Goldens:
+    given = form.goldens
+    if given.entrypoint is not None:
+        return Goldens(entrypoint=given.entrypoint, kwargs=_sorted(given.kwargs))
+    if given.file is not None:
+        return Goldens(file=_path(folder, given.file))
+    high = {name: t.high for name, t in form.inputs.items() if t.high is not None}
+    return Goldens(
+        seed=given.seed or 0, cases=given.cases or DEFAULT_CASES, high=tuple(sorted(high.items()))
+    )
+
+
+def _path(folder: Path, text: str | None) -> Path | None:
+    return None if text is None else folder / text
+
+
+def _sorted(kwargs: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(kwargs.items()))

@@ -1,0 +1,210 @@
+"""The manifest's form: pydantic at this edge only, and the JSON Schema that editors use.
+
+A field's description here is what an editor shows. `schema()` is kept in schema.json
+(`kiln schema > orchestrator/manifest/schema.json` writes it anew).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from enginebundle.format.spec import DTYPES
+from orchestrator.manifest import values as values
+from orchestrator.manifest.model import PRECISIONS
+
+_ENTRYPOINT = {"type": "string", "pattern": values.ENTRYPOINT.pattern}
+_RANGE = {
+    "description": "[min, opt, max], {min, opt, max} or one number for all three.",
+    "oneOf": [
+        {"type": "integer", "minimum": 0},
+        {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0},
+            "minItems": 3,
+            "maxItems": 3,
+        },
+        {
+            "type": "object",
+            "properties": {key: {"type": "integer", "minimum": 0} for key in values.RANGE_KEYS},
+            "required": list(values.RANGE_KEYS),
+            "additionalProperties": False,
+        },
+    ],
+}
+_BOUND = {
+    "type": "object",
+    "properties": {
+        "atol": {"type": "number", "minimum": 0},
+        "rtol": {"type": "number", "minimum": 0},
+    },
+    "required": ["atol", "rtol"],
+    "additionalProperties": False,
+}
+_TOLERANCE = {"oneOf": [_BOUND, {"type": "object", "additionalProperties": _BOUND}]}
+_SECONDS = {"type": ["number", "string"], "exclusiveMinimum": 0, "pattern": values.DURATION.pattern}
+_BYTES = {"type": ["integer", "string"], "exclusiveMinimum": 0, "pattern": values.SIZE.pattern}
+_DIM = {"type": ["integer", "string"], "minimum": 1}
+_TARGET = {"type": "string", "examples": ["torch:cpu", "rtx:sm_89", "rtx:sm_80+sm_86", "trt:sm_90"]}
+_REPLACEMENT = {
+    "type": "object",
+    "properties": {
+        "module": {"type": "string", "description": "A module's path, class name or glob."},
+        "operator": {"type": "string", "examples": ["aten.gelu.default", "mylib::op"]},
+        "function": _ENTRYPOINT | {"description": "Where the model looks the function up."},
+        "with": _ENTRYPOINT | {"description": "A module's factory, or a torch function."},
+        "converter": _ENTRYPOINT | {"description": "A function on Net, for this model only."},
+        "plugin": {"type": "string", "description": "Name@version, for trt targets."},
+    },
+    "oneOf": [{"required": [kind]} for kind in ("module", "operator", "function")],
+    "anyOf": [{"required": [way]} for way in ("with", "converter", "plugin")],
+    "minProperties": 2,
+    "maxProperties": 2,
+    "additionalProperties": False,
+}
+_NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$", "maxLength": 200}
+
+Name = Annotated[Any, BeforeValidator(values.name), WithJsonSchema(_NAME)]
+Entrypoint = Annotated[Any, BeforeValidator(values.entrypoint), WithJsonSchema(_ENTRYPOINT)]
+Dim = Annotated[Any, BeforeValidator(values.dim), WithJsonSchema(_DIM)]
+Range = Annotated[Any, BeforeValidator(values.size_range), WithJsonSchema(_RANGE)]
+Target = Annotated[Any, BeforeValidator(values.target), WithJsonSchema(_TARGET)]
+Seconds = Annotated[Any, BeforeValidator(values.seconds), WithJsonSchema(_SECONDS)]
+Bytes = Annotated[Any, BeforeValidator(values.size), WithJsonSchema(_BYTES)]
+Tolerance = Annotated[Any, BeforeValidator(values.tolerances), WithJsonSchema(_TOLERANCE)]
+
+Replacement = Annotated[Any, BeforeValidator(values.replacement), WithJsonSchema(_REPLACEMENT)]
+
+
+class Form(BaseModel):
+    """A map with known keys only and no conversions between types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class InputForm(Form):
+    """An input tensor."""
+
+    dtype: Literal[tuple(DTYPES)] = Field(description="Element type, by torch's name.")  # type: ignore[valid-type]
+    shape: list[Dim] = Field(
+        description="Sizes: numbers, symbols that profiles give ranges to, or expressions of them."
+    )
+    high: int | None = Field(
+        None, gt=0, description="Integer inputs drawn by a seed stay below this number."
+    )
+
+
+class SourceForm(Form):
+    """Where the model comes from: `entrypoint` or `program`."""
+
+    entrypoint: Entrypoint | None = Field(
+        None, description="package.module:function that returns a torch.nn.Module."
+    )
+    kwargs: dict[str, Any] = Field({}, description="The entrypoint's keyword arguments.")
+    program: str | None = Field(
+        None, description="A .pt2 file, relative to the manifest. Can carry code: see `trusted`."
+    )
+    trusted: bool = Field(False, description="You trust whoever made the program file.")
+
+
+class GoldensForm(Form):
+    """Where reference inputs come from: `entrypoint`, `file` or `seed`."""
+
+    entrypoint: Entrypoint | None = Field(
+        None, description="package.module:function that returns the reference inputs."
+    )
+    kwargs: dict[str, Any] = Field({}, description="The entrypoint's keyword arguments.")
+    file: str | None = Field(
+        None, description="A safetensors or Parquet file, relative to the manifest."
+    )
+    seed: int | None = Field(None, ge=0, description="Draw inputs at random from this seed.")
+    cases: int | None = Field(None, ge=1, le=1000, description="How many inputs to draw.")
+
+
+def _drawn() -> GoldensForm:
+    return GoldensForm.model_validate({"seed": 0})
+
+
+class ModelForm(Form):
+    """One model and what is asked for it."""
+
+    name: Name = Field(description="The bundle's name in the store.")
+    version: str | None = Field(None, description="A label for people; bundles number themselves.")
+    source: SourceForm
+    files: list[str] = Field(
+        [], description="Further files the entrypoints read; a change of one makes the model anew."
+    )
+    inputs: dict[str, InputForm] = Field(
+        min_length=1, description="Named inputs, in the order of the model's forward."
+    )
+    profiles: dict[str, dict[str, Range]] = Field(
+        {}, description="Named ranges for each symbol: profile -> symbol -> [min, opt, max]."
+    )
+    targets: list[Target] = Field(
+        min_length=1, description="Backend and architectures of each artifact."
+    )
+    precision: Literal[PRECISIONS] = Field(  # type: ignore[valid-type]
+        "fp32", description="How the model computes. fp32 keeps TF32 off."
+    )
+    torch_executed_modules: list[str] = Field(
+        [], description="Modules (paths, * allowed) that stay in torch."
+    )
+    torch_executed_ops: list[str] = Field(
+        [], description="Operators (aten.add.Tensor) that stay in torch."
+    )
+    replace: list[Replacement] = Field(
+        [],
+        description="Pieces of the model to swap for the user's own; goldens stay the original's.",
+    )
+    require_full_compilation: bool = Field(
+        False, description="Fail rather than leave any operator in torch."
+    )
+    min_nodes: int = Field(
+        3, ge=1, description="Smaller engine segments join their torch neighbours."
+    )
+    goldens: GoldensForm = Field(default_factory=_drawn)
+    tolerance: Tolerance = Field(
+        (), description="{atol, rtol} for all outputs, or for each output by name."
+    )
+    timeout: Seconds = Field(
+        1800.0, description="Wall clock of each step: seconds or 90s, 10m, 2h."
+    )
+    memory: Bytes | None = Field(
+        None, description="Memory cap of each step: bytes or 512MiB, 8GiB."
+    )
+    engine_profiles: Literal["separate", "shared"] = Field(
+        "separate", description="An engine for each profile, or one engine for all."
+    )
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a manifest file.
+
+    `defaults` may give any key of a model in a model's stead, so only `name` is required here;
+    the loader requires the rest after merging.
+    """
+    model = ModelForm.model_json_schema(ref_template="#/$defs/{model}")
+    definitions = model.pop("$defs")
+    for form in ("SourceForm", "GoldensForm", "InputForm"):
+        definitions[form].pop("required", None)
+    shared = {key: value for key, value in model["properties"].items() if key != "name"}
+    definitions["ModelForm"] = model | {"required": ["name"]}
+    definitions["Defaults"] = {
+        "type": "object",
+        "description": "Merged into every model: maps key by key, lists and values replaced.",
+        "properties": shared,
+        "additionalProperties": False,
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "kiln manifest",
+        "type": "object",
+        "properties": {
+            "defaults": {"$ref": "#/$defs/Defaults"},
+            "models": {"type": "array", "items": {"$ref": "#/$defs/ModelForm"}, "minItems": 1},
+        },
+        "required": ["models"],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }

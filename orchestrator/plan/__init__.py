@@ -1,0 +1,1 @@
+"""From a manifest and what is installed to tasks with keys."""

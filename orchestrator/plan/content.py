@@ -1,0 +1,232 @@
+"""What the files behind a manifest contain, without importing any of them.
+
+Everything that an entrypoint can read on its own is in, unless EXCLUDED names it with a reason:
+the whole package it stands in (or, for a plain module, its folder's modules, data files and
+packages), every local or editable installation, files named by its arguments, and the manifest's
+`files:`. Installed distributions are in the keys too, by name and version (see installed.py).
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from compiler.replace.replacement import Replacement
+from enginebundle.format.digest import Digest, digest_file, digest_json
+from orchestrator.manifest.errors import ManifestError, Problem
+from orchestrator.manifest.model import Manifest, Model
+from orchestrator.plan.local_installs import local_installs
+
+EXCLUDED: Mapping[str, str] = {
+    "__pycache__": "made by Python from files that are in",
+    "node_modules": "not Python",
+    "site-packages": "distributions, which are in by name and version",
+    "*.egg-info": "what an installer writes about the files that are in",
+    ".*": "hidden: version control, caches, environments and editors' files",
+    "pyvenv.cfg/..": "a virtual environment: its distributions are in by name and version",
+    "*.yaml, *.yml": "beside a plain module they are manifests, whose models are in; name others in `files:`",
+}
+"""Names left out of tree digests, each with the reason."""
+
+LISTED = 200
+"""A tree of at most so many files is listed file by file, so that `explain` can name the one."""
+
+Content = dict[str, Any]
+
+_cache: dict[tuple[str, int, int, int], Digest] = {}
+
+
+def contents(manifest: Manifest) -> dict[str, Content]:
+    """Model name -> digests of the code and data that its trace reads.
+
+    Raises ManifestError with every file or module that is not there.
+    """
+    problems: list[Problem] = []
+    found: dict[str, Content] = {}
+    for model in manifest.models:
+        try:
+            found[model.name] = content(model)
+        except _Absent as absent:
+            problems += [Problem(0, 0, f"{model.name}.{p}", message) for p, message in absent.args]
+        except OSError as error:
+            problems.append(Problem(0, 0, model.name, f"a file can't be read: {error}"))
+    if problems:
+        raise ManifestError(str(manifest.folder), problems)
+    return found
+
+
+class NoModule(Exception):
+    """An entrypoint's module is not installed."""
+
+
+class _Absent(Exception):
+    """Arguments: (path in the model, message) of each thing that is not there."""
+
+
+def content(model: Model) -> Content:
+    """Digests of what one model's trace reads."""
+    absent: list[tuple[str, str]] = []
+    result: Content = {"source": {}, "goldens": {}, "files": {}}
+    for part, given, file in (
+        ("source", model.source, model.source.program),
+        ("goldens", model.goldens, model.goldens.file),
+    ):
+        if given.entrypoint is not None:
+            try:
+                result[part] = entrypoint_content(given.entrypoint, model.source.search_path)
+            except NoModule as error:
+                absent.append((f"{part}.entrypoint", str(error)))
+            result[part]["arguments"] = _arguments(dict(given.kwargs), model.source.search_path)
+        elif file is not None:
+            if file.is_file():
+                result[part] = {"file": file_digest(file)}
+            else:
+                name = "program" if part == "source" else "file"
+                absent.append((f"{part}.{name}", f"no file {file}; expected one there"))
+    if model.replace:
+        result["replace"] = {}
+    for index, one in enumerate(model.replace):
+        for own in _own_code(one):
+            try:
+                result["replace"][own] = entrypoint_content(own, model.source.search_path)
+            except NoModule as error:
+                absent.append((f"replace[{index}]", str(error)))
+    for path in model.files:
+        if path.exists():
+            result["files"][path.name] = tree_digest(path) if path.is_dir() else file_digest(path)
+        else:
+            absent.append(("files", f"no file or folder {path}; expected one there"))
+    if absent:
+        raise _Absent(*absent)
+    return result
+
+
+def _own_code(replacement: Replacement) -> Iterator[str]:
+    """The entrypoints that a replacement imports."""
+    if replacement.way != "plugin":
+        yield replacement.by
+    if replacement.kind == "function":
+        yield replacement.pattern
+
+
+def entrypoint_content(entrypoint: str, search_path: Iterable[Path]) -> Content:
+    """The code around `package.module:function`, found but not imported.
+
+    NoModule if none of that name is found on `search_path` and then `sys.path`.
+    """
+    top = entrypoint.partition(":")[0].partition(".")[0]
+    folders = [str(path) for path in search_path]
+    spec = importlib.machinery.PathFinder.find_spec(top, [*folders, *sys.path])
+    # Editable installs can add finders of their own, which only the general search asks.
+    try:
+        spec = spec or importlib.util.find_spec(top)
+    except ValueError:  # a module that was made by hand, such as __main__
+        spec = None
+    found = spec is not None and spec.name == top  # __main__ can bear another module's spec
+    if spec is None or not found or not (spec.origin or spec.submodule_search_locations):
+        raise NoModule(
+            f"no module named {top!r}; looked in {', '.join(folders)} and then Python's path. "
+            "Install it, or put it beside the manifest"
+        )
+    result: Content = {"module": top}
+    if spec.submodule_search_locations:
+        trees = [Path(folder) for folder in spec.submodule_search_locations]
+        result["package"] = [_listed(list(_walk(tree, tree))) for tree in trees]
+    elif spec.origin is not None and Path(spec.origin).is_file():
+        result["beside"] = _listed(list(_beside(Path(spec.origin))))
+    else:
+        result["origin"] = spec.origin  # built into the interpreter, whose version is in
+    return result | {"local": local_content()}
+
+
+def local_content() -> dict[str, Digest]:
+    """Digest of each installation whose version does not tell its content: local and editable."""
+    found: dict[str, Digest] = {}
+    for name, location in local_installs().items():
+        found[name] = location if isinstance(location, str) else tree_digest(location)
+    return found
+
+
+def tree_digest(folder: Path) -> Digest:
+    """Digest of relative names and contents of a folder's files, EXCLUDED ones left out."""
+    return digest_json(dict(_walk(folder, folder)))
+
+
+def file_digest(path: Path) -> Digest:
+    """SHA-256 of a file; a file that did not change since this process read it is not read again."""
+    state = path.stat()
+    key = (str(path), state.st_size, state.st_mtime_ns, state.st_ino)
+    if key not in _cache:
+        _cache[key] = digest_file(path)
+    return _cache[key]
+
+
+def _listed(files: list[tuple[str, Digest]]) -> dict[str, Digest] | Digest:
+    return dict(files) if len(files) <= LISTED else digest_json(dict(files))
+
+
+def _beside(module: Path) -> Iterator[tuple[str, Digest]]:
+    """Of a plain module: the files of its folder and the packages there, which it may import."""
+    folder = module.parent
+    if folder.name in ("site-packages", "dist-packages") or folder == Path(os.__file__).parent:
+        yield module.name, file_digest(module)
+        return
+    for entry in sorted(folder.iterdir()):
+        if _excluded(entry) or entry.suffix in (".yaml", ".yml"):
+            continue
+        if entry.is_file():
+            yield entry.name, file_digest(entry)
+        elif entry.is_dir() and any(entry.glob("*.py")):
+            yield from _walk(entry, folder)
+
+
+def _walk(folder: Path, root: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, Digest]]:
+    """(relative name, digest) of every regular file, links followed, each folder once on a path."""
+    real = folder.resolve()
+    if real in above:
+        return
+    for entry in sorted(folder.iterdir()):
+        if _excluded(entry):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry, root, (*above, real))
+        elif entry.is_file():
+            yield entry.relative_to(root).as_posix(), file_digest(entry)
+
+
+def _excluded(entry: Path) -> bool:
+    name = entry.name
+    return (
+        name in ("__pycache__", "node_modules", "site-packages")
+        or name.startswith(".")
+        or name.endswith(".egg-info")
+        or (entry.is_dir() and (entry / "pyvenv.cfg").is_file())
+    )
+
+
+def _arguments(value: Any, folders: Iterable[Path], path: str = "") -> dict[str, Digest]:
+    """Digest of each file or folder that a text among an entrypoint's arguments names."""
+    found: dict[str, Digest] = {}
+    if isinstance(value, dict):
+        for key, item in value.items():
+            found |= _arguments(item, folders, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            found |= _arguments(item, folders, f"{path}[{index}]")
+    elif isinstance(value, str) and value and len(value) < 1000 and "\0" not in value:
+        for folder in (*folders, Path.cwd()):
+            named = folder / value
+            if named.is_file():
+                found[path] = file_digest(named)
+            elif named.is_dir() and ("/" in value or os.sep in value):
+                # A bare word may be a folder's name by chance; one with a slash is meant as a path.
+                found[path] = tree_digest(named)
+            else:
+                continue
+            break
+    return found

@@ -1,0 +1,166 @@
+"""Manifest -> Plan: every task, in an order that respects their needs, and what becomes of each.
+
+Pure: results, installation and file digests come in as arguments. Needs no GPU, no Ray, no torch
+and no model: a build whose graph is not known yet is planned as `unknown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from enginebundle.format.digest import Digest
+from orchestrator.manifest.model import Manifest
+from orchestrator.plan.installed import Installed
+from orchestrator.plan.keys import cacheable, key
+from orchestrator.plan.task import Decision, Resources, Task
+from orchestrator.plan.tasks import sized, tasks, unproved
+
+__all__ = ["Decision", "Plan", "Resources", "Task", "plan"]
+
+Lookup = Callable[[Digest], Mapping[str, Any] | None]
+"""Key -> the store's record of a result, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All work of a manifest. Every task stands after those it needs.
+
+    `decisions` has one entry for each of `tasks`, in their order. `pending` are validations that
+    no machine here can run: (`<model>/validate/<target>`, why and the command that completes it).
+    """
+
+    manifest: Digest
+    models: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    decisions: tuple[Decision, ...]
+    pending: tuple[tuple[str, str], ...] = ()
+
+    def decision(self, task_id: str) -> Decision:
+        """What becomes of a task. KeyError if the plan has no such task."""
+        return {t.id: d for t, d in zip(self.tasks, self.decisions, strict=True)}[task_id]
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks have each status; those without any are left out."""
+        found: dict[str, int] = {}
+        for decision in self.decisions:
+            found[decision.status] = found.get(decision.status, 0) + 1
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        pairs = zip(self.tasks, self.decisions, strict=True)
+        return {
+            "manifest": self.manifest,
+            "models": list(self.models),
+            "tasks": [task.to_json() | decision.to_json() for task, decision in pairs],
+            "counts": self.counts(),
+            "pending": [{"id": id_, "why": why} for id_, why in self.pending],
+        }
+
+
+def plan(
+    manifest: Manifest,
+    lookup: Lookup,
+    installed: Installed,
+    contents: Mapping[str, Mapping[str, Any]],
+    *,
+    archs: Collection[str] = ("cpu",),
+    current: Callable[[str], int | None] = lambda name: None,
+) -> Plan:
+    """Decide each task.
+
+    `contents` is `sources.contents(manifest)`; `archs` the architectures of the machines at hand;
+    `current` the version that a name's alias `latest` stands for.
+    """
+    state = _State(lookup, frozenset(archs), current)
+    for model in manifest.models:
+        for task in tasks(model, contents[model.name], installed, archs):
+            state.add(task)
+    return Plan(
+        manifest=manifest.digest,
+        models=tuple(model.name for model in manifest.models),
+        tasks=tuple(state.tasks),
+        decisions=tuple(state.decisions.values()),
+        pending=tuple(item for model in manifest.models for item in unproved(model, archs)),
+    )
+
+
+@dataclass(slots=True)
+class _State:
+    """What is decided so far, and the outputs that are known."""
+
+    lookup: Lookup
+    archs: frozenset[str]
+    current: Callable[[str], int | None]
+    tasks: list[Task] = field(default_factory=list)
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def add(self, task: Task) -> None:
+        upstream = {need: self.outputs[need] for need in task.needs if need in self.outputs}
+        task = sized(task, upstream)
+        self.tasks.append(task)
+        self.decisions[task.id] = self._waits(task) or self._decide(task, upstream)
+
+    def _waits(self, task: Task) -> Decision | None:
+        """The decision on a task some of whose inputs are not known, or never will be."""
+        by_status: dict[str, list[str]] = {}
+        for need in task.needs:
+            by_status.setdefault(self.decisions[need].status, []).append(need)
+        blocked = by_status.get("blocked", [])
+        if any(need not in task.optional for need in blocked) or (
+            task.optional and set(task.optional) <= set(blocked)
+        ):
+            return Decision("blocked", f"needs {blocked[0]}, which nothing here can make")
+        if unreachable := self._unreachable(task, by_status):
+            return unreachable
+        if "unknown" in by_status:
+            return Decision("unknown", f"shows after {task.model}/trace")
+        if "build" in by_status:
+            first = by_status["build"][0]
+            if task.step == "build":
+                return Decision("unknown", f"shows after {first}")
+            return Decision("build", f"{first} will run")
+        return None
+
+    def _unreachable(self, task: Task, by_status: Mapping[str, list[str]]) -> Decision | None:
+        """Blocked for want of a machine, unless the inputs are known: then the result may be too."""
+        gpus = task.resources.gpus
+        if not gpus or self.archs & set(gpus) or not by_status.keys() & {"unknown", "build"}:
+            return None
+        return Decision("blocked", _remedy(task))
+
+    def _decide(self, task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> Decision:
+        if not cacheable(task):
+            return self._promotion(task, upstream)
+        digest = key(task, upstream)
+        record = self.lookup(digest)
+        if record is not None:
+            self.outputs[task.id] = record["output"]
+            return Decision("cached", "same inputs, same result", digest)
+        gpus = task.resources.gpus
+        if gpus and not self.archs & set(gpus):
+            return Decision("blocked", _remedy(task), digest)
+        return Decision("build", "no result for this key", digest)
+
+    def _promotion(self, task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> Decision:
+        alias = f"{task.spec['name']}:{task.spec['alias']}"
+        failed = [need for need, output in upstream.items() if output.get("passed") is False]
+        if failed:
+            return Decision("blocked", f"{failed[0]} failed, so {alias} stays where it is")
+        version = upstream[f"{task.model}/publish"]["version"]
+        if self.current(task.spec["name"]) == version:
+            return Decision("cached", f"{alias} is version {version} already")
+        return Decision("build", f"{alias} moves to version {version}")
+
+
+def _remedy(task: Task) -> str:
+    archs = " or ".join(task.resources.gpus)
+    if task.step == "build":
+        return (
+            f"TensorRT builds on a GPU of the target, and no machine of {archs} is here: add one "
+            f"with the node label farm/sm={task.resources.gpus[0]}, or ask for rtx:{task.resources.gpus[0]}"
+            ", which builds anywhere"
+        )
+    return f"no machine of {archs} is here: add one with the node label farm/sm={task.resources.gpus[0]}"

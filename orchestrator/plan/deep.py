@@ -1,0 +1,127 @@
+"""`kiln plan --deep`: trace and partition each model, build nothing, and say what would run where.
+
+It imports and runs the user's code, as `kiln run` would, in this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from enginebundle.format.spec import Target
+from orchestrator.manifest.model import Manifest, Model
+
+if TYPE_CHECKING:
+    from compiler.partition import Report
+    from compiler.pipeline import Traced
+    from compiler.replace.replacement import Replaced
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would become of one model for some targets that share a partition; or why it can't."""
+
+    model: str
+    targets: tuple[Target, ...]
+    report: Report | None = None
+    replaced: tuple[Replaced, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    refused: str = ""
+
+    def text(self) -> str:
+        """For people: the report, what was replaced or left out, or the refusal with its remedy."""
+        head = f"{self.model} for {', '.join(map(str, self.targets))}"
+        if self.report is None:
+            return f"{head}: {self.refused}"
+        lines = [f"{head}: {self.report.text()}"]
+        for one in self.replaced:
+            places = f" at {', '.join(one.places)}" if one.places else ""
+            lines.append(f"replaced {one.replacement} by {one.replacement.by}{places}")
+        lines += [f"no engine makes this check: {place}" for place in self.unchecked]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "targets": [str(target) for target in self.targets],
+            "report": None if self.report is None else self.report.to_json(),
+            "replaced": [one.to_json() for one in self.replaced],
+            "unchecked": list(self.unchecked),
+            "refused": self.refused or None,
+        }
+
+
+def deep_plan(
+    manifest: Manifest,
+    names: Sequence[str] = (),
+    tell: Callable[[Planned], None] = lambda planned: None,
+) -> tuple[Planned, ...]:
+    """Each model of the manifest, or those named; `tell` gets each result as it is there.
+
+    No goldens are made, so numbers are not checked. Raises KeyError for a name that is not in the
+    manifest; what a model's code can't do is in `Planned.refused`.
+    """
+    models = [manifest.model(name) for name in names] or list(manifest.models)
+    found: list[Planned] = []
+    for model in models:
+        for planned in _plan(model):
+            tell(planned)
+            found.append(planned)
+    return tuple(found)
+
+
+def _plan(model: Model) -> list[Planned]:
+    from compiler.refused import Refused
+
+    try:
+        traced = _trace(model)
+    except Refused as refused:
+        return [Planned(model.name, model.targets, refused=str(refused))]
+    planned = []
+    for targets in _alike(model):
+        try:
+            report = _partition(model, traced.program, targets[0])
+        except Refused as refused:
+            planned.append(Planned(model.name, targets, refused=str(refused)))
+        else:
+            planned.append(Planned(model.name, targets, report, traced.replaced, traced.unchecked))
+    return planned
+
+
+def _alike(model: Model) -> list[tuple[Target, ...]]:
+    """The targets by backend: a partition does not depend on the architecture."""
+    backends = list(dict.fromkeys(target.backend for target in model.targets))
+    return [tuple(t for t in model.targets if t.backend == backend) for backend in backends]
+
+
+def _trace(model: Model) -> Traced:
+    from compiler.pipeline import TraceJob, trace_job
+    from compiler.trace.source import Source
+
+    job = TraceJob(
+        Source.from_json(model.source.to_json()),
+        model.inputs,
+        model.profiles,
+        None,
+        model.precision,
+        model.replace,
+    )
+    return trace_job(job)
+
+
+def _partition(model: Model, program: Any, target: Target) -> Report:
+    from compiler.pipeline import BuildJob, plan_job
+
+    job = BuildJob(
+        target=target,
+        profiles=model.profiles,
+        precision=model.precision,
+        torch_executed_modules=model.torch_executed_modules,
+        torch_executed_ops=model.torch_executed_ops,
+        require_full_compilation=model.require_full_compilation,
+        min_nodes=model.min_nodes,
+        replace=tuple(one for one in model.replace if one.way != "with"),
+        search_path=tuple(str(path) for path in model.source.search_path),
+    )
+    return plan_job(program, job).parts.report

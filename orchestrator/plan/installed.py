@@ -1,0 +1,105 @@
+"""What is installed here: the part of a key that the manifest does not say."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from enginebundle.format.digest import Digest
+from enginebundle.format.spec import Toolchain
+from enginebundle.runtimes.versions import distribution_version
+from orchestrator.plan.content import tree_digest
+
+OWN_PACKAGES = ("compiler", "enginebundle", "orchestrator")
+
+_NUMERIC = r"torch|numpy|safetensors|triton|nvidia-.*|cuda-.*"
+"""Distributions that a build step imports or loads, whatever the backend; names as a pattern."""
+_BACKEND = {
+    "torch": _NUMERIC,
+    "rtx": _NUMERIC + r"|tensorrt-rtx.*",
+    "trt": _NUMERIC + r"|tensorrt(-(?!rtx).*)?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Python's version, the platform, every distribution, and the digests of our own packages."""
+
+    python: str
+    platform: str
+    distributions: Toolchain
+    packages: tuple[tuple[str, Digest], ...]
+
+    def for_trace(self) -> dict[str, Any]:
+        """Everything: the user's code may import any distribution."""
+        return {
+            "python": self.python,
+            "distributions": self.distributions.to_json(),
+            "packages": self._own("compiler", "enginebundle"),
+        }
+
+    def for_build(self, backend: str) -> dict[str, Any]:
+        """What turns a Program into an artifact of that backend."""
+        return {
+            "python": self.python,
+            "platform": self.platform,
+            "distributions": self._matching(_BACKEND[backend]),
+            "packages": self._own("compiler", "enginebundle"),
+        }
+
+    def for_publish(self) -> dict[str, Any]:
+        """What writes an index."""
+        return {"packages": self._own("enginebundle", "orchestrator")}
+
+    def for_validate(self, backend: str) -> dict[str, Any]:
+        """What loads a bundle and compares."""
+        return {
+            "python": self.python,
+            "platform": self.platform,
+            "distributions": self._matching(_BACKEND[backend]),
+            "packages": self._own("compiler", "enginebundle"),
+        }
+
+    def _own(self, *names: str) -> dict[str, Digest]:
+        return {name: digest for name, digest in self.packages if name in names}
+
+    def _matching(self, pattern: str) -> dict[str, str]:
+        names = re.compile(rf"(?:{pattern})\Z")
+        return {n: v for n, v in self.distributions.versions if names.match(n)}
+
+
+def installed() -> Installed:
+    """Observe this process's installation. Imports none of it."""
+    return Installed(
+        python=platform.python_version(),
+        platform=f"{sys.platform}-{platform.machine()}",
+        distributions=Toolchain(tuple(distributions().items())),
+        packages=tuple((name, tree_digest(_folder(name))) for name in OWN_PACKAGES),
+    )
+
+
+@functools.cache
+def distributions() -> Mapping[str, str]:
+    """Version of every installed distribution by normalized name. First on the path wins.
+
+    What setuptools brings for itself is left out: those come onto the path of a process that imports
+    it, whatever for, and would give its tasks other keys.
+    """
+    found: dict[str, str] = {}
+    path = [folder for folder in sys.path if Path(folder).name != "_vendor"]
+    for dist in metadata.distributions(path=path):
+        name = dist.metadata["Name"]
+        if name:
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution_version(dist))
+    return found
+
+
+def _folder(package: str) -> Path:
+    return Path(__file__).resolve().parents[2] / package

@@ -1,0 +1,45 @@
+"""Installations whose version does not tell their content: not from an index, or editable."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from enginebundle.format.digest import Digest, digest_json
+
+OWN = "enginekiln"
+"""This distribution: its packages are in the keys by their own digests."""
+
+
+@functools.cache
+def local_installs() -> Mapping[str, Path | Digest]:
+    """Distribution -> its folder if editable, else the digest of what pip took from a URL or folder."""
+    found: dict[str, Path | Digest] = {}
+    for dist in metadata.distributions():
+        origin = dist.read_text("direct_url.json")
+        name = dist.metadata["Name"]
+        if origin is None or name == OWN:
+            continue
+        described = json.loads(origin)
+        url = urlparse(described.get("url", ""))
+        if url.scheme == "file" and described.get("dir_info", {}).get("editable"):
+            folder = Path(unquote(url.path))
+            if folder.is_dir():
+                found[name] = folder
+        else:
+            found[name] = _recorded(dist)
+    return found
+
+
+def _recorded(dist: metadata.Distribution) -> Digest:
+    """Digest of the installer's own record of names and hashes, scripts outside the package left out."""
+    recorded = {
+        str(file): file.hash.value
+        for file in dist.files or ()
+        if file.hash is not None and not str(file).startswith("..")
+    }
+    return digest_json({"version": dist.version, "files": recorded})

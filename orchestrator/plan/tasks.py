@@ -1,0 +1,203 @@
+"""Model -> its tasks: trace, builds, publish, validations, promote. Pure.
+
+The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
+
+    trace     source, inputs, profiles, goldens, precision, replace, content, toolchain
+    build     target, profiles, precision, torch_executed_modules, torch_executed_ops,
+              require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
+              replace (operators and functions that have converters or plugins; then also search_path,
+              content)
+    publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
+    validate  name, target, toolchain
+    promote   name, alias
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from enginebundle.format.spec import Profile, Target
+from orchestrator.manifest.model import Model
+from orchestrator.plan.installed import Installed
+from orchestrator.plan.task import GIB, Resources, Task
+
+ALIAS = "latest"
+"""What moves to a version that was built for every target and failed no validation."""
+
+DEFAULT_MEMORY = 4 * GIB
+BOOKKEEPING = Resources(cpus=0.1, memory=GIB // 2, timeout=600.0)
+"""For steps that only move documents."""
+
+
+def tasks(
+    model: Model, content: Mapping[str, Any], installed: Installed, archs: Collection[str]
+) -> tuple[Task, ...]:
+    """All tasks of a model, each after those it needs.
+
+    `content` is the model's entry of `sources.contents`; `archs` are the architectures of the
+    machines at hand: a validation that none of them can run gets no task (see `unproved`).
+    """
+    trace = _trace(model, content, installed)
+    builds = [
+        _build(model, t, group, content, installed)
+        for t in model.targets
+        for group in _groups(model, t)
+    ]
+    publish = _publish(model, (trace.id,), tuple(task.id for task in builds), installed)
+    validations = []
+    for target in model.targets:
+        if runnable(target, archs):
+            own = tuple(task.id for task in builds if task.target == target)
+            validations.append(_validate(model, target, (*own, publish.id), installed))
+    before = (publish.id, *(task.id for task in builds), *(task.id for task in validations))
+    promote = Task(
+        id=f"{model.name}/promote",
+        step="promote",
+        model=model.name,
+        target=None,
+        spec={"name": model.name, "alias": ALIAS},
+        needs=before,
+        resources=BOOKKEEPING,
+    )
+    return (trace, *builds, publish, *validations, promote)
+
+
+def runnable(target: Target, archs: Collection[str]) -> bool:
+    """Whether some machine at hand can run an artifact of that target. The CPU is always there."""
+    return target.backend == "torch" or any(arch in archs for arch in target.archs)
+
+
+def unproved(model: Model, archs: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """(task id, why and remedy) of each validation that waits for a machine that is not here."""
+    return tuple(
+        (
+            f"{model.name}/validate/{target}",
+            f"no machine of {' or '.join(target.archs)} here: the variant stays pending until "
+            f"`kiln validate {model.name} --target {target}` runs on one",
+        )
+        for target in model.targets
+        if not runnable(target, archs)
+    )
+
+
+def _groups(model: Model, target: Target) -> tuple[tuple[Profile, ...], ...]:
+    """The profiles that one artifact serves. A torch graph serves any shape, so it takes all."""
+    if target.backend == "torch" or model.engine_profiles == "shared":
+        return (model.profiles,)
+    return tuple((profile,) for profile in model.profiles)
+
+
+def _trace(model: Model, content: Mapping[str, Any], installed: Installed) -> Task:
+    return Task(
+        id=f"{model.name}/trace",
+        step="trace",
+        model=model.name,
+        target=None,
+        spec={
+            "source": model.source.to_json(),
+            "inputs": [spec.to_json() for spec in model.inputs],
+            "profiles": [profile.to_json() for profile in model.profiles],
+            "goldens": model.goldens.to_json(),
+            "precision": model.precision,
+            "replace": [one.to_json() for one in model.replace],
+            "content": dict(content),
+            "toolchain": installed.for_trace(),
+        },
+        needs=(),
+        resources=_compute(model),
+    )
+
+
+def _build(
+    model: Model, target: Target, profiles: tuple[Profile, ...], content: Mapping[str, Any],
+    installed: Installed,
+) -> Task:  # fmt: skip
+    shared = target.backend == "torch" or model.engine_profiles == "shared"
+    return Task(
+        id=f"{model.name}/build/{target}" + ("" if shared else f"/{profiles[0].name}"),
+        step="build",
+        model=model.name,
+        target=target,
+        spec={
+            "target": str(target),
+            "profiles": [profile.to_json() for profile in profiles],
+            "precision": model.precision,
+            "torch_executed_modules": list(model.torch_executed_modules),
+            "torch_executed_ops": list(model.torch_executed_ops),
+            "require_full_compilation": model.require_full_compilation,
+            "min_nodes": model.min_nodes,
+            "tolerances": {name: bound.to_json() for name, bound in model.tolerances},
+            "toolchain": installed.for_build(target.backend),
+            **_converters(model, content),
+        },
+        needs=(f"{model.name}/trace",),
+        resources=_compute(model, target.archs if target.backend == "trt" else ()),
+    )
+
+
+def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a build's spec about the user's own converters: without any, no code is named."""
+    own = [one.to_json() for one in model.replace if one.way != "with"]
+    if not own:
+        return {"replace": []}
+    folders = [str(path) for path in model.source.search_path]
+    return {"replace": own, "search_path": folders, "content": content.get("replace", {})}
+
+
+def _labels(model: Model) -> dict[str, str]:
+    """What the bundle's index says for people: a version, and each piece that is not the model's own."""
+    labels = {} if model.version is None else {"version": model.version}
+    return labels | {f"replaced {one}": f"{one.way} {one.by}" for one in model.replace}
+
+
+def _publish(
+    model: Model, traces: tuple[str, ...], builds: tuple[str, ...], installed: Installed
+) -> Task:
+    return Task(
+        id=f"{model.name}/publish",
+        step="publish",
+        model=model.name,
+        target=None,
+        spec={
+            "name": model.name,
+            "labels": _labels(model),
+            "profiles": [profile.to_json() for profile in model.profiles],
+            "targets": [str(target) for target in model.targets],
+            "toolchain": installed.for_publish(),
+        },
+        needs=(*traces, *builds),
+        resources=BOOKKEEPING,
+        optional=builds,
+    )
+
+
+def _validate(model: Model, target: Target, needs: tuple[str, ...], installed: Installed) -> Task:
+    return Task(
+        id=f"{model.name}/validate/{target}",
+        step="validate",
+        model=model.name,
+        target=target,
+        spec={
+            "name": model.name,
+            "target": str(target),
+            "toolchain": installed.for_validate(target.backend),
+        },
+        needs=needs,
+        resources=_compute(model, () if target.backend == "torch" else target.archs),
+    )
+
+
+def _compute(model: Model, gpus: tuple[str, ...] = ()) -> Resources:
+    guess = model.memory is None
+    return Resources(1.0, model.memory or DEFAULT_MEMORY, model.timeout, gpus, guess)
+
+
+def sized(task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> Task:
+    """The task with memory by what was traced: about 5 x weights, where the manifest gives none."""
+    traced = upstream.get(f"{task.model}/trace", {})
+    if not task.resources.guess or "weights_bytes" not in traced:
+        return task
+    memory = 5 * int(traced["weights_bytes"]) + GIB
+    return replace(task, resources=replace(task.resources, memory=memory))

@@ -1,0 +1,37 @@
+"""A plan as text for people: one line a task, then what stays unproved, then the counts."""
+
+from __future__ import annotations
+
+from orchestrator.plan.decide import Plan
+
+WORDS = {
+    "cached": "cached",
+    "build": "build",
+    "unknown": "unknown until traced",
+    "blocked": "blocked",
+}
+
+
+def table(plan: Plan) -> str:
+    """The plan's tasks in columns: task, status, why."""
+    rows = [("TASK", "STATUS", "WHY")]
+    rows += [
+        (task.id, WORDS[decision.status], decision.why)
+        for task, decision in zip(plan.tasks, plan.decisions, strict=True)
+    ]
+    rows += [(id_, "pending", why) for id_, why in plan.pending]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
+    return "\n".join([*lines, "", summary(plan)])
+
+
+def summary(plan: Plan) -> str:
+    """`14 tasks of 3 models: 3 cached, 2 build, ...; 9 validations pending`."""
+    counts = plan.counts()
+    parts = [f"{counts[status]} {word}" for status, word in WORDS.items() if status in counts]
+    models = f"{len(plan.models)} model{'' if len(plan.models) == 1 else 's'}"
+    text = f"{len(plan.tasks)} tasks of {models}: {', '.join(parts)}"
+    waiting = len(plan.pending)
+    return text + (
+        f"; {waiting} validation{'' if waiting == 1 else 's'} pending" if waiting else ""
+    )

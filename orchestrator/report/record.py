@@ -1,0 +1,124 @@
+"""A run's record in the store, under `runs/<id>/`: what was asked, what happened, how it ended.
+
+    manifest.yaml   the manifest as it was
+    plan.json       its tasks
+    events.jsonl    a line a transition, written again from time to time
+    results.json    at the end: outcomes, rows, exit code
+    logs/           the last output of each attempt
+
+Nothing of it is needed to resume: that comes from the results under their keys.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from enginebundle.errors import NotFoundError
+from enginebundle.storage.store import Store
+from orchestrator.run.drive import Transition
+from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
+
+_PATIENCE = 20.0
+"""Events are written again after so many times the seconds that writing took last time."""
+_AT_LEAST = 1.0
+
+
+def new_id(digest: str) -> str:
+    """A run's id: sorts by time, says which manifest, and is met only once."""
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    return f"{now}-{digest.removeprefix('sha256:')[:8]}-{secrets.token_hex(2)}"
+
+
+class Record:
+    """Writes one run's record. Not safe for several threads."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self.run = run
+        self._store = store
+        self._lines: list[str] = []
+        self._due = 0.0
+
+    def start(self, manifest: bytes, plan: Mapping[str, Any]) -> None:
+        """Write what was asked for. StoreError if the store can't be written."""
+        self._put("manifest.yaml", manifest)
+        self._put("plan.json", _json(plan))
+
+    def __call__(self, transition: Transition) -> None:
+        """Take down a transition."""
+        self._lines.append(json.dumps(event(transition)))
+        if time.monotonic() >= self._due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the events so far."""
+        began = time.monotonic()
+        self._put("events.jsonl", ("\n".join(self._lines) + "\n").encode())
+        now = time.monotonic()
+        self._due = now + max(_AT_LEAST, _PATIENCE * (now - began))
+
+    def finish(self, results: Mapping[str, Any]) -> None:
+        """Write the rest of the events and the results."""
+        self.flush()
+        self._put("results.json", _json(results))
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._store.put_file(f"runs/{self.run}/{name}", data)
+
+
+def event(transition: Transition) -> dict[str, Any]:
+    """A transition as JSON, without its output."""
+    result: dict[str, Any] = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "task": transition.task,
+        "state": transition.state,
+        "attempt": transition.attempt,
+    }
+    if transition.host:
+        result["host"] = transition.host
+    match transition.outcome:
+        case Built(_, seconds, _) | Cached(_, seconds):
+            result["seconds"] = seconds
+        case Failed(code, message):
+            result |= {"code": code, "message": message}
+        case Skipped(because):
+            result["because"] = because
+    return result
+
+
+def ids(store: Store) -> list[str]:
+    """All runs that the store knows, oldest first."""
+    return sorted({path.split("/")[1] for path in store.list_files("runs/") if "/" in path})
+
+
+def results(store: Store, run: str) -> dict[str, Any] | None:
+    """How a run ended; None while it has not (or was killed)."""
+    data = store.get_file(f"runs/{run}/results.json")
+    return None if data is None else dict(json.loads(data))
+
+
+def status(store: Store, run: str) -> dict[str, Any]:
+    """What is known of a run: its latest event for each task, and its results if it has ended.
+
+    NotFoundError if the store has no such run.
+    """
+    plan = store.get_file(f"runs/{run}/plan.json")
+    if plan is None:
+        known = ids(store)[-3:]
+        raise NotFoundError(
+            f"no run {run!r} in {store.uri}; the latest are {', '.join(known) or 'none'}"
+        )
+    latest = {task["id"]: {"state": "waiting"} for task in json.loads(plan)["tasks"]}
+    lines = (store.get_file(f"runs/{run}/events.jsonl") or b"").decode().splitlines()
+    for text in lines:
+        entry = json.loads(text)
+        latest[entry.pop("task")] = entry
+    return {"run": run, "tasks": latest, "results": results(store, run)}
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

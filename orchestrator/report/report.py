@@ -1,0 +1,177 @@
+"""What came of a run, as a table of models x targets, a line of totals and an exit code. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from orchestrator.plan.task import Task
+from orchestrator.worker.outcome import Built, Cached, Class, Failed, Outcome, Skipped, classify
+
+OK, SOME_FAILED, USAGE, INFRASTRUCTURE, ACCURACY, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes of `kiln`."""
+
+_INFRASTRUCTURE = ("no-machine",)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A model on a target.
+
+    `state` is `validated`, `pending` (built, not proved yet) or `failed`; `cached` whether nothing
+    had to be built. `seconds` is what its builds took when they were made, `bytes` the size of
+    what they made. `worst` is the largest error as a share of what the tolerance allows: measured
+    by the loader on the target if `measured`, else computed on the CPU from the network.
+    """
+
+    model: str
+    target: str
+    state: str
+    built: bool
+    cached: bool
+    seconds: float
+    bytes: int
+    worst: float | None = None
+    measured: bool = False
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def rows(
+    tasks: Sequence[Task],
+    outcomes: Mapping[str, Outcome],
+    proved: Mapping[str, float] | None = None,
+) -> tuple[Row, ...]:
+    """One row for each model and target, in the plan's order.
+
+    `proved` maps `<model>/validate/<target>` to the worst error of evidence that the store holds
+    for variants this run could not validate itself.
+    """
+    groups: dict[tuple[str, str], list[Task]] = {}
+    for task in tasks:
+        if task.step == "build":
+            groups.setdefault((task.model, str(task.target)), []).append(task)
+    by_role = {(task.model, task.step, str(task.target)): task for task in tasks}
+    result = []
+    for (model, target), builds in groups.items():
+        validate = by_role.get((model, "validate", target))
+        publish = by_role.get((model, "publish", "None"))
+        after = [task for task in (publish, validate) if task is not None]
+        known = (proved or {}).get(f"{model}/validate/{target}")
+        row = _row(
+            model, target, [outcomes[b.id] for b in builds], [outcomes[t.id] for t in after], known
+        )
+        if row.state == "failed":
+            row = replace(row, why=_why([*builds, *after], outcomes))
+        result.append(row)
+    return tuple(result)
+
+
+def _why(tasks: Iterable[Task], outcomes: Mapping[str, Outcome]) -> str:
+    """The first failure among the tasks, or the one because of which they were skipped."""
+    for task in tasks:
+        match outcomes[task.id]:
+            case Failed(code, message):
+                return f"{task.id}: {code}: {message}"
+            case Skipped(because):
+                name = because.removesuffix(" failed")
+                root = outcomes.get(name)
+                if isinstance(root, Failed):
+                    return f"{name}: {root.code}: {root.message}"
+                return f"{task.id}: {because}"
+    return ""
+
+
+def _row(
+    model: str,
+    target: str,
+    builds: list[Outcome],
+    later: list[Outcome],
+    proved: float | None,
+) -> Row:
+    good = [build for build in builds if isinstance(build, Built | Cached)]
+    built = len(good) == len(builds)
+    bad = [outcome for outcome in (*builds, *later) if isinstance(outcome, Failed | Skipped)]
+    evaluated = [o.output["evaluated"]["worst"] for o in good if o.output.get("evaluated")]
+    worst, measured = (max(evaluated) if evaluated else None), False
+    validated = built and not bad and (len(later) == 2 or proved is not None)
+    if validated:
+        last = later[-1]
+        own = last.output.get("worst") if isinstance(last, Built | Cached) else None
+        worst, measured = (own if len(later) == 2 else proved), True
+    return Row(
+        model,
+        target,
+        "failed" if bad else "validated" if validated else "pending",
+        built,
+        built and all(isinstance(build, Cached) for build in builds),
+        round(sum(build.seconds for build in good), 1),
+        sum(int(build.output.get("bytes", 0)) for build in good),
+        worst,
+        measured,
+    )
+
+
+def totals(table: Iterable[Row]) -> str:
+    """`12 built, 3 validated, 9 pending, 0 failed`."""
+    table = tuple(table)
+    counts = {
+        "built": sum(row.built for row in table),
+        "validated": sum(row.state == "validated" for row in table),
+        "pending": sum(row.state == "pending" for row in table),
+        "failed": sum(row.state == "failed" for row in table),
+    }
+    return ", ".join(f"{count} {word}" for word, count in counts.items())
+
+
+def task_totals(outcomes: Mapping[str, Outcome]) -> str:
+    """`every task cached`, or how many of the tasks were."""
+    cached = sum(isinstance(outcome, Cached) for outcome in outcomes.values())
+    if cached == len(outcomes):
+        return f"{cached} tasks: every task cached"
+    return f"{len(outcomes)} tasks: {cached} cached"
+
+
+def text(table: Sequence[Row]) -> str:
+    """The rows in columns, as `kiln run` prints them."""
+    lines = [("MODEL", "TARGET", "STATE", "SECONDS", "BYTES", "WORST ERROR")]
+    for row in table:
+        state = row.state + (" (cached)" if row.cached else "")
+        seconds = f"{row.seconds:.1f}" if row.built else "-"
+        size = f"{row.bytes:,}" if row.built else "-"
+        lines.append((row.model, row.target, state, seconds, size, _error(row)))
+    widths = [max(len(line[column]) for line in lines) for column in range(6)]
+    out = []
+    for line in lines:
+        left = [f"{cell:<{width}}" for cell, width in zip(line[:3], widths[:3], strict=True)]
+        right = [f"{cell:>{width}}" for cell, width in zip(line[3:], widths[3:], strict=True)]
+        out.append("  ".join((*left, *right)).rstrip())
+    out += dict.fromkeys(row.why for row in table if row.why)
+    if any(row.worst is not None for row in table):
+        out.append(
+            "worst error: 1 is all the tolerance allows; "
+            "~ computed on the CPU from the network, else measured by the loader on the target"
+        )
+    return "\n".join(out)
+
+
+def _error(row: Row) -> str:
+    if row.worst is None:
+        return "-"
+    return f"{'' if row.measured else '~'}{row.worst:.2g}"
+
+
+def exit_code(outcomes: Iterable[Outcome], interrupted: bool = False) -> int:
+    """130 if interrupted; 3 if a machine, node or store failed; 4 if nothing but accuracy did;
+    1 if any other task failed; else 0."""
+    if interrupted:
+        return INTERRUPTED
+    codes = {outcome.code for outcome in outcomes if isinstance(outcome, Failed)}
+    if any(classify(c) is Class.INFRASTRUCTURE or c in _INFRASTRUCTURE for c in codes):
+        return INFRASTRUCTURE
+    if codes == {"accuracy"}:
+        return ACCURACY
+    return SOME_FAILED if codes else OK

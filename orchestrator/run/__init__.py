@@ -1,0 +1,1 @@
+"""From a plan to results in the store: schedule, execute, publish."""

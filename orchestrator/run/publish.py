@@ -1,0 +1,178 @@
+"""What only the driver does, for only it holds the key to sign with: publish, promote, attest.
+
+The private key never travels. Workers hand back digests; here they become a signed index, a signed
+evidence document, and an alias that moves by compare-and-set.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from enginebundle.errors import BundleError, ConflictError, StoreError
+from enginebundle.format.digest import Digest
+from enginebundle.format.evidence import Evidence
+from enginebundle.format.index import Golden, Index, Part, Tolerance, Variant
+from enginebundle.format.signing import Signer
+from enginebundle.format.spec import Profile, Target, TensorSpec, Toolchain
+from enginebundle.storage.store import Store, Version
+from orchestrator.plan.keys import identity, key
+from orchestrator.plan.task import Task
+from orchestrator.worker.outcome import JSON, Built, Cached, Failed, Outcome
+from orchestrator.worker.steps import Upstream, of
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Publishes into a store with a key. Its methods turn the store's errors into Failed values."""
+
+    store: Store
+    signer: Signer
+    run: str = ""
+
+    @property
+    def trust(self) -> list[str]:
+        """The public key, as base64, that a worker must trust to open what is published here."""
+        return [base64.b64encode(self.signer.public).decode()]
+
+    def publish(self, task: Task, upstream: Upstream) -> Outcome:
+        """Make the version that holds every target that was built whole. The alias stays."""
+        started = time.monotonic()
+        try:
+            index = assemble(task.spec, upstream)
+            data = index.to_bytes()
+            version = self.store.publish(index.name, data, self.signer.sign(data))
+            output = {"version": version.number, "index": version.digest}
+            seconds = round(time.monotonic() - started, 3)
+            own = key(task, upstream)
+            record = {
+                "key": own,
+                "identity": identity(task, upstream),
+                "output": output,
+                "provenance": {
+                    "host": socket.gethostname(),
+                    "seconds": seconds,
+                    "date": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    "task": task.id,
+                    "run": self.run,
+                },
+            }
+            self.store.put_result(own, record)
+        except BundleError as error:
+            return _failed(error)
+        return Built(output, seconds)
+
+    def promote(self, task: Task, upstream: Upstream) -> Outcome:
+        """Point the alias at the version just published, if it does not already."""
+        name, alias = task.spec["name"], task.spec["alias"]
+        number = of(upstream, "publish")["version"]
+        output = {"alias": f"{name}:{alias}", "version": number}
+        try:
+            current = self.store.aliases(name).get(alias, 0)
+            if current == number:
+                return Cached(output)
+            self.store.set_alias(name, alias, number, expected=current)
+        except BundleError as error:
+            return _failed(error)
+        return Built(output, 0.0)
+
+    def finish(self, task: Task, upstream: Upstream, outcome: Outcome) -> Outcome:
+        """Sign what a validation measured; one that did not pass is a failure."""
+        if task.step != "validate" or not isinstance(outcome, Built | Cached):
+            return outcome
+        published = of(upstream, "publish")
+        version = Version(task.spec["name"], published["version"], published["index"])
+        try:
+            evidence = self.attest(version, outcome.output["evidence"])
+        except BundleError as error:
+            return _failed(error)
+        return outcome if evidence.passed else Failed("accuracy", shortfall(evidence))
+
+    def attest(self, version: Version, blob: Digest) -> Evidence:
+        """Sign an evidence document that a worker left in the store, and file it."""
+        data = self.store.read_blob(blob)
+        evidence = Evidence.from_bytes(data)
+        if evidence.index != version.digest:
+            raise ConflictError(
+                f"evidence {blob} is about index {evidence.index}, expected {version.digest}"
+            )
+        self.store.put_evidence(version, evidence.target, data, self.signer.sign(data))
+        return evidence
+
+
+def assemble(spec: Mapping[str, JSON], upstream: Upstream) -> Index:
+    """The table of contents of what was traced and built. FormatError if it makes no sense.
+
+    A target of which one profile failed has no variant: half a variant would refuse shapes that
+    the manifest promises.
+    """
+    traced = of(upstream, "trace")
+    variants: list[Variant] = []
+    blobs: dict[Digest, int] = {}
+    for target in spec["targets"]:
+        parts = _parts(target, spec, upstream)
+        if parts:
+            variants.append(_variant(Target.parse(target), parts))
+            for part in parts:
+                blobs |= part["blobs"]
+    blobs |= {golden["blob"]: golden["bytes"] for golden in traced["goldens"]}
+    return Index(
+        name=spec["name"],
+        inputs=tuple(TensorSpec.from_json(item) for item in traced["inputs"]),
+        outputs=tuple(TensorSpec.from_json(item) for item in traced["outputs"]),
+        profiles=tuple(Profile.from_json(item) for item in spec["profiles"]),
+        goldens=tuple(Golden(golden["name"], golden["blob"]) for golden in traced["goldens"]),
+        variants=tuple(variants),
+        blobs=tuple(blobs.items()),
+        program=traced["program"],
+        labels=tuple(spec["labels"].items()),
+    )
+
+
+def _parts(target: str, spec: Mapping[str, JSON], upstream: Upstream) -> list[Mapping[str, Any]]:
+    """The builds of a target in the order of the profiles; empty unless all profiles are served."""
+    order = [profile["name"] for profile in spec["profiles"]]
+    found = [
+        output for name, output in upstream.items() if name.split("/")[1:3] == ["build", target]
+    ]
+    found.sort(key=lambda output: order.index(output["part"]["profiles"][0]))
+    served = {name for output in found for name in output["part"]["profiles"]}
+    return found if served == set(order) else []
+
+
+def _variant(target: Target, builds: list[Mapping[str, Any]]) -> Variant:
+    first = builds[0]
+    return Variant(
+        target,
+        Toolchain.from_json(first["toolchain"]),
+        first["precision"],
+        tuple((name, Tolerance.from_json(b)) for name, b in first["tolerances"].items()),
+        tuple(Part.from_json(build["part"]) for build in builds),
+    )
+
+
+def shortfall(evidence: Evidence) -> str:
+    """What a validation that did not pass has to say."""
+    bad = [case for case in evidence.cases if not case.passed]
+    worst = max(bad, key=lambda case: (case.worst < 0, case.worst))
+    size = (
+        f"max |error| {worst.max_abs:.3g}, {worst.worst:.3g} times what its tolerance allows"
+        if worst.worst >= 0
+        else "wrong shape, dtype or a NaN that the golden has not"
+    )
+    return (
+        f"{len(bad)} of {len(evidence.cases)} outputs are outside their tolerance on "
+        f"{evidence.target}; worst: golden {worst.golden!r}, output {worst.output!r}: {size}; "
+        "raise the precision, keep the module in torch with torch_executed_modules, or state a "
+        "tolerance"
+    )
+
+
+def _failed(error: BundleError) -> Failed:
+    code = "infra" if isinstance(error, StoreError) else "publish"
+    return Failed(code, f"{type(error).__name__}: {error}")

@@ -1,0 +1,1 @@
+"""One step in a process of its own, and what came of it as a value."""

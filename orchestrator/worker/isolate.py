@@ -1,0 +1,238 @@
+"""Run one step in a fresh process that can crash, hang or eat memory without harm to anyone else.
+
+The child is `python -m orchestrator.worker.child`. Its standard input is a lifeline: the request comes
+through it, and when it closes the child kills everything it started and itself. Closing it is how
+we stop a step, and the kernel closes it when we die, even by SIGKILL.
+
+Memory is capped by watching the resident memory of the whole process tree. An address-space limit
+(RLIMIT_AS) would be simpler but wrong: CUDA and torch reserve far more addresses than they use
+(a CUDA context alone tens of GB). Between two looks a process could still take the machine down,
+so RLIMIT_DATA, which counts only private writable pages, stands behind with a wide margin; not for
+steps on a GPU, whose driver maps as it likes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from orchestrator.worker.outcome import JSON, Built, Failed
+
+_LOOK = 0.05
+"""Seconds between two looks at the tree's memory."""
+_GRACE = 5.0
+"""Seconds the child gets to clean up behind itself before its group is killed from outside."""
+_TAIL = 4000
+"""Characters of log that travel with a failure."""
+_LIBRARY = str(Path(__file__).resolve().parents[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Wall-clock seconds, bytes of resident memory of the whole tree, processor threads."""
+
+    timeout: float = 3600.0
+    memory: int = 8 << 30
+    threads: int = 1
+    gpu: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function by name (`module:function`) and its JSON arguments; `path` goes before sys.path.
+
+    The function returns a JSON object, which becomes `Built.output`.
+    """
+
+    function: str
+    arguments: tuple[JSON, ...]
+    path: tuple[str, ...] = ()
+
+
+def never() -> bool:
+    """A step that nobody cancels."""
+    return False
+
+
+def run(
+    call: Call,
+    limits: Limits,
+    log: Path,
+    reproduce: str = "",
+    cancelled: Callable[[], bool] = never,
+) -> Built | Failed:
+    """Run `call` to its end in a child process and return how it ended; never raises for the child.
+
+    All that the step and its children print goes to the file `log`. `cancelled` is asked at every
+    look; once true, the step is killed and the outcome is Failed("cancelled").
+    """
+    with tempfile.TemporaryDirectory(prefix="kiln-") as folder:
+        result = Path(folder) / "result.json"
+        request = {
+            "function": call.function,
+            "arguments": list(call.arguments),
+            "path": list(call.path),
+            "result": str(result),
+            "data_limit": None if limits.gpu else 2 * limits.memory + (4 << 30),
+        }
+        started = time.monotonic()
+        read_end, write_end = os.pipe()  # Not inheritable: no other child keeps the lifeline open.
+        with log.open("wb") as output, os.fdopen(read_end, "rb") as stdin:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-u", "-m", "orchestrator.worker.child"],
+                stdin=stdin,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=_environment(limits, folder),
+                start_new_session=True,
+            )
+        try:
+            _send(write_end, json.dumps(request).encode() + b"\n")
+            stopped, peak = _watch(child, limits, started, cancelled)
+        finally:
+            os.close(write_end)
+            _reap(child)
+        seconds = time.monotonic() - started
+        reply = _read(result)
+
+    def failed(code: str, message: str) -> Failed:
+        return Failed(code, message, tail(log), reproduce)
+
+    if stopped is not None:
+        return failed(*stopped)
+    if reply is None:
+        return failed("crashed", _death(child.returncode))
+    if "output" in reply:
+        return Built(reply["output"], round(seconds, 3), peak)
+    return failed(reply["code"], reply["message"])
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log file; an empty text if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            size = file.tell()
+            file.seek(max(0, size - 4 * _TAIL))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    text = text.replace("\0", "")
+    return text[-_TAIL:] if len(text) > _TAIL else text
+
+
+def _environment(limits: Limits, folder: str) -> dict[str, str]:
+    env = dict(os.environ)
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [_LIBRARY, env.get("PYTHONPATH")]))
+    env["TMPDIR"] = folder  # What a killed step leaves behind goes away with the folder.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        env[name] = str(limits.threads)
+    if not limits.gpu:
+        env["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves it unset: a CPU step would see every GPU.
+    return env
+
+
+def _watch(
+    child: subprocess.Popen[bytes],
+    limits: Limits,
+    started: float,
+    cancelled: Callable[[], bool],
+) -> tuple[tuple[str, str] | None, int]:
+    """Wait for the child's end or a limit; (code, message) of the limit it ran into, peak bytes."""
+    peak = 0
+    while True:
+        try:
+            child.wait(_LOOK)
+        except subprocess.TimeoutExpired:
+            pass
+        else:
+            return None, peak
+        if cancelled():
+            return ("cancelled", "the run was stopped"), peak
+        used = _memory(child.pid, limits.memory)
+        peak = max(peak, used)
+        if used > limits.memory:
+            return (
+                "memory",
+                f"used {_size(used)} of memory, {_size(limits.memory)} allowed; "
+                "raise the task's memory or make the model or profile smaller",
+            ), peak
+        if time.monotonic() - started > limits.timeout:
+            return (
+                "timeout",
+                f"still running after {limits.timeout:g} s and killed; "
+                "raise the model's `timeout` if it needs longer",
+            ), peak
+
+
+def _memory(pid: int, cap: int) -> int:
+    """Bytes the tree holds. Shared pages count once only when it matters: that look costs more."""
+    try:
+        root = psutil.Process(pid)
+        tree = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    resident = sum(_ask(process, shared=True) for process in tree)
+    if resident <= cap:
+        return resident
+    return sum(_ask(process, shared=False) for process in tree)
+
+
+def _ask(process: psutil.Process, *, shared: bool) -> int:
+    try:
+        if shared:
+            return int(process.memory_info().rss)
+        return int(process.memory_full_info().pss)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0
+
+
+def _send(pipe: int, data: bytes) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(pipe, view) :]
+    except BrokenPipeError:
+        return  # It died at once; its exit status says how.
+
+
+def _reap(child: subprocess.Popen[bytes]) -> None:
+    """The lifeline is closed: wait, and if the child does not follow, kill its group."""
+    try:
+        child.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _read(path: Path) -> dict[str, JSON] | None:
+    try:
+        reply = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return reply if isinstance(reply, dict) else None
+
+
+def _death(status: int) -> str:
+    """What an exit status says. The child reports a signal as 128 + its number."""
+    number = -status if status < 0 else status - 128
+    if number > 0:
+        try:
+            return f"the step's process died of signal {signal.Signals(number).name}"
+        except ValueError:
+            pass
+    return f"the step's process exited with status {status} and no result"
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 30):.2f} GiB"

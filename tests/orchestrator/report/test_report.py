@@ -1,0 +1,101 @@
+import pytest
+
+from enginebundle.format.spec import Target
+from orchestrator.plan.task import Resources, Task
+from orchestrator.report import report
+from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
+
+ANY = Resources(1.0, 1, 1.0)
+CPU, RTX = Target.parse("torch:cpu"), Target.parse("rtx:sm_89")
+
+
+def task(step, target=None, profile=""):
+    name = "/".join(filter(None, ["m", step, str(target or ""), profile]))
+    return Task(name, step, "m", target, {}, (), ANY)
+
+
+TASKS = (
+    task("trace"),
+    task("build", CPU),
+    task("build", RTX, "short"),
+    task("build", RTX, "long"),
+    task("publish"),
+    task("validate", CPU),
+    task("promote"),
+)
+BUILD = {"bytes": 1000, "evaluated": {"worst": 0.25, "max_abs": 1e-6}}
+GOOD = {
+    "m/trace": Built({}, 2.0),
+    "m/build/torch:cpu": Cached({"bytes": 1234, "evaluated": None}, 1.5),
+    "m/build/rtx:sm_89/short": Built(BUILD, 3.0),
+    "m/build/rtx:sm_89/long": Cached(BUILD | {"evaluated": {"worst": 0.5}}, 4.0),
+    "m/publish": Built({"version": 1}, 0.1),
+    "m/validate/torch:cpu": Built({"passed": True, "worst": 0.125}, 1.0),
+    "m/promote": Built({}, 0.0),
+}
+
+
+def test_a_good_run_as_a_table():
+    table = report.rows(TASKS, GOOD)
+    assert report.text(table).splitlines() == [
+        "MODEL  TARGET     STATE               SECONDS  BYTES  WORST ERROR",
+        "m      torch:cpu  validated (cached)      1.5  1,234         0.12",
+        "m      rtx:sm_89  pending                 7.0  2,000         ~0.5",
+        "worst error: 1 is all the tolerance allows; ~ computed on the CPU from the network, "
+        "else measured by the loader on the target",
+    ]
+    assert report.totals(table) == "2 built, 1 validated, 1 pending, 0 failed"
+    assert report.task_totals(GOOD) == "7 tasks: 2 cached"
+    assert report.exit_code(GOOD.values()) == 0
+
+
+def test_evidence_from_elsewhere_validates_a_variant():
+    table = report.rows(TASKS, GOOD, {"m/validate/rtx:sm_89": 0.75})
+    assert (table[1].state, table[1].worst, table[1].measured) == ("validated", 0.75, True)
+    assert report.totals(table) == "2 built, 2 validated, 0 pending, 0 failed"
+
+
+def test_one_failed_profile_fails_the_target_and_says_why():
+    outcomes = GOOD | {"m/build/rtx:sm_89/short": Failed("builder", "layer 7 has no tactic")}
+    table = report.rows(TASKS, outcomes)
+    assert [row.state for row in table] == ["validated", "failed"]
+    assert "m/build/rtx:sm_89/short: builder: layer 7 has no tactic" in report.text(table)
+    assert report.totals(table) == "1 built, 1 validated, 0 pending, 1 failed"
+
+
+def test_a_failed_trace_fails_every_target():
+    outcomes = dict.fromkeys(GOOD, Skipped("m/trace failed")) | {"m/trace": Failed("guard", "x")}
+    table = report.rows(TASKS, outcomes)
+    assert report.totals(table) == "0 built, 0 validated, 0 pending, 2 failed"
+    assert report.text(table).splitlines()[-1] == "m/trace: guard: x"
+    assert report.text(table).count("m/trace") == 1
+
+
+def test_a_validation_out_of_tolerance_is_built_but_failed():
+    outcomes = GOOD | {"m/validate/torch:cpu": Failed("accuracy", "off")}
+    assert (
+        report.totals(report.rows(TASKS, outcomes)) == "2 built, 0 validated, 1 pending, 1 failed"
+    )
+    assert report.exit_code(outcomes.values()) == 4
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ([], 0),
+        (["accuracy"], 4),
+        (["accuracy", "builder"], 1),
+        (["crashed"], 1),
+        (["infra", "accuracy"], 3),
+        (["no-machine"], 3),
+    ],
+)
+def test_exit_codes(codes, expected):
+    outcomes = [Built({}, 1.0), Skipped("x"), *(Failed(code, "") for code in codes)]
+    assert report.exit_code(outcomes) == expected
+    assert report.exit_code(outcomes, interrupted=True) == 130
+
+
+def test_a_run_that_had_nothing_to_do_says_so():
+    cached = {name: Cached({}) for name in GOOD}
+    assert report.task_totals(cached) == "7 tasks: every task cached"

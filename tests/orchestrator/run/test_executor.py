@@ -1,0 +1,241 @@
+"""The run's loop on a virtual clock with every mishap, then on real child processes."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from enginebundle.format.digest import digest_json
+from enginebundle.format.spec import Target
+from enginebundle.storage.store import Store
+from orchestrator.plan.task import Resources, Task
+from orchestrator.run.drive import Farm, drive
+from orchestrator.run.executor import LocalExecutor, serves
+from orchestrator.run.taskgraph import Pool
+from orchestrator.simulate import Mishaps, SimulatedExecutor
+from orchestrator.worker.attempt import Job, log_path, perform
+from orchestrator.worker.outcome import Built, Cached, Failed, Skipped, kind
+
+BUILDERS = str(Path(__file__).parents[1] / "builders")
+ANY = Resources(1.0, 1 << 30, 60.0)
+CALM = Mishaps()
+GPU = Resources(1.0, 1 << 30, 60.0, ("sm_90",))
+
+
+def model(name, builds=6, gpu=False):
+    """A model's tasks in the shape that plans have."""
+    trace = Task(f"{name}/trace", "trace", name, None, {"n": name}, (), ANY)
+    made = [
+        Task(f"{name}/build/{n}", "build", name, None, {"n": n}, (trace.id,), ANY)
+        for n in range(builds)
+    ]
+    ids = tuple(task.id for task in made)
+    publish = Task(
+        f"{name}/publish", "publish", name, None, {}, (trace.id, *ids), ANY, optional=ids
+    )
+    target = Target.parse("rtx:sm_90" if gpu else "torch:cpu")
+    validate = Task(
+        f"{name}/validate", "validate", name, target, {}, (publish.id,), GPU if gpu else ANY
+    )
+    needs = (publish.id, *ids, validate.id)
+    return [
+        trace,
+        *made,
+        publish,
+        validate,
+        Task(f"{name}/promote", "promote", name, None, {}, needs, ANY),
+    ]
+
+
+class Memory:
+    """Results in a dictionary."""
+
+    def __init__(self):
+        self.records = {}
+
+    def result(self, key):
+        return self.records.get(key)
+
+    def put(self, job, output):
+        self.records[job.key] = {"output": output, "provenance": {"seconds": 1.0}}
+
+
+def identify(task, upstream):
+    return None if task.step == "promote" else {"id": task.id, "upstream": dict(upstream)}
+
+
+def job(task, identity, upstream, attempt, store="none", **more):
+    return Job(
+        task.id, attempt, "r1", task.step, task.spec, upstream, identity, store,
+        task.resources.cpus, task.resources.memory, task.resources.timeout,
+        task.resources.label, "again", **more,
+    )  # fmt: skip
+
+
+def simulated(memory, executors, mishaps=CALM, seed=0):
+    def publish(task, upstream):
+        memory.records[digest_json(identify(task, upstream))] = {
+            "output": {"version": 1}, "provenance": {"seconds": 0.0},
+        }  # fmt: skip
+        return Built({"version": 1}, 0.0)
+
+    def executor():
+        pools = {None: Pool("any", 64), "sm_90": Pool("sm_90", 4)}
+        seconds = {"trace": 20.0, "build": 300.0, "validate": 10.0}
+        executors.append(
+            SimulatedExecutor(pools, lambda job: seconds[job.step], memory.put, mishaps, seed)
+        )
+        return executors[-1]
+
+    return Farm(
+        memory,
+        identify,
+        job,
+        executor,
+        lambda task, upstream: task,
+        {"publish": publish, "promote": lambda task, upstream: Cached({})},
+        lambda task, upstream, outcome: outcome,
+    )
+
+
+def fleet(models):
+    return list(itertools.chain(*(model(f"m{n}", gpu=n % 3 == 0) for n in range(models))))
+
+
+def test_ten_thousand_tasks_with_mishaps_all_end():
+    tasks, memory, executors = fleet(1000), Memory(), []
+    assert len(tasks) == 10_000
+    transitions = []
+    farm = simulated(memory, executors, Mishaps(0.05, 0.02, 0.05))
+    farm = Farm(**{**vars(farm), "listen": transitions.append})
+    outcomes, interrupted = drive(tasks, farm)
+    assert not interrupted
+    assert outcomes.keys() == {task.id for task in tasks}
+    kinds = Counter(map(kind, outcomes.values()))
+    assert kinds["built"] > 8000
+    assert executors[0].now > 6000 * 300 * 0.9 / 64
+    ended = [t.task for t in transitions if t.state not in ("started", "retry")]
+    assert len(ended) == len(set(ended)) == len(tasks)
+    assert {o.code for o in outcomes.values() if isinstance(o, Failed)} <= {"infra", "crashed"}
+
+
+def test_the_same_seed_gives_the_same_run():
+    runs = []
+    for _ in range(2):
+        executors = []
+        drive(fleet(30), simulated(Memory(), executors, Mishaps(0.1, 0.1, 0.1), seed=7))
+        runs.append((executors[0].started, executors[0].now))
+    assert runs[0] == runs[1]
+
+
+def test_a_second_run_starts_no_executor_at_all():
+    memory, executors = Memory(), []
+    drive(fleet(20), simulated(memory, executors))
+    outcomes, _ = drive(fleet(20), simulated(memory, executors))
+    assert len(executors) == 1
+    assert set(map(kind, outcomes.values())) == {"cached"}
+
+
+@pytest.mark.parametrize("after", [0, 1, 57, 150])
+def test_an_interrupted_run_ends_every_task_and_the_next_repeats_none(after):
+    memory, executors = Memory(), []
+    farm = simulated(memory, executors)
+    seen = itertools.count()
+
+    def listen(transition):
+        if transition.state == "built" and next(seen) == after:
+            raise KeyboardInterrupt
+
+    outcomes, interrupted = drive(fleet(20), Farm(**{**vars(farm), "listen": listen}))
+    assert interrupted
+    assert len(outcomes) == 200
+    assert {o.code for o in outcomes.values() if isinstance(o, Failed)} <= {"cancelled"}
+    finished = dict(memory.records)
+    again, _ = drive(fleet(20), simulated(memory, executors))
+    assert set(map(kind, again.values())) <= {"built", "cached"}
+    assert finished.keys() <= memory.records.keys()
+    first, second = (set(executor.started) for executor in executors)
+    in_flight = {name for name, o in outcomes.items() if isinstance(o, Failed)}
+    recorded = {name for name, o in outcomes.items() if isinstance(o, Built | Cached)}
+    assert not {name for name, _ in second} & recorded
+    assert {name for name, _ in first & second} <= in_flight
+
+
+def test_one_failing_build_leaves_the_others_and_stops_the_promotion():
+    memory, executors = Memory(), []
+    farm = simulated(memory, executors)
+
+    def finish(task, upstream, outcome):
+        return Failed("accuracy", "off") if task.id == "m1/validate" else outcome
+
+    outcomes, _ = drive(fleet(3), Farm(**{**vars(farm), "finish": finish}))
+    assert outcomes["m1/promote"] == Skipped("m1/validate failed")
+    assert outcomes["m2/promote"] == Cached({})
+    assert sum(isinstance(o, Failed) for o in outcomes.values()) == 1
+
+
+def test_labels():
+    assert serves("sm_90", ("sm_90",))
+    assert serves("in(sm_80,sm_90)", ("sm_90",))
+    assert not serves("in(sm_80,sm_90)", ("sm_9", "sm_89"))
+
+
+# Real processes from here on.
+
+
+def real(store, executor, functions):
+    def make(task, identity, upstream, attempt):
+        name = functions.get(task.id, "bookkeeping")
+        return job(
+            task, identity, upstream, attempt, store.uri,
+            function=f"step_builders:{name}", path=(BUILDERS,),
+        )  # fmt: skip
+
+    return Farm(
+        store,
+        identify,
+        make,
+        lambda: executor,
+        lambda task, upstream: task,
+        {"promote": lambda task, upstream: Built({}, 0.0)},
+        lambda task, upstream, outcome: outcome,
+    )
+
+
+def test_children_build_crash_and_are_resumed(tmp_path):
+    store = Store.open(tmp_path / "store", create=True)
+    bad = {"m0/build/1": "segfault", "m0/build/2": "refuse"}
+    outcomes, _ = drive(model("m0", 4), real(store, LocalExecutor(2), bad))
+    assert isinstance(outcomes["m0/build/0"], Built)
+    crash, refusal = outcomes["m0/build/1"], outcomes["m0/build/2"]
+    assert (crash.code, crash.reproduce) == ("crashed", "again")
+    assert "SIGSEGV" in crash.message
+    assert refusal.code == "no-export"
+    assert isinstance(outcomes["m0/promote"], Skipped)
+    assert store.get_file(log_path("r1", "m0/build/1", 2)), "a crash is tried twice"
+    assert store.get_file(log_path("r1", "m0/build/2", 1))
+    assert store.get_file(log_path("r1", "m0/build/2", 2)) is None, "a refusal is not"
+    again, _ = drive(model("m0", 4), real(store, LocalExecutor(2), {}))
+    assert kind(again["m0/build/0"]) == kind(again["m0/trace"]) == "cached"
+    assert kind(again["m0/build/1"]) == kind(again["m0/promote"]) == "built"
+
+
+def test_the_first_result_wins(tmp_path):
+    store = Store.open(tmp_path / "store", create=True)
+    task = model("m0")[0]
+    mine = job(task, {"id": "x"}, {}, 1, store.uri, function="step_builders:race", path=(BUILDERS,))
+    outcome, host = perform(mine)
+    assert outcome.output == {"made": "by the twin"}
+    assert host
+    assert isinstance(perform(mine)[0], Cached)
+
+
+def test_a_store_that_is_gone_is_an_infrastructure_failure(tmp_path):
+    task = model("m0")[0]
+    outcome, _ = perform(job(task, {"id": "x"}, {}, 1, str(tmp_path / "absent")))
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "infra"
+    assert "absent" in outcome.message

@@ -1,0 +1,230 @@
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.run.schedule import Ended, Resize, Settle, Stop, Submit, advance, begin
+from orchestrator.run.taskgraph import Item, Pool, graph_of
+from orchestrator.worker.outcome import ATTEMPTS, Built, Cached, Failed, Skipped, classify
+
+OK = Built({}, 1.0)
+CODES = ("infra", "crashed", "timeout", "no-export")
+
+
+@st.composite
+def worlds(draw):
+    """A random graph, its pools, and for each task the outcomes its attempts will have."""
+    pools = tuple(
+        Pool(
+            name,
+            draw(st.integers(1, 3)),
+            draw(st.sampled_from([0.5, 2.0])),
+            draw(st.sampled_from([3.0, 8.0])),
+        )
+        for name in ("cpu", "gpu")
+    )
+    items, outcomes = [], {}
+    for n in range(draw(st.integers(1, 14))):
+        needs = (
+            draw(st.lists(st.sampled_from([i.id for i in items]), unique=True, max_size=3))
+            if (items)
+            else []
+        )
+        optional = [need for need in needs if draw(st.booleans())]
+        items.append(
+            Item(
+                f"t{n}",
+                draw(st.sampled_from(["cpu", "gpu"])),
+                tuple(needs),
+                tuple(optional),
+                draw(st.sampled_from([0.1, 1.0, 4.0])),
+                draw(st.sampled_from([0.0, 2.0, 9.0])),
+                draw(st.sampled_from([1.0, 30.0])),
+            )
+        )
+        outcomes[f"t{n}"] = [
+            draw(st.sampled_from([OK, OK, *[Failed(code, "") for code in CODES]])) for _ in range(3)
+        ]
+    return items, pools, outcomes, draw(st.randoms(use_true_random=False))
+
+
+class World:
+    """Plays the executor: keeps what runs, ends it in any order, and checks every promise."""
+
+    def __init__(self, items, pools, outcomes, rng, done=()):
+        self.items = {item.id: item for item in items}
+        self.pools = {pool.name: pool for pool in pools}
+        self.outcomes, self.rng = outcomes, rng
+        self.graph = graph_of(items, pools)
+        self.running, self.settled, self.attempts = {}, {}, {}
+        self.ok = set(done)
+        self.state, commands = begin(self.graph, done)
+        self.obey(commands)
+
+    def obey(self, commands):
+        for command in commands:
+            match command:
+                case Submit(name, attempt):
+                    self.check_submit(self.items[name], attempt)
+                    self.running[name] = attempt
+                case Settle(name, outcome):
+                    assert name not in self.settled, "ended twice"
+                    assert name not in self.ok
+                    self.settled[name] = outcome
+                    if isinstance(outcome, Built | Cached):
+                        self.ok.add(name)
+        self.check_room()
+
+    def check_submit(self, item, attempt):
+        assert item.id not in self.running
+        assert item.id not in self.settled
+        over = self.ok | self.settled.keys()
+        assert set(item.needs) <= over, "a child before its parents"
+        assert set(item.needs) - set(item.optional) <= self.ok
+        assert not item.optional or set(item.optional) & self.ok
+        assert attempt == self.attempts.get(item.id, 0) + 1
+        self.attempts[item.id] = attempt
+
+    def check_room(self):
+        for pool in self.pools.values():
+            running = map(self.items.__getitem__, self.running)
+            mine = [item for item in running if item.pool == pool.name]
+            assert len(mine) <= pool.window
+            assert sum(min(i.cpus, pool.cpus) for i in mine) <= pool.cpus + 1e-9
+            assert sum(min(i.memory, pool.memory) for i in mine) <= pool.memory + 1e-9
+
+    def step(self):
+        name = self.rng.choice(sorted(self.running))
+        attempt = self.running.pop(name)
+        events = [Ended(name, attempt, self.outcomes[name][attempt - 1])]
+        if self.rng.random() < 0.3:  # A zombie's report: late, doubled or of an older attempt.
+            events.append(Ended(name, self.rng.randint(0, attempt), OK))
+        self.state, commands = advance(self.graph, self.state, events)
+        self.obey(commands)
+
+    def run(self):
+        while self.running:
+            self.step()
+        assert self.state.over
+        assert self.settled.keys() | self.ok == self.items.keys()
+        return self
+
+
+@settings(max_examples=300, deadline=None)
+@given(worlds())
+def test_every_task_ends_once_in_order_and_within_its_pool(world):
+    played = World(*world).run()
+    for name, outcome in played.settled.items():
+        if isinstance(outcome, Failed):
+            tried = played.attempts[name]
+            assert ATTEMPTS[classify(outcome.code)] <= tried <= 3
+        if isinstance(outcome, Skipped):
+            root = outcome.because.removesuffix(" failed")
+            assert isinstance(played.settled[root], Failed)
+
+
+@settings(max_examples=200, deadline=None)
+@given(worlds(), st.integers(0, 20))
+def test_resuming_after_any_number_of_steps_converges_on_the_same_end(world, steps):
+    items, pools, outcomes, rng = world
+    # Only lasting failures: an outcome by luck may differ between two runs.
+    outcomes = {
+        name: [OK if o is OK else Failed("no-export", "") for o in [of[0]] * 3]
+        for name, of in outcomes.items()
+    }
+    whole = World(items, pools, outcomes, rng).run()
+    killed = World(items, pools, outcomes, rng)
+    for _ in range(steps):
+        if killed.running:
+            killed.step()
+    resumed = World(items, pools, outcomes, rng, done=killed.ok).run()
+    assert resumed.ok == whole.ok
+    redone = resumed.attempts.keys() & killed.ok
+    assert not redone
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds(), st.integers(0, 10))
+def test_after_a_stop_nothing_starts_and_all_ends(world, steps):
+    played = World(*world)
+    for _ in range(steps):
+        if played.running:
+            played.step()
+    before = dict(played.attempts)
+    played.state, commands = advance(played.graph, played.state, [Stop()])
+    played.obey(commands)
+    assert played.run().attempts == before
+
+
+def play(items, pools, outcomes=None):
+    chosen = {i.id: [(outcomes or {}).get(i.id, OK)] * 3 for i in items}
+    return World(items, pools, chosen, random.Random(0)).run()
+
+
+def test_dependents_of_a_failed_task_name_the_root():
+    items = [Item("a", "p"), Item("b", "p", ("a",)), Item("c", "p", ("b",)), Item("d", "p")]
+    end = play(items, [Pool("p", 1)], {"a": Failed("no-export", "x")}).settled
+    assert end["b"] == end["c"] == Skipped("a failed")
+    assert end["d"] == OK
+
+
+def test_an_optional_need_may_fail_if_another_succeeds():
+    items = [
+        Item("x", "p"),
+        Item("y", "p"),
+        Item("publish", "p", ("x", "y"), ("x", "y")),
+    ]
+    bad = Failed("no-export", "x")
+    assert play(items, [Pool("p", 9)], {"x": bad}).settled["publish"] == OK
+    none = play(items, [Pool("p", 9)], {"x": bad, "y": bad}).settled
+    assert none["publish"] == Skipped("x failed")
+
+
+def test_the_longest_path_goes_first():
+    items = [
+        Item("short", "p", cost=5),
+        Item("long", "p", cost=1),
+        Item("behind", "p", ("long",), cost=30),
+    ]
+    _, commands = begin(graph_of(items, [Pool("p", 1)]))
+    assert commands == (Submit("long", 1),)
+
+
+def test_a_task_larger_than_its_pool_runs_alone():
+    items = [Item("big", "p", memory=100.0, cost=2), Item("small", "p", memory=1.0)]
+    _, commands = begin(graph_of(items, [Pool("p", 9, memory=10.0)]))
+    assert commands == (Submit("big", 1),)
+
+
+def test_memory_that_shows_late_counts_from_then_on():
+    items = [Item("trace", "p"), Item("a", "p", ("trace",)), Item("b", "p", ("trace",))]
+    graph = graph_of(items, [Pool("p", 9, memory=10.0)])
+    state, _ = begin(graph)
+    events = [Resize("a", 6.0), Resize("b", 6.0), Ended("trace", 1, OK)]
+    _, commands = advance(graph, state, events)
+    assert commands == (Settle("trace", OK), Submit("a", 1))
+
+
+def test_a_pool_without_machines_fails_its_tasks_at_once_and_no_others():
+    pools = [Pool("p", 1), Pool("sm_90", 0, absent="no node has the label farm/sm=sm_90")]
+    items = [Item("build", "sm_90"), Item("after", "p", ("build",)), Item("other", "p")]
+    end = play(items, pools).settled
+    assert end["build"] == Failed("no-machine", "no node has the label farm/sm=sm_90")
+    assert end["after"] == Skipped("build failed")
+    assert end["other"] == OK
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([Item("a", "p"), Item("a", "p")], "same id"),
+        ([Item("a", "q")], "no pool 'q'"),
+        ([Item("a", "p", ("z",))], "needs 'z'"),
+        ([Item("a", "p", (), ("z",))], "among `needs`"),
+        ([Item("a", "p", ("b",)), Item("b", "p", ("a",))], "in a circle: a, b"),
+    ],
+)
+def test_a_graph_that_makes_no_sense_is_refused(items, message):
+    with pytest.raises(ValueError, match=message):
+        graph_of(items, [Pool("p", 1)])

@@ -1,0 +1,42 @@
+import pytest
+
+from orchestrator.worker.outcome import (
+    ATTEMPTS,
+    Built,
+    Cached,
+    Class,
+    Failed,
+    Skipped,
+    classify,
+    from_json,
+    kind,
+    to_json,
+)
+
+OUTCOMES = [
+    Built({"version": 3}, 1.5, 7),
+    Cached({"version": 3}, 1.5),
+    Failed("timeout", "still running after 3 s", "last line", "kiln run m.yaml --only x"),
+    Skipped("minilm/trace failed: no-export"),
+]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=kind)
+def test_json_round_trip(outcome):
+    assert from_json(to_json(outcome)) == outcome
+    assert to_json(outcome)["kind"] == kind(outcome)
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"kind": "lost"}, {"kind": "skipped"}, {"kind": "failed", "color": "red"}]
+)
+def test_anything_else_is_refused(value):
+    with pytest.raises(ValueError, match="not an outcome"):
+        from_json(value)
+
+
+def test_only_failures_that_the_machine_may_have_caused_run_again():
+    assert ATTEMPTS[classify("infra")] == 3
+    assert ATTEMPTS[classify("crashed")] == ATTEMPTS[classify("timeout")] == 2
+    assert classify("no-export") is Class.DETERMINISTIC
+    assert ATTEMPTS[Class.DETERMINISTIC] == 1
