@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 
 from compiler.convert.idioms import short_sums
-from compiler.network.layers import FLOATS, Layers
+from compiler.network.kinds import Layers
 from compiler.network.network import Size, Tensor
+from compiler.network.recorder import FLOATS
 
 Scalar = bool | int | float
 Operand = Tensor | Scalar
