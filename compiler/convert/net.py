@@ -145,18 +145,6 @@ class Net(Layers):
 
     # -- sizes -----------------------------------------------------------------------------
 
-    def size(self, x: Tensor, axis: int) -> Size:
-        """One size of x: a number where static."""
-        known = x.shape[axis]
-        if known is not None:
-            return known
-        index = self.constant(torch.tensor(axis % x.ndim, dtype=torch.int64))
-        return self.gather(self.shape(x), index, 0)
-
-    def sizes(self, x: Tensor) -> list[Size]:
-        """Every size of x."""
-        return [self.size(x, axis) for axis in range(x.ndim)]
-
     def size_op(self, op: str, a: Size, b: Size) -> Size:
         """add, sub, mul, floordiv, max or min of two sizes (floordiv of non-negative ones)."""
         if isinstance(a, int) and isinstance(b, int):

@@ -112,10 +112,24 @@ class Emitter:
             found = self._tensors[tensor.name] = layer.get_output(0)
         return found
 
-    def axes(self, axes: Sequence[int]) -> Any:
-        """Axes as the 1-dimensional constant that ISqueezeLayer and IUnsqueezeLayer read."""
-        value = torch.tensor(list(axes), dtype=torch.int64)
-        return self.net.add_constant((len(axes),), self.weights(value)).get_output(0)
+    def constant(self, value: torch.Tensor) -> Any:
+        """The ITensor of a constant that the network does not hold."""
+        return self.net.add_constant(tuple(value.shape), self.weights(value)).get_output(0)
+
+    def has(self, method: str) -> bool:
+        """Whether this version of INetworkDefinition has the method."""
+        return hasattr(self.net, method)
+
+
+class Results:
+    """ITensors of several TensorRT layers, as the outputs of one."""
+
+    def __init__(self, tensors: Sequence[Any]) -> None:
+        self.tensors = tensors
+        self.name = ""
+
+    def get_output(self, index: int) -> Any:
+        return self.tensors[index]
 
 
 def _check(layer: Layer, tensor: Tensor, output: Any, dtype: Any) -> None:

@@ -9,9 +9,12 @@
         def emit(e, layer, a)           adds it to TensorRT's INetworkDefinition
         def evaluate(a, x)              computes it with torch, by TensorRT's definition
 
-All three are static. A file of kinds/ holds a family: its kinds, their tuple KINDS, and a class
-that makes each `write` a method of the network being written. To add a kind, add its class, its
-line in that tuple and that class, and a case in tests/compiler/network/cases.py.
+All three are static. A kind whose layer is newer than the oldest supported TensorRT names the method
+that it `needs`, and in `older` the layers that say the same without it.
+
+A file of kinds/ holds a family: its kinds, their tuple KINDS, and a class that makes each `write` a
+method of the network being written. To add a kind, add its class, its line in that tuple and that
+class, and a case in tests/compiler/network/cases.py.
 """
 
 from __future__ import annotations
@@ -56,6 +59,10 @@ class Kind:
     """(emitter, layer, attributes) -> TensorRT's layer, or None where TensorRT refused it."""
     evaluate: ClassVar[Callable[..., Sequence[Value]]]
     """(attributes, *values) -> the results. A layer's absent inputs are None."""
+    needs: ClassVar[str] = ""
+    """The method of INetworkDefinition that the oldest supported TensorRT lacks, if there is one."""
+    older: ClassVar[Callable[..., Sequence[Any]]]
+    """(net, attributes, *inputs) -> the results, by layers that do without `needs`."""
 
 
 def method(write: Callable[P, R]) -> Callable[P, R]:

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from compiler.network.kind import Kind, Role
-from compiler.network.kinds.indexing import Gather, GatherND, Slice
+from compiler.network.kinds.indexing import Gather, GatherND
 from compiler.network.kinds.shapes import Concat, Reshape, ShapeOf, Squeeze, Transpose, Unsqueeze
+from compiler.network.kinds.slices import Slice
 from compiler.network.network import Layer, Network, Shape, Tensor
 
 

@@ -18,11 +18,12 @@ from compiler.network.kinds import (
     reductions,
     sampling,
     shapes,
+    slices,
     windows,
 )
 
 _FAMILIES = (
-    elementwise, reductions, products, windows, sampling, shapes, indexing, loop, plugin,
+    elementwise, reductions, products, windows, sampling, shapes, slices, indexing, loop, plugin,
 )  # fmt: skip
 
 KINDS: Mapping[str, type[Kind]] = {row.name: row for one in _FAMILIES for row in one.KINDS}
@@ -30,7 +31,7 @@ KINDS: Mapping[str, type[Kind]] = {row.name: row for one in _FAMILIES for row in
 
 class Layers(
     elementwise.Pointwise, reductions.Reductions, products.Products, windows.Windows,
-    sampling.Sampling, shapes.Shapes, indexing.Indexing, loop.Loops, plugin.Plugins,
+    sampling.Sampling, shapes.Shapes, slices.Slices, indexing.Indexing, loop.Loops, plugin.Plugins,
 ):  # fmt: skip
     """Records a network. Each method returns new tensors with their dtypes and sizes.
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from compiler.network.emit import Emitter
+from compiler.network.emit import Emitter, Results
 from compiler.network.evaluate import evaluate
 from compiler.network.kind import Attributes, Kind, Value, method
 from compiler.network.network import Layer, Network, Tensor
@@ -46,15 +46,16 @@ class Loop(Kind):
     def emit(e: Emitter, layer: Layer, a: Attributes) -> Any:
         body: Network = a["body"]
         loop = e.net.add_loop()
-        count = torch.tensor(a["count"], dtype=torch.int64)
-        limit = e.net.add_constant((), e.weights(count)).get_output(0)
+        limit = e.constant(torch.tensor(a["count"], dtype=torch.int64))
         loop.add_trip_limit(limit, e.trt.TripLimit.COUNT)
         state = [loop.add_recurrence(e.tensor(tensor)) for tensor in layer.inputs]
         e.inner(body, [one.get_output(0) for one in state])
         for one, (_, tensor) in zip(state, body.outputs, strict=True):
             one.set_input(1, e.tensor(tensor))
         last = e.trt.LoopOutput.LAST_VALUE
-        return _Results([loop.add_loop_output(one.get_output(0), last) for one in state])
+        return Results(
+            [loop.add_loop_output(one.get_output(0), last).get_output(0) for one in state]
+        )
 
     @staticmethod
     def evaluate(a: Attributes, *state: Value) -> list[Value]:
@@ -65,17 +66,6 @@ class Loop(Kind):
             found = evaluate(body, feeds)
             values = [found[name] for name, _ in body.outputs]
         return values
-
-
-class _Results:
-    """A loop's results, each a layer of TensorRT's, as the outputs of one layer."""
-
-    def __init__(self, layers: Sequence[Any]) -> None:
-        self.layers = layers
-        self.name = ""
-
-    def get_output(self, index: int) -> Any:
-        return self.layers[index].get_output(0)
 
 
 KINDS: tuple[type[Kind], ...] = (Loop,)

@@ -10,7 +10,10 @@ import torch
 
 from compiler.network.emit import Emitter
 from compiler.network.kind import Attributes, Kind, Role, Value, accumulated_wide, method
-from compiler.network.kinds.shapes import same_rank
+from compiler.network.kinds.elementwise import Elementwise, Select, Unary
+from compiler.network.kinds.reductions import Softmax
+from compiler.network.kinds.shapes import Reshape, Unsqueeze, same_rank, size, sizes
+from compiler.network.kinds.slices import Linspace
 from compiler.network.network import Layer, Tensor
 from compiler.network.recorder import FLOATS, Recorder, broadcast, expect
 
@@ -64,12 +67,12 @@ class Einsum(Kind):
     @staticmethod
     def write(net: Recorder, inputs: Sequence[Tensor], equation: str) -> Tensor:
         """IEinsumLayer; explicit output, lower-case labels, no ellipsis."""
-        sizes: dict[str, int | None] = {}
+        known: dict[str, int | None] = {}
         terms, result = equation.split("->")
         for term, tensor in zip(terms.split(","), inputs, strict=True):
-            for label, size in zip(term, tensor.shape, strict=True):
-                sizes[label] = sizes.get(label) or size
-        shape = tuple(sizes[label] for label in result)
+            for label, length in zip(term, tensor.shape, strict=True):
+                known[label] = known.get(label) or length
+        shape = tuple(known[label] for label in result)
         results = [(inputs[0].dtype, shape)]
         return net.record(Einsum, tuple(inputs), {"equation": equation}, results)[0]
 
@@ -87,6 +90,7 @@ class Attention(Kind):
     """IAttention."""
 
     name = "attention"
+    needs = "add_attention_v2"
 
     @staticmethod
     def write(
@@ -125,6 +129,56 @@ class Attention(Kind):
             keep = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
             scores = scores.masked_fill(~keep, -math.inf)
         return torch.softmax(scores, -1) @ v
+
+    @staticmethod
+    def older(
+        net: Recorder, a: Attributes, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor]:
+        """Two products and a softmax, which TensorRT fuses by itself where it can."""
+        group = _group(q, k)
+        scores = _product(net, q, k, group, transpose=True)
+        if mask is not None and mask.dtype != torch.bool:
+            scores = Elementwise.write(net, scores, mask, "SUM")
+        elif mask is not None:
+            scores = _where(net, mask, scores)
+        if a["causal"]:
+            scores = _where(net, _lower(net, scores), scores)
+        return (_product(net, Softmax.write(net, scores, 3), v, group),)
+
+
+def _group(q: Tensor, k: Tensor) -> int:
+    """How many heads of q read one head of k."""
+    heads, shared = q.shape[1], k.shape[1]
+    if heads == shared:
+        return 1
+    expect(heads is not None and shared is not None, f"attention of {heads} and {shared} heads")
+    return (heads or 0) // (shared or 1)
+
+
+def _product(net: Recorder, x: Tensor, y: Tensor, group: int, transpose: bool = False) -> Tensor:
+    """x [b, h, s, ·] times y of h / group heads: the rows of a group's heads in one matrix."""
+    if group == 1:
+        return MatMul.write(net, x, y, transpose_b=transpose)
+    batch, heads, rows, columns = sizes(net, x)
+    shared = size(net, y, 1)
+    tall = Reshape.write(net, x, [batch, shared, -1, columns])
+    made = MatMul.write(net, tall, y, transpose_b=transpose)
+    return Reshape.write(net, made, [batch, heads, rows, size(net, y, 2 if transpose else 3)])
+
+
+def _where(net: Recorder, keep: Tensor, scores: Tensor) -> Tensor:
+    """The scores, -inf where `keep` is false."""
+    never = net.constant(torch.tensor(-math.inf, dtype=scores.dtype))
+    return Select.write(net, keep, scores, never)
+
+
+def _lower(net: Recorder, scores: Tensor) -> Tensor:
+    """True on and below the diagonal that starts in the upper left corner: bool [s, t]."""
+    zero, one = (net.constant(torch.tensor(n, dtype=torch.int64)) for n in (0, 1))
+    row, column = (Linspace.write(net, size(net, scores, axis), zero, one) for axis in (2, 3))
+    column = Unsqueeze.write(net, column, [0])
+    above = Elementwise.write(net, column, Unsqueeze.write(net, row, [1]), "GREATER")
+    return Unary.write(net, above, "NOT")
 
 
 KINDS: tuple[type[Kind], ...] = (MatMul, Einsum, Attention)

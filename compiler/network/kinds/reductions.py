@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 
-from compiler.network.emit import Emitter
+from compiler.network.emit import Emitter, Results
 from compiler.network.kind import Attributes, Kind, Role, Value, accumulated_wide, method
+from compiler.network.kinds.elementwise import Elementwise
+from compiler.network.kinds.shapes import sizes
+from compiler.network.kinds.slices import Slice
 from compiler.network.network import Layer, Size, Tensor
 from compiler.network.recorder import FLOATS, Recorder, expect, resized
 
@@ -21,6 +24,10 @@ REDUCE: dict[str, Callable[[Value, tuple[int, ...], bool], Value]] = {
     "PROD": lambda x, d, k: _product(x, d, k),
 }
 """Members of ReduceOperation."""
+
+
+LONGEST = 31
+"""Doublings of 1 that no axis outlasts: TensorRT's sizes are less than 2**31."""
 
 
 class Reduce(Kind):
@@ -100,9 +107,22 @@ class Normalization(Kind):
 
     @staticmethod
     def emit(e: Emitter, layer: Layer, a: Attributes) -> Any:
-        added = e.net.add_normalization_v2(*(e.tensor(t) for t in layer.inputs), _mask(a["axes"]))
+        x, scale, bias = (e.tensor(t) for t in layer.inputs)
+        v2 = e.has("add_normalization_v2")
+        add = e.net.add_normalization_v2 if v2 else e.net.add_normalization
+        if v2 or a["groups"] == 1:
+            added = add(x, scale, bias, _mask(a["axes"]))
+            added.epsilon, added.num_groups = a["epsilon"], a["groups"]
+            return added
+        # The first version scales a group, not a channel: let it scale by 1, and each channel after.
+        first = layer.outputs[0]
+        neutral = torch.tensor([1, 0], dtype=first.dtype)
+        one, zero = (e.constant(n.expand(1, a["groups"], *[1] * (first.ndim - 2))) for n in neutral)
+        added = add(x, one, zero, _mask(a["axes"]))
         added.epsilon, added.num_groups = a["epsilon"], a["groups"]
-        return added
+        op = e.trt.ElementWiseOperation
+        scaled = e.net.add_elementwise(added.get_output(0), scale, op.PROD)
+        return e.net.add_elementwise(scaled.get_output(0), bias, op.SUM)
 
     @staticmethod
     @accumulated_wide
@@ -120,6 +140,7 @@ class Cumulative(Kind):
     """ICumulativeLayer."""
 
     name = "cumulative"
+    needs = "add_cumulative"
 
     @staticmethod
     def write(net: Recorder, x: Tensor, axis: int) -> Tensor:
@@ -128,8 +149,7 @@ class Cumulative(Kind):
 
     @staticmethod
     def emit(e: Emitter, layer: Layer, a: Attributes) -> Any:
-        axis = torch.tensor(a["axis"], dtype=torch.int32)
-        constant = e.net.add_constant((), e.weights(axis)).get_output(0)
+        constant = e.constant(torch.tensor(a["axis"], dtype=torch.int32))
         op = e.trt.CumulativeOperation.SUM
         return e.net.add_cumulative(e.tensor(layer.inputs[0]), constant, op, False, False)
 
@@ -137,6 +157,21 @@ class Cumulative(Kind):
     @accumulated_wide
     def evaluate(a: Attributes, x: Value) -> Value:
         return torch.cumsum(x, a["axis"])
+
+    @staticmethod
+    def older(net: Recorder, a: Attributes, x: Tensor) -> tuple[Tensor]:
+        """Sums of 1, 2, 4, ... elements: each step adds what stands as many places before.
+
+        W. D. Hillis and G. L. Steele, Data Parallel Algorithms, 1986. Steps that reach before the
+        first element add zeros, so an axis of unknown length takes as many as the longest would.
+        """
+        axis, length = a["axis"], x.shape[a["axis"]]
+        zero = net.constant(torch.zeros((), dtype=x.dtype))
+        for step in range((length - 1).bit_length() if length else LONGEST):
+            start = [-(1 << step) if i == axis else 0 for i in range(x.ndim)]
+            before = Slice.write(net, x, start, sizes(net, x), [1] * x.ndim, "FILL", zero)
+            x = Elementwise.write(net, x, before, "SUM")
+        return (x,)
 
 
 class TopK(Kind):
@@ -160,10 +195,16 @@ class TopK(Kind):
         x, k = layer.inputs
         op = getattr(e.trt.TopKOperation, a["op"])
         int64 = e.trt.DataType.INT64
-        added = e.net.add_topk(e.tensor(x), op, a["k"] or 1, _mask([a["axis"]]), int64)
+        arguments = (e.tensor(x), op, a["k"] or 1, _mask([a["axis"]]))
+        typed = "indices_type" in (e.net.add_topk.__doc__ or "")
+        added = e.net.add_topk(*arguments, int64) if typed else e.net.add_topk(*arguments)
         if k is not None:
             added.set_input(1, e.tensor(k))
-        return added
+        if typed:
+            return added
+        return Results(
+            (added.get_output(0), e.net.add_cast(added.get_output(1), int64).get_output(0))
+        )
 
     @staticmethod
     def evaluate(a: Attributes, x: Value, k: Value | None) -> list[Value]:

@@ -10,6 +10,7 @@ import torch
 
 from compiler.network.emit import Emitter
 from compiler.network.kind import Attributes, Kind, Role, Value, method, sizes_of
+from compiler.network.kinds.indexing import Gather
 from compiler.network.network import Layer, Shape, Size, Tensor
 from compiler.network.recorder import MAX_RANK, Recorder, expect, resized, static
 
@@ -106,6 +107,7 @@ class Unsqueeze(Kind):
 
     name = "unsqueeze"
     role = Role.MOVE
+    needs = "add_unsqueeze"
 
     @staticmethod
     def write(net: Recorder, x: Tensor, axes: Sequence[int]) -> Tensor:
@@ -124,7 +126,9 @@ class Unsqueeze(Kind):
 
     @staticmethod
     def emit(e: Emitter, layer: Layer, a: Attributes) -> Any:
-        return e.net.add_unsqueeze(e.tensor(layer.inputs[0]), e.axes(a["axes"]))
+        return e.net.add_unsqueeze(
+            e.tensor(layer.inputs[0]), e.constant(torch.tensor(a["axes"], dtype=torch.int64))
+        )
 
     @staticmethod
     def evaluate(a: Attributes, x: Value) -> list[Value]:
@@ -132,12 +136,19 @@ class Unsqueeze(Kind):
             x = x.unsqueeze(axis)
         return [x]
 
+    @staticmethod
+    def older(net: Recorder, a: Attributes, x: Tensor) -> tuple[Tensor]:
+        rest = iter(range(x.ndim))
+        rank = x.ndim + len(a["axes"])
+        return (rearranged(net, x, [None if i in a["axes"] else next(rest) for i in range(rank)]),)
+
 
 class Squeeze(Kind):
     """ISqueezeLayer."""
 
     name = "squeeze"
     role = Role.MOVE
+    needs = "add_squeeze"
 
     @staticmethod
     def write(net: Recorder, x: Tensor, axes: Sequence[int]) -> Tensor:
@@ -153,11 +164,17 @@ class Squeeze(Kind):
 
     @staticmethod
     def emit(e: Emitter, layer: Layer, a: Attributes) -> Any:
-        return e.net.add_squeeze(e.tensor(layer.inputs[0]), e.axes(a["axes"]))
+        return e.net.add_squeeze(
+            e.tensor(layer.inputs[0]), e.constant(torch.tensor(a["axes"], dtype=torch.int64))
+        )
 
     @staticmethod
     def evaluate(a: Attributes, x: Value) -> list[Value]:
         return [x.squeeze(a["axes"])]
+
+    @staticmethod
+    def older(net: Recorder, a: Attributes, x: Tensor) -> tuple[Tensor]:
+        return (rearranged(net, x, [i for i in range(x.ndim) if i not in a["axes"]]),)
 
 
 class Concat(Kind):
@@ -193,6 +210,19 @@ class Concat(Kind):
         return [torch.cat(x, a["axis"])]
 
 
+def rearranged(net: Recorder, x: Tensor, axes: Sequence[int | None]) -> Tensor:
+    """x with the sizes of those of its axes, in order, and 1 for None, by a reshape."""
+    shape = tuple(1 if axis is None else x.shape[axis] for axis in axes)
+    if shape.count(None) < 2 and 0 not in shape:
+        return Reshape.write(net, x, [-1 if n is None else n for n in shape])
+    one = net.constant(torch.ones(1, dtype=torch.int64))
+    places = torch.tensor([x.ndim if axis is None else axis for axis in axes])
+    sizes = Gather.write(
+        net, Concat.write(net, [ShapeOf.write(net, x), one], 0), net.constant(places), 0
+    )
+    return net.record(Reshape, (x, sizes), {"sizes": None}, [(x.dtype, shape)])[0]
+
+
 def same_rank(net: Recorder, *tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors with leading size-one dims, so that all have the largest rank."""
     rank = max(t.ndim for t in tensors)
@@ -209,6 +239,20 @@ def vector(net: Recorder, sizes: Sequence[Size]) -> Tensor:
         scalar = net.constant(torch.tensor(n, dtype=torch.int64)) if isinstance(n, int) else n
         parts.append(Unsqueeze.write(net, scalar, [0]))
     return Concat.write(net, parts, 0)
+
+
+def size(net: Recorder, x: Tensor, axis: int) -> Size:
+    """One size of x: a number where static."""
+    known = x.shape[axis]
+    if known is not None:
+        return known
+    index = net.constant(torch.tensor(axis % x.ndim, dtype=torch.int64))
+    return Gather.write(net, ShapeOf.write(net, x), index, 0)
+
+
+def sizes(net: Recorder, x: Tensor) -> list[Size]:
+    """Every size of x."""
+    return [size(net, x, axis) for axis in range(x.ndim)]
 
 
 def sizes_input(
@@ -234,3 +278,5 @@ class Shapes(Recorder):
     concat = method(Concat.write)
     same_rank = same_rank
     vector = vector
+    size = size
+    sizes = sizes
