@@ -47,9 +47,16 @@ def _bodies(attributes: Any) -> list[Network]:
 def _replay(net: Layers, network: Network, lacks: Collection[str]) -> dict[str, Tensor]:
     """Record the network's layers anew; what each of its tensors is now, by its old name."""
     known = {t.name: net.input(t.name, t.dtype, t.shape) for t in network.inputs}
+
+    def new(tensor: Tensor | None) -> Tensor | None:
+        """A constant gets a name of the new network's, where another may have its old one."""
+        if tensor is not None and tensor.constant is not None and tensor.name not in known:
+            known[tensor.name] = net.constant(tensor.constant)
+        return None if tensor is None else known[tensor.name]
+
     for layer in network.layers:
         net.node = layer.node
-        inputs = tuple(None if t is None else known.get(t.name, t) for t in layer.inputs)
+        inputs = tuple(new(tensor) for tensor in layer.inputs)
         if layer.row.needs in lacks:
             made = layer.row.older(net, layer.attributes, *inputs)
         else:
@@ -59,7 +66,7 @@ def _replay(net: Layers, network: Network, lacks: Collection[str]) -> dict[str, 
                 for name, value in layer.attributes.items()
             }
             made = net.record(layer.row, inputs, attributes, results, fold=False)
-        known.update((old.name, new) for old, new in zip(layer.outputs, made, strict=True))
+        known.update(zip((tensor.name for tensor in layer.outputs), made, strict=True))
     return known
 
 

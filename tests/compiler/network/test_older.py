@@ -10,6 +10,7 @@ import torch
 
 from compiler.build import tensorrt_rtx
 from compiler.build.builder import EngineOptions, _log, _profile, build_engine
+from compiler.convert.net import Net
 from compiler.network.emit import Emitter
 from compiler.network.evaluate import evaluate
 from compiler.network.kinds import KINDS
@@ -47,6 +48,17 @@ def test_the_older_spelling_gives_the_same_numbers_and_builds(case):  # type: ig
     profile = Profile("p", (("n", Range(2, 3, 5)),))
     options = EngineOptions((profile,), capabilities=("sm_89",))
     assert build_engine(tensorrt_rtx.module(), older, border(case), options)
+
+
+def test_constants_old_and_new_have_names_of_their_own():
+    """Tensors are emitted by name: two constants of one name would be one."""
+    net = Net()
+    x = net.input("x", torch.float32, (None, 2, None, 4))
+    for number in range(9):
+        x = net.add(x, net.constant(torch.full((1, 1, 1, 4), float(number))))
+    older = without(net.finish({"y": net.attention(x, x, x, None, True)}, {}), NEWER)
+    tensors = {id(t): t for x in older.layers for t in (*x.inputs, *x.outputs) if t is not None}
+    assert len({t.name for t in tensors.values()}) == len(tensors)
 
 
 def test_every_kind_that_needs_something_newer_is_among_the_cases():
