@@ -69,9 +69,9 @@ def prepare(store: str, out: Path) -> None:
 
 
 def _home() -> Path:
-    from enginebundle.format import signing
+    from enginebundle.storage.trust import home
 
-    return Path(signing.home())
+    return home()
 
 
 def run(folder: Path) -> int:

@@ -17,22 +17,28 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import BundleError
 
 if TYPE_CHECKING:
-    from enginebundle.format.signing import Trust as Trust
     from enginebundle.serve.loader import load as load
     from enginebundle.serve.session import Session as Session
     from enginebundle.storage.store import Store as Store
+    from enginebundle.storage.trust import Trust as Trust
 
 __all__ = ["BundleError", "Session", "Store", "Trust", "load"]
 
-_HOMES = {"load": "loader", "Session": "session", "Store": "store", "Trust": "signing"}
+_MODULES = {
+    "load": "serve.loader",
+    "Session": "serve.session",
+    "Store": "storage.store",
+    "Trust": "storage.trust",
+}
+"""Where each name but BundleError is defined: imported on first use."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from enginebundle.errors import FormatError, IntegrityError, UntrustedError
-from enginebundle.format import signing
+from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, canonical_json
-from enginebundle.format.parse import array, digest, document_of, flag, number, text, unique
-from enginebundle.format.spec import Target, Toolchain, fields
+from enginebundle.format.parse import array, digest, document_of, fields, flag, number, text, unique
+from enginebundle.format.spec import Target, Toolchain
 
 FORMAT = "enginebundle.evidence/1"
 MAX_BYTES = 16 << 20
@@ -107,31 +106,6 @@ class Evidence:
         )
         unique(evidence.to_bytes(), data, "evidence")
         return evidence
-
-
-@dataclass(frozen=True)
-class SignedEvidence:
-    """Evidence that a trusted key signed, with the documents it was read from."""
-
-    evidence: Evidence
-    document: bytes
-    signature: bytes
-    signer: Digest
-
-
-def trusted_evidence(
-    documents: Iterable[tuple[bytes, bytes]], trust: signing.Trust | None = None
-) -> tuple[SignedEvidence, ...]:
-    """Those of the (evidence, signature) documents that a trusted key signed; others count nothing."""
-    trust = signing.Trust.default() if trust is None else trust
-    accepted = []
-    for data, signature in documents:
-        try:
-            signer = signing.verify(data, signature, trust)
-        except (UntrustedError, IntegrityError, FormatError):
-            continue
-        accepted.append(SignedEvidence(Evidence.from_bytes(data), data, signature, signer))
-    return tuple(accepted)
 
 
 def state(

@@ -15,7 +15,8 @@ from typing import Any
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, digest_json
 from enginebundle.format.dims import Dim
-from enginebundle.format.spec import DTYPES, TensorSpec, fields
+from enginebundle.format.parse import fields
+from enginebundle.format.spec import DTYPES, TensorSpec
 
 SYM_OPS = (
     "add", "sub", "mul", "floordiv", "mod", "truediv", "neg", "pow", "max", "min", "eq", "ne",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, is_digest, parse_json
-from enginebundle.format.spec import fields
 
 T = TypeVar("T")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
 
 
 def document_of(data: bytes, form: str, keys: Iterable[str], limit: int) -> dict[str, Any]:
@@ -26,6 +27,17 @@ def document_of(data: bytes, form: str, keys: Iterable[str], limit: int) -> dict
     return fields(value, form, ("format", *keys))
 
 
+def json_object(data: bytes, what: str) -> dict[str, Any]:
+    """A JSON object, its fields unchecked."""
+    try:
+        value = parse_json(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{what} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
+    return value
+
+
 def unique(written: bytes, read: bytes, what: str) -> None:
     """FormatError unless the document was spelled as this package spells it."""
     if written != read:
@@ -33,6 +45,29 @@ def unique(written: bytes, read: bytes, what: str) -> None:
             f"{what}: expected canonical JSON (sorted keys and entries, no white space, shortest "
             f"numbers): written again, its {len(read)} bytes differ"
         )
+
+
+def fields(
+    value: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()
+) -> dict[str, Any]:
+    """A JSON object with exactly the named keys, else FormatError."""
+    if not isinstance(value, dict):
+        raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
+    required, optional = set(required), set(optional)
+    missing, unknown = required - value.keys(), value.keys() - required - optional
+    if missing or unknown:
+        raise FormatError(f"{what}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}")
+    return value
+
+
+def check_name(name: Any, what: str) -> str:
+    """A name safe as one path component: letters, digits, `_`, `.`, `-`; no leading dot or dash."""
+    if not isinstance(name, str) or len(name) > 200 or not _NAME.match(name):
+        raise FormatError(
+            f"{what} {name!r}: expected letters, digits, '_', '.' and '-', "
+            "starting with a letter, digit or '_'"
+        )
+    return name
 
 
 def array(value: Any, what: str, item: Callable[[Any], T]) -> tuple[T, ...]:

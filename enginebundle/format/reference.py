@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, is_digest
-from enginebundle.format.spec import check_name
+from enginebundle.format.parse import check_name
 
 LATEST = "latest"
 """The alias that a bare name stands for."""

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from enginebundle.errors import FormatError
 from enginebundle.format import dims
 from enginebundle.format.dims import Dim
+from enginebundle.format.parse import check_name, fields, number
 
 DTYPES: Mapping[str, int] = {
     "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
@@ -23,30 +25,6 @@ DTYPES: Mapping[str, int] = {
 
 BACKENDS = ("torch", "rtx", "trt")
 _ARCH = re.compile(r"(cpu|sm_[0-9]{2,3}[a-z]?)\Z")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
-
-
-def fields(
-    value: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()
-) -> dict[str, Any]:
-    """A JSON object with exactly the named keys, else FormatError."""
-    if not isinstance(value, dict):
-        raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
-    required, optional = set(required), set(optional)
-    missing, unknown = required - value.keys(), value.keys() - required - optional
-    if missing or unknown:
-        raise FormatError(f"{what}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}")
-    return value
-
-
-def check_name(name: Any, what: str) -> str:
-    """A name safe as one path component: letters, digits, `_`, `.`, `-`; no leading dot or dash."""
-    if not isinstance(name, str) or len(name) > 200 or not _NAME.match(name):
-        raise FormatError(
-            f"{what} {name!r}: expected letters, digits, '_', '.' and '-', "
-            "starting with a letter, digit or '_'"
-        )
-    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,3 +171,25 @@ class Toolchain:
         if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
             raise FormatError("toolchain: expected an object of versions")
         return cls(tuple(value.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """|got - want| <= atol + rtol * |want|, elementwise; NaN equals NaN."""
+
+    atol: float
+    rtol: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(bound) and bound >= 0 for bound in (self.atol, self.rtol)):
+            raise FormatError(
+                f"tolerance atol {self.atol}, rtol {self.rtol}: expected finite numbers from 0"
+            )
+
+    def to_json(self) -> dict[str, float]:
+        return {"atol": self.atol, "rtol": self.rtol}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Tolerance:
+        value = fields(value, "tolerance", ("atol", "rtol"))
+        return cls(number(value["atol"], "atol"), number(value["rtol"], "rtol"))

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, RuntimeFailure
-from enginebundle.format.index import Segment
 from enginebundle.format.spec import TensorSpec
+from enginebundle.format.variant import Segment
 from enginebundle.runtimes.engine_log import Log, make_logger
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enginebundle.errors import RuntimeFailure
-from enginebundle.format.index import Segment
+from enginebundle.format.variant import Segment
 from enginebundle.runtimes.engine import Engine
 
 

@@ -6,36 +6,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from enginebundle.errors import IntegrityError
-from enginebundle.format import signing
 from enginebundle.format.digest import Digest
-from enginebundle.format.evidence import SignedEvidence, State, state, trusted_evidence
+from enginebundle.format.evidence import State, state
 from enginebundle.format.index import Index
 from enginebundle.format.spec import Target
 from enginebundle.serve import machine
-from enginebundle.storage.releases import ReleaseStore, Version
+from enginebundle.storage.bundles import BundleStore, Version
+from enginebundle.storage.trust import SignedEvidence, Trust, trusted_evidence
 
 
 @dataclass(frozen=True)
 class Bundle:
     """One version of a bundle in a store. `signer` is the id of the trusted key that signed it."""
 
-    store: ReleaseStore
+    store: BundleStore
     version: Version
     index: Index
     signer: Digest
     evidence: tuple[SignedEvidence, ...]
 
     @classmethod
-    def open(
-        cls, store: ReleaseStore, version: Version, trust: signing.Trust | None = None
-    ) -> Bundle:
+    def open(cls, store: BundleStore, version: Version, trust: Trust | None = None) -> Bundle:
         """Check the signature over the raw index, and only then parse it.
 
         Raises UntrustedError, IntegrityError, FormatError or NotFoundError.
         """
-        trust = signing.Trust.default() if trust is None else trust
+        trust = Trust.default() if trust is None else trust
         raw, signature = store.read_index(version)
-        signer = signing.verify(raw, signature, trust)
+        signer = trust.verify(raw, signature)
         index = Index.from_bytes(raw)
         if index.name != version.name:
             # A signed index of another model, put under this name, is still another model.

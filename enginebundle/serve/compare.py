@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from enginebundle.format.index import Tolerance
+from enginebundle.format.spec import Tolerance
 
 if TYPE_CHECKING:
     import torch

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from enginebundle.errors import NotFoundError, StoreError
 from enginebundle.format.digest import Digest, canonical_json
-from enginebundle.format.parse import digest, document_of, text
-from enginebundle.format.spec import Target, check_name
+from enginebundle.format.parse import check_name, digest, document_of, text
+from enginebundle.format.spec import Target
 from enginebundle.serve.bundle import Bundle
-from enginebundle.storage.releases import Version
+from enginebundle.storage.bundles import Version
 from enginebundle.storage.store import Store
 
 FORMAT = "enginebundle.export/1"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from enginebundle.errors import NoVariantError
 from enginebundle.format.reference import split
-from enginebundle.format.signing import Trust
 from enginebundle.format.spec import Target
 from enginebundle.serve import machine as machines
 from enginebundle.serve.bundle import Bundle
@@ -15,6 +14,7 @@ from enginebundle.serve.machine import Machine
 from enginebundle.serve.match import Accepted, Choice, match
 from enginebundle.serve.session import Session
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import Trust
 
 TrustLike = Trust | Path | str | None
 """Keys, a folder of `.pub` files, or None for this machine's trusted keys."""

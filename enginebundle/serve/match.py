@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from enginebundle.format.evidence import State
-from enginebundle.format.index import Variant
 from enginebundle.format.spec import Target
+from enginebundle.format.variant import Variant
 from enginebundle.serve.machine import Machine
 
 MODULES: Mapping[str, str] = {"torch": "torch", "rtx": "tensorrt_rtx", "trt": "tensorrt"}

@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 from enginebundle.errors import FormatError, NotFoundError, NoVariantError
 from enginebundle.format.evidence import CaseResult, Evidence
 from enginebundle.format.index import Golden
-from enginebundle.format.signing import Signer, Trust
+from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target, Toolchain
 from enginebundle.serve import machine as machines
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.compare import Comparison, compare
 from enginebundle.serve.match import MODULES, Accepted, match
 from enginebundle.serve.session import Session, read_tensors
-from enginebundle.storage.releases import Version
+from enginebundle.storage.bundles import Version
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import Trust, default_signer
 
 
 def validate(session: Session) -> Evidence:
@@ -66,7 +67,7 @@ def prove(
     """`measure`, and keep the evidence in the store, signed."""
     evidence = measure(store, version, target)
     data = evidence.to_bytes()
-    store.put_evidence(version, target, data, (signer or Signer.default()).sign(data))
+    store.put_evidence(version, target, data, (signer or default_signer()).sign(data))
     return evidence
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, parse_json
 from enginebundle.format.graph import Graph
-from enginebundle.format.index import Part, Segment, Variant
 from enginebundle.format.spec import Profile, Target, TensorSpec
+from enginebundle.format.variant import Part, Segment, Variant
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.dispatch import bind, choose, tensors_of
 from enginebundle.serve.match import Choice

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from enginebundle.errors import FormatError
+from enginebundle.format.digest import Digest, is_digest
 
 
 class Storage(Protocol):
@@ -47,3 +48,10 @@ def safe(path: str) -> str:
             f"path {path!r}: expected a relative path of plain names separated by '/', without '..'"
         )
     return path
+
+
+def hexadecimal(digest: Digest) -> str:
+    """The 64 digits of a digest, fit for a path. FormatError if it is none."""
+    if not is_digest(digest):
+        raise FormatError(f"digest {digest!r}: expected sha256: and 64 hexadecimal digits")
+    return digest.removeprefix("sha256:")

@@ -1,22 +1,13 @@
-"""Blobs by digest and results by key, over any storage."""
+"""Blobs by digest, over any storage."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-from enginebundle.errors import FormatError, IntegrityError, NotFoundError
-from enginebundle.format.digest import (
-    Digest,
-    canonical_json,
-    digest_bytes,
-    digest_file,
-    is_digest,
-    parse_json,
-)
-from enginebundle.format.spec import fields
-from enginebundle.storage.base import Storage
+from enginebundle.errors import IntegrityError, NotFoundError
+from enginebundle.format.digest import Digest, digest_bytes, digest_file
+from enginebundle.storage.base import Storage, hexadecimal
 from enginebundle.storage.local import LocalStorage
 
 
@@ -66,58 +57,13 @@ class BlobStore:
         _check(digest_file(local), digest, str(local))
         return local
 
-    def put_result(self, key: Digest, record: dict[str, Any]) -> dict[str, Any]:
-        """Record what a task made unless somebody has; the record that won, the same for everybody."""
-        path = _result(key)
-        return document(self._storage.create(path, canonical_json(record)), path)
-
-    def result(self, key: Digest) -> dict[str, Any] | None:
-        """The record of a task, if it has one."""
-        path = _result(key)
-        data = self._storage.get(path)
-        return None if data is None else document(data, path)
-
-    def _record(self, path: str, keys: tuple[str, ...]) -> dict[str, Digest]:
-        """A stored object whose values are digests."""
-        data = self._storage.get(path)
-        if data is None:
-            raise NotFoundError(f"store {self.uri} has no {path}")
-        record = fields(document(data, path), path, keys)
-        for key in keys:
-            if not is_digest(record[key]):
-                raise FormatError(f"{path}: expected a digest as {key}, got {record[key]!r}")
-        return record
-
     def _missing(self, digest: Digest) -> NotFoundError:
         return NotFoundError(f"store {self.uri} has no blob {digest}; publish or copy it again")
-
-
-def hexadecimal(digest: Digest) -> str:
-    """The 64 digits of a digest, fit for a path. FormatError if it is none."""
-    if not is_digest(digest):
-        raise FormatError(f"digest {digest!r}: expected sha256: and 64 hexadecimal digits")
-    return digest.removeprefix("sha256:")
-
-
-def document(data: bytes, path: str) -> dict[str, Any]:
-    """A stored JSON object. FormatError, naming `path`, if it is none."""
-    try:
-        value = parse_json(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise FormatError(f"{path}: expected an object, got {type(value).__name__}")
-    return value
 
 
 def _blob(digest: Digest) -> str:
     text = hexadecimal(digest)
     return f"blobs/sha256/{text[:2]}/{text}"
-
-
-def _result(key: Digest) -> str:
-    text = hexadecimal(key)
-    return f"results/{text[:2]}/{text}.json"
 
 
 def _check(got: Digest, want: Digest, where: str) -> None:

@@ -11,14 +11,15 @@ runs/<id>/...                               small mutable documents of the farm
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from enginebundle.errors import FormatError, NotFoundError, StoreError
-from enginebundle.format.digest import canonical_json
-from enginebundle.storage.base import Storage, safe
-from enginebundle.storage.blobs import document
+from enginebundle.format.digest import Digest, canonical_json
+from enginebundle.format.parse import json_object
+from enginebundle.storage.base import Storage, hexadecimal, safe
+from enginebundle.storage.bundles import BundleStore, Version
 from enginebundle.storage.local import LocalStorage
-from enginebundle.storage.releases import ReleaseStore, Version
 
 __all__ = ["Store", "Version"]
 
@@ -27,7 +28,7 @@ _FORMAT = {"format": "enginebundle.store/1"}
 _RESERVED = ("agreements", "blobs", "bundles", "results", _MARKER)
 
 
-class Store(ReleaseStore):
+class Store(BundleStore):
     """A store at `uri`. Every method raises StoreError where it can't be reached, read or written."""
 
     def __repr__(self) -> str:
@@ -46,9 +47,20 @@ class Store(ReleaseStore):
             marker = storage.create(_MARKER, canonical_json(_FORMAT))
         if marker is None:
             raise NotFoundError(f"no store at {uri}: it has no {_MARKER}. Check the path")
-        if document(marker, _MARKER) != _FORMAT:
+        if json_object(marker, _MARKER) != _FORMAT:
             raise FormatError(f"store {uri}: expected {_FORMAT} in {_MARKER}, got {marker[:200]!r}")
         return cls(uri, storage)
+
+    def put_result(self, key: Digest, record: dict[str, Any]) -> dict[str, Any]:
+        """Record what a task made unless somebody has; the record that won, the same for everybody."""
+        path = _result(key)
+        return json_object(self._storage.create(path, canonical_json(record)), path)
+
+    def result(self, key: Digest) -> dict[str, Any] | None:
+        """The record of a task, if it has one."""
+        path = _result(key)
+        data = self._storage.get(path)
+        return None if data is None else json_object(data, path)
 
     def put_file(self, path: str, data: bytes) -> None:
         """Write or replace a document, such as `runs/<id>/results.json`. The last writer wins."""
@@ -74,6 +86,11 @@ def _storage(uri: str) -> Storage:
 
         return RemoteStorage(uri)
     raise StoreError(f"store {uri}: expected a folder, file://, s3:// or gs://")
+
+
+def _result(key: Digest) -> str:
+    text = hexadecimal(key)
+    return f"results/{text[:2]}/{text}.json"
 
 
 def _free(path: str) -> str:

@@ -6,10 +6,10 @@ import base64
 from collections.abc import Sequence
 
 from enginebundle.format.evidence import Evidence
-from enginebundle.format.signing import Trust
 from enginebundle.format.spec import Target
 from enginebundle.serve.prove import measure
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import Trust
 
 
 def prove(store: Store, reference: str, target: Target, trusted: Sequence[str]) -> Evidence:

@@ -22,6 +22,7 @@ from enginebundle.format.digest import canonical_json, digest_bytes, parse_json
 from enginebundle.format.signing import Signer
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.export import export
+from enginebundle.storage.trust import default_signer
 from tests.attacks.victim import Target, flip
 from tests.enginebundle.examples import CPU, publish
 
@@ -51,7 +52,7 @@ def test_a_byte_flipped_in_the_signature(target: Target) -> None:
     flip(target.signature, 40)
     with pytest.raises(IntegrityError, match="expected content sha256:"):
         target.load()
-    document = parse_json(Signer.default().sign(target.index.to_bytes()))
+    document = parse_json(default_signer().sign(target.index.to_bytes()))
     first = "B" if document["signature"][0] != "B" else "C"
     document["signature"] = first + document["signature"][1:]
     target.swap(signature=canonical_json(document))
@@ -60,7 +61,7 @@ def test_a_byte_flipped_in_the_signature(target: Target) -> None:
 
 
 def test_a_signature_over_something_else(target: Target) -> None:
-    target.swap(signature=Signer.default().sign(b"something else"))
+    target.swap(signature=default_signer().sign(b"something else"))
     with pytest.raises(IntegrityError, match="does not match"):
         target.load()
 

@@ -10,11 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from enginebundle.errors import (
-    FormatError,
-    IntegrityError,
-)
-from enginebundle.format.signing import Signer
+from enginebundle.errors import FormatError, IntegrityError
+from enginebundle.storage.trust import default_signer
 from tests.attacks.victim import Target
 
 DEEP = "(" * 400 + "b" + ")" * 400
@@ -78,14 +75,14 @@ def test_a_malformed_index_under_a_trusted_signature(target: Target, attack: str
 
 def test_duplicate_keys(target: Target) -> None:
     raw = target.index.to_bytes().replace(b'"name":"tiny"', b'"name":"tiny","name":"tiny"', 1)
-    target.swap(index=raw, signature=Signer.default().sign(raw))
+    target.swap(index=raw, signature=default_signer().sign(raw))
     with pytest.raises(FormatError, match="duplicate key in a JSON object"):
         target.load()
 
 
 def test_json_nested_beyond_reason(target: Target) -> None:
     raw = b'{"format":' + b"[" * 200_000
-    target.swap(index=raw, signature=Signer.default().sign(raw))
+    target.swap(index=raw, signature=default_signer().sign(raw))
     with pytest.raises(FormatError, match="not JSON"):
         target.load()
 
@@ -155,6 +152,6 @@ def test_a_size_that_lies(target: Target) -> None:
     blob = target.index.variants[0].parts[0].segments[0].blob
     lied = tuple((d, size + (d == blob)) for d, size in target.index.blobs)
     raw = replace(target.index, blobs=lied).to_bytes()
-    target.swap(index=raw, signature=Signer.default().sign(raw))
+    target.swap(index=raw, signature=default_signer().sign(raw))
     with pytest.raises(IntegrityError, match="the index says"):
         target.load()

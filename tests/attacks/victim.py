@@ -13,8 +13,8 @@ import torch
 import enginebundle
 from enginebundle.format.digest import canonical_json, parse_json
 from enginebundle.format.index import Index
-from enginebundle.format.signing import Signer
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import default_signer
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Target:
         """Publish a changed index under the trusted key: what a careless publisher could sign."""
         value = parse_json(self.index.to_bytes())
         raw = json.dumps(change(value), separators=(",", ":"), sort_keys=True).encode()
-        self.swap(index=raw, signature=Signer.default().sign(raw))
+        self.swap(index=raw, signature=default_signer().sign(raw))
 
     def replace_blob(self, old: str, data: bytes) -> None:
         """Sign an index in which one blob stands for another."""

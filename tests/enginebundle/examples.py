@@ -10,11 +10,12 @@ from safetensors.torch import save
 
 from enginebundle.format.digest import Digest, canonical_json, digest_bytes
 from enginebundle.format.graph import Graph, Node, Ref, Value, Weight, Word
-from enginebundle.format.index import Golden, Index, Part, Segment, Tolerance, Variant
-from enginebundle.format.signing import Signer
-from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Toolchain
-from enginebundle.storage.releases import Version
+from enginebundle.format.index import Golden, Index
+from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Tolerance, Toolchain
+from enginebundle.format.variant import Part, Segment, Variant
+from enginebundle.storage.bundles import Version
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import default_signer
 
 CPU = Target.parse("torch:cpu")
 X = TensorSpec("x", "float32", ("b", 3))
@@ -137,7 +138,7 @@ def index(store: Store, name: str = "tiny", label: str = "") -> Index:
 def publish(store: Store, name: str = "tiny", label: str = "", alias: str = "latest") -> Version:
     """Publish the small bundle, signed by this machine's key, and point an alias at it."""
     raw = index(store, name, label).to_bytes()
-    version = store.publish(name, raw, Signer.default().sign(raw))
+    version = store.publish(name, raw, default_signer().sign(raw))
     store.set_alias(name, alias, version.number)
     return version
 

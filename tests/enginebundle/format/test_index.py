@@ -9,8 +9,9 @@ import pytest
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import canonical_json, digest_bytes, parse_json
 from enginebundle.format.evidence import CaseResult, Evidence, state
-from enginebundle.format.index import Index, Segment, Tolerance
-from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Toolchain
+from enginebundle.format.index import Index
+from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Tolerance, Toolchain
+from enginebundle.format.variant import Segment
 from enginebundle.storage.store import Store
 from tests.enginebundle.examples import CPU, PROGRAM, index
 

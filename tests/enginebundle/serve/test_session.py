@@ -20,9 +20,8 @@ from enginebundle.errors import (
     StoreError,
     UntrustedError,
 )
-from enginebundle.format.index import Tolerance
-from enginebundle.format.signing import Signer, Trust
-from enginebundle.format.spec import Target
+from enginebundle.format.signing import Signer
+from enginebundle.format.spec import Target, Tolerance
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.export import export
 from enginebundle.serve.loader import open_bundle
@@ -30,6 +29,7 @@ from enginebundle.serve.match import Accepted
 from enginebundle.serve.prove import prove, validate
 from enginebundle.serve.session import Session
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import Trust, default_signer
 from tests.enginebundle.examples import CPU, expected, goldens, index, publish
 
 
@@ -104,7 +104,7 @@ def test_a_wrong_variant_fails_its_proof_and_is_then_refused(store: Store) -> No
         blobs=(*original.blobs, (blob, len(data))),
     )
     raw = wrong.to_bytes()
-    version = store.publish("tiny", raw, Signer.default().sign(raw))
+    version = store.publish("tiny", raw, default_signer().sign(raw))
     evidence = prove(store, version, CPU)
     assert not evidence.passed
     assert [case.passed for case in evidence.cases] == [False, True]
@@ -133,7 +133,7 @@ def test_a_bundle_by_a_stranger_is_not_opened(store: Store) -> None:
 
 def test_another_models_index_under_this_name_is_refused(store: Store) -> None:
     raw = index(store, "other").to_bytes()
-    store.publish("tiny", raw, Signer.default().sign(raw))
+    store.publish("tiny", raw, default_signer().sign(raw))
     with pytest.raises(IntegrityError, match="index of 'other' under the name 'tiny'"):
         open_bundle(f"{reference(store)}@1")
 
@@ -154,7 +154,7 @@ def test_an_engine_without_a_gpu_says_so(store: Store) -> None:
 
 def test_a_bundle_without_goldens_cannot_be_proved(store: Store) -> None:
     raw = replace(index(store), goldens=()).to_bytes()
-    version = store.publish("tiny", raw, Signer.default().sign(raw))
+    version = store.publish("tiny", raw, default_signer().sign(raw))
     session = Session(Bundle.open(store, version), index(store).variants[0])
     with pytest.raises(NotFoundError, match="no goldens, so nothing can be proved"):
         validate(session)
@@ -165,7 +165,7 @@ def test_a_golden_that_lacks_a_tensor_is_named(store: Store) -> None:
     weights = original.variants[0].parts[0].segments[0].weights
     assert weights is not None
     raw = replace(original, goldens=(replace(original.goldens[0], blob=weights),)).to_bytes()
-    version = store.publish("tiny", raw, Signer.default().sign(raw))
+    version = store.publish("tiny", raw, default_signer().sign(raw))
     with pytest.raises(FormatError, match=r"golden 'rows1' lacks the tensor 'input.x'"):
         prove(store, version, CPU)
 
@@ -177,7 +177,7 @@ def test_tolerance_of_the_bundle_decides(store: Store) -> None:
         tolerances=(("y", Tolerance(0.0, 0.0)), ("rows", Tolerance(0.0, 0.0))),
     )
     raw = replace(original, variants=(strict,)).to_bytes()
-    version = store.publish("tiny", raw, Signer.default().sign(raw))
+    version = store.publish("tiny", raw, default_signer().sign(raw))
     worst = prove(store, version, CPU).worst
     assert worst in (0.0, -1.0)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from enginebundle.errors import ConflictError, FormatError, NotFoundError
-from enginebundle.format.digest import Digest, canonical_json
+from enginebundle.format.digest import Digest, canonical_json, is_digest
+from enginebundle.format.parse import check_name, fields, json_object
 from enginebundle.format.reference import Reference
-from enginebundle.format.spec import Target, check_name, fields
-from enginebundle.storage.blobs import BlobStore, document, hexadecimal
+from enginebundle.format.spec import Target
+from enginebundle.storage.base import hexadecimal
+from enginebundle.storage.blobs import BlobStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Version:
         return f"{self.name}@{self.number}"
 
 
-class ReleaseStore(BlobStore):
+class BundleStore(BlobStore):
     """The part of a store that gives names to indexes."""
 
     def publish(self, name: str, index: bytes, signature: bytes) -> Version:
@@ -149,7 +151,7 @@ class ReleaseStore(BlobStore):
         if not slots:
             return None
         path = f"{folder}/{slots[-1]}.json"
-        value = fields(document(self._storage.get(path) or b"", path), path, ("version",))
+        value = fields(json_object(self._storage.get(path) or b"", path), path, ("version",))
         if type(value["version"]) is not int or value["version"] < 1:
             raise FormatError(f"{path}: expected a version number, got {value['version']!r}")
         return slots[-1], value["version"]
@@ -162,6 +164,17 @@ class ReleaseStore(BlobStore):
 
     def _version_record(self, name: str, number: int) -> dict[str, Digest]:
         return self._record(f"{_versions(name)}/{number}.json", ("index", "signature"))
+
+    def _record(self, path: str, keys: tuple[str, ...]) -> dict[str, Digest]:
+        """A stored object whose values are digests."""
+        data = self._storage.get(path)
+        if data is None:
+            raise NotFoundError(f"store {self.uri} has no {path}")
+        record = fields(json_object(data, path), path, keys)
+        for key in keys:
+            if not is_digest(record[key]):
+                raise FormatError(f"{path}: expected a digest as {key}, got {record[key]!r}")
+        return record
 
     def _unknown(self, wanted: Reference, what: str) -> NotFoundError:
         numbers = self._slots(_versions(wanted.name))
