@@ -144,11 +144,11 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
     import generation_models as models
     from enginebundle.format.spec import Target
     from enginebundle.serve.decoding import greedy
-    from enginebundle.serve.prove import prove
+    from enginebundle.serve.validate import validate_and_sign
     from enginebundle.storage.store import Store
 
     store = Store.open(str(folder / "store"))
-    evidence = prove(store, store.resolve(f"{name}@1"), Target.parse(TARGET))
+    evidence = validate_and_sign(store, store.resolve(f"{name}@1"), Target.parse(TARGET))
     for case in evidence.cases:
         print(f"{name} {case}", file=sys.stderr)
     session = enginebundle.load(

@@ -4,10 +4,10 @@
 
     embed = enginebundle.load("./store/minilm:latest")
     outputs = embed(input_ids=ids, attention_mask=mask)     # names in, names out
-    print(embed.selection)                                  # what was chosen, and why not the rest
+    print(embed.selection)                                  # the variant chosen, and why not the others
 
-Importing this package brings in the standard library only; torch and the TensorRT modules come
-with the first bundle that needs them.
+Importing this package imports only the standard library. torch and the TensorRT modules are imported
+when a bundle first needs them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MODULES = {
     "Store": "storage.store",
     "Trust": "storage.trust",
 }
-"""Where each name but BundleError is defined: imported on first use."""
+"""The module of each exported name except BundleError, imported on first use."""
 
 
 def __getattr__(name: str) -> Any:

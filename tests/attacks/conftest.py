@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from enginebundle.serve.prove import prove
+from enginebundle.serve.validate import validate_and_sign
 from enginebundle.storage.store import Store
 from tests.attacks.victim import Target
 from tests.enginebundle.examples import CPU, index, new_store, publish
@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def target(store: Store) -> Target:
     version = publish(store)
-    prove(store, version, CPU)
+    validate_and_sign(store, version, CPU)
     target = Target(store, index(store))
     target.load()
     return target

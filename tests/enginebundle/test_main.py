@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import enginebundle
 from enginebundle.__main__ import main
-from enginebundle.serve.prove import prove
+from enginebundle.serve.validate import validate_and_sign
 from enginebundle.storage.store import Store
 from tests.enginebundle.examples import CPU, goldens, publish
 
@@ -29,7 +29,7 @@ def test_inspect_verify_match_run(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     version = publish(store)
-    prove(store, version, CPU)
+    validate_and_sign(store, version, CPU)
     ref = f"{store.uri}/tiny"
     code, told, _ = answer(capsys, "inspect", ref)
     assert code == 0
@@ -71,7 +71,7 @@ def test_the_answer_no_is_exit_code_1(store: Store, capsys: pytest.CaptureFixtur
 
 def test_importing_the_package_brings_in_nothing_heavy() -> None:
     code = (
-        "import sys, enginebundle, enginebundle.storage.store, enginebundle.serve.loader, enginebundle.serve.prove\n"
+        "import sys, enginebundle, enginebundle.storage.store, enginebundle.serve.loader, enginebundle.serve.validate\n"
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

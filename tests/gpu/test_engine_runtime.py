@@ -17,7 +17,7 @@ from enginebundle.format.index import Golden, Index
 from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Tolerance, Toolchain
 from enginebundle.format.variant import Part, Segment, Variant
 from enginebundle.runtimes.tensorrt_rtx import open_engine
-from enginebundle.serve.prove import prove
+from enginebundle.serve.validate import validate_and_sign
 from enginebundle.storage.store import Store
 from enginebundle.storage.trust import default_signer
 from tests.gpu.engines import ROWS, WEIGHT, affine, reshaped
@@ -196,7 +196,7 @@ def published(store: Store, data: bytes) -> None:
 def test_a_bundle_is_proved_and_served(engine: bytes, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store", create=True)
     published(store, engine)
-    evidence = prove(store, store.resolve("affine@1"), TARGET)
+    evidence = validate_and_sign(store, store.resolve("affine@1"), TARGET)
     assert evidence.passed
     assert evidence.machine["gpu"] == torch.cuda.get_device_name()
     major, minor = torch.cuda.get_device_capability()

@@ -13,13 +13,13 @@ import torch
 from compiler.pipeline import _toolchain
 from enginebundle.runtimes import versions
 from enginebundle.runtimes.versions import distribution_version, runtime_versions
-from enginebundle.serve.machine import find
+from enginebundle.serve.machine import this_machine
 from orchestrator.plan.installed import installed
 
 
 def test_machine_key_and_toolchain_name_the_build_of_torch_that_runs() -> None:
     said = str(torch.__version__)
-    assert find().runtime("torch") == said
+    assert this_machine().runtime("torch") == said
     assert dict(installed().distributions.versions)["torch"] == said
     assert _toolchain(None)["torch"] == said
 

@@ -25,9 +25,9 @@ from enginebundle.format.spec import Target, Tolerance
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.export import export
 from enginebundle.serve.loader import open_bundle
-from enginebundle.serve.match import Accepted
-from enginebundle.serve.prove import prove, validate
+from enginebundle.serve.selection import Accepted
 from enginebundle.serve.session import Session
+from enginebundle.serve.validate import run_goldens, validate_and_sign
 from enginebundle.storage.store import Store
 from enginebundle.storage.trust import Trust, default_signer
 from tests.enginebundle.examples import CPU, expected, goldens, index, publish
@@ -45,7 +45,7 @@ def test_nothing_is_served_that_was_not_proved(store: Store) -> None:
     assert "rtx:sm_89: needs a GPU of sm_89" in str(caught.value)
     assert enginebundle.load(reference(store), allow_pending=True).target == CPU
 
-    evidence = prove(store, version, CPU)
+    evidence = validate_and_sign(store, version, CPU)
     assert evidence.passed
     assert len(evidence.cases) == 6
     assert 0 <= evidence.worst <= 1
@@ -105,7 +105,7 @@ def test_a_wrong_variant_fails_its_proof_and_is_then_refused(store: Store) -> No
     )
     raw = wrong.to_bytes()
     version = store.publish("tiny", raw, default_signer().sign(raw))
-    evidence = prove(store, version, CPU)
+    evidence = validate_and_sign(store, version, CPU)
     assert not evidence.passed
     assert [case.passed for case in evidence.cases] == [False, True]
     assert evidence.worst > 1
@@ -115,7 +115,7 @@ def test_a_wrong_variant_fails_its_proof_and_is_then_refused(store: Store) -> No
 
 def test_evidence_by_a_stranger_counts_nothing(store: Store) -> None:
     version = publish(store)
-    prove(store, version, CPU, signer=Signer.generate())
+    validate_and_sign(store, version, CPU, signer=Signer.generate())
     with pytest.raises(NoVariantError, match="no key trusted here has signed evidence"):
         enginebundle.load(reference(store))
 
@@ -149,7 +149,7 @@ def test_an_engine_without_a_gpu_says_so(store: Store) -> None:
     with pytest.raises(
         NotFoundError, match="has no variant rtx:sm_75; it has torch:cpu, rtx:sm_89"
     ):
-        prove(store, version, Target.parse("rtx:sm_75"))
+        validate_and_sign(store, version, Target.parse("rtx:sm_75"))
 
 
 def test_a_bundle_without_goldens_cannot_be_proved(store: Store) -> None:
@@ -157,7 +157,7 @@ def test_a_bundle_without_goldens_cannot_be_proved(store: Store) -> None:
     version = store.publish("tiny", raw, default_signer().sign(raw))
     session = Session(Bundle.open(store, version), index(store).variants[0])
     with pytest.raises(NotFoundError, match="no goldens, so nothing can be proved"):
-        validate(session)
+        run_goldens(session)
 
 
 def test_a_golden_that_lacks_a_tensor_is_named(store: Store) -> None:
@@ -167,7 +167,7 @@ def test_a_golden_that_lacks_a_tensor_is_named(store: Store) -> None:
     raw = replace(original, goldens=(replace(original.goldens[0], blob=weights),)).to_bytes()
     version = store.publish("tiny", raw, default_signer().sign(raw))
     with pytest.raises(FormatError, match=r"golden 'rows1' lacks the tensor 'input.x'"):
-        prove(store, version, CPU)
+        validate_and_sign(store, version, CPU)
 
 
 def test_tolerance_of_the_bundle_decides(store: Store) -> None:
@@ -178,21 +178,21 @@ def test_tolerance_of_the_bundle_decides(store: Store) -> None:
     )
     raw = replace(original, variants=(strict,)).to_bytes()
     version = store.publish("tiny", raw, default_signer().sign(raw))
-    worst = prove(store, version, CPU).worst
+    worst = validate_and_sign(store, version, CPU).worst
     assert worst in (0.0, -1.0)
 
 
 def test_an_export_loads_by_itself(store: Store, tmp_path: Path) -> None:
     publish(store, label="first")
     version = publish(store, label="second")
-    prove(store, version, CPU)
+    validate_and_sign(store, version, CPU)
     folder = export(Bundle.open(store, version), tmp_path / "out" / "tiny-bundle")
     session = enginebundle.load(folder)
     assert str(session.bundle.version) == "tiny@2"
     assert session.selection[0].state == "validated"
     moved = folder.rename(tmp_path / "moved")
     assert enginebundle.load(str(moved)).bundle.version.digest == version.digest
-    with pytest.raises(StoreError, match="it exists already"):
+    with pytest.raises(StoreError, match="it already exists"):
         export(Bundle.open(store, version), moved)
     assert [p.name for p in (tmp_path / "out").iterdir()] == []
 
