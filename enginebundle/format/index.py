@@ -1,7 +1,7 @@
-"""A bundle's table of contents, and the evidence about it, as frozen values and canonical JSON.
+"""A bundle's table of contents as a frozen value and as canonical JSON, per docs/format.md.
 
-`from_bytes` accepts exactly what `to_bytes` writes: docs/format.md is the specification. Neither
-document is to be parsed before its signature has been checked.
+`from_bytes` accepts exactly what `to_bytes` writes. Check the signature of an index before parsing it.
+Every Index is consistent: making one checks what must hold across its parts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from typing import Any
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, canonical_json, digest_bytes, is_digest
 from enginebundle.format.dims import symbols_of
-from enginebundle.format.parse import array, check_name, digest, document_of, fields, text, unique
+from enginebundle.format.parse import (
+    array,
+    check_canonical,
+    check_name,
+    digest,
+    document_of,
+    fields,
+    text,
+)
 from enginebundle.format.spec import Profile, Target, TensorSpec
 from enginebundle.format.variant import Part, Variant
 
@@ -39,10 +47,10 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Everything in a bundle. Its identity is the digest of `to_bytes`; its version is not inside.
+    """Everything in a bundle. Its identity is the digest of `to_bytes`; it does not hold its version.
 
-    `blobs` lists every blob with its size in bytes; `program` is the lowered program's Graph.digest;
-    `labels` are free text for people.
+    `blobs` lists every blob with its size in bytes. `program` is the Graph.digest of the lowered
+    program. `labels` are free text for people. FormatError if the parts do not fit together.
     """
 
     name: str
@@ -74,7 +82,7 @@ class Index:
         return {profile.name: profile for profile in self.profiles}[name]
 
     def to_bytes(self) -> bytes:
-        """The one spelling of this index."""
+        """This index as canonical JSON."""
         return canonical_json(
             {
                 "format": FORMAT,
@@ -92,7 +100,7 @@ class Index:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Index:
-        """Read an index whose signature was checked. FormatError on anything unexpected."""
+        """Read an index whose signature has been checked. FormatError on anything unexpected."""
         keys = (
             "name", "inputs", "outputs", "profiles", "goldens", "variants", "blobs", "program",
             "labels",
@@ -110,7 +118,7 @@ class Index:
             digest(value["program"], "program"),
             tuple((name, text(label, "label")) for name, label in labels.items()),
         )
-        unique(index.to_bytes(), data, "index")
+        check_canonical(index.to_bytes(), data, "index")
         return index
 
 
@@ -121,7 +129,7 @@ def _object(value: Any, what: str) -> dict[str, Any]:
 
 
 def _check_index(index: Index) -> None:
-    """FormatError, naming the first thing that does not fit together."""
+    """FormatError that names the first thing that does not fit together."""
     _distinct((spec.name for spec in index.inputs), "inputs")
     _distinct((spec.name for spec in index.outputs), "outputs")
     _distinct((profile.name for profile in index.profiles), "profiles")
@@ -197,9 +205,9 @@ def _listed(blob: Digest, known: set[str], where: str) -> None:
 
 
 def _distinct(names: Iterable[str], what: str) -> None:
-    """FormatError if a name comes twice."""
+    """FormatError if a name appears twice."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise FormatError(f"{what}: {name!r} comes twice")
+            raise FormatError(f"{what}: {name!r} appears twice")
         seen.add(name)

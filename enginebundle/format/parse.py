@@ -1,4 +1,4 @@
-"""Small strict readers of JSON values. All raise FormatError with what was expected and found."""
+"""Small strict readers of JSON values. All raise FormatError with what was expected and what was found."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def json_object(data: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def unique(written: bytes, read: bytes, what: str) -> None:
-    """FormatError unless the document was spelled as this package spells it."""
+def check_canonical(written: bytes, read: bytes, what: str) -> None:
+    """FormatError unless a document has the bytes that this package writes for it."""
     if written != read:
         raise FormatError(
             f"{what}: expected canonical JSON (sorted keys and entries, no white space, shortest "
-            f"numbers): written again, its {len(read)} bytes differ"
+            f"numbers), but its {len(read)} bytes differ from that"
         )
 
 
 def fields(
     value: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """A JSON object with exactly the named keys, else FormatError."""
+    """A JSON object with all required keys and no others than the optional ones."""
     if not isinstance(value, dict):
         raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
     required, optional = set(required), set(optional)
@@ -61,7 +61,7 @@ def fields(
 
 
 def check_name(name: Any, what: str) -> str:
-    """A name safe as one path component: letters, digits, `_`, `.`, `-`; no leading dot or dash."""
+    """A name that is safe as one path component: letters, digits, `_`, `.`, `-`; no leading `.` or `-`."""
     if not isinstance(name, str) or len(name) > 200 or not _NAME.match(name):
         raise FormatError(
             f"{what} {name!r}: expected letters, digits, '_', '.' and '-', "
@@ -85,7 +85,7 @@ def text(value: Any, what: str) -> str:
 
 
 def number(value: Any, what: str) -> float:
-    """A number, kept as it was spelled (1 stays an int). Not a bool."""
+    """A number, int or float as it was written. Not a bool."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise FormatError(f"{what}: expected a number, got {value!r}")
     return value

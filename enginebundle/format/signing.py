@@ -24,7 +24,7 @@ ALGORITHM = "ed25519"
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature document: the id of the key that signed, and the 64 bytes of the signature."""
+    """A signature document: the id of the key that signed, and the signature's 64 bytes."""
 
     key: Digest
     raw: bytes

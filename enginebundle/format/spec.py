@@ -1,6 +1,7 @@
-"""The words that travel with an artifact. All are frozen values with a JSON form.
+"""The values that describe what is built: tensors, profiles, targets, toolchains, tolerances.
 
-`to_json` and `from_json` are inverse; `from_json` raises FormatError on anything unexpected.
+All are frozen. `to_json` and `from_json` are inverses; `from_json` raises FormatError on anything
+unexpected.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ DTYPES: Mapping[str, int] = {
     "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
     "float8_e4m3fn": 1, "float8_e5m2": 1,
 }  # fmt: skip
-"""Tensor element types by torch's names, and their size in bytes."""
+"""Element types by torch's name, and their sizes in bytes."""
 
 BACKENDS = ("torch", "rtx", "trt")
 _ARCH = re.compile(r"(cpu|sm_[0-9]{2,3}[a-z]?)\Z")
@@ -29,7 +30,7 @@ _ARCH = re.compile(r"(cpu|sm_[0-9]{2,3}[a-z]?)\Z")
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A named tensor: element type (torch's name) and shape, each dimension a number or expression."""
+    """A named tensor: its element type by torch's name, and its shape of numbers and expressions."""
 
     name: str
     dtype: str
@@ -42,7 +43,7 @@ class TensorSpec:
             dims.check(dim)
 
     def sizes(self, symbols: Mapping[str, int]) -> tuple[int, ...]:
-        """The concrete shape where `symbols` gives each symbol's value."""
+        """The shape in numbers, given each symbol's value."""
         return tuple(dims.evaluate(dim, symbols) for dim in self.shape)
 
     def to_json(self) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named range for each symbol, sorted by symbol."""
+    """A name and a range for each symbol, sorted by symbol."""
 
     name: str
     ranges: tuple[tuple[str, Range], ...]
@@ -115,7 +116,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
-    """A backend and the architectures one artifact must run on: `rtx:sm_89`, `rtx:sm_80+sm_86`, `torch:cpu`."""
+    """A backend, and the architectures that a variant must run on: `rtx:sm_89`, `rtx:sm_80+sm_86`."""
 
     backend: str
     archs: tuple[str, ...]
@@ -126,7 +127,7 @@ class Target:
                 f"target backend {self.backend!r}: expected one of {', '.join(BACKENDS)}"
             )
         if not self.archs or any(not _ARCH.match(arch) for arch in self.archs):
-            raise FormatError(f"target {self}: architectures are spelled cpu or sm_NN")
+            raise FormatError(f"target {self}: expected architectures such as cpu or sm_89")
         if tuple(sorted(set(self.archs), key=_arch_order)) != self.archs:
             raise FormatError(f"target {self}: architectures must be distinct and ascending")
         if ("cpu" in self.archs) != (self.backend == "torch"):
@@ -153,7 +154,7 @@ def _arch_order(arch: str) -> tuple[int, str]:
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """Exact versions of what made an artifact, sorted by name."""
+    """The exact versions of the modules that made a variant, sorted by name."""
 
     versions: tuple[tuple[str, str], ...]
 

@@ -15,10 +15,10 @@ KINDS = ("engine", "torch_graph")
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What one runtime executes. Inputs and outputs are value names shared between segments.
+    """What one runtime executes. Segments pass values to each other by name.
 
-    engine: `blob` is a serialized engine, `profiles` its optimization profiles in their order.
-    torch_graph: `blob` is a Graph as canonical JSON, `weights` its weights as safetensors by name.
+    engine: `blob` is a serialized engine, `profiles` its optimization profiles in order.
+    torch_graph: `blob` is a Graph as canonical JSON, `weights` a safetensors blob of its weights.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class Segment:
         if self.kind not in KINDS:
             raise FormatError(f"segment kind {self.kind!r}: expected one of {', '.join(KINDS)}")
         if self.kind == "engine" and self.weights is not None:
-            raise FormatError("segment: an engine holds its weights; expected weights null")
+            raise FormatError("segment: an engine contains its weights; expected weights null")
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -61,7 +61,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One runnable pipeline for the named profiles. `returns`: the value behind each bundle output."""
+    """The segments that serve the named profiles. `returns`: the value of each of the bundle's outputs."""
 
     profiles: tuple[str, ...]
     segments: tuple[Segment, ...]
@@ -86,7 +86,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What the bundle holds for one Target. `tolerances` are by output name."""
+    """What a bundle holds for one target. `tolerances` are by output name."""
 
     target: Target
     toolchain: Toolchain

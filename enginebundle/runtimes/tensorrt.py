@@ -1,4 +1,4 @@
-"""TensorRT: opens engines of `trt:` targets."""
+"""TensorRT: open engines of `trt:` targets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def open_engine(data: bytes | memoryview, segment: Segment) -> Engine:
         import tensorrt
     except (ImportError, OSError) as error:
         raise RuntimeFailure(
-            f"tensorrt does not import: {error}. Run pip install 'enginekiln[trt]'"
+            f"tensorrt can't be imported: {error}. Run pip install 'enginekiln[trt]'"
         ) from error
     return Engine(tensorrt, data, segment)

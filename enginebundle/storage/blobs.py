@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from enginebundle.errors import IntegrityError, NotFoundError
-from enginebundle.format.digest import Digest, digest_bytes, digest_file
-from enginebundle.storage.base import Storage, hexadecimal
+from enginebundle.format.digest import Digest, digest_bytes, digest_file, hexadecimal
+from enginebundle.storage.base import Storage
 from enginebundle.storage.local import LocalStorage
 
 
@@ -19,7 +19,7 @@ class BlobStore:
         self._storage = storage
 
     def put_blob(self, data: bytes | memoryview | Path) -> Digest:
-        """Store content, or a file's content, under its digest. Put twice, it is there once."""
+        """Store content, or a file's content, under its digest. Storing it again changes nothing."""
         if isinstance(data, Path):
             data = data.read_bytes()
         digest = digest_bytes(data)
@@ -29,11 +29,11 @@ class BlobStore:
         return digest
 
     def has_blob(self, digest: Digest) -> bool:
-        """Whether the blob is there; its content is not checked."""
+        """Whether the store has the blob. Its content is not checked."""
         return self._storage.size(_blob(digest)) is not None
 
     def read_blob(self, digest: Digest) -> bytes:
-        """Content that matches the digest. NotFoundError, or IntegrityError where it does not."""
+        """The blob's content. NotFoundError if it is missing, IntegrityError if its digest is wrong."""
         data = self._storage.get(_blob(digest))
         if data is None:
             raise self._missing(digest)
@@ -41,7 +41,7 @@ class BlobStore:
         return data
 
     def blob_path(self, digest: Digest) -> Path:
-        """A local file that held the digest's content when this returned.
+        """A local file with the blob's content, checked just before the return.
 
         A blob of a remote store is downloaded once, to $ENGINEBUNDLE_CACHE or ~/.cache/enginebundle.
         """
