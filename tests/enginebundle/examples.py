@@ -145,3 +145,8 @@ def publish(store: Store, name: str = "tiny", label: str = "", alias: str = "lat
 
 def new_store(folder: Path) -> Store:
     return Store.open(folder / "store", create=True)
+
+
+def reference(store: Store, name: str = "tiny") -> str:
+    """What `load` takes for a bundle in the store."""
+    return f"{store.uri}/{name}"
