@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from tests.test_architecture import ROOT, imports_of, sources
@@ -13,6 +14,7 @@ FILES = {
 """Every file of the package, named `enginebundle/format/index`."""
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """The files of the package that a file imports."""
     found = set()
