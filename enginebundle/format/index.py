@@ -6,7 +6,7 @@ Every Index is consistent: making one checks what must hold across its parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from enginebundle.format.parse import (
     digest,
     document_of,
     fields,
+    mapping,
     text,
 )
 from enginebundle.format.spec import Profile, Target, TensorSpec
@@ -106,7 +107,7 @@ class Index:
             "labels",
         )  # fmt: skip
         value = document_of(data, FORMAT, keys, MAX_BYTES)
-        labels: Mapping[str, Any] = _object(value["labels"], "labels")
+        labels = mapping(value["labels"], "labels")
         index = cls(
             check_name(value["name"], "bundle name"),
             array(value["inputs"], "inputs", TensorSpec.from_json),
@@ -114,18 +115,12 @@ class Index:
             array(value["profiles"], "profiles", Profile.from_json),
             array(value["goldens"], "goldens", Golden.from_json),
             array(value["variants"], "variants", Variant.from_json),
-            tuple(_object(value["blobs"], "blobs").items()),
+            tuple(mapping(value["blobs"], "blobs").items()),
             digest(value["program"], "program"),
             tuple((name, text(label, "label")) for name, label in labels.items()),
         )
         check_canonical(index.to_bytes(), data, "index")
         return index
-
-
-def _object(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
-    return value
 
 
 def _check_index(index: Index) -> None:
@@ -161,7 +156,7 @@ def _check_variant(index: Index, variant: Variant, known: set[str]) -> None:
     _distinct(served, f"{where}: profiles of its parts")
     if not set(served) <= profiles:
         raise FormatError(
-            f"{where}: serves {sorted(served)}, but the bundle has {sorted(profiles)}"
+            f"{where}: serves the profiles {sorted(served)}, but the bundle has {sorted(profiles)}"
         )
     outputs = {spec.name for spec in index.outputs}
     if {name for name, _ in variant.tolerances} != outputs:

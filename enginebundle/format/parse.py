@@ -17,25 +17,19 @@ def document_of(data: bytes, form: str, keys: Iterable[str], limit: int) -> dict
     """The fields of a document of at most `limit` bytes whose `format` is `form`."""
     if len(data) > limit:
         raise FormatError(f"{form}: {len(data)} bytes, expected at most {limit}")
-    try:
-        value = parse_json(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{form}: not JSON: {error}") from error
-    found = value.get("format") if isinstance(value, dict) else None
-    if found != form:
-        raise FormatError(f"expected a document of format {form!r}, got {found!r}")
+    value = json_object(data, form)
+    if value.get("format") != form:
+        raise FormatError(f"expected a document of format {form!r}, got {value.get('format')!r}")
     return fields(value, form, ("format", *keys))
 
 
 def json_object(data: bytes, what: str) -> dict[str, Any]:
-    """A JSON object, its fields unchecked."""
+    """The JSON object in a document, with any keys."""
     try:
         value = parse_json(data)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{what} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
-    return value
+    return mapping(value, what)
 
 
 def check_canonical(written: bytes, read: bytes, what: str) -> None:
@@ -50,14 +44,13 @@ def check_canonical(written: bytes, read: bytes, what: str) -> None:
 def fields(
     value: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """A JSON object with all required keys and no others than the optional ones."""
-    if not isinstance(value, dict):
-        raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
+    """An object with all required keys and no others than the optional ones."""
+    found = mapping(value, what)
     required, optional = set(required), set(optional)
-    missing, unknown = required - value.keys(), value.keys() - required - optional
+    missing, unknown = required - found.keys(), found.keys() - required - optional
     if missing or unknown:
         raise FormatError(f"{what}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}")
-    return value
+    return found
 
 
 def check_name(name: Any, what: str) -> str:
@@ -70,8 +63,15 @@ def check_name(name: Any, what: str) -> str:
     return name
 
 
+def mapping(value: Any, what: str) -> dict[str, Any]:
+    """An object with any keys."""
+    if not isinstance(value, dict):
+        raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
+    return value
+
+
 def array(value: Any, what: str, item: Callable[[Any], T]) -> tuple[T, ...]:
-    """A list of items."""
+    """A list whose elements are read by `item`."""
     if not isinstance(value, list):
         raise FormatError(f"{what}: expected a list, got {type(value).__name__}")
     return tuple(item(element) for element in value)

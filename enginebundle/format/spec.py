@@ -182,9 +182,9 @@ class Tolerance:
     rtol: float
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(bound) and bound >= 0 for bound in (self.atol, self.rtol)):
+        if not all(math.isfinite(number) and number >= 0 for number in (self.atol, self.rtol)):
             raise FormatError(
-                f"tolerance atol {self.atol}, rtol {self.rtol}: expected finite numbers from 0"
+                f"tolerance atol {self.atol}, rtol {self.rtol}: expected finite numbers of at least 0"
             )
 
     def to_json(self) -> dict[str, float]:

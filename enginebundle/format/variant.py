@@ -109,7 +109,7 @@ class Variant:
             "target": str(self.target),
             "toolchain": self.toolchain.to_json(),
             "precision": self.precision,
-            "tolerances": {name: bound.to_json() for name, bound in self.tolerances},
+            "tolerances": {name: each.to_json() for name, each in self.tolerances},
             "parts": [part.to_json() for part in self.parts],
         }
 
@@ -119,11 +119,10 @@ class Variant:
         value = fields(value, "variant", keys)
         if not isinstance(value["tolerances"], dict):
             raise FormatError("variant: tolerances must be an object by output name")
-        bounds = value["tolerances"].items()
         return cls(
             Target.parse(text(value["target"], "target")),
             Toolchain.from_json(value["toolchain"]),
             text(value["precision"], "precision"),
-            tuple((name, Tolerance.from_json(bound)) for name, bound in bounds),
+            tuple((name, Tolerance.from_json(v)) for name, v in value["tolerances"].items()),
             array(value["parts"], "parts", Part.from_json),
         )

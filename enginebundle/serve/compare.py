@@ -49,8 +49,8 @@ def compare(got: torch.Tensor, want: torch.Tensor, tolerance: Tolerance) -> Comp
     error = torch.where(same, torch.zeros_like(infinite), (a - b).abs())
     error = torch.where(torch.isnan(error), infinite, error)
     size = torch.where(torch.isfinite(b.abs()), b.abs(), torch.zeros_like(infinite))
-    bound = torch.zeros_like(error) if exact else tolerance.atol + tolerance.rtol * size
-    ratio = torch.where(same, torch.zeros_like(error), error / bound)
+    allowed = torch.zeros_like(error) if exact else tolerance.atol + tolerance.rtol * size
+    ratio = torch.where(same, torch.zeros_like(error), error / allowed)
     # Different values whose difference in double precision is zero or NaN still differ.
     ratio = torch.where(~same & (torch.isnan(ratio) | (error == 0)), infinite, ratio)
     worst, position = float(ratio.max()), int(ratio.argmax())

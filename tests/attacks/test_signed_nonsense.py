@@ -24,7 +24,10 @@ SIGNED = {
     "an attribute": (lambda v: _dim(v, "b.__class__"), "only integers, symbols"),
     "NaN in a tolerance": (lambda v: _tolerance(v, float("nan")), "NaN is not a JSON number"),
     "infinity in a tolerance": (lambda v: _tolerance(v, float("inf")), "Infinity is not a JSON"),
-    "a negative tolerance": (lambda v: _tolerance(v, -1.0), "expected finite numbers from 0"),
+    "a negative tolerance": (
+        lambda v: _tolerance(v, -1.0),
+        "expected finite numbers of at least 0",
+    ),
     "text for a tolerance": (lambda v: _tolerance(v, "1"), "atol: expected a number"),
     "a traversal as a name": (lambda v: v | {"name": "../tiny"}, "bundle name '../tiny'"),
     "a traversal as a golden": (lambda v: _golden(v, "../../x"), r"golden '\.\./\.\./x'"),
