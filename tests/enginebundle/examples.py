@@ -1,4 +1,4 @@
-"""A small bundle, made by hand: y = relu(x @ w + b), n = how many rows, with two profiles."""
+"""A small bundle, made by hand: y = relu(x @ w + bias) and the number of rows, with two profiles."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def graph() -> Graph:
 
 
 def goldens() -> dict[str, dict[str, torch.Tensor]]:
-    """Cases by name: {"input.x": ..., "output.y": ...}."""
+    """The cases by name, each {"input.x": ..., "output.y": ...}."""
     cases = {}
     generator = torch.Generator().manual_seed(0)
     for rows in (1, 3, 16):
@@ -111,7 +111,7 @@ def engine_variant(target: str, blob: Digest, version: str = "1.5.0.114") -> Var
 
 
 def index(store: Store, name: str = "tiny", label: str = "") -> Index:
-    """Put the blobs into the store; the index over them: torch:cpu, and an engine that is none."""
+    """Store the blobs. Returns the index over them: torch:cpu, and an engine that is not one."""
     datas = {
         "graph": canonical_json(graph().to_json()),
         "weights": save(WEIGHTS),
@@ -136,7 +136,7 @@ def index(store: Store, name: str = "tiny", label: str = "") -> Index:
 
 
 def publish(store: Store, name: str = "tiny", label: str = "", alias: str = "latest") -> Version:
-    """Publish the small bundle, signed by this machine's key, and point an alias at it."""
+    """Publish the small bundle, signed with this machine's key, and point an alias at it."""
     raw = index(store, name, label).to_bytes()
     version = store.publish(name, raw, default_signer().sign(raw))
     store.set_alias(name, alias, version.number)

@@ -19,7 +19,7 @@ X = TensorSpec("x", "float32", ("a", "b"))
 
 
 def call(op: str, *args: Argument, outputs: int = 1, **kwargs: Argument) -> Graph:
-    """A graph of one call whose outputs are all returned; weights are those it refers to."""
+    """A graph of one call that returns all its outputs; its inputs are the values it refers to."""
     values = tuple(Value(f"out.{i}", "float32", ("n",)) for i in range(outputs))
     node = Node(op, args, tuple(kwargs.items()), values)
     specs = tuple(TensorSpec(v.name, "float32", ("n",)) for v in values)

@@ -1,4 +1,4 @@
-"""The comparison that decides what passes."""
+"""The comparison that decides whether an output passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store on S3, against a real S3 server program on loopback."""
+"""A store on S3, served by a real S3 server on loopback."""
 
 from __future__ import annotations
 
