@@ -1,14 +1,14 @@
-"""From nn.Module to serialized engine: this compiler against torch.onnx and TensorRT-RTX's ONNX parser.
+"""Time from nn.Module to serialized engine: this compiler against torch.onnx and TensorRT-RTX's parser.
 
     pip install -c constraints.txt -e '.[bench]'
     python benchmarks/compile.py [--only NAME ...] [--repeat 3]
 
-Both ways start from the same model in a fresh process with torch, the model's library and
-tensorrt_rtx imported and the model built, and end with the bytes of an engine for sm_89 with the same
+Each run is a fresh process. Both ways start with the same model built and with torch, the model's
+library and tensorrt_rtx imported. Both end with the bytes of an engine for sm_89 with the same
 optimization profile. Ours: trace, lower, capture, partition and convert, build. Theirs:
-torch.onnx.export(dynamo=True) with the same dynamic dimensions, its file, parse, build. The two take
-turns; each figure is the median of the runs, in wall seconds and in processor seconds of all
-threads. Prints seconds for each stage and the ratio of the sums, and writes
+torch.onnx.export(dynamo=True) with the same dynamic dimensions, save the file, parse it, build. The
+two take turns. Each figure is the median of the runs, in wall seconds and in processor seconds of
+all threads. Prints the seconds of each stage and the ratio of the totals, and writes
 benchmarks/results/compile.json.
 """
 
@@ -36,11 +36,11 @@ NAMES = ("bert-base", "vit-base", "resnet50")
 WAYS = ("kiln", "onnx")
 TARGET = "rtx:sm_89"
 Stages = dict[str, tuple[float, float]]
-"""Wall and processor seconds by stage, in order."""
+"""Wall and processor seconds of each stage, in order."""
 
 
 class Watch:
-    """Seconds of each stage."""
+    """Measures the seconds of each stage."""
 
     def __init__(self) -> None:
         self.stages: Stages = {}
@@ -50,7 +50,7 @@ class Watch:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def stage(self, name: str) -> None:
-        """What ran since the last call was this stage."""
+        """End a stage, which began at the end of the previous one."""
         spent = (time.perf_counter() - self._wall, time.process_time() - self._cpu)
         self.stages[name] = spent
         self._restart()
@@ -87,7 +87,7 @@ def kiln(name: str, model: Any) -> tuple[Stages, int]:
 
 
 def onnx(name: str, model: Any) -> tuple[Stages, int]:
-    """torch's exporter, then TensorRT-RTX's parser and builder, as its documentation has it."""
+    """torch's exporter, then TensorRT-RTX's parser and builder, used as its documentation shows."""
     import tensorrt_rtx as trt
     import torch
     from torch.export import Dim
@@ -143,7 +143,7 @@ def child(name: str, way: str) -> None:
 
     model = zoo.build(name)
     run: Callable[[str, Any], tuple[Stages, int]] = {"kiln": kiln, "onnx": onnx}[way]
-    # As the farm's own steps do.
+    # The farm's own steps pause the garbage collector too.
     with collector_paused() if way == "kiln" else nullcontext():
         stages, size = run(name, model)
     print(json.dumps({"stages": stages, "bytes": size}))
@@ -151,7 +151,7 @@ def child(name: str, way: str) -> None:
 
 def measured(name: str, way: str) -> dict[str, Any]:
     command = [sys.executable, __file__, "--child", name, way]
-    # torch with one thread, as the farm's workers: on a shared machine more of them wait for each other.
+    # One thread for torch, as in the farm's workers: on a shared machine, more threads wait for each other.
     own = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -161,7 +161,7 @@ def measured(name: str, way: str) -> dict[str, Any]:
 
 
 def compare(name: str, repeat: int) -> dict[str, Any]:
-    """Medians by way and stage, and the ratio of the sums, ours over theirs."""
+    """Medians by way and stage, and the ratio of the totals, ours over theirs."""
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for _ in range(repeat):
         for way in WAYS:

@@ -1,13 +1,13 @@
-"""Twelve architectures through the whole compiler: is each one engine, and are its numbers right?
+"""Twelve architectures through the whole compiler: does each become one engine with the right numbers?
 
     python benchmarks/coverage.py [--only NAME ...] [--small] [--target rtx:sm_89]
 
-Each is traced with dynamic batch (and sequence), partitioned, built without a GPU, and evaluated
-on the CPU at its profile's min, opt and max against eager PyTorch; one fresh process a model, one
-after another. Errors are in units of the tolerance: 1 is the bound. `trace s` and `build s` are wall
-seconds (build includes the evaluation), `cpu s` what building took of all cores: compare that one
-where other work ran beside. Prints the table and, when all full-size models ran, writes
-benchmarks/results/coverage.json. Exits 1 unless every row is ok.
+Each model is traced with a dynamic batch (and sequence), partitioned, built without a GPU, and
+evaluated on the CPU at its profile's min, opt and max against eager PyTorch. Models run one after
+another, each in a fresh process. Errors are in units of the tolerance: at most 1 passes. `trace s` and
+`build s` are wall seconds (`build s` includes the evaluation). `cpu s` is the processor time of the
+build on all cores: compare that one if the machine was busy. Prints the table and, if all full-size
+models ran, writes benchmarks/results/coverage.json. Exits 1 unless every row is ok.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def measure(name: str, small: bool, target: str) -> Row:
 def responds(goldens: Any) -> bool:
     """Whether some output differs between the first two rows of the largest golden.
 
-    A model that answers every input alike would compare equal whatever a converter did.
+    The outputs of a model that ignores its input would compare equal whatever a converter did.
     """
     (largest,) = (golden for golden in goldens if golden.name == "max")
     found = []
@@ -87,7 +87,7 @@ def responds(goldens: Any) -> bool:
 
 
 def refusals(report: dict[str, Any]) -> list[Row]:
-    """What stays in torch: a row for each operator and reason, with the first node's place."""
+    """What runs in torch: a row per operator and reason, with the first node's place in the source."""
     found: list[Row] = []
     for group in report["reasons"]:
         same = ("op", "code")
@@ -98,7 +98,7 @@ def refusals(report: dict[str, Any]) -> list[Row]:
 
 
 def errors(built: Any) -> dict[str, dict[str, float]]:
-    """Golden -> the largest |error|, and in units of the tolerance, of all its outputs."""
+    """Golden -> the largest |error| of its outputs, absolute and in units of the tolerance."""
     found: dict[str, dict[str, float]] = {}
     for golden, _, worst, max_abs in built.simulated.cases if built.simulated is not None else ():
         point = found.setdefault(golden, {"max_abs": 0.0, "worst": 0.0})
@@ -115,7 +115,7 @@ def is_ok(row: Row) -> bool:
 
 
 def run(name: str, small: bool, target: str) -> Row:
-    """`measure` in a fresh process; a model that fails becomes a row with its last line of talk."""
+    """`measure` in a fresh process. A model that fails becomes a row with its last line on stderr."""
     command = [sys.executable, __file__, "--child", name, "--target", target]
     command += ["--small"] if small else []
     try:
@@ -146,7 +146,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows under COLUMNS, numbers to the right; what failed, below."""
+    """The rows under COLUMNS, numbers aligned right, and below them what failed or runs in torch."""
     text = [COLUMNS, *map(cells, rows)]
     widths = [max(map(len, column)) for column in zip(*text, strict=True)]
     lines = []
@@ -169,7 +169,9 @@ def main() -> int:
     )
     names = [entry.name for entry in zoo.ZOO]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
-    parser.add_argument("--small", action="store_true", help="cut-down models: seconds, for tests")
+    parser.add_argument(
+        "--small", action="store_true", help="cut-down models that take seconds, for tests"
+    )
     parser.add_argument("--target", default="rtx:sm_89")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,6 +1,6 @@
-"""Runs a function in a fork of this process, within a time limit; whatever happens is a value.
+"""Run a function in a fork of this process, within a time limit. A failure becomes a value.
 
-A fork has everything imported already: a hundred models are not a hundred imports of torch.
+In a fork everything is already imported, so a hundred models do not import torch a hundred times.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Failed:
-    """What ended the function: an exception's class, code (if it has one) and text, or a signal."""
+    """What ended the function: an exception's class, code (if any) and text, a time limit, or a signal."""
 
     kind: str
     code: str
@@ -31,7 +31,7 @@ def run_forked(function: Callable[[], Any], limit: float) -> Any:
     child.start()
     sender.close()
     try:
-        # EOFError comes of a child that died without a word.
+        # EOFError: the child died without sending anything.
         result = receiver.recv() if receiver.poll(limit) else Failed("Timeout", "", f"{limit:g} s")
     except EOFError:
         child.join()

@@ -1,15 +1,15 @@
-"""GPT-2 and Llama generate through real engines: the same tokens as eager PyTorch?
+"""Do GPT-2 and Llama generate the same tokens through real engines as in eager PyTorch?
 
     python benchmarks/gpu_generation.py prepare --out FOLDER     no GPU needed
     python benchmarks/gpu_generation.py run FOLDER               on the GPU machine
 
-`prepare` builds manifests/generation.yaml with engines that name every architecture, and packs those
-variants, their goldens, the models' weights and the tokens that eager PyTorch gives here into one
-file of FOLDER. `run` proves each variant (its goldens, through the loader that ships), generates 32
-tokens from three prompts, and compares them with eager's from here and with eager's on that
+`prepare` builds manifests/generation.yaml with engines for all listed architectures. It packs those
+variants, their goldens, the models' weights and the tokens that eager PyTorch generates on this machine
+into one file in FOLDER. `run` validates each variant (runs its goldens through the loader), generates 32
+tokens from three prompts, and compares them with the packed tokens and with eager PyTorch's on the GPU
 machine's CPU. It needs enginebundle, torch and transformers, and writes
-benchmarks/results/gpu_generation.json: tokens, and the milliseconds of a decode step beside eager's
-on the same GPU, whose cache is transformers' own. Exits 1 unless all tokens agree.
+benchmarks/results/gpu_generation.json: the tokens, and the milliseconds of a decode step of the engine
+and of eager PyTorch on the same GPU with transformers' own cache. Exits 1 unless all tokens agree.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PACK = "generation.tar.xz"
 
 
 def prepare(out: Path) -> None:
-    """Build, run eager, and pack what the GPU machine needs."""
+    """Build, run eager PyTorch, and pack what the GPU machine needs."""
     from safetensors.torch import save_file
 
     import generation_models as models
@@ -68,7 +68,7 @@ def prepare(out: Path) -> None:
 
 
 def _wider(folder: str) -> Path:
-    """The manifest for TARGET alone; it names what it needs by module, so it may lie anywhere."""
+    """The manifest for TARGET only. It refers to its models by module, so it can be in any folder."""
     text = MANIFEST.read_text()
     one = 'targets: ["torch:cpu", "rtx:sm_89"]'
     if one not in text:
@@ -97,7 +97,7 @@ def _copy(source: Path, target: Path, name: str) -> None:
 
 
 def eager(model: Any, prompts: Any, device: str = "cpu") -> tuple[list[list[int]], float]:
-    """transformers' greedy tokens, and the smallest lead of a chosen one, in RMS of the logits."""
+    """transformers' greedy tokens, and the smallest lead of a chosen token, in RMS of the logits."""
     import torch
 
     width = max(map(len, prompts))
@@ -114,7 +114,7 @@ def eager(model: Any, prompts: Any, device: str = "cpu") -> tuple[list[list[int]
 
 
 def run(folder: Path) -> int:
-    """Prove, generate, compare, measure; 1 if anything differs."""
+    """Validate, generate, compare and time. Returns 1 if anything differs."""
     import torch
 
     with tempfile.TemporaryDirectory() as unpacked:
@@ -124,7 +124,7 @@ def run(folder: Path) -> int:
     passed = all(row["passed"] for row in rows)
     for row in rows:
         print(f"{row['bundle']:8} {'ok' if row['passed'] else 'WRONG'}  tokens {row['same']}  "
-              f"goldens' worst {row['worst']:.3f}  ms a token {row['milliseconds']}")  # fmt: skip
+              f"goldens' worst {row['worst']:.3f}  ms per token {row['milliseconds']}")  # fmt: skip
     figures = {
         "target": TARGET,
         "gpu": torch.cuda.get_device_name(),
@@ -144,11 +144,11 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
     import generation_models as models
     from enginebundle.format.spec import Target
     from enginebundle.serve.decoding import greedy
-    from enginebundle.serve.prove import prove
+    from enginebundle.serve.validate import validate_and_sign
     from enginebundle.storage.store import Store
 
     store = Store.open(str(folder / "store"))
-    evidence = prove(store, store.resolve(f"{name}@1"), Target.parse(TARGET))
+    evidence = validate_and_sign(store, store.resolve(f"{name}@1"), Target.parse(TARGET))
     for case in evidence.cases:
         print(f"{name} {case}", file=sys.stderr)
     session = enginebundle.load(
@@ -201,7 +201,7 @@ def _engine_step(session: Any, torch: Any) -> Callable[[], Any]:
 
 
 def _eager_step(model: Any, torch: Any) -> Callable[[], Any]:
-    """The same of transformers, whose cache grows by one token a step."""
+    """The same step with transformers, whose cache grows by one token per step."""
     ids = torch.zeros(1, 64, dtype=torch.int64, device="cuda")
     with torch.inference_mode():
         state = model(ids, use_cache=True)
@@ -216,7 +216,7 @@ def _eager_step(model: Any, torch: Any) -> Callable[[], Any]:
 
 
 def _milliseconds(step: Callable[[], Any], torch: Any) -> float:
-    """Median of single steps, each waited for as a server waits for its token."""
+    """The median over single steps, each of which is waited for, as a server waits for its token."""
     times = []
     for index in range(STEPS + 10):
         torch.cuda.synchronize()
@@ -233,9 +233,11 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    make = commands.add_parser("prepare", help="build, and pack what a GPU machine needs")
+    make = commands.add_parser("prepare", help="build and pack what a GPU machine needs")
     make.add_argument("--out", type=Path, required=True)
-    commands.add_parser("run", help="prove, generate, measure").add_argument("folder", type=Path)
+    commands.add_parser("run", help="validate, generate, compare and time").add_argument(
+        "folder", type=Path
+    )
     options = parser.parse_args()
     if options.command == "prepare":
         prepare(options.out)

@@ -1,11 +1,11 @@
-"""Every converter's cases on real engines: does the GPU give what eager PyTorch gives?
+"""The test cases of every converter on real engines: does the GPU compute what eager PyTorch computes?
 
     python benchmarks/gpu_operators.py [--workers 12] [--out FILE]     on a machine with a GPU
 
-The same tables that tests/compiler/convert runs through the CPU evaluator: each case is built
-with TensorRT-RTX (for sm_80), executed at every size, and compared with eager torch and with the
-evaluator. float32 products are exact here (NVIDIA_TF32_OVERRIDE=0), so that differences are
-converters' and layers', not TF32's. Writes benchmarks/results/gpu_operators.json.
+The cases are those that tests/compiler/convert runs through the CPU evaluator. Each is built with
+TensorRT-RTX (for sm_80), executed at every size, and compared with eager torch and with the
+evaluator. float32 products are exact here (NVIDIA_TF32_OVERRIDE=0), so a difference comes from a
+converter or a layer, not from TF32. Writes benchmarks/results/gpu_operators.json.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from benchmarks import results  # noqa: E402
 LIMIT = 240
 """Seconds for one process."""
 CHUNK = 20
-"""Cases a process: an engine that breaks the CUDA context spoils no more than these."""
+"""Cases per process: an engine that breaks the CUDA context spoils no more than these."""
 
 
 def families() -> dict[str, list[Any]]:
@@ -41,7 +41,7 @@ def families() -> dict[str, list[Any]]:
 
 
 def child(family: str, start: int) -> None:
-    """Print one JSON line for each case of a chunk."""
+    """Print one JSON line per case of a chunk."""
     for case in families()[family][start : start + CHUNK]:
         print(json.dumps(_measure(case) | {"case": str(case), "family": family}), flush=True)
 
@@ -56,7 +56,7 @@ def _measure(case: Any) -> dict[str, Any]:
 
     try:
         found = converted(case)
-    except RuntimeError as error:  # another torch than the one the cases were written for
+    except RuntimeError as error:  # a torch other than the one that the cases were written for
         return {"state": "eager raised", "detail": str(error)[:300]}
     if isinstance(found, Refusal) or not found.network.layers:
         return {"state": "no engine"}
@@ -72,15 +72,15 @@ def _measure(case: Any) -> dict[str, Any]:
             return {"state": "not executed", "detail": str(error)[:300]}
         evaluated = evaluate(found.network, feed)
         for name, expected in want.items():
-            bound = (max(case.atol, 2e-5), max(case.rtol, 1e-4))
-            worst = max(worst, _distance(got[name], expected, *bound))
-            against = max(against, _distance(got[name], evaluated[name], *bound))
+            tolerance = (max(case.atol, 2e-5), max(case.rtol, 1e-4))
+            worst = max(worst, _distance(got[name], expected, *tolerance))
+            against = max(against, _distance(got[name], evaluated[name], *tolerance))
     state = "agrees" if worst <= 1 else "differs"
     return {"state": state, "worst": worst, "from_evaluator": against}
 
 
 def _distance(got: Any, want: Any, atol: float, rtol: float) -> float:
-    """The largest error in units of the bound; 1e9 where shape, dtype, a NaN or an integer differs."""
+    """The largest error in units of the tolerance; 1e9 if a shape, dtype, NaN or integer differs."""
     import torch
 
     if got.shape != want.shape or got.dtype != want.dtype:

@@ -2,10 +2,10 @@
 
     python benchmarks/gpu_opinfo.py [--workers 16] [--minutes 8] [--out FILE]     on a GPU machine
 
-Each sample of tests/opinfo that is one network is built with TensorRT-RTX (for sm_80), executed,
+Each sample of tests/opinfo that becomes one network is built with TensorRT-RTX (for sm_80), executed,
 and compared with eager torch on the CPU and with the CPU evaluator. float32 products are exact
-(NVIDIA_TF32_OVERRIDE=0). Workers are fresh processes, for CUDA does not outlive a fork; after the
-minutes, what there is gets written. Writes benchmarks/results/gpu_opinfo.json.
+(NVIDIA_TF32_OVERRIDE=0). Workers are fresh processes because CUDA does not survive a fork. When the
+minutes are over, the results so far are written. Writes benchmarks/results/gpu_opinfo.json.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from benchmarks import results  # noqa: E402
 
 SHARE = 0
 LIMIT = 20
-"""Samples of each operator and dtype, of which the fifth is taken."""
+"""Samples per operator and dtype, a fifth of which run."""
 FIGURES = 1e9
-"""What an infinite distance is written as: JSON has no infinity."""
+"""What stands for an infinite distance in the results: JSON has no infinity."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """`agrees`, `differs`, `not built`, `not executed`; or why there is no engine, as in tests/opinfo.
+    """`state`: `agrees`, `differs`, `not built`, `not executed`, or as in tests/opinfo without an engine.
 
-    `worst` is the largest error against eager torch, in units of the bound, `from_evaluator` the
-    one against the evaluator. After a `fatal` sample the process is of no further use.
+    `worst` is the largest error against eager torch, in units of the tolerance, and `from_evaluator`
+    the largest against the evaluator. After a `fatal` sample the process can't be used any more.
     """
 
     sample: str
@@ -51,7 +51,7 @@ class Measured:
 
 
 def measure(sample: Any) -> Measured:
-    """Everything tests/opinfo does with a sample, and its engine on this machine's GPU."""
+    """Do with a sample what tests/opinfo does, then run its engine on this machine's GPU."""
     import torch
 
     from compiler.build import tensorrt_rtx
@@ -94,7 +94,9 @@ def run(workers: int, minutes: float, limit: int) -> int:
 
     end = time.monotonic() + 60 * minutes
     todo = pieces(dict.fromkeys(DTYPES, limit), SHARE)
-    todo.sort(key=lambda piece: digest_json([piece.op, piece.dtype]))  # a cut spares no operator
+    todo.sort(
+        key=lambda piece: digest_json([piece.op, piece.dtype])
+    )  # a cut hits no operator more than others
     rows = []
     for row in run_lane(todo, measure, workers, until=end, start="spawn"):
         rows.append(row)
@@ -126,9 +128,7 @@ def main() -> int:
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument(
-        "--limit", type=int, default=LIMIT, help="samples of each operator and dtype"
-    )
+    parser.add_argument("--limit", type=int, default=LIMIT, help="samples per operator and dtype")
     parser.add_argument("--out", type=Path, help="a second copy of the results file")
     options = parser.parse_args()
     if importlib.util.find_spec("expecttest") is None:

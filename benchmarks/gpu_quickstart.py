@@ -1,13 +1,13 @@
-"""The quickstart's bundles on a real GPU: every golden, through the loader that ships.
+"""The quickstart's bundles on a real GPU: every golden through the loader.
 
     python benchmarks/gpu_quickstart.py prepare --store ./store --out FOLDER     no GPU needed
     python benchmarks/gpu_quickstart.py run FOLDER                               on the GPU machine
 
-`prepare` runs the quickstart's manifest with one more target, whose engines name every
-architecture, and copies those variants with their goldens into a store small enough to carry.
-`run` proves each with `kiln validate`, then loads it and compares all goldens on the device. It
-writes benchmarks/results/gpu_quickstart.json: errors in units of the stored tolerance, and the
-milliseconds of a call with inputs on the device.
+`prepare` runs the quickstart's manifest with one more target, whose engines are for all listed
+architectures, and copies those variants and their goldens into a store small enough to carry. `run`
+validates each with `kiln validate`, then loads it and compares all goldens on the GPU. It writes
+benchmarks/results/gpu_quickstart.json: errors in units of the stored tolerance, and the
+milliseconds of a call with inputs on the GPU.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ CALLS = 50
 
 
 def prepare(store: str, out: Path) -> None:
-    """Build the extra variants here, and copy what the GPU machine needs."""
+    """Build the extra variants here and copy what the GPU machine needs."""
     from enginebundle.format.spec import Target
     from enginebundle.serve.bundle import Bundle
+    from enginebundle.storage import trust
     from enginebundle.storage.store import Store
 
     text = MANIFEST.read_text()
@@ -64,18 +65,11 @@ def prepare(store: str, out: Path) -> None:
         for digest in wanted:
             small.put_blob(source.blob_path(digest))
         small.publish(name, *source.read_index(bundle.version))
-    home = out / "home"
-    shutil.copytree(_home() / "trusted", home / "trusted")
-
-
-def _home() -> Path:
-    from enginebundle.format import signing
-
-    return Path(signing.home())
+    shutil.copytree(trust.home() / "trusted", out / "home" / "trusted")
 
 
 def run(folder: Path) -> int:
-    """Prove and measure every bundle; 1 if any golden is outside its tolerance."""
+    """Validate and time every bundle. Returns 1 if any golden is outside its tolerance."""
     import torch
 
     rows = [_measure(str(folder / "store"), f"{name}@1") for name in NAMES]
@@ -110,7 +104,7 @@ def _measure(store: str, name: str) -> dict[str, Any]:
     session = enginebundle.load(
         f"{store}/{name}", target=TARGET, allow_pending=proved.returncode != 0
     )
-    bounds = dict(session.variant.tolerances)
+    tolerances = dict(session.variant.tolerances)
     worst = largest = 0.0
     milliseconds: dict[str, float] = {}
     for golden in session.bundle.index.goldens:
@@ -119,7 +113,7 @@ def _measure(store: str, name: str) -> dict[str, Any]:
         got = session(**feeds)
         for output in session.outputs:
             found = compare(
-                got[output.name].cpu(), tensors[f"output.{output.name}"], bounds[output.name]
+                got[output.name].cpu(), tensors[f"output.{output.name}"], tolerances[output.name]
             )
             worst, largest = max(worst, found.worst), max(largest, found.max_abs)
         milliseconds[golden.name] = _milliseconds(session, feeds, torch)
@@ -136,7 +130,7 @@ def _measure(store: str, name: str) -> dict[str, Any]:
 
 
 def _milliseconds(session: Any, feeds: dict[str, Any], torch: Any) -> float:
-    """Median of single calls, by CUDA events, after a warm-up."""
+    """The median over single calls, by CUDA events, after a warm-up."""
     times = []
     for index in range(CALLS + 10):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -154,10 +148,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    make = commands.add_parser("prepare", help="build, and copy what a GPU machine needs")
+    make = commands.add_parser("prepare", help="build and copy what a GPU machine needs")
     make.add_argument("--store", default="./store")
     make.add_argument("--out", type=Path, required=True)
-    commands.add_parser("run", help="prove and measure").add_argument("folder", type=Path)
+    commands.add_parser("run", help="validate and time").add_argument("folder", type=Path)
     options = parser.parse_args()
     if options.command == "prepare":
         prepare(options.store, options.out)

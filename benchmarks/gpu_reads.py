@@ -1,13 +1,13 @@
-"""A tensor read twice by one kernel: which engines are right.
+"""Which engines compute correctly when one kernel reads a tensor twice?
 
     python benchmarks/gpu_reads.py [--workers 16]     on a GPU machine
 
-Each program computes something of x [a, b, c] (and y, alike) that reads x in two ways, and reduces
-it or gives it to another layer. It is compiled three ways for sm_80, executed, and compared with
-PyTorch: without set_apart ("plain"), without it and with a first size that is dynamic ("dynamic"),
-and as the compiler does it ("apart", see compiler/network/reads.py). Writes
-benchmarks/results/gpu_reads.json: how many engines are wrong, by program before sums, softmaxes and
-layer norms, and by what follows a few of the programs ("then ...").
+Each program computes something from x [a, b, c] (and y of the same shape) that reads x in two ways,
+then reduces it or passes it to another layer. It is compiled for sm_80 in three ways, executed, and
+compared with PyTorch: without set_apart ("plain"), without it and with a dynamic first size
+("dynamic"), and as the compiler does it ("apart", see compiler/network/reads.py). Writes
+benchmarks/results/gpu_reads.json: how many engines are wrong, by program when a sum, softmax or layer
+norm follows, and by what follows for a few of the programs ("then ...").
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def cat(*tensors: torch.Tensor, axis: int = 1) -> torch.Tensor:
 
 
 def turned(x: torch.Tensor) -> torch.Tensor:
-    """The half turn of a rotary embedding."""
+    """The rotation of halves in a rotary embedding."""
     half = x.shape[-1] // 2
     return cat(-x[..., half:], x[..., :half], axis=-1)
 
 
 PROGRAMS: dict[str, Function] = {
-    # one of many beside all
+    # one row or column with all of them
     "x[:, :1] + x": lambda x: x[:, :1] + x,
     "x - x[:, :1]": lambda x: x - x[:, :1],
     "x - x[:, 1:2]": lambda x: x - x[:, 1:2],
@@ -70,7 +70,7 @@ PROGRAMS: dict[str, Function] = {
     "mean + x[:, :1]": lambda x: x[:, :1] + x.mean(1, keepdim=True),
     "x.index_select(1, [0]) + x": lambda x: x.index_select(1, torch.tensor([0])) + x,
     "x * x[:, :1].expand_as(x)": lambda x: x * x[:, :1].expand_as(x),
-    # other steps
+    # different strides
     "x[:, ::2] * x[:, :n/2]": lambda x: x[:, ::2] * x[:, : x.shape[1] // 2],
     "x[:, ::2] * x[:, 1::2]": lambda x: x[:, ::2] * x[:, 1::2],
     "halves": lambda x: x[:, : x.shape[1] // 2] * x[:, x.shape[1] // 2 :],
@@ -80,7 +80,7 @@ PROGRAMS: dict[str, Function] = {
     "pairs": lambda x: x[:, :, None] - x[:, None],
     "pairs of x[..., :1]": lambda x: x[..., :1] - x[..., :1].transpose(-1, -2),
     "transpose": lambda x: x[:, :4, :4] * x[:, :4, :4].transpose(-1, -2),
-    # other places
+    # different offsets
     "x - shifted(x)": lambda x: x - cat(x[:, :1], x[:, :-1]),
     "shifted(x) - x": lambda x: cat(x[:, :1], x[:, :-1]) - x,
     "x - shifted(y, x)": lambda x, y: x - cat(y[:, :1], x[:, :-1]),
@@ -121,7 +121,7 @@ READ: dict[str, Function] = {
     "resized": lambda z: F.interpolate(z, scale_factor=1.5, mode="linear"),
     "scattered": lambda z: torch.zeros_like(z).scatter_add(1, torch.zeros_like(z).long(), z),
 }
-"""What follows a program; READ's only after those of FEW."""
+"""What follows a program. Those in READ follow only the programs in FEW."""
 FEW = ("x - x[:, :1]", "x - shifted(x)", "rotary", "x * x[..., :1]")
 
 
@@ -134,14 +134,14 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Every program before every reduction; a few before the other layers too."""
+    """Every program with every reduction, and a few programs with the other layers too."""
     for way, shape, program in itertools.product(WAYS, SHAPES, PROGRAMS):
         for then in (*REDUCED, *(READ if program in FEW else ())):
             yield Case(way, shape, program, then)
 
 
 def measure(case: Case) -> tuple[str, str]:
-    """The verdict's state and reason."""
+    """The state and the reason of the verdict."""
     from compiler.build import tensorrt_rtx
     from compiler.convert import interpret
     from compiler.network import reads
@@ -164,7 +164,7 @@ def _as_it_is(network: Any) -> Any:
 
 
 class _Then(torch.nn.Module):
-    """A program of x, or of x and y, and what follows it."""
+    """A program of x, or of x and y, with what follows it."""
 
     code = ""
 

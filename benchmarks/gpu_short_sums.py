@@ -1,11 +1,11 @@
-"""Sums over few elements, and a reduction of what becomes of them: which engines are right.
+"""Which engines compute correctly when a reduction follows a sum over few elements?
 
     python benchmarks/gpu_short_sums.py [--workers 16] [--cases 400]     on a GPU machine
 
 Each case normalizes x [a, b, ...] along one axis (softmax, minus its sum, minus the logarithm of its
 summed powers, or over its length), multiplies it with a second input, and reduces that along other
-axes. It is built three ways for sm_80, executed, and compared with the CPU evaluator: as the layers
-are ("plain"), with a first size that is dynamic ("dynamic"), and as the converters write it
+axes. It is built for sm_80 in three ways, executed, and compared with the CPU evaluator: as plain
+layers ("plain"), with a dynamic first size ("dynamic"), and as the converters write it
 ("lengthened", see compiler/convert/idioms/short_sums.py). Writes benchmarks/results/gpu_short_sums.json.
 """
 
@@ -38,7 +38,7 @@ SHAPES = (
 NORMS = ("softmax", "sum", "logsumexp", "length")
 WAYS = ("plain", "dynamic", "lengthened")
 OFF = 1e-3
-"""Of the largest result: an engine that is off by more is wrong."""
+"""A share of the largest result: an engine that is off by more is wrong."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def cases() -> Iterator[Case]:
 
 
 def measure(case: Case) -> dict[str, float | str]:
-    """The largest error of each way, as a share of the largest result, or why there is none."""
+    """The largest error of each way, as a share of the largest result, or why it did not run."""
     return {way: _measure(case, way) for way in WAYS}
 
 
@@ -115,7 +115,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--cases", type=int, default=400, help="how many, from a fixed seed")
+    parser.add_argument(
+        "--cases", type=int, default=400, help="how many cases, drawn with a fixed seed"
+    )
     options = parser.parse_args()
     every = list(cases())
     chosen = random.Random(0).sample(every, min(options.cases, len(every)))

@@ -1,8 +1,8 @@
-"""What `import enginebundle` costs an inference service, beyond Python's own start.
+"""What `import enginebundle` costs an inference service, beyond Python's own startup.
 
     python benchmarks/import_time.py [--runs 15]
 
-Times whole interpreter runs with and without the import, in turn, and takes the median of each.
+Times whole interpreter runs with and without the import, alternating, and takes the median of each.
 Prints the difference and writes benchmarks/results/import_time.json. Target: under 100 ms.
 """
 
@@ -23,11 +23,11 @@ from benchmarks import results  # noqa: E402
 HEAVY = (
     "torch", "tensorrt", "tensorrt_rtx", "ray", "pydantic", "transformers", "pyarrow", "numpy",
 )  # fmt: skip
-"""Modules that the import must not bring in: each is imported on first use."""
+"""Modules that the import must not import: each is imported on first use."""
 
 
 def imported() -> set[str]:
-    """Top-level modules that a fresh interpreter holds after `import enginebundle`."""
+    """The top-level modules of a fresh interpreter after `import enginebundle`."""
     code = (
         "import sys, enginebundle\n"
         "assert enginebundle.__file__, 'an empty namespace package: nothing was measured'\n"
@@ -54,7 +54,9 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=int, default=15)
     runs: int = parser.parse_args().runs
-    heavy = sorted(imported() & set(HEAVY))  # first: it also writes byte code, as installing does
+    heavy = sorted(
+        imported() & set(HEAVY)
+    )  # first, because it also writes byte code, as an installation does
     pairs = [(seconds("pass"), seconds("import enginebundle")) for _ in range(runs)]
     bare, with_import = (median(column) for column in zip(*pairs, strict=True))
     results.write(

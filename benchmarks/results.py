@@ -1,4 +1,4 @@
-"""Writes a benchmark's figures to benchmarks/results/NAME.json, with machine, versions and date."""
+"""Write a benchmark's figures to benchmarks/results/NAME.json, with machine, versions and date."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("torch", "tensorrt-rtx-cu13", "ray", "transformers", "timm", "numpy"
 
 
 def circumstances() -> dict[str, Any]:
-    """The machine, the versions and the date that a figure holds for."""
+    """The machine, versions and date of a measurement."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -47,7 +47,7 @@ def gpu() -> str:
 
 
 def write(name: str, figures: dict[str, Any], *, show: bool = True) -> Path:
-    """Keep the figures, with their circumstances, in the results folder; print them if `show`."""
+    """Write the figures and their circumstances to the results folder, and print them if `show`."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
     path.write_text(json.dumps(figures | circumstances(), indent=2) + "\n")

@@ -1,14 +1,14 @@
-"""All of zoo.SWEEP through the whole compiler: what compiles, what is whole, what is refused and why.
+"""All models of zoo.SWEEP through the whole compiler: which compile, which are whole, which are refused.
 
     python benchmarks/sweep.py [--only NAME ...] [--jobs 1] [--target rtx:sm_89] [--json]
 
-Each model is traced with dynamic batch (and sequence), lowered, partitioned, converted, built
-without a GPU and evaluated on the CPU at its profile's min, opt and max against eager PyTorch, in
-a fork of this process. A model is `whole` where it is one engine with every node converted, and
-compiles where its numbers are right, whatever stays in torch. Those with no program to compile
-(torch.export refuses them, or eager PyTorch itself answers at random) are listed apart. Prints the
-table and every refusal and, when all models ran, writes benchmarks/results/sweep.json. Exits 1 if
-a model that has a program fails.
+Each model is traced with a dynamic batch (and sequence), lowered, partitioned, converted, built without
+a GPU and evaluated on the CPU at its profile's min, opt and max against eager PyTorch, in a fork of this
+process. A model is `whole` if it becomes one engine with every node converted. It compiles if its
+numbers are right, whatever runs in torch. Models without a program to compile (torch.export refuses
+them, or eager PyTorch itself returns random results) are listed separately. Prints the table and every
+refusal and, if all models ran, writes benchmarks/results/sweep.json. Exits 1 if a model that has a
+program fails.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ LIMIT = 600.0
 """Seconds for one model."""
 
 NOT_TRACED = ("TraceRefused", "GoldensRefused")
-"""What a model ends in that torch can't export, or that has no answer to compare with."""
+"""The refusals of models that torch can't export, or that have no result to compare with."""
 
 
 def measure(name: str, target: str) -> Row:
-    """One model's row; `refused` holds kind, code and message where it does not compile."""
+    """One model's row. `refused` holds kind, code and message if the model does not compile."""
     start = time.perf_counter()
     found = run_forked(partial(coverage.measure, name, True, target), LIMIT)
     if isinstance(found, Failed):
@@ -68,9 +68,11 @@ def main() -> int:
     )
     names = [entry.name for entry in zoo.SWEEP]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
-    parser.add_argument("--jobs", type=int, default=1, help="models at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="models at the same time")
     parser.add_argument("--target", default="rtx:sm_89")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON, no table")
+    parser.add_argument(
+        "--json", action="store_true", help="print the rows as JSON instead of the table"
+    )
     options = parser.parse_args()
     prepare(options.target)
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -90,7 +92,7 @@ def main() -> int:
 
 
 def prepare(target: str) -> None:
-    """Import once what every model needs, by measuring one; one thread, for forks copy no pools."""
+    """Import what the models need, by measuring two. One thread: a fork does not copy thread pools."""
     import torch
 
     torch.set_num_threads(1)

@@ -43,8 +43,7 @@ from compiler.replace.apply import (
 from compiler.trace.export import trace_recorded
 from compiler.trace.source import Source, load_model
 from enginebundle.format.graph import Graph
-from enginebundle.format.index import Tolerance
-from enginebundle.format.spec import Profile, Target, TensorSpec, Toolchain
+from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
 from enginebundle.runtimes.versions import runtime_versions
 
 __all__ = [

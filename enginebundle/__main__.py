@@ -1,11 +1,12 @@
-"""Look at a bundle, check it, and run it.
+"""Inspect, verify and run a bundle.
 
     python -m enginebundle inspect REFERENCE
     python -m enginebundle verify REFERENCE
     python -m enginebundle match REFERENCE [--target T] [--allow-pending]
     python -m enginebundle run REFERENCE IN.safetensors OUT.safetensors [--target T] [--allow-pending]
 
-stdout is JSON; stderr is talk. Exit codes: 0 done, 1 the answer is no (the message says why), 2 usage.
+stdout is JSON; messages go to stderr. Exit codes: 0 success, 1 refused or failed (the message gives
+the reason), 2 usage.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from enginebundle.errors import BundleError, NoVariantError
+from enginebundle.errors import BundleError
 from enginebundle.format.spec import Target
-from enginebundle.serve import loader, machine
-from enginebundle.serve.match import Accepted, match
+from enginebundle.serve import loader
+from enginebundle.serve.machine import this_machine
+from enginebundle.serve.selection import Accepted, Rejected
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     parsed = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], Mapping[str, Any]] = parsed.command
     try:
@@ -88,26 +90,17 @@ def _verify(parsed: argparse.Namespace) -> Mapping[str, Any]:
 
 def _match(parsed: argparse.Namespace) -> Mapping[str, Any]:
     bundle = loader.open_bundle(parsed.reference, parsed.trust)
-    here = machine.find()
+    machine = this_machine()
     target = Target.parse(parsed.target) if parsed.target else None
-    choices = match(
-        bundle.index.variants,
-        bundle.states,
-        here,
-        allow_pending=parsed.allow_pending,
-        target=target,
-    )
-    if not any(isinstance(choice, Accepted) for choice in choices):
-        reasons = "\n  ".join(str(choice) for choice in choices)
-        raise NoVariantError(f"no variant of {bundle.version} may run here:\n  {reasons}")
+    choices = loader.select(bundle, machine, target=target, allow_pending=parsed.allow_pending)
     return {
-        "machine": here.to_json(),
+        "machine": machine.to_json(),
         "choices": [
             {
                 "target": str(choice.target),
                 "state": choice.state,
                 "accepted": isinstance(choice, Accepted),
-                "reason": "" if isinstance(choice, Accepted) else choice.reason,
+                "reason": choice.reason if isinstance(choice, Rejected) else "",
             }
             for choice in choices
         ],
@@ -127,7 +120,7 @@ def _run(parsed: argparse.Namespace) -> Mapping[str, Any]:
     try:
         inputs = load_file(parsed.input)
     except SafetensorError as error:
-        raise BundleError(f"{parsed.input} is not safetensors: {error}") from error
+        raise BundleError(f"{parsed.input} is not a safetensors file: {error}") from error
     outputs = session(**inputs)
     save_file({name: tensor.contiguous() for name, tensor in outputs.items()}, parsed.output)
     shapes = {name: list(tensor.shape) for name, tensor in outputs.items()}
@@ -147,22 +140,24 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("reference", help="STORE/NAME[@VERSION|:ALIAS], or an exported folder")
         sub.add_argument(
-            "--trust", type=Path, help="folder of .pub files (default: this machine's)"
+            "--trust", type=Path, help="folder of trusted .pub files (default: this machine's)"
         )
         sub.set_defaults(command=run)
         return sub
 
-    command("inspect", _inspect, "what the bundle holds, and the evidence about it")
+    command("inspect", _inspect, "print what the bundle holds, and the evidence about it")
     command("verify", _verify, "check the signature and every blob")
     for name, run, text in (
-        ("match", _match, "which variants may run here, and why the others may not"),
-        ("run", _run, "run the bundle on the tensors of a file"),
+        ("match", _match, "print which variants may run here, and why the others may not"),
+        ("run", _run, "run the bundle on the tensors in a file"),
     ):
         sub = command(name, run, text)
-        sub.add_argument("--target", help="take this target, whatever this machine's GPU")
-        sub.add_argument("--allow-pending", action="store_true", help="also take unvalidated ones")
-    sub.add_argument("input", type=Path, help="safetensors, one tensor for each input")
-    sub.add_argument("output", type=Path, help="safetensors to write")
+        sub.add_argument("--target", help="use this target, whatever GPU this machine has")
+        sub.add_argument(
+            "--allow-pending", action="store_true", help="also accept unvalidated variants"
+        )
+    sub.add_argument("input", type=Path, help="safetensors file with a tensor for each input")
+    sub.add_argument("output", type=Path, help="safetensors file to write")
     return parser
 
 

@@ -1,26 +1,26 @@
-"""What the loader raises. Every message says what was expected, what was found and what to do."""
+"""What this package raises. A message gives what was expected, what was found and what to do."""
 
 from __future__ import annotations
 
 
 class BundleError(Exception):
-    """Base of everything `enginebundle` raises on purpose."""
+    """The base of every error that `enginebundle` raises on purpose."""
 
 
 class FormatError(BundleError):
-    """A document is not what docs/format.md says it is."""
+    """A document is not what docs/format.md specifies."""
 
 
 class IntegrityError(BundleError):
-    """Bytes do not match their digest, or a signature does not match its bytes."""
+    """Bytes do not match their digest, or a signature does not match the bytes it came with."""
 
 
 class UntrustedError(BundleError):
-    """The signature is right but its key is not trusted on this machine."""
+    """A signature is by a key that is not trusted on this machine."""
 
 
 class NotFoundError(BundleError):
-    """The store holds no such bundle, version, alias or blob."""
+    """The store has no such bundle, version, alias or blob."""
 
 
 class StoreError(BundleError):
@@ -28,16 +28,16 @@ class StoreError(BundleError):
 
 
 class NoVariantError(BundleError):
-    """No variant of the bundle may run here; the message lists each rejection."""
+    """No variant of the bundle may run here; the message gives the reason for each."""
 
 
 class InputError(BundleError):
-    """A call's inputs do not fit the bundle: name, dtype, rank or outside every profile."""
+    """A call's inputs do not fit: a wrong name, dtype or rank, or sizes outside every profile."""
 
 
 class RuntimeFailure(BundleError):
-    """A backend refused to open or execute an artifact."""
+    """A backend refused to open or run what a segment holds."""
 
 
 class ConflictError(StoreError):
-    """A compare-and-set found another value than the one expected."""
+    """A compare-and-set found a different value from the one expected."""

@@ -1,9 +1,9 @@
-"""Architectures as transformers and timm define them, to trace, build and compare.
+"""Architectures of transformers and timm, to trace, build and compare.
 
-MiniLM has its pretrained weights; all others are built from their configurations with seeded
-random weights. ZOO has twelve full size, SMALL the same cut down (same blocks, fewer and
-narrower), SWEEP all of SMALL and 240 more of that size. As entrypoints:
-`benchmarks.zoo:build` and `benchmarks.zoo:goldens`, with `name` and `small`.
+MiniLM has its pretrained weights; all others are built from their configurations with seeded random
+weights. ZOO has twelve at full size. SMALL has the same twelve cut down: the same blocks, but fewer
+and narrower. SWEEP has SMALL and 240 more of that size. The entrypoints are `benchmarks.zoo:build` and
+`benchmarks.zoo:goldens`, with `name` and `small`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.zoo.twelve import PRETRAINED, SMALL, ZOO
 __all__ = ["PRETRAINED", "SMALL", "SWEEP", "ZOO", "available", "build", "entry", "goldens"]
 
 SWEEP: tuple[Entry, ...] = (
-    # MiniLM cut down is BERT cut down.
+    # Cut down, MiniLM and BERT are the same.
     *(one for one in SMALL if one.name != "minilm"),
     *text.ENTRIES,
     *seq2seq.ENTRIES,
@@ -32,7 +32,7 @@ SWEEP: tuple[Entry, ...] = (
 
 
 def entry(name: str, small: bool = False) -> Entry:
-    """The entry of that name. KeyError lists the names there are."""
+    """The entry of this name. KeyError lists the known names."""
     candidates = (*SMALL, *SWEEP) if small else ZOO
     for candidate in candidates:
         if candidate.name == name:
@@ -41,7 +41,7 @@ def entry(name: str, small: bool = False) -> Entry:
 
 
 def build(name: str, small: bool = False) -> nn.Module:
-    """Entrypoint: the model of that name, in eval mode; the same weights every time."""
+    """Entrypoint: the model of this name, in eval mode, with the same weights every time."""
     chosen = entry(name, small)
     torch.manual_seed(0)
     model = chosen.build()
@@ -49,7 +49,7 @@ def build(name: str, small: bool = False) -> nn.Module:
 
 
 def goldens(name: str, small: bool = False) -> list[tuple[str, Inputs]]:
-    """Goldens entrypoint: seeded inputs at the profile's min, opt and max; text is padded."""
+    """Entrypoint for goldens: seeded inputs at the profile's min, opt and max. Text is padded."""
     chosen = entry(name, small)
     generator = torch.Generator().manual_seed(1)
     (profile,) = chosen.profiles

@@ -1,4 +1,4 @@
-"""Models of sound: waves [b, n] or spectrograms in; n is dynamic where the model lets it be."""
+"""Audio models: waves [b, n] or spectrograms in; n is dynamic if the model allows it."""
 
 from __future__ import annotations
 

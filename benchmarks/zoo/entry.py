@@ -1,4 +1,4 @@
-"""What an entry of the zoo is, and the seeded numbers that go into it: inputs and fresh weights."""
+"""An entry of the zoo, and its seeded inputs and weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Inputs = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of the zoo: its architecture, what it takes, over which sizes.
+    """One model of the zoo: its architecture, its inputs and their sizes.
 
-    `build` gives it as the library initializes it; `zoo.build(name)` is the one to compare with.
-    `high` gives the largest value of each integer input.
+    `build` makes the model as the library initializes it; compare with `zoo.build(name)` instead.
+    `high` is the largest value of each integer input.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Entry:
 
 
 def enliven(entry: Entry, model: nn.Module) -> nn.Module:
-    """Make a fresh model's output depend on all of it, and on its input.
+    """Make a fresh model's output depend on all of its weights and on its input.
 
-    As initialized, residual branches of resnet50 and convnext end in a factor of 0 or 1e-6, biases
-    are 0 (heads, too), and in a deep network of batch norms that do not normalize the image fades to nothing:
-    every image gave one answer. A converter wrong there would still compare equal. So norms,
-    scales and biases are drawn at random, and batch norms measure a batch of images.
+    As initialized, the residual branches of resnet50 and convnext end in a factor of 0 or 1e-6, biases
+    are 0, those of heads too, and in a deep network whose batch norms do not normalize, the image fades
+    to nothing. Every image gave the same output, so a wrong converter would still compare equal. So
+    norms, scales and biases are drawn at random, and batch norms measure a batch of images.
     """
     generator = torch.Generator().manual_seed(7)
 
@@ -68,7 +68,7 @@ def draw(
         rows = torch.stack([(columns < count).long() for count in keep])
         return rows.reshape(shape[0], *[1] * (len(shape) - 2), -1).expand(shape).contiguous()
     if spec.name in high:
-        # Token 1 pads RoBERTa and 0 T5: words start above them.
+        # Padding is token 1 for RoBERTa and 0 for T5: words start above them.
         return torch.randint(2, high[spec.name] + 1, shape, generator=generator)
     noise = torch.randn(shape, generator=generator)
     if len(shape) != 4:

@@ -1,4 +1,4 @@
-"""transformers and timm, importable also where torchvision does not fit torch."""
+"""transformers and timm, importable even if torchvision does not fit torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if str(MANIFESTS) not in sys.path:
 
 
 def transformers() -> Any:
-    """The package; a model's code is imported on the first use of its class."""
+    """The package. A model's code is imported on the first use of its class."""
     return _prepared("transformers")
 
 

@@ -1,9 +1,9 @@
-"""Rows of the sweep's tables: a transformers class, cut down by the sizes that all rows share.
+"""Rows of the sweep's tables: a transformers class, cut down to the sizes that all rows share.
 
     text("electra", "ElectraModel", "last_hidden_state", embedding_size=16)
 
-A row names the class, the fields of what it returns that are compared, and what its configuration
-needs beside TINY.
+A row names the class, the fields of its result that are compared, and the options that its
+configuration needs besides TINY.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ TINY: dict[str, Any] = {
     "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3,
     "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64,
     "encoder_attention_heads": 4, "decoder_attention_heads": 4, "image_size": 64, "patch_size": 16,
-    # At 0.02 and this width attention would hardly show in the result.
+    # With the usual 0.02, attention of this width would hardly affect the result.
     "initializer_range": 0.2, "init_std": 0.2,
 }  # fmt: skip
-"""Each configuration takes of these what it knows."""
+"""Each configuration takes those of these options that it knows."""
 
 LENGTH = Range(4, 8, 12)
 SIZES = {"b": Range(1, 2, 3), "s": LENGTH, "t": Range(3, 5, 9)}
@@ -52,7 +52,7 @@ class Call(nn.Module):
 
 
 def tiny(kind: str, **options: Any) -> Any:
-    """The configuration of that class, cut down. An option that is a function is called first."""
+    """The configuration of this class, cut down. An option that is a function is called first."""
     config = getattr(transformers(), kind)
     other_name = dict(config.attribute_map)
     known = {field.name for field in dataclasses.fields(config)} | set(other_name)
@@ -62,7 +62,7 @@ def tiny(kind: str, **options: Any) -> Any:
 
 
 def network(kind: str, returns: str, part: str = "", **options: Any) -> nn.Module:
-    """The model class of that name, or a module inside it, ready to be called by keyword."""
+    """The model of this class, or a module inside it, ready to be called by keyword."""
     cls = getattr(transformers(), kind)
     model = cls(tiny(cls.config_class.__name__, **options))
     chosen = model.get_submodule(part)
@@ -73,7 +73,7 @@ def network(kind: str, returns: str, part: str = "", **options: Any) -> nn.Modul
 def entry(
     name: str, build: Callable[[], nn.Module], inputs: tuple[TensorSpec, ...], **sizes: Range
 ) -> Entry:
-    """An entry over the usual sizes of the symbols that its inputs use, `sizes` instead."""
+    """An entry over the usual ranges of the symbols that its inputs use, or over those in `sizes`."""
     ranges = SIZES | sizes
     used = sorted({dim for spec in inputs for dim in spec.shape if isinstance(dim, str)})
     profile = Profile("sweep", tuple((symbol, ranges[symbol]) for symbol in used))

@@ -1,4 +1,4 @@
-"""Encoders with a decoder that attends to them: sources [b, s], targets [b, t], all sizes dynamic."""
+"""Encoder-decoder models: sources [b, s] and targets [b, t], all sizes dynamic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders and decoders of text: [b, s] words and their mask in, both sizes dynamic."""
+"""Text encoders and decoders: words [b, s] and their mask in, both sizes dynamic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from enginebundle.format.spec import Range
 BOTH = (ints("input_ids", *IDS), ints("attention_mask", *IDS))
 WORDS_ONLY = BOTH[:1]
 FIXED = Range(8, 8, 8)
-"""For models that unroll a loop over the length: the batch alone is dynamic."""
+"""For models that unroll a loop over the length: only the batch is dynamic."""
 STATES, LOGITS = "last_hidden_state", "logits"
 
 

@@ -1,4 +1,4 @@
-"""Image classifiers of timm, the smallest of each family: [b, 3, 64, 64] in, unless told otherwise."""
+"""Image classifiers of timm, the smallest of each family: [b, 3, 64, 64] in, unless a row differs."""
 
 from __future__ import annotations
 

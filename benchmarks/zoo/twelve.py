@@ -1,6 +1,6 @@
-"""The twelve architectures that are measured full size, and the same cut down.
+"""The twelve architectures that are measured at full size, and the same cut down.
 
-Cut down are their blocks' number and width; what is in a block stays.
+A model cut down has fewer and narrower blocks; what is in a block is unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enginebundle.format.spec import Profile, Range, TensorSpec
 
 
 class Field(nn.Module):
-    """A transformers model by position, and one field of what it returns: text [b, s] in."""
+    """A transformers model called by position, and one field of its result: text [b, s] in."""
 
     def __init__(self, network: nn.Module, field: str, **options: Any) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Pixels(nn.Module):
 
 
 class Image(nn.Module):
-    """An image model that returns logits: gives its input the name `image`."""
+    """An image model that returns logits, with its input named `image`."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Image(nn.Module):
 
 
 def _encoder(kind: str, small: bool) -> nn.Module:
-    """BertModel, RobertaModel or DistilBertModel at the size of its paper."""
+    """BertModel, RobertaModel or DistilBertModel at the size in its paper."""
     package = transformers()
     options: dict[str, Any] = {"vocab_size": 50265} if kind == "Roberta" else {}
     if kind == "DistilBert" and small:
@@ -126,7 +126,7 @@ _TIMM: Mapping[str, tuple[str, dict[str, Any]]] = {
         {"img_size": 64, "window_size": 4, "embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4)},
     ),
 }
-"""timm's name of each, and what makes it small (beside 10 classes, and images of 64 x 64)."""
+"""timm's name for each, and what makes it small, besides 10 classes and images of 64 x 64."""
 
 
 def _timm(name: str, small: bool) -> nn.Module:
@@ -139,7 +139,7 @@ def _timm(name: str, small: bool) -> nn.Module:
 
 def _text(name: str, make: Callable[[bool], nn.Module], vocabulary: int, small: bool) -> Entry:
     inputs = tuple(TensorSpec(n, "int64", ("b", "s")) for n in ("input_ids", "attention_mask"))
-    # gpt2 returns a float for every word of its vocabulary: 103 MB at batch 4, sequence 128.
+    # gpt2 returns a float per token of its vocabulary: 103 MB at batch 4 and sequence 128.
     batch, length = (Range(1, 2, 4), Range(8, 64, 128))
     if small:
         batch, length = Range(1, 2, 3), Range(4, 8, 12)

@@ -1,4 +1,4 @@
-"""Models of transformers that see: images [b, 3, 64, 64] in, some with words [b, s] beside them."""
+"""Vision models of transformers: images [b, 3, 64, 64] in, some with words [b, s] as well."""
 
 from __future__ import annotations
 

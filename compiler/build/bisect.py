@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from enginebundle.format.graph import Graph, Node
-from enginebundle.format.index import Tolerance
+from enginebundle.format.spec import Tolerance
 from enginebundle.serve.compare import Comparison, compare
 
 Values = Callable[[Sequence[str]], Mapping[str, torch.Tensor]]

@@ -21,8 +21,7 @@ from compiler.partition import Partition
 from compiler.program import Program
 from compiler.refused import Refused
 from enginebundle.format.graph import Node
-from enginebundle.format.index import Tolerance
-from enginebundle.format.spec import Target, TensorSpec
+from enginebundle.format.spec import Target, TensorSpec, Tolerance
 from enginebundle.runtimes.torch_graph import run_graph
 from enginebundle.runtimes.torch_ops import ALLOWED
 from enginebundle.serve.compare import compare

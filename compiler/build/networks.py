@@ -16,8 +16,7 @@ from compiler.partition import Partition, PartitionOptions, partition
 from compiler.program import Program
 from compiler.replace.apply import Replacement, registry_with
 from enginebundle.format.graph import Graph, Node
-from enginebundle.format.index import Tolerance
-from enginebundle.format.spec import Profile, Target
+from enginebundle.format.spec import Profile, Target, Tolerance
 
 MAX_DEMOTED = 10_000
 """Nodes handed to torch, after a converter or the builder failed on them, before giving up."""

@@ -31,8 +31,8 @@ from compiler.replace.converters import operator_name, operators_of
 from compiler.trace.export import trace
 from enginebundle.format.digest import digest_bytes
 from enginebundle.format.graph import Graph
-from enginebundle.format.index import Segment
 from enginebundle.format.spec import Target
+from enginebundle.format.variant import Segment
 from enginebundle.runtimes.torch_graph import TorchGraph
 from enginebundle.serve.compare import compare
 from enginebundle.storage.store import Store

@@ -21,7 +21,8 @@ from compiler.refused import Refused
 from compiler.trace.examples import default_example
 from compiler.trace.source import JSON, call_user, load_function
 from enginebundle.errors import FormatError
-from enginebundle.format.spec import Profile, TensorSpec, check_name, fields
+from enginebundle.format.parse import check_name, fields
+from enginebundle.format.spec import Profile, TensorSpec
 
 Cases = dict[str, dict[str, torch.Tensor]]
 

@@ -49,8 +49,7 @@ import torch
 from compiler.partition.select import packet
 from compiler.refused import Refused
 from enginebundle.format.graph import Graph
-from enginebundle.format.index import Tolerance
-from enginebundle.format.spec import Target
+from enginebundle.format.spec import Target, Tolerance
 
 DEPTH = 100
 """Products in a chain for which the table holds."""

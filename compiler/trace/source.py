@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from compiler.refused import Refused, first_lines
-from enginebundle.format.spec import fields
+from enginebundle.format.parse import fields
 
 JSON = Any
 """A value that JSON can spell."""

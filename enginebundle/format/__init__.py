@@ -1,1 +1,1 @@
-"""The words and documents that docs/format.md describes: read, checked, written. No I/O but of bytes."""
+"""The values and documents that docs/format.md specifies: read, check and write them as bytes."""

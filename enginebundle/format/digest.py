@@ -1,8 +1,8 @@
-"""Canonical JSON and SHA-256: the one place that hashes.
+"""Canonical JSON and SHA-256. All hashing in the project happens here.
 
-Canonical JSON here is the subset of RFC 8785 that needs no number formatting rules of its own:
-UTF-8, keys sorted by code point, no white space, no duplicate keys, finite numbers only. Python
-prints a float as its shortest round-tripping decimal, so equal values give equal bytes.
+Canonical JSON here is RFC 8785 without its rules for formatting numbers: UTF-8, keys sorted by code
+point, no white space, no duplicate keys, finite numbers only. Python prints a float as the shortest
+decimal that reads back as the same float, so equal values give equal bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from enginebundle.errors import FormatError
+
 PREFIX = "sha256:"
 _PATTERN = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _CHUNK = 1 << 20
@@ -23,7 +25,7 @@ Digest = str
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one spelling of a JSON value. Raises ValueError on NaN, infinity or a non-JSON type."""
+    """The canonical bytes of a JSON value. Raises ValueError on NaN, infinity or a non-JSON type."""
     try:
         text = json.dumps(
             value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -59,13 +61,13 @@ def digest_json(value: Any) -> Digest:
 
 
 def digest_file(path: Path) -> Digest:
-    """SHA-256 of a file's content, read in pieces."""
+    """SHA-256 of a file's content, read in chunks."""
     with path.open("rb") as file:
         return digest_chunks(iter(lambda: file.read(_CHUNK), b""))
 
 
 def digest_chunks(chunks: Iterable[bytes]) -> Digest:
-    """SHA-256 of a stream."""
+    """SHA-256 of the chunks of a stream, in order."""
     state = hashlib.sha256()
     for chunk in chunks:
         state.update(chunk)
@@ -73,5 +75,12 @@ def digest_chunks(chunks: Iterable[bytes]) -> Digest:
 
 
 def is_digest(text: object) -> bool:
-    """Whether `text` is spelled as a digest."""
+    """Whether `text` has the form of a digest."""
     return isinstance(text, str) and _PATTERN.match(text) is not None
+
+
+def hexadecimal(digest: Digest) -> str:
+    """The 64 digits of a digest, safe in a path. FormatError if it is not a digest."""
+    if not is_digest(digest):
+        raise FormatError(f"digest {digest!r}: expected sha256: and 64 hexadecimal digits")
+    return digest.removeprefix("sha256:")

@@ -1,7 +1,7 @@
 """Dimensions: integers, or integer expressions over a model's symbols, such as `2*s + 1`.
 
-The grammar is that of Python expressions cut down to integers, names, `+ - * // %`, unary minus,
-`max(...)` and `min(...)`. Nothing is ever handed to `eval`.
+The grammar is a subset of Python expressions: integers, names, `+ - * // %`, unary minus, `max(...)`
+and `min(...)`. Nothing is ever passed to `eval`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Mod: operator.mod,
 }
 _MAX_DEPTH = 100
-"""Levels of nesting: far more than any model needs, far fewer than Python's stack has."""
+"""Levels of nesting: far more than any model needs, far fewer than Python's stack allows."""
 _FUNCTIONS: dict[str, Callable[..., int]] = {"max": max, "min": min}
 
 
 def evaluate(dim: Dim, symbols: Mapping[str, int]) -> int:
-    """The value of `dim` where `symbols` gives each symbol's. FormatError if it has none."""
+    """The value of `dim`, given each symbol's value. FormatError if it has none."""
     if isinstance(dim, int):
         return dim
     return _value(_parse(dim), symbols, dim)
 
 
 def symbols_of(dim: Dim) -> frozenset[str]:
-    """The names that an expression mentions."""
+    """The symbols in a dimension."""
     if isinstance(dim, int):
         return frozenset()
     names = {node.id for node in ast.walk(_parse(dim)) if isinstance(node, ast.Name)}

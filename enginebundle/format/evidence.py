@@ -1,7 +1,7 @@
 """Evidence: what the loader measured when it ran a variant's goldens on a machine.
 
-A document of its own, signed on its own: it is made after the bundle, maybe on another machine.
-It speaks about exactly one (digest of an index, target).
+Evidence is a separate document with its own signature, because it is made after the bundle, maybe on
+another machine. It is about exactly one index, by digest, and one target.
 """
 
 from __future__ import annotations
@@ -10,11 +10,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from enginebundle.errors import FormatError, IntegrityError, UntrustedError
-from enginebundle.format import signing
+from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, canonical_json
-from enginebundle.format.parse import array, digest, document_of, flag, number, text, unique
-from enginebundle.format.spec import Target, Toolchain, fields
+from enginebundle.format.parse import (
+    array,
+    check_canonical,
+    digest,
+    document_of,
+    fields,
+    flag,
+    number,
+    text,
+)
+from enginebundle.format.spec import Target, Toolchain
 
 FORMAT = "enginebundle.evidence/1"
 MAX_BYTES = 16 << 20
@@ -27,7 +35,8 @@ class CaseResult:
     """One output of one golden.
 
     `max_abs`: the largest |got - want|. `worst`: the largest |got - want| / (atol + rtol * |want|);
-    up to 1 passes. Both are -1.0 where no such number exists (wrong shape or dtype, a stray NaN).
+    at most 1 passes. Both are -1.0 if there is no such number (wrong shape or dtype, a NaN or infinity
+    on one side only).
     """
 
     golden: str
@@ -59,7 +68,7 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The outcome of all goldens of one variant on one machine. `date` is ISO 8601, UTC."""
+    """The result of all goldens of one variant on one machine. `date` is ISO 8601 in UTC."""
 
     index: Digest
     target: Target
@@ -71,11 +80,11 @@ class Evidence:
 
     @property
     def worst(self) -> float:
-        """The largest `worst` of the cases; 0 without any."""
+        """The largest `worst` of the cases; 0 without cases."""
         return max((case.worst for case in self.cases), default=0.0)
 
     def to_bytes(self) -> bytes:
-        """The one spelling of this document."""
+        """This document as canonical JSON."""
         return canonical_json(
             {
                 "format": FORMAT,
@@ -91,7 +100,7 @@ class Evidence:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Evidence:
-        """Read a document whose signature was checked. FormatError on anything unexpected."""
+        """Read a document whose signature has been checked. FormatError on anything unexpected."""
         keys = ("index", "target", "passed", "machine", "toolchain", "cases", "date")
         value = document_of(data, FORMAT, keys, MAX_BYTES)
         if not isinstance(value["machine"], dict):
@@ -105,42 +114,17 @@ class Evidence:
             array(value["cases"], "cases", CaseResult.from_json),
             text(value["date"], "date"),
         )
-        unique(evidence.to_bytes(), data, "evidence")
+        check_canonical(evidence.to_bytes(), data, "evidence")
         return evidence
-
-
-@dataclass(frozen=True)
-class SignedEvidence:
-    """Evidence that a trusted key signed, with the documents it was read from."""
-
-    evidence: Evidence
-    document: bytes
-    signature: bytes
-    signer: Digest
-
-
-def trusted_evidence(
-    documents: Iterable[tuple[bytes, bytes]], trust: signing.Trust | None = None
-) -> tuple[SignedEvidence, ...]:
-    """Those of the (evidence, signature) documents that a trusted key signed; others count nothing."""
-    trust = signing.Trust.default() if trust is None else trust
-    accepted = []
-    for data, signature in documents:
-        try:
-            signer = signing.verify(data, signature, trust)
-        except (UntrustedError, IntegrityError, FormatError):
-            continue
-        accepted.append(SignedEvidence(Evidence.from_bytes(data), data, signature, signer))
-    return tuple(accepted)
 
 
 def state(
     index: Digest, target: Target, evidence: Iterable[Evidence], arch: str | None = None
 ) -> State:
-    """A variant's state from trusted evidence: what the newest that counts says, else pending.
+    """A variant's state from trusted evidence: the newest that counts decides; pending if none does.
 
-    Evidence counts if it was taken on an architecture of the target, or on `arch`, the asking
-    machine's own: what an unlisted GPU reproduced says nothing about the listed ones.
+    Evidence counts if it is from an architecture of the target, or from `arch`, that of the machine
+    that asks: a result on an unlisted GPU proves nothing about the listed ones.
     """
     counted = [
         e for e in evidence

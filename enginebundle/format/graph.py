@@ -1,8 +1,8 @@
 """A graph of operator calls as data: what a torch segment stores and what the compiler works on.
 
-The JSON form is a list of calls in execution order. Every value has one name; a call's arguments
-are JSON literals, references to values, and a few tagged torch words (dtype, device ...). The
-overload names are torch's (`aten.add.Tensor`); `sym.*` calls are arithmetic on sizes.
+The JSON form is a list of calls in execution order. Every value has a unique name. A call's arguments
+are JSON literals, references to values, and a few tagged torch words (dtype, device ...). Overload
+names are torch's (`aten.add.Tensor`); `sym.*` calls are arithmetic on sizes.
 """
 
 from __future__ import annotations
@@ -15,40 +15,41 @@ from typing import Any
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, digest_json
 from enginebundle.format.dims import Dim
-from enginebundle.format.spec import DTYPES, TensorSpec, fields
+from enginebundle.format.parse import fields
+from enginebundle.format.spec import DTYPES, TensorSpec
 
 SYM_OPS = (
     "add", "sub", "mul", "floordiv", "mod", "truediv", "neg", "pow", "max", "min", "eq", "ne",
     "lt", "le", "gt", "ge", "not", "and", "or", "int", "float", "ceil", "floor", "sqrt", "ite",
 )  # fmt: skip
-"""Arithmetic on sizes, spelled `sym.<name>`: host integers, never tensors."""
+"""Arithmetic on sizes, called as `sym.<name>`: on host numbers, never on tensors."""
 
 SCALARS = ("symint", "symfloat", "symbool", "none")
-"""Kinds of values that are not tensors, where a dtype would stand."""
+"""What stands in place of a dtype for values that are not tensors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A reference to the value of that name."""
+    """A reference to a value by name."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A torch word that JSON lacks: kind is dtype, device, layout or memory_format."""
+    """A torch constant that JSON lacks: `kind` is dtype, device, layout or memory_format."""
 
     kind: str
     value: str
 
 
 Argument = None | bool | int | float | str | Ref | Word | tuple["Argument", ...]
-"""One argument of a call. Lists are tuples."""
+"""One argument of a call. A list is a tuple here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a call produces: dtype is a tensor's, or one of SCALARS (then shape is empty)."""
+    """A result of a call. `dtype` is a tensor's, or one of SCALARS, and then `shape` is empty."""
 
     name: str
     dtype: str
@@ -61,14 +62,14 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a node came from in the user's program. Provenance: never part of equality or digests."""
+    """Where in the user's program a node came from. Never part of equality or of a digest."""
 
     file: str = ""
     line: int = 0
     source: str = ""
     module: str = ""
     module_class: str = ""
-    """Classes of the module and those around it, outermost first, joined by slashes."""
+    """The classes of the module and of the modules around it, outermost first, joined by slashes."""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.file else "unknown source"
@@ -77,7 +78,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One call. `op` is an overload such as `aten.add.Tensor`; names of outputs are unique in the graph."""
+    """One call. `op` is an overload such as `aten.add.Tensor`. Output names are unique in the graph."""
 
     op: str
     args: tuple[Argument, ...]
@@ -87,11 +88,11 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The node's name: that of its first output."""
+        """The name of the node's first output, which also names the node."""
         return self.outputs[0].name
 
     def inputs(self) -> tuple[str, ...]:
-        """Names of the values it reads, in order, each once."""
+        """The names of the values that the node reads, in order, without repeats."""
         found: dict[str, None] = {}
         for argument in (self.args, tuple(value for _, value in self.kwargs)):
             for ref in refs(argument):
@@ -109,7 +110,7 @@ def refs(argument: Argument) -> Iterator[Ref]:
 
 
 def rename(argument: Argument, names: dict[str, str]) -> Argument:
-    """The argument with references renamed by `names`; names not in it stay."""
+    """The argument with its references renamed by `names`. Names not in `names` are kept."""
     if isinstance(argument, Ref):
         return Ref(names.get(argument.name, argument.name))
     if isinstance(argument, tuple):
@@ -119,7 +120,7 @@ def rename(argument: Argument, names: dict[str, str]) -> Argument:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A stored tensor: its spec, and the digest of its bytes (C order, little endian)."""
+    """A stored tensor: its spec and the digest of its bytes (C order, little endian)."""
 
     spec: TensorSpec
     digest: Digest
@@ -131,14 +132,14 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Inputs and weights feed nodes in execution order; `outputs` name the values returned."""
+    """Inputs, weights, nodes in execution order, and the outputs that a run returns."""
 
     inputs: tuple[TensorSpec, ...]
     weights: tuple[Weight, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[TensorSpec, ...]
     returns: tuple[str, ...]
-    """The value behind each of `outputs`; two outputs may return one value."""
+    """The value that each of `outputs` returns. Two outputs may return the same value."""
 
     def __post_init__(self) -> None:
         known: set[str] = set()
@@ -157,7 +158,7 @@ class Graph:
 
     @property
     def digest(self) -> Digest:
-        """Identity of the computation, weights' content included, provenance left out."""
+        """The identity of the computation: it covers the weights' content, but not origins."""
         return digest_json(self.to_json(origins=False))
 
     def to_json(self, origins: bool = True) -> dict[str, Any]:
@@ -171,7 +172,7 @@ class Graph:
 
     @classmethod
     def from_json(cls, value: Any) -> Graph:
-        """Read a graph; FormatError names the first thing that is wrong."""
+        """Read a graph. FormatError names the first thing that is wrong."""
         value = fields(value, "graph", ("inputs", "weights", "nodes", "outputs", "returns"))
         try:
             weights = tuple(

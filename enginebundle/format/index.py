@@ -1,23 +1,32 @@
-"""A bundle's table of contents, and the evidence about it, as frozen values and canonical JSON.
+"""A bundle's table of contents as a frozen value and as canonical JSON, per docs/format.md.
 
-`from_bytes` accepts exactly what `to_bytes` writes: docs/format.md is the specification. Neither
-document is to be parsed before its signature has been checked.
+`from_bytes` accepts exactly what `to_bytes` writes. Check the signature of an index before parsing it.
+Every Index is consistent: making one checks what must hold across its parts.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from enginebundle.errors import FormatError
-from enginebundle.format.digest import Digest, canonical_json, digest_bytes
-from enginebundle.format.parse import array, digest, document_of, number, text, unique
-from enginebundle.format.spec import Profile, Target, TensorSpec, Toolchain, check_name, fields
+from enginebundle.format.digest import Digest, canonical_json, digest_bytes, is_digest
+from enginebundle.format.dims import symbols_of
+from enginebundle.format.parse import (
+    array,
+    check_canonical,
+    check_name,
+    digest,
+    document_of,
+    fields,
+    mapping,
+    text,
+)
+from enginebundle.format.spec import Profile, Target, TensorSpec
+from enginebundle.format.variant import Part, Variant
 
 FORMAT = "enginebundle.index/1"
-KINDS = ("engine", "torch_graph")
 MAX_BYTES = 16 << 20
 
 
@@ -38,149 +47,11 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True)
-class Tolerance:
-    """|got - want| <= atol + rtol * |want|, elementwise; NaN equals NaN."""
-
-    atol: float
-    rtol: float
-
-    def __post_init__(self) -> None:
-        if not all(math.isfinite(bound) and bound >= 0 for bound in (self.atol, self.rtol)):
-            raise FormatError(
-                f"tolerance atol {self.atol}, rtol {self.rtol}: expected finite numbers from 0"
-            )
-
-    def to_json(self) -> dict[str, float]:
-        return {"atol": self.atol, "rtol": self.rtol}
-
-    @classmethod
-    def from_json(cls, value: Any) -> Tolerance:
-        value = fields(value, "tolerance", ("atol", "rtol"))
-        return cls(number(value["atol"], "atol"), number(value["rtol"], "rtol"))
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """What one runtime executes. Inputs and outputs are value names shared between segments.
-
-    engine: `blob` is a serialized engine, `profiles` its optimization profiles in their order.
-    torch_graph: `blob` is a Graph as canonical JSON, `weights` its weights as safetensors by name.
-    """
-
-    kind: str
-    blob: Digest
-    weights: Digest | None
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    profiles: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise FormatError(f"segment kind {self.kind!r}: expected one of {', '.join(KINDS)}")
-        if self.kind == "engine" and self.weights is not None:
-            raise FormatError("segment: an engine holds its weights; expected weights null")
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "blob": self.blob,
-            "weights": self.weights,
-            "inputs": [spec.to_json() for spec in self.inputs],
-            "outputs": [spec.to_json() for spec in self.outputs],
-            "profiles": list(self.profiles),
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> Segment:
-        keys = ("kind", "blob", "weights", "inputs", "outputs", "profiles")
-        value = fields(value, "segment", keys)
-        weights = value["weights"]
-        return cls(
-            text(value["kind"], "segment kind"),
-            digest(value["blob"], "segment blob"),
-            None if weights is None else digest(weights, "segment weights"),
-            array(value["inputs"], "segment inputs", TensorSpec.from_json),
-            array(value["outputs"], "segment outputs", TensorSpec.from_json),
-            array(value["profiles"], "segment profiles", lambda v: check_name(v, "profile")),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One runnable pipeline for the named profiles. `returns`: the value behind each bundle output."""
-
-    profiles: tuple[str, ...]
-    segments: tuple[Segment, ...]
-    returns: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "profiles": list(self.profiles),
-            "segments": [segment.to_json() for segment in self.segments],
-            "returns": list(self.returns),
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> Part:
-        value = fields(value, "part", ("profiles", "segments", "returns"))
-        return cls(
-            array(value["profiles"], "part profiles", lambda v: check_name(v, "profile")),
-            array(value["segments"], "segments", Segment.from_json),
-            array(value["returns"], "returns", lambda v: text(v, "returned value")),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """What the bundle holds for one Target. `tolerances` are by output name."""
-
-    target: Target
-    toolchain: Toolchain
-    precision: str
-    tolerances: tuple[tuple[str, Tolerance], ...]
-    parts: tuple[Part, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tolerances", tuple(sorted(self.tolerances, key=lambda t: t[0])))
-
-    def part(self, profile: str) -> Part:
-        """The part that serves a profile. KeyError if the variant has none."""
-        for part in self.parts:
-            if profile in part.profiles:
-                return part
-        raise KeyError(profile)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "target": str(self.target),
-            "toolchain": self.toolchain.to_json(),
-            "precision": self.precision,
-            "tolerances": {name: bound.to_json() for name, bound in self.tolerances},
-            "parts": [part.to_json() for part in self.parts],
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> Variant:
-        keys = ("target", "toolchain", "precision", "tolerances", "parts")
-        value = fields(value, "variant", keys)
-        if not isinstance(value["tolerances"], dict):
-            raise FormatError("variant: tolerances must be an object by output name")
-        bounds = value["tolerances"].items()
-        return cls(
-            Target.parse(text(value["target"], "target")),
-            Toolchain.from_json(value["toolchain"]),
-            text(value["precision"], "precision"),
-            tuple((name, Tolerance.from_json(bound)) for name, bound in bounds),
-            array(value["parts"], "parts", Part.from_json),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Index:
-    """Everything in a bundle. Its identity is the digest of `to_bytes`; its version is not inside.
+    """Everything in a bundle. Its identity is the digest of `to_bytes`; it does not hold its version.
 
-    `blobs` lists every blob with its size in bytes; `program` is the lowered program's Graph.digest;
-    `labels` are free text for people.
+    `blobs` lists every blob with its size in bytes. `program` is the Graph.digest of the lowered
+    program. `labels` are free text for people. FormatError if the parts do not fit together.
     """
 
     name: str
@@ -194,11 +65,9 @@ class Index:
     labels: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        from enginebundle.format.index_checks import check_index
-
         object.__setattr__(self, "blobs", tuple(sorted(self.blobs)))
         object.__setattr__(self, "labels", tuple(sorted(self.labels)))
-        check_index(self)
+        _check_index(self)
 
     @property
     def digest(self) -> Digest:
@@ -214,7 +83,7 @@ class Index:
         return {profile.name: profile for profile in self.profiles}[name]
 
     def to_bytes(self) -> bytes:
-        """The one spelling of this index."""
+        """This index as canonical JSON."""
         return canonical_json(
             {
                 "format": FORMAT,
@@ -232,13 +101,13 @@ class Index:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Index:
-        """Read an index whose signature was checked. FormatError on anything unexpected."""
+        """Read an index whose signature has been checked. FormatError on anything unexpected."""
         keys = (
             "name", "inputs", "outputs", "profiles", "goldens", "variants", "blobs", "program",
             "labels",
         )  # fmt: skip
         value = document_of(data, FORMAT, keys, MAX_BYTES)
-        labels: Mapping[str, Any] = _object(value["labels"], "labels")
+        labels = mapping(value["labels"], "labels")
         index = cls(
             check_name(value["name"], "bundle name"),
             array(value["inputs"], "inputs", TensorSpec.from_json),
@@ -246,15 +115,94 @@ class Index:
             array(value["profiles"], "profiles", Profile.from_json),
             array(value["goldens"], "goldens", Golden.from_json),
             array(value["variants"], "variants", Variant.from_json),
-            tuple(_object(value["blobs"], "blobs").items()),
+            tuple(mapping(value["blobs"], "blobs").items()),
             digest(value["program"], "program"),
             tuple((name, text(label, "label")) for name, label in labels.items()),
         )
-        unique(index.to_bytes(), data, "index")
+        check_canonical(index.to_bytes(), data, "index")
         return index
 
 
-def _object(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
-    return value
+def _check_index(index: Index) -> None:
+    """FormatError that names the first thing that does not fit together."""
+    _distinct((spec.name for spec in index.inputs), "inputs")
+    _distinct((spec.name for spec in index.outputs), "outputs")
+    _distinct((profile.name for profile in index.profiles), "profiles")
+    _distinct((golden.name for golden in index.goldens), "goldens")
+    _distinct((str(variant.target) for variant in index.variants), "variants' targets")
+    _distinct((name for name, _ in index.labels), "labels")
+    _distinct((blob for blob, _ in index.blobs), "blobs")
+    for blob, size in index.blobs:
+        if not is_digest(blob) or type(size) is not int or size < 0:
+            raise FormatError(f"blobs: expected digest and size in bytes, got {blob!r}: {size!r}")
+    symbols = {s for spec in index.inputs for dim in spec.shape for s in symbols_of(dim)}
+    for profile in index.profiles:
+        if not symbols <= profile.symbols.keys():
+            raise FormatError(
+                f"profile {profile.name!r}: expected a range for each of {sorted(symbols)}, "
+                f"got {sorted(profile.symbols)}"
+            )
+    known = {blob for blob, _ in index.blobs}
+    for golden in index.goldens:
+        _listed(golden.blob, known, f"golden {golden.name!r}")
+    for variant in index.variants:
+        _check_variant(index, variant, known)
+
+
+def _check_variant(index: Index, variant: Variant, known: set[str]) -> None:
+    where = f"variant {variant.target}"
+    profiles = {profile.name for profile in index.profiles}
+    served = [name for part in variant.parts for name in part.profiles]
+    _distinct(served, f"{where}: profiles of its parts")
+    if not set(served) <= profiles:
+        raise FormatError(
+            f"{where}: serves the profiles {sorted(served)}, but the bundle has {sorted(profiles)}"
+        )
+    outputs = {spec.name for spec in index.outputs}
+    if {name for name, _ in variant.tolerances} != outputs:
+        raise FormatError(
+            f"{where}: expected one tolerance for each of the outputs {sorted(outputs)}, "
+            f"got {[name for name, _ in variant.tolerances]}"
+        )
+    for part in variant.parts:
+        _check_part(index, part, known, f"{where}, part {'+'.join(part.profiles)}")
+
+
+def _check_part(index: Index, part: Part, known: set[str], where: str) -> None:
+    if not part.profiles:
+        raise FormatError(f"{where}: serves no profile")
+    values = {spec.name for spec in index.inputs}
+    for segment in part.segments:
+        _listed(segment.blob, known, where)
+        if segment.weights is not None:
+            _listed(segment.weights, known, where)
+        if segment.kind == "engine" and not set(part.profiles) <= set(segment.profiles):
+            raise FormatError(
+                f"{where}: its engine has the optimization profiles {list(segment.profiles)}"
+            )
+        for spec in segment.inputs:
+            if spec.name not in values:
+                raise FormatError(f"{where}: a segment reads {spec.name!r} before it exists")
+        for spec in segment.outputs:
+            if spec.name in values:
+                raise FormatError(f"{where}: two values are named {spec.name!r}")
+            values.add(spec.name)
+    if len(part.returns) != len(index.outputs) or not set(part.returns) <= values:
+        raise FormatError(
+            f"{where}: expected a value for each of {len(index.outputs)} outputs, "
+            f"got {list(part.returns)}"
+        )
+
+
+def _listed(blob: Digest, known: set[str], where: str) -> None:
+    if blob not in known:
+        raise FormatError(f"{where}: its blob {blob} is missing from the list of blobs")
+
+
+def _distinct(names: Iterable[str], what: str) -> None:
+    """FormatError if a name appears twice."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise FormatError(f"{what}: {name!r} appears twice")
+        seen.add(name)

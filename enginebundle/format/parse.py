@@ -1,42 +1,77 @@
-"""Small strict readers of JSON values. All raise FormatError with what was expected and found."""
+"""Small strict readers of JSON values. All raise FormatError with what was expected and what was found."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, is_digest, parse_json
-from enginebundle.format.spec import fields
 
 T = TypeVar("T")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
 
 
 def document_of(data: bytes, form: str, keys: Iterable[str], limit: int) -> dict[str, Any]:
     """The fields of a document of at most `limit` bytes whose `format` is `form`."""
     if len(data) > limit:
         raise FormatError(f"{form}: {len(data)} bytes, expected at most {limit}")
-    try:
-        value = parse_json(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{form}: not JSON: {error}") from error
-    found = value.get("format") if isinstance(value, dict) else None
-    if found != form:
-        raise FormatError(f"expected a document of format {form!r}, got {found!r}")
+    value = json_object(data, form)
+    if value.get("format") != form:
+        raise FormatError(f"expected a document of format {form!r}, got {value.get('format')!r}")
     return fields(value, form, ("format", *keys))
 
 
-def unique(written: bytes, read: bytes, what: str) -> None:
-    """FormatError unless the document was spelled as this package spells it."""
+def json_object(data: bytes, what: str) -> dict[str, Any]:
+    """The JSON object in a document, with any keys."""
+    try:
+        value = parse_json(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{what} is not JSON: {error}") from error
+    return mapping(value, what)
+
+
+def check_canonical(written: bytes, read: bytes, what: str) -> None:
+    """FormatError unless a document has the bytes that this package writes for it."""
     if written != read:
         raise FormatError(
             f"{what}: expected canonical JSON (sorted keys and entries, no white space, shortest "
-            f"numbers): written again, its {len(read)} bytes differ"
+            f"numbers), but its {len(read)} bytes differ from that"
         )
 
 
+def fields(
+    value: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()
+) -> dict[str, Any]:
+    """An object with all required keys and no others than the optional ones."""
+    found = mapping(value, what)
+    required, optional = set(required), set(optional)
+    missing, unknown = required - found.keys(), found.keys() - required - optional
+    if missing or unknown:
+        raise FormatError(f"{what}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}")
+    return found
+
+
+def check_name(name: Any, what: str) -> str:
+    """A name that is safe as one path component: letters, digits, `_`, `.`, `-`; no leading `.` or `-`."""
+    if not isinstance(name, str) or len(name) > 200 or not _NAME.match(name):
+        raise FormatError(
+            f"{what} {name!r}: expected letters, digits, '_', '.' and '-', "
+            "starting with a letter, digit or '_'"
+        )
+    return name
+
+
+def mapping(value: Any, what: str) -> dict[str, Any]:
+    """An object with any keys."""
+    if not isinstance(value, dict):
+        raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
+    return value
+
+
 def array(value: Any, what: str, item: Callable[[Any], T]) -> tuple[T, ...]:
-    """A list of items."""
+    """A list whose elements are read by `item`."""
     if not isinstance(value, list):
         raise FormatError(f"{what}: expected a list, got {type(value).__name__}")
     return tuple(item(element) for element in value)
@@ -50,7 +85,7 @@ def text(value: Any, what: str) -> str:
 
 
 def number(value: Any, what: str) -> float:
-    """A number, kept as it was spelled (1 stays an int). Not a bool."""
+    """A number, int or float as it was written. Not a bool."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise FormatError(f"{what}: expected a number, got {value!r}")
     return value

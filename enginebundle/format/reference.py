@@ -1,4 +1,4 @@
-"""How bundles are named: `NAME`, `NAME@3`, `NAME@sha256:...`, `NAME:alias`, after a store's URI or not."""
+"""References to bundles: `NAME`, `NAME@3`, `NAME@sha256:...` or `NAME:alias`, with or without a store."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, is_digest
-from enginebundle.format.spec import check_name
+from enginebundle.format.parse import check_name
 
 LATEST = "latest"
-"""The alias that a bare name stands for."""
+"""The alias that a bare name means."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A bundle's name and exactly one of a version's number, its index's digest, or an alias."""
+    """A bundle's name and exactly one of: a version number, the digest of an index, an alias."""
 
     name: str
     number: int | None = None
@@ -30,7 +30,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """FormatError on anything but the four spellings."""
+        """Read one of the four forms. FormatError on anything else."""
         name, at, version = text.partition("@")
         if not at:
             name, colon, alias = text.partition(":")

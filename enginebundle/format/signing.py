@@ -1,64 +1,62 @@
-"""Ed25519 signatures over raw bytes, and the keys that this machine trusts.
+"""Ed25519 signatures over raw bytes. No files: enginebundle.storage.trust keeps the keys.
 
-Files live in $ENGINEBUNDLE_HOME, else ~/.config/enginebundle:
-
-    key.pem               this machine's private key (PKCS8), mode 0600, made on first use
-    trusted/<id>.pub      one trusted public key a file: `ed25519 BASE64 [comment]`
-
-A key's id is the sha256 of its 32 raw bytes. To trust another machine's bundles, copy its
-`trusted/<id>.pub` into this machine's `trusted/`.
+A public key is 32 raw bytes, and its id is their SHA-256. As text it is one line:
+`ed25519 BASE64 [comment]`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import os
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from enginebundle.errors import FormatError, IntegrityError, StoreError, UntrustedError
-from enginebundle.format.digest import Digest, canonical_json, digest_bytes, is_digest, parse_json
-from enginebundle.format.spec import fields
-from enginebundle.storage.local import LocalStorage
+from enginebundle.errors import FormatError, IntegrityError
+from enginebundle.format.digest import Digest, canonical_json, digest_bytes, is_digest
+from enginebundle.format.parse import fields, json_object
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 ALGORITHM = "ed25519"
-_KEY, _TRUSTED = "key.pem", "trusted"
 
 
-def home() -> Path:
-    """The folder of this machine's key and of the keys it trusts."""
-    named = os.environ.get("ENGINEBUNDLE_HOME")
-    return Path(named) if named else Path.home() / ".config" / "enginebundle"
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature document: the id of the key that signed, and the signature's 64 bytes."""
 
+    key: Digest
+    raw: bytes
 
-@dataclass(frozen=True)
-class Trust:
-    """Public keys (32 raw bytes) by id."""
-
-    keys: Mapping[Digest, bytes]
-
-    @classmethod
-    def default(cls) -> Trust:
-        """The keys in this machine's `trusted/` folder; none if there is no such folder."""
-        return cls.folder(home() / _TRUSTED)
+    def to_bytes(self) -> bytes:
+        """The document as canonical JSON."""
+        encoded = base64.b64encode(self.raw).decode()
+        return canonical_json({"algorithm": ALGORITHM, "key": self.key, "signature": encoded})
 
     @classmethod
-    def folder(cls, path: Path | str) -> Trust:
-        """All `*.pub` files of a folder. FormatError if one is not a public key."""
-        files = sorted(Path(path).glob("*.pub"))
-        return cls.of(*[_parse_public(file.read_text(), str(file)) for file in files])
+    def from_bytes(cls, data: bytes) -> Signature:
+        """Read a signature document. FormatError on anything unexpected."""
+        what = "signature document"
+        value = fields(json_object(data, what), what, ("algorithm", "key", "signature"))
+        if value["algorithm"] != ALGORITHM:
+            raise FormatError(f"signature: expected {ALGORITHM}, got {value['algorithm']!r}")
+        if not is_digest(value["key"]):
+            raise FormatError(f"signature: expected a key id sha256:HEX, got {value['key']!r}")
+        return cls(value["key"], _decode(value["signature"], 64, "signature"))
 
-    @classmethod
-    def of(cls, *public: bytes) -> Trust:
-        """Trust exactly these raw public keys."""
-        return cls({digest_bytes(key): key for key in public})
+    def verify(self, data: bytes, public: bytes) -> None:
+        """IntegrityError unless the owner of the raw public key signed exactly these bytes."""
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        try:
+            Ed25519PublicKey.from_public_bytes(public).verify(self.raw, data)
+        except InvalidSignature as error:
+            raise IntegrityError(
+                f"the signature by key {self.key} does not match the {len(data)} bytes it came "
+                "with: one of the two was changed. Copy or publish the bundle again"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -69,30 +67,14 @@ class Signer:
 
     @classmethod
     def generate(cls) -> Signer:
-        """A new key, kept in memory only and trusted by nobody yet."""
+        """A new key, held in memory only and not yet trusted by anyone."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
-    def default(cls) -> Signer:
-        """This machine's key, made and trusted on first use. StoreError if it can't be kept safely."""
-        folder = home()
-        storage = LocalStorage(folder)
-        path = folder / _KEY
-        if not path.exists():
-            # create() settles a race of two first publishers: both go on with the one key that won.
-            storage.create(_KEY, cls.generate()._pem(), mode=0o600)
-        if path.stat().st_mode & 0o077:
-            raise StoreError(f"private key {path} is open to other users: run chmod 600 {path}")
-        signer = cls.from_pem(path.read_bytes())
-        name = f"{_TRUSTED}/{signer.key_id.removeprefix('sha256:')}.pub"
-        storage.create(name, signer.public_line().encode())
-        return signer
-
-    @classmethod
     def from_pem(cls, data: bytes) -> Signer:
-        """Read an unencrypted PKCS8 key. FormatError if it is no ed25519 key."""
+        """Read an unencrypted PKCS8 key. FormatError if it is not an ed25519 key."""
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -105,6 +87,16 @@ class Signer:
             raise FormatError(f"private key: expected ed25519, got {type(key).__name__}")
         return cls(key)
 
+    def to_pem(self) -> bytes:
+        """The private key as unencrypted PKCS8."""
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+        )
+
+        return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
     @property
     def public(self) -> bytes:
         """The raw public key, 32 bytes."""
@@ -116,65 +108,17 @@ class Signer:
         return digest_bytes(self.public)
 
     def public_line(self) -> str:
-        """What a `.pub` file holds."""
+        """The public key as text, with this machine's name as the comment."""
         encoded = base64.b64encode(self.public).decode()
         return f"{ALGORITHM} {encoded} {socket.gethostname()}\n"
 
     def sign(self, data: bytes) -> bytes:
-        """A signature document over the raw bytes, as canonical JSON."""
-        signature = base64.b64encode(self._private.sign(data)).decode()
-        return canonical_json({"algorithm": ALGORITHM, "key": self.key_id, "signature": signature})
-
-    def _pem(self) -> bytes:
-        from cryptography.hazmat.primitives.serialization import (
-            Encoding,
-            NoEncryption,
-            PrivateFormat,
-        )
-
-        return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        """A signature document over the raw bytes."""
+        return Signature(self.key_id, self._private.sign(data)).to_bytes()
 
 
-def verify(data: bytes, signature: bytes, trusted: Trust | None = None) -> Digest:
-    """The id of the trusted key that signed `data`. `trusted` defaults to this machine's keys.
-
-    Raises FormatError (no signature document), UntrustedError (by a key that is not trusted here) or
-    IntegrityError (not a signature of these bytes).
-    """
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    key_id, raw = _parse_signature(signature)
-    public = (Trust.default() if trusted is None else trusted).keys.get(key_id)
-    if public is None:
-        raise UntrustedError(
-            f"signed by key {key_id}, which is not trusted here. If you trust its owner, copy the "
-            f"file {key_id.removeprefix('sha256:')}.pub from there into {home() / _TRUSTED}"
-        )
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(raw, data)
-    except InvalidSignature as error:
-        raise IntegrityError(
-            f"the signature by key {key_id} does not match the {len(data)} bytes it came with: "
-            "one of the two was changed. Copy or publish the bundle again"
-        ) from error
-    return key_id
-
-
-def _parse_signature(data: bytes) -> tuple[Digest, bytes]:
-    try:
-        value: Any = parse_json(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"signature document is not JSON: {error}") from error
-    value = fields(value, "signature document", ("algorithm", "key", "signature"))
-    if value["algorithm"] != ALGORITHM:
-        raise FormatError(f"signature: expected {ALGORITHM}, got {value['algorithm']!r}")
-    if not is_digest(value["key"]):
-        raise FormatError(f"signature: expected a key id sha256:HEX, got {value['key']!r}")
-    return value["key"], _decode(value["signature"], 64, "signature")
-
-
-def _parse_public(text: str, where: str) -> bytes:
+def parse_public(text: str, where: str) -> bytes:
+    """The raw key of a line as `Signer.public_line` writes it. FormatError, naming `where`."""
     words = text.split()
     if len(words) < 2 or words[0] != ALGORITHM:
         raise FormatError(f"{where}: expected '{ALGORITHM} BASE64 [comment]'")

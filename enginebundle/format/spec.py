@@ -1,57 +1,36 @@
-"""The words that travel with an artifact. All are frozen values with a JSON form.
+"""The values that describe what is built: tensors, profiles, targets, toolchains, tolerances.
 
-`to_json` and `from_json` are inverse; `from_json` raises FormatError on anything unexpected.
+All are frozen. `to_json` and `from_json` are inverses; `from_json` raises FormatError on anything
+unexpected.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from enginebundle.errors import FormatError
 from enginebundle.format import dims
 from enginebundle.format.dims import Dim
+from enginebundle.format.parse import check_name, fields, number
 
 DTYPES: Mapping[str, int] = {
     "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
     "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
     "float8_e4m3fn": 1, "float8_e5m2": 1,
 }  # fmt: skip
-"""Tensor element types by torch's names, and their size in bytes."""
+"""Element types by torch's name, and their sizes in bytes."""
 
 BACKENDS = ("torch", "rtx", "trt")
 _ARCH = re.compile(r"(cpu|sm_[0-9]{2,3}[a-z]?)\Z")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
-
-
-def fields(
-    value: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()
-) -> dict[str, Any]:
-    """A JSON object with exactly the named keys, else FormatError."""
-    if not isinstance(value, dict):
-        raise FormatError(f"{what}: expected an object, got {type(value).__name__}")
-    required, optional = set(required), set(optional)
-    missing, unknown = required - value.keys(), value.keys() - required - optional
-    if missing or unknown:
-        raise FormatError(f"{what}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}")
-    return value
-
-
-def check_name(name: Any, what: str) -> str:
-    """A name safe as one path component: letters, digits, `_`, `.`, `-`; no leading dot or dash."""
-    if not isinstance(name, str) or len(name) > 200 or not _NAME.match(name):
-        raise FormatError(
-            f"{what} {name!r}: expected letters, digits, '_', '.' and '-', "
-            "starting with a letter, digit or '_'"
-        )
-    return name
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A named tensor: element type (torch's name) and shape, each dimension a number or expression."""
+    """A named tensor: its element type by torch's name, and its shape of numbers and expressions."""
 
     name: str
     dtype: str
@@ -64,7 +43,7 @@ class TensorSpec:
             dims.check(dim)
 
     def sizes(self, symbols: Mapping[str, int]) -> tuple[int, ...]:
-        """The concrete shape where `symbols` gives each symbol's value."""
+        """The shape in numbers, given each symbol's value."""
         return tuple(dims.evaluate(dim, symbols) for dim in self.shape)
 
     def to_json(self) -> dict[str, Any]:
@@ -101,7 +80,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named range for each symbol, sorted by symbol."""
+    """A name and a range for each symbol, sorted by symbol."""
 
     name: str
     ranges: tuple[tuple[str, Range], ...]
@@ -137,7 +116,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
-    """A backend and the architectures one artifact must run on: `rtx:sm_89`, `rtx:sm_80+sm_86`, `torch:cpu`."""
+    """A backend, and the architectures that a variant must run on: `rtx:sm_89`, `rtx:sm_80+sm_86`."""
 
     backend: str
     archs: tuple[str, ...]
@@ -148,7 +127,7 @@ class Target:
                 f"target backend {self.backend!r}: expected one of {', '.join(BACKENDS)}"
             )
         if not self.archs or any(not _ARCH.match(arch) for arch in self.archs):
-            raise FormatError(f"target {self}: architectures are spelled cpu or sm_NN")
+            raise FormatError(f"target {self}: expected architectures such as cpu or sm_89")
         if tuple(sorted(set(self.archs), key=_arch_order)) != self.archs:
             raise FormatError(f"target {self}: architectures must be distinct and ascending")
         if ("cpu" in self.archs) != (self.backend == "torch"):
@@ -175,7 +154,7 @@ def _arch_order(arch: str) -> tuple[int, str]:
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """Exact versions of what made an artifact, sorted by name."""
+    """The exact versions of the modules that made a variant, sorted by name."""
 
     versions: tuple[tuple[str, str], ...]
 
@@ -193,3 +172,25 @@ class Toolchain:
         if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
             raise FormatError("toolchain: expected an object of versions")
         return cls(tuple(value.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """|got - want| <= atol + rtol * |want|, elementwise; NaN equals NaN."""
+
+    atol: float
+    rtol: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(number) and number >= 0 for number in (self.atol, self.rtol)):
+            raise FormatError(
+                f"tolerance atol {self.atol}, rtol {self.rtol}: expected finite numbers of at least 0"
+            )
+
+    def to_json(self) -> dict[str, float]:
+        return {"atol": self.atol, "rtol": self.rtol}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Tolerance:
+        value = fields(value, "tolerance", ("atol", "rtol"))
+        return cls(number(value["atol"], "atol"), number(value["rtol"], "rtol"))

@@ -1,1 +1,1 @@
-"""Bytes to callables: one runtime for each kind of segment."""
+"""From verified bytes to something callable: a runtime for each kind of segment."""

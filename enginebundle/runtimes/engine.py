@@ -1,7 +1,7 @@
-"""Run a serialized engine, the same for `tensorrt` and `tensorrt_rtx`: their runtime APIs agree.
+"""Run a serialized engine. `tensorrt` and `tensorrt_rtx` share this code: their runtime APIs agree.
 
-Deserializing an engine runs what is in it, so the bytes must have been verified before they come
-here. The same buffer that was hashed is the one that is deserialized.
+Deserializing an engine can run code in it, so its bytes must be verified first. The buffer that was
+hashed is the buffer that is deserialized.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, RuntimeFailure
-from enginebundle.format.index import Segment
 from enginebundle.format.spec import TensorSpec
+from enginebundle.format.variant import Segment
 from enginebundle.runtimes.engine_log import Log, make_logger
 
 if TYPE_CHECKING:
@@ -22,23 +22,23 @@ _DTYPES: Mapping[str, str] = {
     "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "INT32": "int32",
     "INT64": "int64", "BOOL": "bool", "UINT8": "uint8", "FP8": "float8_e4m3fn",
 }  # fmt: skip
-"""TensorRT's names of element types -> torch's."""
+"""Element types: TensorRT's name -> torch's name."""
 
 _ALIGNMENT = 256
-"""Bytes. What TensorRT asks of every device address."""
+"""In bytes: the alignment that TensorRT requires of every device address."""
 
 
 class Engine:
-    """An open engine on CUDA's current device. Calls from several threads take turns to enqueue."""
+    """An open engine on CUDA's current device. Calls from several threads enqueue one at a time."""
 
     def __init__(self, trt: Any, data: bytes | memoryview, segment: Segment) -> None:
-        """Raises RuntimeFailure with TensorRT's own words, or FormatError if the engine is another's."""
+        """Raises RuntimeFailure with TensorRT's own reason, or FormatError if the segment does not fit."""
         import torch
 
         if not torch.cuda.is_available():
             raise RuntimeFailure(
-                f"an engine needs a CUDA GPU and a torch built for it; torch {torch.__version__} "
-                "sees none. Install such a torch, or load target='torch:cpu'"
+                f"an engine needs a CUDA GPU and a torch built for CUDA; torch {torch.__version__} "
+                "sees no GPU. Install such a torch, or load target='torch:cpu'"
             )
         self._trt = trt
         self._segment = segment
@@ -55,22 +55,22 @@ class Engine:
                 f"{'; '.join(lines) or 'it gave no reason'}. Build the target for this GPU and version"
             )
         self._inputs, self._outputs = self._check_tensors()
-        # Contexts read it when they change profiles, and do not keep it alive: a freed one crashes.
+        # Contexts read it when they change profiles but do not keep it alive: a freed one crashes.
         self._config = self._runtime_config()
         self._lock = threading.Lock()
         self._contexts: dict[int, _Context] = {}
 
     def __call__(self, values: Mapping[str, torch.Tensor], profile: str) -> dict[str, torch.Tensor]:
-        """Enqueue on torch's current stream; outputs lie on the GPU, small shape outputs on the host.
+        """Enqueue on torch's current stream. Outputs are on the GPU, shape tensors on the host.
 
-        Raises RuntimeFailure where TensorRT refuses the shapes or the call.
+        Raises RuntimeFailure if TensorRT refuses the shapes or the call.
         """
         import torch
 
         with self._lock, torch.cuda.device(self._device):
             context = self._context(profile)
             stream = torch.cuda.current_stream(self._device)
-            # A context holds scratch memory: its last call, maybe on another stream, comes first.
+            # A context owns scratch memory, so its previous call, maybe on another stream, must end first.
             context.done.wait(stream)
             with self._log.collecting() as lines:
                 inputs = self._set_inputs(context.trt, values, lines)
@@ -78,18 +78,18 @@ class Engine:
                 if not context.trt.execute_async_v3(stream.cuda_stream):
                     raise self._failure("execution failed", lines)
             context.done.record(stream)
-            # Host inputs have to outlive the enqueued work; device memory is ordered by the stream.
+            # Host inputs must outlive the enqueued work; the stream orders the use of device memory.
             context.held = inputs
             if any(not tensor.is_cuda for tensor in outputs.values()):
                 stream.synchronize()
         return outputs
 
     def _runtime_config(self) -> Any:
-        """What makes contexts run the kernels which were validated, and no others; None for TensorRT.
+        """Settings that make contexts run only the engine's own kernels; None for TensorRT.
 
-        TensorRT-RTX by default compiles kernels for the live shapes in the background and swaps
-        them in. Those were seen to give wrong results on an H200 that the engine's own kernels
-        did not, so the swap is off. TensorRT has no such setting.
+        By default TensorRT-RTX compiles kernels for the live shapes in the background and swaps them
+        in. On an H200 such kernels gave wrong results where the engine's own kernels, which are the
+        validated ones, did not. So the swap is off. TensorRT has no such setting.
         """
         strategies = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy", None)
         if strategies is None:
@@ -148,10 +148,10 @@ class Engine:
         return outputs
 
     def _set_address(self, context: Any, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Point the context at a tensor; what to keep alive for it."""
+        """Point the context at a tensor. Returns the tensor to keep alive for it."""
         import torch
 
-        if tensor.numel() == 0:  # an empty tensor has no address, and TensorRT takes no null
+        if tensor.numel() == 0:  # an empty tensor has no address, and TensorRT refuses null
             tensor = torch.empty(_ALIGNMENT, dtype=torch.uint8, device=tensor.device)
         context.set_tensor_address(name, tensor.data_ptr())
         return tensor
@@ -161,12 +161,12 @@ class Engine:
         return host
 
     def _check_tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """The engine's inputs and outputs as the segment describes them; FormatError if it does not."""
+        """The inputs that the engine reads, and its outputs. FormatError if the segment has others."""
         engine, segment = self._engine, self._segment
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         inward = self._trt.TensorIOMode.INPUT
         reads = {name for name in names if engine.get_tensor_mode(name) == inward}
-        # A network may leave an input unread; then the engine does not list it.
+        # An engine does not list an input that its network does not read.
         inputs = tuple(spec for spec in segment.inputs if spec.name in reads)
         if reads != {s.name for s in inputs} or set(names) - reads != {
             s.name for s in segment.outputs
@@ -194,7 +194,7 @@ class Engine:
 
 
 class _Context:
-    """An execution context fixed to one optimization profile, and the end of its last call."""
+    """An execution context with its one optimization profile, and the end of its last call."""
 
     def __init__(self, trt: Any) -> None:
         import torch

@@ -1,4 +1,4 @@
-"""TensorRT reports its reasons to a logger and returns None: collect them for the error's message."""
+"""Collect TensorRT's log for error messages: on failure TensorRT returns None and logs the reason."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from typing import Any
 
 _MOST = 20
-"""Lines that an error's message carries at most."""
+"""The most lines that an error message carries."""
 
 _logger = logging.getLogger("enginebundle")
 
 
 class Log:
-    """Errors and warnings, by the thread that caused them; all also go to Python's logging."""
+    """TensorRT's errors, by the thread that caused them. Every message also goes to Python's logging."""
 
     def __init__(self) -> None:
         self._local = threading.local()
 
     @contextmanager
     def collecting(self) -> Iterator[list[str]]:
-        """The list that this thread's messages are added to inside the block."""
+        """The list that collects this thread's errors inside the block."""
         lines: list[str] = []
         self._local.lines = lines
         try:
@@ -31,7 +31,7 @@ class Log:
             self._local.lines = None
 
     def add(self, severity: str, message: str) -> None:
-        """Take one message of TensorRT's."""
+        """Take one message from TensorRT."""
         level = logging.WARNING if severity in ("ERROR", "INTERNAL_ERROR") else logging.DEBUG
         _logger.log(level, "TensorRT %s: %s", severity.lower(), message)
         lines = getattr(self._local, "lines", None)
@@ -40,7 +40,7 @@ class Log:
 
 
 def make_logger(trt: Any, log: Log) -> Any:
-    """An `ILogger` of that module which hands everything to `log`."""
+    """An `ILogger` of the module `trt` that passes every message to `log`."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Arithmetic on sizes: the `sym.*` calls of a graph, on host numbers that fit 64 bits."""
+"""Arithmetic on sizes: the `sym.*` calls of a graph, on host numbers that fit in 64 bits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 
 
 def function(name: str) -> Callable[..., Any] | None:
-    """What `sym.<name>` computes; None if there is no such call. It raises RuntimeFailure."""
+    """The function behind `sym.<name>`, which raises RuntimeFailure; None if there is no such call."""
     compute = _FUNCTIONS.get(name)
     if compute is None:
         return None
@@ -43,7 +43,7 @@ def function(name: str) -> Callable[..., Any] | None:
         except (ArithmeticError, ValueError, TypeError) as error:
             raise RuntimeFailure(f"sym.{name}{numbers!r}: {error}") from error
         if isinstance(result, int) and not -(1 << 63) <= result < 1 << 63:
-            raise RuntimeFailure(f"sym.{name}: the result does not fit 64 bits")
+            raise RuntimeFailure(f"sym.{name}: the result does not fit in 64 bits")
         return result
 
     return call

@@ -1,9 +1,9 @@
-"""TensorRT: opens engines of `trt:` targets."""
+"""TensorRT: open engines of `trt:` targets."""
 
 from __future__ import annotations
 
 from enginebundle.errors import RuntimeFailure
-from enginebundle.format.index import Segment
+from enginebundle.format.variant import Segment
 from enginebundle.runtimes.engine import Engine
 
 
@@ -13,6 +13,6 @@ def open_engine(data: bytes | memoryview, segment: Segment) -> Engine:
         import tensorrt
     except (ImportError, OSError) as error:
         raise RuntimeFailure(
-            f"tensorrt does not import: {error}. Run pip install 'enginekiln[trt]'"
+            f"tensorrt can't be imported: {error}. Run pip install 'enginekiln[trt]'"
         ) from error
     return Engine(tensorrt, data, segment)

@@ -1,9 +1,9 @@
-"""TensorRT-RTX: opens engines of `rtx:` targets."""
+"""TensorRT-RTX: open engines of `rtx:` targets."""
 
 from __future__ import annotations
 
 from enginebundle.errors import RuntimeFailure
-from enginebundle.format.index import Segment
+from enginebundle.format.variant import Segment
 from enginebundle.runtimes.engine import Engine
 
 
@@ -13,6 +13,6 @@ def open_engine(data: bytes | memoryview, segment: Segment) -> Engine:
         import tensorrt_rtx
     except (ImportError, OSError) as error:
         raise RuntimeFailure(
-            f"tensorrt_rtx does not import: {error}. Run pip install 'enginekiln[rtx]'"
+            f"tensorrt_rtx can't be imported: {error}. Run pip install 'enginekiln[rtx]'"
         ) from error
     return Engine(tensorrt_rtx, data, segment)

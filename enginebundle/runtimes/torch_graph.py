@@ -1,9 +1,9 @@
-"""Run a Graph with torch: an interpreter that calls allow-listed operators and nothing else.
+"""Run a Graph with torch: an interpreter that calls operators of an allow-list and nothing else.
 
     run = TorchGraph(graph, weights, device)       checks operators, weights and words once
     run({name: tensor}) -> {name: tensor}          pure: any number of threads may call it
 
-A value is dropped after its last use. Devices named in the graph stand for the device it runs on.
+A value is dropped after its last use. Any device named in the graph means the device it runs on.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """Where a value lies among the values of a call."""
+    """The position of a value among the values of a call."""
 
     index: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One call, ready to run. `constant` arguments hold no slots. `drop`: slots not read again."""
+    """One call, ready to run. `drop`: the slots that no later step reads."""
 
     node: Node
     function: Callable[..., Any]
@@ -46,7 +46,7 @@ class TorchGraph:
     def __init__(
         self, graph: Graph, weights: Mapping[str, torch.Tensor], device: str | torch.device = "cpu"
     ) -> None:
-        """Raises FormatError (operator or word not allowed, weights that are not the graph's)."""
+        """Raises FormatError (operator or word not allowed, weights that do not fit the graph)."""
         import torch
 
         self.graph = graph
@@ -60,7 +60,7 @@ class TorchGraph:
         self._returns = [self._slots[name].index for name in graph.returns]
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Outputs by name. KeyError without an input, RuntimeFailure where an operator fails."""
+        """Outputs by name. KeyError if an input is missing, RuntimeFailure if an operator fails."""
         import torch
 
         with torch.no_grad():
@@ -135,12 +135,12 @@ class TorchGraph:
 def run_graph(
     graph: Graph, weights: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Run a graph once on the CPU. Raises what TorchGraph and its call raise."""
+    """Run a graph once, on the CPU. Raises what TorchGraph and its call raise."""
     return TorchGraph(graph, weights)(inputs)
 
 
 def _word(kind: str, value: str) -> Any:
-    """The torch object of that kind and name. FormatError if there is none."""
+    """The torch object of this kind and name. FormatError if there is none."""
     import torch
 
     kinds = {"dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format}
@@ -159,7 +159,7 @@ def _function(node: Node) -> Callable[..., Any]:
     if node.op not in ALLOWED:
         raise FormatError(
             f"node {node.name}: operator {node.op!r} is not one that a bundle may call "
-            "(enginebundle/runtimes/torch_ops.py lists those)"
+            "(enginebundle/runtimes/torch_ops.py lists them)"
         )
     packet, _, overload = name.rpartition(".")
     operator = getattr(getattr(torch.ops.aten, packet, None), overload, None)
@@ -204,5 +204,5 @@ def _storage(tensor: torch.Tensor) -> int:
 
 
 def _own(tensor: torch.Tensor, kept: set[int]) -> torch.Tensor:
-    """The tensor, copied if writing into it would change a weight or the caller's input."""
+    """The tensor, or a copy if writing into it would change a weight or the caller's input."""
     return tensor.clone() if _storage(tensor) in kept else tensor

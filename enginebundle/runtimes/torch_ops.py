@@ -1,9 +1,9 @@
 """The operators that a bundle's torch graph may call: an allow-list, reviewed as data.
 
-Each is a functional operator of inference: it reads its arguments and returns new values. Nothing
-here writes into an argument, draws random numbers, opens a file, loads a library or runs code. A
-graph that names anything else is refused before its first operator runs. A test holds every line
-against torch's own schemas.
+Each is a functional operator for inference: it reads its arguments and returns new values. None
+writes into an argument, draws random numbers, opens a file, loads a library or runs code. A graph
+that names anything else is refused before its first operator runs. A test checks every name against
+torch's own schemas.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ xlogy.Scalar_Self xlogy.Tensor zeros.default zeros_like.default
 """
 
 ALLOWED: frozenset[str] = frozenset(f"aten.{name}" for name in _ATEN.split())
-"""Overloads by torch's full names, such as `aten.add.Tensor`."""
+"""Overloads by torch's full name, such as `aten.add.Tensor`."""
 
 UNINITIALIZED = frozenset(name for name in ALLOWED if "empty" in name)
-"""Operators that return memory as they find it: the interpreter fills it with zeros."""
+"""Operators that return uninitialized memory; the interpreter fills it with zeros."""

@@ -1,8 +1,8 @@
-"""Exact versions of what is installed, read from files: nothing is imported.
+"""Exact versions of installed packages, read from files without importing anything.
 
-A wheel's metadata can leave out the local part of its version: PyPI's torch calls itself `2.13.0`
-there and `2.13.0+cu130` in `torch/version.py`. A build for CUDA and one for the CPU give other
-numbers, so the local part belongs to the version wherever one is compared or written down.
+A wheel's metadata may omit the local part of its version: for PyPI's torch it says `2.13.0`, while
+`torch/version.py` says `2.13.0+cu130`. A CUDA build and a CPU build give different results, so a
+version keeps its local part wherever one is compared or recorded.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _DISTRIBUTIONS = {
         "tensorrt_cu12_bindings",
     ),
 }  # fmt: skip
-"""Module name -> distributions that may bring it."""
+"""Module name -> the distributions that may contain it."""
 
 _STATED = re.compile(r"^__version__\s*(?::[^=]+)?=\s*['\"]([^'\"]+)['\"]", re.MULTILINE)
 
 
 def runtime_versions() -> dict[str, str]:
-    """The version of each of torch, tensorrt and tensorrt_rtx that is installed, by module name."""
+    """The versions of torch, tensorrt and tensorrt_rtx, by module; missing if not installed."""
     found = ((module, _of_module(module)) for module in sorted(_DISTRIBUTIONS))
     return {module: version for module, version in found if version is not None}
 
@@ -58,7 +58,7 @@ def _with_local_part(version: str, package: Path) -> str:
 
 
 def _stated(package: Path) -> str | None:
-    """What the package's `version.py` says; None if it has none."""
+    """The version in the package's `version.py`; None if there is no such file or version."""
     try:
         text = (package / "version.py").read_text(encoding="utf-8")
     except OSError:

@@ -1,1 +1,1 @@
-"""From a reference to a session that answers: pick a variant, verify, open, run, prove."""
+"""From a reference to a session that answers: select a variant, verify it, open it, run it, validate it."""

@@ -1,44 +1,44 @@
-"""A bundle whose signature holds: its index, its variants' states, and its verified blobs."""
+"""A bundle whose signature was checked: its index, the states of its variants, its verified blobs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from enginebundle.errors import IntegrityError
-from enginebundle.format import signing
+from enginebundle.errors import IntegrityError, NotFoundError
 from enginebundle.format.digest import Digest
-from enginebundle.format.evidence import SignedEvidence, State, state, trusted_evidence
+from enginebundle.format.evidence import State, state
 from enginebundle.format.index import Index
 from enginebundle.format.spec import Target
-from enginebundle.serve import machine
-from enginebundle.storage.releases import ReleaseStore, Version
+from enginebundle.format.variant import Variant
+from enginebundle.serve.machine import this_machine
+from enginebundle.storage.bundles import BundleStore, Version
+from enginebundle.storage.trust import SignedEvidence, Trust, trusted_evidence
 
 
 @dataclass(frozen=True)
 class Bundle:
     """One version of a bundle in a store. `signer` is the id of the trusted key that signed it."""
 
-    store: ReleaseStore
+    store: BundleStore
     version: Version
     index: Index
     signer: Digest
     evidence: tuple[SignedEvidence, ...]
 
     @classmethod
-    def open(
-        cls, store: ReleaseStore, version: Version, trust: signing.Trust | None = None
-    ) -> Bundle:
+    def open(cls, store: BundleStore, version: Version, trust: Trust | None = None) -> Bundle:
         """Check the signature over the raw index, and only then parse it.
 
-        Raises UntrustedError, IntegrityError, FormatError or NotFoundError.
+        `trust` defaults to this machine's keys. Raises UntrustedError, IntegrityError, FormatError
+        or NotFoundError.
         """
-        trust = signing.Trust.default() if trust is None else trust
+        trust = Trust.default() if trust is None else trust
         raw, signature = store.read_index(version)
-        signer = signing.verify(raw, signature, trust)
+        signer = trust.verify(raw, signature)
         index = Index.from_bytes(raw)
         if index.name != version.name:
-            # A signed index of another model, put under this name, is still another model.
+            # The signature says who made the index, not where in the store it belongs.
             raise IntegrityError(
                 f"the store has the index of {index.name!r} under the name {version.name!r}"
             )
@@ -46,12 +46,19 @@ class Bundle:
 
     @property
     def states(self) -> Mapping[Target, State]:
-        """Each variant's state for this machine, from evidence that trusted keys signed for exactly
-        this index."""
-        arch = machine.find().arch
+        """Each variant's state on this machine, from the evidence about exactly this index."""
+        arch = this_machine().arch
         known = [signed.evidence for signed in self.evidence]
         targets = [variant.target for variant in self.index.variants]
         return {target: state(self.version.digest, target, known, arch) for target in targets}
+
+    def variant(self, target: Target) -> Variant:
+        """The variant for exactly this target. NotFoundError if the bundle has none."""
+        found = self.index.variant(target)
+        if found is None:
+            has = ", ".join(str(variant.target) for variant in self.index.variants)
+            raise NotFoundError(f"{self.version} has no variant {target}; it has {has}")
+        return found
 
     def read(self, digest: Digest) -> bytes:
         """A blob of this bundle, checked against its digest and its size in the index."""

@@ -1,6 +1,6 @@
-"""The one comparison of tensors: |got - want| <= atol + rtol * |want|, elementwise.
+"""How all tensors are compared: |got - want| <= atol + rtol * |want|, elementwise.
 
-NaN equals NaN, an infinity equals itself. Integers and bools must be equal whatever the tolerance.
+NaN equals NaN, and an infinity equals itself. Integers and bools must be equal whatever the tolerance.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from enginebundle.format.index import Tolerance
+from enginebundle.format.spec import Tolerance
 
 if TYPE_CHECKING:
     import torch
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Comparison:
     """`max_abs`: the largest |got - want|. `worst`: the largest |got - want| / (atol + rtol * |want|).
 
-    Both are infinite where they have no number (a NaN or infinity on one side only, wrong shape or
-    dtype). `detail` says what failed, and is empty when `passed`.
+    Both are infinite where no finite number exists: a NaN or infinity on one side only, or a wrong
+    shape or dtype. `detail` is what failed, empty when `passed`.
     """
 
     max_abs: float
@@ -41,7 +41,7 @@ def compare(got: torch.Tensor, want: torch.Tensor, tolerance: Tolerance) -> Comp
         return Comparison(0.0, 0.0, True)
     exact = not (want.dtype.is_floating_point or want.dtype.is_complex)
     wide = torch.complex128 if want.dtype.is_complex else torch.float64
-    # An int64 beyond 2^53 has no double of its own: equality is decided on the integers.
+    # Above 2^53, different int64 values round to one double, so equality is decided on the integers.
     differs = (got.cpu() != want.cpu()).reshape(-1)
     a, b = (t.detach().cpu().reshape(-1).to(wide) for t in (got, want))
     same = ~differs | (torch.isnan(a) & torch.isnan(b))
@@ -49,9 +49,9 @@ def compare(got: torch.Tensor, want: torch.Tensor, tolerance: Tolerance) -> Comp
     error = torch.where(same, torch.zeros_like(infinite), (a - b).abs())
     error = torch.where(torch.isnan(error), infinite, error)
     size = torch.where(torch.isfinite(b.abs()), b.abs(), torch.zeros_like(infinite))
-    bound = torch.zeros_like(error) if exact else tolerance.atol + tolerance.rtol * size
-    ratio = torch.where(same, torch.zeros_like(error), error / bound)
-    # A difference that is no number in double precision is still one.
+    allowed = torch.zeros_like(error) if exact else tolerance.atol + tolerance.rtol * size
+    ratio = torch.where(same, torch.zeros_like(error), error / allowed)
+    # Different values whose difference in double precision is zero or NaN still differ.
     ratio = torch.where(~same & (torch.isnan(ratio) | (error == 0)), infinite, ratio)
     worst, position = float(ratio.max()), int(ratio.argmax())
     if worst <= 1.0:

@@ -1,11 +1,12 @@
-"""The loop around a decoder whose KV cache goes in and comes out: greedy generation.
+"""Greedy generation with a decoder whose KV cache goes in and comes out of every call.
 
     llama = enginebundle.load("./store/llama:latest")
     tokens = greedy(llama, [[5, 17, 3], [8, 1, 9, 9, 2]], 32, device="cuda")
 
-The decoder is a bundle made from `compiler.recipes.decoder.CachedDecoder`, which says what positions and
-slots mean. Its profiles decide what one call takes: many tokens of each prompt, then one at a time.
-It is short: copy it to sample, to stop at a token, or to let requests come and go between steps.
+The decoder is a bundle made from `compiler.recipes.decoder.CachedDecoder`, which explains positions
+and slots. Its profiles decide what one call takes: many tokens of each prompt, then one at a time.
+The loop is short: copy it to sample, to stop at a token, or to let requests join and leave between
+steps.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     import torch
 
 _PAST = "past_"
-"""An input of this prefix is the last call's output of the name behind it."""
+"""An input named with this prefix takes the previous call's output of the name after it."""
 
 
 class Decoder(Protocol):
-    """Named tensors in, named tensors out: a `Session`, or anything alike."""
+    """Named tensors in, named tensors out: a `Session`, or anything like it."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]: ...
@@ -40,15 +41,15 @@ def greedy(
 ) -> torch.Tensor:
     """The `count` most likely tokens after each prompt, int64 [prompts, count] on `device`.
 
-    Prompts may be of different lengths. One longer than the largest profile goes in by pieces.
-    InputError if the cache has too few slots, or no prompt or an empty one is given.
+    Prompts may have different lengths. One that is longer than the largest profile goes in piece by
+    piece. InputError if the cache has too few slots, there is no prompt, or a prompt is empty.
     """
     import torch
 
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     cache = empty_cache(decoder, len(prompts), device)
     slots = min(tensor.shape[2] for tensor in cache.values())
-    # The last token that is made is never written.
+    # The last generated token is never written to the cache.
     if not prompts or not all(prompts) or max(map(len, prompts)) + count - 1 > slots:
         raise InputError(
             f"expected prompts of at least 1 token that leave room for {count} more in {slots} "
@@ -84,7 +85,7 @@ def greedy(
 
 
 def empty_cache(decoder: Decoder, rows: int, device: str = "cpu") -> dict[str, torch.Tensor]:
-    """Zeros for each input `past_...`, whose batch is its first dimension."""
+    """Zeros for each input `past_...`; the first dimension is the batch of `rows`."""
     import torch
 
     return {
@@ -99,6 +100,6 @@ def empty_cache(decoder: Decoder, rows: int, device: str = "cpu") -> dict[str, t
 
 
 def _most_tokens(decoder: Decoder) -> int:
-    """How many tokens of a row one call takes."""
+    """The most tokens per row that one call takes."""
     (ids,) = [spec for spec in decoder.inputs if spec.name == "input_ids"]
     return max(ids.sizes(profile.at("max"))[1] for profile in decoder.profiles)

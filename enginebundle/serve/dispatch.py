@@ -1,6 +1,6 @@
-"""From a call's live tensors to a profile: names, dtypes, sizes, and what no profile contains.
+"""From a call's tensors to a profile: check names, dtypes and sizes, then choose.
 
-Everything that does not fit raises InputError. Nothing is cast or broadcast behind the caller's back.
+Anything that does not fit raises InputError. Nothing is cast or broadcast behind the caller's back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def tensors_of(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The call's inputs as tensors, checked by name and dtype. NumPy arrays are shared, not copied."""
+    """The call's inputs as tensors, checked by name and dtype.
+
+    NumPy arrays share their memory unless torch can't read their layout.
+    """
     wanted = [spec.name for spec in specs]
     missing = [name for name in wanted if name not in given]
     extra = [name for name in given if name not in wanted]
@@ -39,7 +42,7 @@ def tensors_of(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[st
 
 
 def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """Each symbol's value, read from the live shapes. InputError where two of them disagree."""
+    """Each symbol's value, read from the call's shapes. InputError if two shapes disagree."""
     symbols: dict[str, int] = {}
     source: dict[str, str] = {}
     for spec in specs:
@@ -70,7 +73,7 @@ def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> di
 
 
 def choose(profiles: Sequence[Profile], symbols: Mapping[str, int]) -> Profile:
-    """The tightest profile that contains the sizes. InputError that lists why each does not."""
+    """The tightest profile that contains the sizes. InputError with the misfits of each if none does."""
     fitting = [profile for profile in profiles if not _misfits(profile, symbols)]
     if not fitting:
         sizes = ", ".join(f"{symbol}={size}" for symbol, size in symbols.items()) or "no sizes"
@@ -91,7 +94,7 @@ def _misfits(profile: Profile, symbols: Mapping[str, int]) -> list[str]:
 
 
 def _looseness(profile: Profile, symbols: Mapping[str, int]) -> tuple[int, int, str]:
-    """How many shapes the profile covers, then how far the live one is from what it was tuned for."""
+    """The number of shapes that the profile covers, then the distance from the sizes it is tuned for."""
     covered = math.prod(bounds.max - bounds.min + 1 for _, bounds in profile.ranges)
     distance = sum(abs(bounds.opt - symbols.get(s, bounds.opt)) for s, bounds in profile.ranges)
     return covered, distance, profile.name
@@ -105,7 +108,7 @@ def _tensor(name: str, value: Any) -> torch.Tensor:
         return value.detach()
     if isinstance(value, numpy.ndarray | numpy.generic):
         array = numpy.asarray(value)
-        # from_numpy wants native byte order and non-negative strides, and warns on read-only memory.
+        # from_numpy needs native byte order and non-negative strides, and warns about read-only memory.
         if not array.flags.writeable or not array.flags.c_contiguous or not array.dtype.isnative:
             array = numpy.array(array, dtype=array.dtype.newbyteorder("="), order="C")
         try:

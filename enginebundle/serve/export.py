@@ -1,7 +1,7 @@
-"""One version of a bundle as a folder of its own: to copy, to bake into an image, to load from.
+"""One version of a bundle in its own folder: to copy, to bake into an image, to load from.
 
-An export is a small store that holds this version under its number, with its evidence, beside
-`bundle.json`, which names it. Nothing in it is trusted for being there: a loader checks as always.
+An export is a small store that holds this version under its number, with its evidence, and
+`bundle.json`, which names it. An export earns no trust: the loader checks it like any store.
 """
 
 from __future__ import annotations
@@ -12,27 +12,26 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from enginebundle.errors import NotFoundError, StoreError
+from enginebundle.errors import StoreError
 from enginebundle.format.digest import Digest, canonical_json
-from enginebundle.format.parse import digest, document_of, text
-from enginebundle.format.spec import Target, check_name
+from enginebundle.format.parse import check_name, digest, document_of, text
+from enginebundle.format.spec import Target
 from enginebundle.serve.bundle import Bundle
-from enginebundle.storage.releases import Version
-from enginebundle.storage.store import Store
+from enginebundle.storage.store import Store, Version
 
 FORMAT = "enginebundle.export/1"
 _MARKER = "bundle.json"
 
 
 def export(bundle: Bundle, folder: Path, targets: Iterable[Target] | None = None) -> Path:
-    """Write a bundle to a new folder: everything, or what `targets` and the goldens need.
+    """Write a bundle to a new folder: everything, or only what `targets` and the goldens need.
 
-    The folder appears complete or not at all. StoreError if it exists, NotFoundError for a target
-    that the bundle lacks.
+    The folder appears complete or not at all. StoreError if it already exists, NotFoundError for a
+    target that the bundle lacks.
     """
     folder = Path(folder).absolute()
     if folder.exists():
-        raise StoreError(f"export to {folder}: it exists already; name a new folder")
+        raise StoreError(f"export to {folder}: it already exists; name a new folder")
     wanted = _blobs(bundle, None if targets is None else tuple(targets))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +52,7 @@ def export(bundle: Bundle, folder: Path, targets: Iterable[Target] | None = None
         os.chmod(staging, 0o755)
         os.rename(staging, folder)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)  # gone already where all went well
+        shutil.rmtree(staging, ignore_errors=True)  # already renamed on success
     return folder
 
 
@@ -63,7 +62,7 @@ def is_export(reference: str | Path) -> bool:
 
 
 def open_export(folder: Path) -> tuple[Store, Version]:
-    """The store and the one version of an exported folder. FormatError, NotFoundError."""
+    """The store and the version of an exported folder. Raises FormatError or NotFoundError."""
     store = Store.open(folder)
     value = document_of(store.get_file(_MARKER) or b"", FORMAT, ("name", "index"), 1 << 16)
     name = check_name(text(value["name"], "name"), "bundle name")
@@ -75,13 +74,7 @@ def _blobs(bundle: Bundle, targets: tuple[Target, ...] | None) -> list[Digest]:
         return [blob for blob, _ in bundle.index.blobs]
     wanted = {golden.blob for golden in bundle.index.goldens}
     for target in targets:
-        variant = bundle.index.variant(target)
-        if variant is None:
-            has = ", ".join(str(v.target) for v in bundle.index.variants)
-            raise NotFoundError(f"{bundle.version} has no variant {target}; it has {has}")
-        for part in variant.parts:
+        for part in bundle.variant(target).parts:
             for segment in part.segments:
-                wanted |= (
-                    {segment.blob} if segment.weights is None else {segment.blob, segment.weights}
-                )
+                wanted |= {blob for blob in (segment.blob, segment.weights) if blob is not None}
     return sorted(wanted)

@@ -1,4 +1,4 @@
-"""From a reference to a Session: find, verify, match, open."""
+"""From a reference to a Session: find the bundle, verify it, select a variant."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from pathlib import Path
 
 from enginebundle.errors import NoVariantError
 from enginebundle.format.reference import split
-from enginebundle.format.signing import Trust
 from enginebundle.format.spec import Target
-from enginebundle.serve import machine as machines
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.export import is_export, open_export
-from enginebundle.serve.machine import Machine
-from enginebundle.serve.match import Accepted, Choice, match
+from enginebundle.serve.machine import Machine, this_machine
+from enginebundle.serve.selection import Accepted, Choice, rank
 from enginebundle.serve.session import Session
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import Trust
 
 TrustLike = Trust | Path | str | None
 """Keys, a folder of `.pub` files, or None for this machine's trusted keys."""
@@ -31,24 +30,23 @@ def load(
 
     Args:
         reference: `STORE/NAME[@VERSION|:ALIAS]`, or an exported folder.
-        target: take this one, whatever the architecture of this machine's GPU.
-        allow_pending: also take variants that nobody has validated.
+        target: use this variant, whatever the architecture of this machine's GPU.
+        allow_pending: also accept variants that nobody has validated.
         trust: whose signatures count.
 
     Raises:
-        NoVariantError: none may run here; the message lists each with its reason.
-        NotFoundError, UntrustedError, IntegrityError, FormatError, StoreError: the bundle can't be had.
+        NoVariantError: no variant may run here; the message gives the reason for each.
+        NotFoundError, StoreError: the bundle can't be found or read.
+        UntrustedError, IntegrityError, FormatError: the bundle must not be used.
     """
     bundle = open_bundle(reference, trust)
     wanted = Target.parse(target) if isinstance(target, str) else target
-    selection = select(bundle, machines.find(), target=wanted, allow_pending=allow_pending)
-    chosen = bundle.index.variant(selection[0].target)
-    assert chosen is not None
-    return Session(bundle, chosen, selection)
+    selection = select(bundle, this_machine(), target=wanted, allow_pending=allow_pending)
+    return Session(bundle, bundle.variant(selection[0].target), selection)
 
 
 def open_bundle(reference: str | Path, trust: TrustLike = None) -> Bundle:
-    """Find a bundle and check its signature. Raises what `load` does, but NoVariantError."""
+    """Find a bundle and check its signature. Raises what `load` raises, except NoVariantError."""
     keys = Trust.folder(trust) if isinstance(trust, str | Path) else trust
     if is_export(reference):
         return Bundle.open(*open_export(Path(reference)), keys)
@@ -64,8 +62,8 @@ def select(
     target: Target | None = None,
     allow_pending: bool = False,
 ) -> tuple[Choice, ...]:
-    """What `match` says, the best variant first. NoVariantError if none is accepted."""
-    selection = match(
+    """The bundle's variants as `rank` orders them. NoVariantError if it accepts none."""
+    selection = rank(
         bundle.index.variants, bundle.states, machine, allow_pending=allow_pending, target=target
     )
     if not selection or not isinstance(selection[0], Accepted):

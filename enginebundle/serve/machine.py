@@ -1,4 +1,4 @@
-"""What the loader finds on this machine, without importing torch or a TensorRT."""
+"""The GPU, driver and runtime versions of this machine, found without importing torch or TensorRT."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`arch` is `sm_NN` of CUDA's first visible device, or None; `runtimes` are modules' versions."""
+    """`arch` is `sm_NN` of CUDA's first visible device, or None; `runtimes` are (module, version)."""
 
     arch: str | None
     runtimes: tuple[tuple[str, str], ...]
@@ -26,7 +26,7 @@ class Machine:
     cpu: str = ""
 
     def runtime(self, module: str) -> str | None:
-        """The installed version of `torch`, `tensorrt` or `tensorrt_rtx`; None without it."""
+        """The installed version of `torch`, `tensorrt` or `tensorrt_rtx`; None if it is missing."""
         return dict(self.runtimes).get(module)
 
     def to_json(self) -> dict[str, Any]:
@@ -40,8 +40,8 @@ class Machine:
         }
 
 
-def find() -> Machine:
-    """Look at this machine. Never raises: what is not there is reported as not there."""
+def this_machine() -> Machine:
+    """Look at this machine. Never raises: what can't be found is None or empty."""
     runtimes = tuple(runtime_versions().items())
     arch, gpu, cuda = _gpu()
     return Machine(arch, runtimes, gpu, _driver(), cuda, _cpu())

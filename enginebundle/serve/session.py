@@ -1,7 +1,7 @@
 """A loaded variant: named tensors in, named tensors out.
 
-A call is bound to a profile by its live shapes, and runs the segments of the part that serves it,
-in order. A part is opened on its first use; each of its blobs is verified just before.
+The shapes of a call choose its profile; the part that serves that profile runs its segments in
+order. A part is opened on its first use, and each of its blobs is verified just before.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, parse_json
 from enginebundle.format.graph import Graph
-from enginebundle.format.index import Part, Segment, Variant
 from enginebundle.format.spec import Profile, Target, TensorSpec
+from enginebundle.format.variant import Part, Segment, Variant
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.dispatch import bind, choose, tensors_of
-from enginebundle.serve.match import Choice
+from enginebundle.serve.selection import Choice
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +29,7 @@ class Session:
     """One variant of a bundle, ready to be called. Any number of threads may call it."""
 
     def __init__(self, bundle: Bundle, variant: Variant, selection: Sequence[Choice] = ()) -> None:
-        """`selection` is what the loader decided about each variant, the chosen one first."""
+        """`selection`: the loader's decision about each variant, the chosen one first."""
         self.bundle = bundle
         self.variant = variant
         self.selection = tuple(selection)
@@ -60,10 +60,11 @@ class Session:
         return self.variant.target
 
     def __call__(self, **inputs: Any) -> dict[str, torch.Tensor]:
-        """Run on torch tensors or NumPy arrays; torch tensors come back, on the inputs' device.
+        """Run on torch tensors or NumPy arrays, and return torch tensors by output name.
 
-        Raises InputError (names, dtypes or sizes do not fit), IntegrityError or NotFoundError (a blob,
-        on the first use of a profile) or RuntimeFailure.
+        Outputs are on the device of the first input that is on a GPU, else on the CPU. Raises
+        InputError (names, dtypes or sizes do not fit), RuntimeFailure and, on the first use of a
+        part, IntegrityError, NotFoundError or FormatError (its blobs).
         """
         given = tensors_of(self.inputs, inputs)
         profile = self.profile_for(**given)
@@ -77,12 +78,12 @@ class Session:
         return {spec.name: values[name].to(device) for spec, name in returned}
 
     def profile_for(self, **inputs: Any) -> Profile:
-        """The profile that a call with these tensors would use. InputError if none contains them."""
+        """The profile that a call with these tensors would use. InputError if no profile fits."""
         shapes = {name: tuple(tensor.shape) for name, tensor in inputs.items()}
         return choose(self.profiles, bind(self.inputs, shapes))
 
     def open(self) -> Session:
-        """Open every part now rather than on first use; this session."""
+        """Open every part now rather than on its first use. Returns this session."""
         for part in self.variant.parts:
             self._runners(part)
         return self
@@ -102,7 +103,9 @@ class Session:
         elif self.target.backend == "trt":
             from enginebundle.runtimes.tensorrt import open_engine
         else:
-            raise FormatError(f"variant {self.target} holds an engine; only rtx and trt run those")
+            raise FormatError(
+                f"variant {self.target} holds an engine; only rtx and trt run engines"
+            )
         return open_engine(self.bundle.read(segment.blob), segment)
 
     def _open_graph(self, segment: Segment) -> Runner:
@@ -121,7 +124,7 @@ class Session:
         return lambda values, _: run(values)
 
     def _read_weights(self, digest: Digest | None, device: str) -> dict[str, torch.Tensor]:
-        """Tensors of a safetensors blob, read and moved once however many parts share it."""
+        """The tensors of a safetensors blob, read and moved once, however many parts share it."""
         if digest is None:
             return {}
         if digest not in self._weights:
@@ -131,7 +134,7 @@ class Session:
 
 
 def read_tensors(bundle: Bundle, digest: Digest) -> dict[str, torch.Tensor]:
-    """The tensors of a verified safetensors blob, by name. FormatError if it is none."""
+    """The tensors of a verified safetensors blob, by name. FormatError if it is not one."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 

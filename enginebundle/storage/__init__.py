@@ -1,1 +1,1 @@
-"""Where a store's files live: a local folder, or an object store."""
+"""Stores in a local folder or an object store, and this machine's keys."""

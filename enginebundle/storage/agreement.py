@@ -1,15 +1,17 @@
-"""First writer wins on storage that can only put, get and list.
+"""Let the first writer win on storage that can only put, get and list.
 
 pyarrow's object stores have no "create unless it exists": `open_output_stream` always overwrites.
-Plain reads and writes still suffice for agreement if nobody insists on a bound for the number of
-steps: this is Disk Paxos (Gafni and Lamport, 2003) with the object store as its one disk.
+Plain reads and writes still suffice for agreement if the number of steps need not be bounded: this
+is Disk Paxos (Gafni and Lamport, 2003) with the object store as its one disk.
 
-Safe always: no interleaving, pause, crash or repeated request makes two callers see two contents.
-Live when contention pauses: competing proposers back off at random until one gets through.
-Needs: a get or list that starts after a put has ended sees that put (S3, GCS and MinIO promise it).
+Safety, always: no interleaving, pause, crash or repeated request makes two callers see different
+contents.
+Progress, once contention pauses: competing proposers back off at random until one gets through.
+Requirement: a get or list that starts after a put has ended sees that put (S3, GCS and MinIO promise
+this).
 
-Each proposer writes numbered notes, each under a key of its own that is never rewritten, so that
-a put which a client library repeats late can't bring an old note back.
+Each proposer writes numbered notes. Each note has its own key, which is never rewritten, so a put
+that a client library repeats late can't bring back an old note.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from enginebundle.errors import FormatError
 from enginebundle.format.digest import canonical_json, parse_json
 
 FOLDER = "agreements"
-"""Notes about `path` lie in `agreements/<path>/`. They are kept: a slow proposer may still read them."""
+"""Notes about `path` are in `agreements/<path>/`. They are kept: a slow proposer may still read them."""
 
 Ballot = tuple[int, str]
 """A round and the proposer's identity, ordered; no two proposers share one."""
@@ -41,7 +43,7 @@ class Registers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a proposer last declared: its ballot, and the ballot at which it accepted `value`, if any."""
+    """A proposer's latest state: its ballot, and the ballot at which it accepted `value`, if it did."""
 
     ballot: Ballot
     accepted: Ballot | None
@@ -75,9 +77,9 @@ def agree(
     proposer: str | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> bytes:
-    """The one content that every caller for `path` gets: `value` (UTF-8 text) or that of another.
+    """The content that every caller for `path` gets: `value` (UTF-8 text) or another caller's value.
 
-    It is written to `path` before the return. `proposer` must be unique to this call.
+    It is written to `path` before this returns. `proposer` must be unique to this call.
     """
     me = proposer or uuid.uuid4().hex
     mine = Note((0, me), None, value.decode())
@@ -90,7 +92,7 @@ def agree(
         written = _write(registers, path, me, written, mine)
         others = _others(registers, path, me)
         if not _overtaken(mine, others):
-            # Whatever may already have been chosen is the value accepted at the highest ballot.
+            # If a value may already have been chosen, it is the one accepted at the highest ballot.
             seen = [note for note in (*others, mine) if note.accepted is not None]
             newest = max(seen, key=lambda note: note.accepted or (0, "")) if seen else mine
             mine = Note(mine.ballot, mine.ballot, newest.value)

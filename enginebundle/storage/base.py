@@ -1,4 +1,4 @@
-"""What a store needs from the place its files live in, and which paths it may name there."""
+"""What a store needs from the place where its files live, and which paths it may use there."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from enginebundle.errors import FormatError
 class Storage(Protocol):
     """Files by relative path. Every write is atomic: readers see all of it or nothing.
 
-    All methods raise StoreError where the place can't be read or written, FormatError for an unsafe path.
+    All methods raise StoreError if the place can't be read or written, and FormatError for an unsafe path.
     """
 
     def get(self, path: str) -> bytes | None:
-        """The file's content, or None where there is none."""
+        """The file's content, or None if it does not exist."""
 
     def put(self, path: str, data: bytes | memoryview) -> None:
         """Write or replace a file."""
 
     def create(self, path: str, data: bytes) -> bytes:
-        """Write a file unless there is one already; the content that won, the same for every caller.
+        """Write a file unless it exists. Returns the file's content, the same for every caller.
 
-        However many callers race, and wherever they crash, one content is ever returned.
+        However many callers race, and wherever they crash, all of them get one content.
         """
 
     def size(self, path: str) -> int | None:
-        """The file's length in bytes, or None where there is none."""
+        """The file's length in bytes, or None if it does not exist."""
 
     def files(self, folder: str) -> list[str]:
         """Paths of all files at any depth below `folder`, sorted."""
@@ -36,11 +36,11 @@ class Storage(Protocol):
         """Names of the files and folders directly inside `folder`, sorted."""
 
     def local(self, path: str) -> Path | None:
-        """The file on this machine's disk, or None if this is no local storage."""
+        """The file's path on this machine's disk, or None if the storage is not local."""
 
 
 def safe(path: str) -> str:
-    """The path, if it is relative and stays inside. FormatError otherwise."""
+    """The path, if it is relative and stays inside the store. FormatError otherwise."""
     parts = path.split("/")
     if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
         raise FormatError(

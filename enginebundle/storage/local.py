@@ -1,4 +1,4 @@
-"""A store in a local folder: temporary file, fsync, then rename or link."""
+"""Files in a local folder. A write goes to a temporary file, then fsync, then rename or link."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TEMPORARY = ".tmp-"
 
 
 class LocalStorage:
-    """Files below `root`. See `storage.base.Storage` for the methods' promises."""
+    """Files below `root`. `storage.base.Storage` documents the methods."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -40,7 +40,7 @@ class LocalStorage:
             final = self.root / safe(path)
             with _temporary(final, data, mode) as temporary:
                 try:
-                    # A hard link is the one portable "create unless it exists" of a complete file.
+                    # A hard link is the only portable way to create a complete file unless it exists.
                     os.link(temporary, final)
                 except FileExistsError:
                     return final.read_bytes()
@@ -88,7 +88,7 @@ class LocalStorage:
 
 @contextmanager
 def _temporary(final: Path, data: bytes | memoryview, mode: int) -> Iterator[str]:
-    """A complete, flushed file beside `final`; the folder is flushed after the body, the file removed."""
+    """A complete, flushed file beside `final`, removed after the body, when the folder is flushed."""
     final.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=final.parent)
     try:

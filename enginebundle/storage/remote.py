@@ -1,7 +1,7 @@
-"""A store on S3, GCS or anything else that `pyarrow.fs` opens by URI.
+"""Files on S3, GCS or anything else that `pyarrow.fs` opens by URI.
 
-One object is one file; a put becomes visible whole. `create` is an agreement, because pyarrow
-has no conditional writes; see `storage.agreement` for what that guarantees.
+One file is one object, and a put becomes visible as a whole. pyarrow has no conditional writes, so
+`create` runs an agreement; `storage.agreement` documents what that guarantees.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from enginebundle.storage.base import safe
 
 
 class RemoteStorage:
-    """Files below the prefix of `uri`. See `storage.base.Storage` for the methods' promises."""
+    """Files below the prefix of `uri`. `storage.base.Storage` documents the methods."""
 
     def __init__(self, uri: str) -> None:
         from pyarrow import fs
@@ -87,7 +87,7 @@ class RemoteStorage:
 
 
 def _open(fs: Any, uri: str) -> tuple[Any, str]:
-    """The file system and path of a URI; on S3, small objects go up in one request where it can."""
+    """The file system and path of a URI. On S3, a small object is written in one request if possible."""
     if uri.startswith("s3:") and "allow_delayed_open" not in uri:
         mark = "&" if "?" in uri else "?"
         try:

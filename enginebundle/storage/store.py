@@ -1,24 +1,25 @@
-"""The store: blobs by digest, results by key, bundles by name and version, aliases that move.
+"""A store: blobs by digest, results by key, bundles by name and version, aliases that move.
 
 blobs/sha256/ab/<64 hex>                    any content
-results/ab/<64 hex>.json                    what a task made; the first writer's stays
+results/ab/<64 hex>.json                    what a task made; the first writer wins
 bundles/<name>/versions/<n>.json            {"index": digest, "signature": digest}; never changes
-bundles/<name>/aliases/<alias>/<k>.json     {"version": n}; the highest k holds
+bundles/<name>/aliases/<alias>/<k>.json     {"version": n}; the highest k counts
 bundles/<name>/evidence/<index>/<target>/*.json
-runs/<id>/...                               small mutable documents of the farm
+runs/<id>/...                               small documents of the farm that may change
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from enginebundle.errors import FormatError, NotFoundError, StoreError
-from enginebundle.format.digest import canonical_json
+from enginebundle.format.digest import Digest, canonical_json, hexadecimal
+from enginebundle.format.parse import json_object
 from enginebundle.storage.base import Storage, safe
-from enginebundle.storage.blobs import document
+from enginebundle.storage.bundles import BundleStore, Version
 from enginebundle.storage.local import LocalStorage
-from enginebundle.storage.releases import ReleaseStore, Version
 
 __all__ = ["Store", "Version"]
 
@@ -27,17 +28,17 @@ _FORMAT = {"format": "enginebundle.store/1"}
 _RESERVED = ("agreements", "blobs", "bundles", "results", _MARKER)
 
 
-class Store(ReleaseStore):
-    """A store at `uri`. Every method raises StoreError where it can't be reached, read or written."""
+class Store(BundleStore):
+    """A store at `uri`. Every method raises StoreError if the store can't be read or written."""
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
 
     @classmethod
     def open(cls, uri: str | Path, *, create: bool = False) -> Store:
-        """A store in a folder, or at file://, s3:// or gs:// (with pyarrow's query parameters).
+        """The store in a folder, or at file://, s3:// or gs:// (with pyarrow's query parameters).
 
-        NotFoundError if there is none and `create` is False.
+        If there is no store, `create` makes one; otherwise NotFoundError.
         """
         uri = str(uri)
         storage = _storage(uri)
@@ -46,21 +47,32 @@ class Store(ReleaseStore):
             marker = storage.create(_MARKER, canonical_json(_FORMAT))
         if marker is None:
             raise NotFoundError(f"no store at {uri}: it has no {_MARKER}. Check the path")
-        if document(marker, _MARKER) != _FORMAT:
+        if json_object(marker, _MARKER) != _FORMAT:
             raise FormatError(f"store {uri}: expected {_FORMAT} in {_MARKER}, got {marker[:200]!r}")
         return cls(uri, storage)
 
+    def put_result(self, key: Digest, record: dict[str, Any]) -> dict[str, Any]:
+        """Record what a task made, unless that is recorded already. Returns the record that counts."""
+        path = _result(key)
+        return json_object(self._storage.create(path, canonical_json(record)), path)
+
+    def result(self, key: Digest) -> dict[str, Any] | None:
+        """What the task of this key made; None if nothing is recorded."""
+        path = _result(key)
+        data = self._storage.get(path)
+        return None if data is None else json_object(data, path)
+
     def put_file(self, path: str, data: bytes) -> None:
-        """Write or replace a document, such as `runs/<id>/results.json`. The last writer wins."""
-        self._storage.put(_free(path), data)
+        """Write or replace a file, such as `runs/<id>/results.json`. The last writer wins."""
+        self._storage.put(_unreserved(path), data)
 
     def get_file(self, path: str) -> bytes | None:
-        """A document's content, or None."""
-        return self._storage.get(_free(path))
+        """A file's content, or None if it does not exist."""
+        return self._storage.get(_unreserved(path))
 
     def list_files(self, prefix: str) -> list[str]:
-        """Paths of the documents at any depth below a folder, sorted."""
-        return self._storage.files(_free(prefix.rstrip("/")))
+        """The paths of the files at any depth below a folder, sorted."""
+        return self._storage.files(_unreserved(prefix.rstrip("/")))
 
 
 def _storage(uri: str) -> Storage:
@@ -76,7 +88,12 @@ def _storage(uri: str) -> Storage:
     raise StoreError(f"store {uri}: expected a folder, file://, s3:// or gs://")
 
 
-def _free(path: str) -> str:
+def _result(key: Digest) -> str:
+    text = hexadecimal(key)
+    return f"results/{text[:2]}/{text}.json"
+
+
+def _unreserved(path: str) -> str:
     if safe(path).split("/")[0] in _RESERVED:
         raise FormatError(f"path {path!r}: expected one outside {', '.join(_RESERVED)}")
     return path

@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target
 from enginebundle.serve.bundle import Bundle
 from enginebundle.storage.store import Store, Version
+from enginebundle.storage.trust import default_signer
 from orchestrator.commands.common import (
     columns,
     open_store,
@@ -68,7 +68,7 @@ def validate(args: argparse.Namespace) -> int:
     if index.variant(target) is None:
         known = [str(variant.target) for variant in index.variants]
         raise unknown("variant", args.target, known)
-    publisher = Publisher(store, Signer.default())
+    publisher = Publisher(store, default_signer())
     task = _task(version, target, args.timeout)
     ended, upstream = _run(store, task, version, publisher.trust)
     final = publisher.finish(task, upstream, ended)

@@ -34,9 +34,9 @@ def open_store(given: str, *, create: bool = False) -> Store:
 
 def local_archs() -> tuple[str, ...]:
     """The architecture of this machine's first GPU, such as `sm_89`; empty without one."""
-    from enginebundle.serve.machine import find
+    from enginebundle.serve.machine import this_machine
 
-    arch = find().arch
+    arch = this_machine().arch
     return () if arch is None else (arch,)
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import BundleError
-from enginebundle.format.evidence import trusted_evidence
-from enginebundle.format.signing import Signer
 from enginebundle.storage.store import Store, Version
+from enginebundle.storage.trust import default_signer, trusted_evidence
 from orchestrator.commands.common import (
     UsageError,
     local_archs,
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         tasks = plan.tasks if args.only is None else _only(plan, args.only)
         record = Record(store, args.run_id or new_id(manifest.digest))
         _start(record, store, path, plan)
-        publisher = Publisher(store, Signer.default(), record.run)
+        publisher = Publisher(store, default_signer(), record.run)
         _announce(plan, tasks, record.run, store)
         again = ["kiln", "run", str(path), "--store", store.uri, "--only"]
         began = datetime.now(UTC)

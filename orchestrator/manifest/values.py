@@ -9,7 +9,8 @@ from typing import Any
 from compiler.replace.replacement import KINDS, WAYS, Replacement
 from enginebundle.errors import FormatError
 from enginebundle.format import dims
-from enginebundle.format.spec import Range, Target, check_name
+from enginebundle.format.parse import check_name
+from enginebundle.format.spec import Range, Target
 from orchestrator.manifest.errors import nearest
 from orchestrator.manifest.model import ANY_OUTPUT, Bound
 

@@ -17,9 +17,10 @@ from typing import Any
 from enginebundle.errors import BundleError, ConflictError, StoreError
 from enginebundle.format.digest import Digest
 from enginebundle.format.evidence import Evidence
-from enginebundle.format.index import Golden, Index, Part, Tolerance, Variant
+from enginebundle.format.index import Golden, Index
 from enginebundle.format.signing import Signer
-from enginebundle.format.spec import Profile, Target, TensorSpec, Toolchain
+from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
+from enginebundle.format.variant import Part, Variant
 from enginebundle.storage.store import Store, Version
 from orchestrator.plan.keys import identity, key
 from orchestrator.plan.task import Task

@@ -6,14 +6,14 @@ import base64
 from collections.abc import Sequence
 
 from enginebundle.format.evidence import Evidence
-from enginebundle.format.signing import Trust
 from enginebundle.format.spec import Target
-from enginebundle.serve.prove import measure
+from enginebundle.serve.validate import validate
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import Trust
 
 
 def prove(store: Store, reference: str, target: Target, trusted: Sequence[str]) -> Evidence:
-    """`measure`, where the signatures of `trusted` (base64 public keys) count besides the machine's own."""
+    """`validate`, where the signatures of `trusted` (base64 public keys) count besides the machine's own."""
     given = Trust.of(*(base64.b64decode(key, validate=True) for key in trusted))
     trust = Trust({**Trust.default().keys, **given.keys})
-    return measure(store, store.resolve(reference), target, trust)
+    return validate(store, store.resolve(reference), target, trust)

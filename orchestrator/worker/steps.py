@@ -23,7 +23,7 @@ from orchestrator.worker.outcome import JSON
 if TYPE_CHECKING:
     from compiler.goldens.goldens import GoldenCase
     from compiler.pipeline import BuiltSegment
-    from enginebundle.format.index import Segment
+    from enginebundle.format.variant import Segment
 
 Spec = Mapping[str, JSON]
 Upstream = Mapping[str, Mapping[str, JSON]]
@@ -88,7 +88,8 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     from compiler.build.engine_cache import EngineCache
     from compiler.goldens.goldens import GoldenCase
     from compiler.pipeline import BuildJob, build_job
-    from enginebundle.format.index import Part, Tolerance
+    from enginebundle.format.spec import Tolerance
+    from enginebundle.format.variant import Part
 
     traced = of(upstream, "trace")
     loaded = program.load(store, traced["graph"], traced["weights"])
@@ -133,7 +134,7 @@ def _save_segment(
     segment: BuiltSegment, profiles: tuple[str, ...], store: Store, blobs: dict[Digest, int]
 ) -> Segment:
     from compiler.program import weights_to_bytes
-    from enginebundle.format.index import Segment
+    from enginebundle.format.variant import Segment
 
     def put(data: bytes | memoryview) -> Digest:
         digest = store.put_blob(data)

@@ -1,4 +1,4 @@
-"""Every attack has a home, a cache and a store of its own."""
+"""Every attack has its own home, cache and store."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from enginebundle.serve.prove import prove
+from enginebundle.serve.validate import validate_and_sign
 from enginebundle.storage.store import Store
-from tests.attacks.victim import Target
+from tests.attacks.victim import Victim
 from tests.enginebundle.examples import CPU, index, new_store, publish
 
 
@@ -25,9 +25,9 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def target(store: Store) -> Target:
+def victim(store: Store) -> Victim:
     version = publish(store)
-    prove(store, version, CPU)
-    target = Target(store, index(store))
-    target.load()
-    return target
+    validate_and_sign(store, version, CPU)
+    victim = Victim(store, index(store))
+    victim.load()
+    return victim

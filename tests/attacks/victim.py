@@ -13,13 +13,13 @@ import torch
 import enginebundle
 from enginebundle.format.digest import canonical_json, parse_json
 from enginebundle.format.index import Index
-from enginebundle.format.signing import Signer
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import default_signer
 
 
 @dataclass
-class Target:
-    """A store that holds tiny@1, validated, and the files an attacker reaches."""
+class Victim:
+    """A store that holds tiny@1, validated, and the files that an attacker can reach."""
 
     store: Store
     index: Index
@@ -40,19 +40,19 @@ class Target:
         return self.blob(parse_json(self.record.read_bytes())["signature"])
 
     def swap(self, **blobs: bytes) -> None:
-        """Point the version's record at other blobs, put there properly."""
+        """Point the version's record at other blobs, stored properly."""
         record = parse_json(self.record.read_bytes())
         record |= {key: self.store.put_blob(data) for key, data in blobs.items()}
         self.record.write_bytes(canonical_json(record))
 
     def resign(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        """Publish a changed index under the trusted key: what a careless publisher could sign."""
+        """Publish a changed index, signed with the trusted key."""
         value = parse_json(self.index.to_bytes())
         raw = json.dumps(change(value), separators=(",", ":"), sort_keys=True).encode()
-        self.swap(index=raw, signature=Signer.default().sign(raw))
+        self.swap(index=raw, signature=default_signer().sign(raw))
 
     def replace_blob(self, old: str, data: bytes) -> None:
-        """Sign an index in which one blob stands for another."""
+        """Sign an index in which one blob replaces another."""
         digest = self.store.put_blob(data)
 
         def change(value: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""A small bundle, made by hand: y = relu(x @ w + b), n = how many rows, with two profiles."""
+"""A small bundle, made by hand: y = relu(x @ w + bias) and the number of rows, with two profiles."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from safetensors.torch import save
 
 from enginebundle.format.digest import Digest, canonical_json, digest_bytes
 from enginebundle.format.graph import Graph, Node, Ref, Value, Weight, Word
-from enginebundle.format.index import Golden, Index, Part, Segment, Tolerance, Variant
-from enginebundle.format.signing import Signer
-from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Toolchain
-from enginebundle.storage.releases import Version
+from enginebundle.format.index import Golden, Index
+from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Tolerance, Toolchain
+from enginebundle.format.variant import Part, Segment, Variant
+from enginebundle.storage.bundles import Version
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import default_signer
 
 CPU = Target.parse("torch:cpu")
 X = TensorSpec("x", "float32", ("b", 3))
@@ -72,7 +73,7 @@ def graph() -> Graph:
 
 
 def goldens() -> dict[str, dict[str, torch.Tensor]]:
-    """Cases by name: {"input.x": ..., "output.y": ...}."""
+    """The cases by name, each {"input.x": ..., "output.y": ...}."""
     cases = {}
     generator = torch.Generator().manual_seed(0)
     for rows in (1, 3, 16):
@@ -110,7 +111,7 @@ def engine_variant(target: str, blob: Digest, version: str = "1.5.0.114") -> Var
 
 
 def index(store: Store, name: str = "tiny", label: str = "") -> Index:
-    """Put the blobs into the store; the index over them: torch:cpu, and an engine that is none."""
+    """Store the blobs. Returns the index over them: torch:cpu, and an engine that is not one."""
     datas = {
         "graph": canonical_json(graph().to_json()),
         "weights": save(WEIGHTS),
@@ -135,12 +136,17 @@ def index(store: Store, name: str = "tiny", label: str = "") -> Index:
 
 
 def publish(store: Store, name: str = "tiny", label: str = "", alias: str = "latest") -> Version:
-    """Publish the small bundle, signed by this machine's key, and point an alias at it."""
+    """Publish the small bundle, signed with this machine's key, and point an alias at it."""
     raw = index(store, name, label).to_bytes()
-    version = store.publish(name, raw, Signer.default().sign(raw))
+    version = store.publish(name, raw, default_signer().sign(raw))
     store.set_alias(name, alias, version.number)
     return version
 
 
 def new_store(folder: Path) -> Store:
     return Store.open(folder / "store", create=True)
+
+
+def reference(store: Store, name: str = "tiny") -> str:
+    """What `load` takes for a bundle in the store."""
+    return f"{store.uri}/{name}"

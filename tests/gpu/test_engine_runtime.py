@@ -13,12 +13,13 @@ import torch
 import enginebundle
 from enginebundle.errors import FormatError, RuntimeFailure
 from enginebundle.format.digest import digest_bytes
-from enginebundle.format.index import Golden, Index, Part, Segment, Tolerance, Variant
-from enginebundle.format.signing import Signer
-from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Toolchain
+from enginebundle.format.index import Golden, Index
+from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Tolerance, Toolchain
+from enginebundle.format.variant import Part, Segment, Variant
 from enginebundle.runtimes.tensorrt_rtx import open_engine
-from enginebundle.serve.prove import prove
+from enginebundle.serve.validate import validate_and_sign
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import default_signer
 from tests.gpu.engines import ROWS, WEIGHT, affine, reshaped
 
 pytestmark = [
@@ -189,13 +190,13 @@ def published(store: Store, data: bytes) -> None:
         digest_bytes(b"program"),
     )  # fmt: skip
     raw = index.to_bytes()
-    store.publish("affine", raw, Signer.default().sign(raw))
+    store.publish("affine", raw, default_signer().sign(raw))
 
 
 def test_a_bundle_is_proved_and_served(engine: bytes, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store", create=True)
     published(store, engine)
-    evidence = prove(store, store.resolve("affine@1"), TARGET)
+    evidence = validate_and_sign(store, store.resolve("affine@1"), TARGET)
     assert evidence.passed
     assert evidence.machine["gpu"] == torch.cuda.get_device_name()
     major, minor = torch.cuda.get_device_capability()

@@ -18,8 +18,7 @@ from compiler.goldens.tolerance import (
     tolerances,
 )
 from enginebundle.format.graph import Graph, Node, Ref, Value
-from enginebundle.format.index import Tolerance
-from enginebundle.format.spec import BACKENDS, Target, TensorSpec
+from enginebundle.format.spec import BACKENDS, Target, TensorSpec, Tolerance
 
 CPU, TRT = Target.parse("torch:cpu"), Target.parse("trt:sm_89")
 

@@ -1,4 +1,4 @@
-"""TensorRT's reasons reach the error's message: by the real module, which needs no GPU to refuse."""
+"""TensorRT's reasons reach the error message. The real module is used: it needs no GPU to refuse."""
 
 from __future__ import annotations
 

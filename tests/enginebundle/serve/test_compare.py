@@ -1,4 +1,4 @@
-"""The comparison that decides what passes."""
+"""The comparison that decides whether an output passes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from enginebundle.format.index import Tolerance
+from enginebundle.format.spec import Tolerance
 from enginebundle.serve.compare import compare
 
 LOOSE = Tolerance(0.1, 0.01)

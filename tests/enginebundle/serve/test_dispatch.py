@@ -1,4 +1,4 @@
-"""Inputs of a call: names, dtypes, sizes, the tightest profile."""
+"""The inputs of a call: names, dtypes, sizes, and the tightest profile."""
 
 from __future__ import annotations
 

@@ -1,9 +1,6 @@
-"""From a published bundle to answers: load, run, prove, export."""
+"""Calls of a loaded variant."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,47 +8,17 @@ import torch
 
 import enginebundle
 from enginebundle.errors import (
-    FormatError,
     InputError,
     IntegrityError,
     NotFoundError,
-    NoVariantError,
     RuntimeFailure,
-    StoreError,
-    UntrustedError,
 )
-from enginebundle.format.index import Tolerance
-from enginebundle.format.signing import Signer, Trust
 from enginebundle.format.spec import Target
 from enginebundle.serve.bundle import Bundle
-from enginebundle.serve.export import export
-from enginebundle.serve.loader import open_bundle
-from enginebundle.serve.match import Accepted
-from enginebundle.serve.prove import prove, validate
 from enginebundle.serve.session import Session
+from enginebundle.serve.validate import validate_and_sign
 from enginebundle.storage.store import Store
-from tests.enginebundle.examples import CPU, expected, goldens, index, publish
-
-
-def reference(store: Store, name: str = "tiny") -> str:
-    return f"{store.uri}/{name}"
-
-
-def test_nothing_is_served_that_was_not_proved(store: Store) -> None:
-    version = publish(store)
-    with pytest.raises(NoVariantError) as caught:
-        enginebundle.load(reference(store))
-    assert str(caught.value).startswith("no variant of tiny@1 may run here:\n  torch:cpu: pending")
-    assert "rtx:sm_89: needs a GPU of sm_89" in str(caught.value)
-    assert enginebundle.load(reference(store), allow_pending=True).target == CPU
-
-    evidence = prove(store, version, CPU)
-    assert evidence.passed
-    assert len(evidence.cases) == 6
-    assert 0 <= evidence.worst <= 1
-    session = enginebundle.load(reference(store))
-    assert session.selection[0] == Accepted(CPU, "validated")
-    assert [str(c.target) for c in session.selection] == ["torch:cpu", "rtx:sm_89"]
+from tests.enginebundle.examples import expected, publish, reference
 
 
 def test_a_session_answers(store: Store) -> None:
@@ -87,57 +54,6 @@ def test_parts_open_on_first_use(store: Store) -> None:
         session.open()
 
 
-def test_a_wrong_variant_fails_its_proof_and_is_then_refused(store: Store) -> None:
-    original = index(store)
-    variant = original.variants[0]
-    part = replace(variant.parts[0], returns=("y0", "rows0"))
-    cases = goldens()["rows3"]
-    cases["output.y"] = cases["output.y"] + 0.01
-    from safetensors.torch import save
-
-    data = save(cases)
-    blob = store.put_blob(data)
-    wrong = replace(
-        original,
-        variants=(replace(variant, parts=(part,)),),
-        goldens=(replace(original.goldens[0], blob=blob),),
-        blobs=(*original.blobs, (blob, len(data))),
-    )
-    raw = wrong.to_bytes()
-    version = store.publish("tiny", raw, Signer.default().sign(raw))
-    evidence = prove(store, version, CPU)
-    assert not evidence.passed
-    assert [case.passed for case in evidence.cases] == [False, True]
-    assert evidence.worst > 1
-    with pytest.raises(NoVariantError, match="failed its validation"):
-        enginebundle.load(f"{reference(store)}@1", allow_pending=True)
-
-
-def test_evidence_by_a_stranger_counts_nothing(store: Store) -> None:
-    version = publish(store)
-    prove(store, version, CPU, signer=Signer.generate())
-    with pytest.raises(NoVariantError, match="no key trusted here has signed evidence"):
-        enginebundle.load(reference(store))
-
-
-def test_a_bundle_by_a_stranger_is_not_opened(store: Store) -> None:
-    stranger = Signer.generate()
-    raw = index(store).to_bytes()
-    store.publish("tiny", raw, stranger.sign(raw))
-    with pytest.raises(UntrustedError, match="not trusted here"):
-        enginebundle.load(f"{reference(store)}@1", allow_pending=True)
-    trusted = Trust.of(stranger.public)
-    session = enginebundle.load(f"{reference(store)}@1", allow_pending=True, trust=trusted)
-    assert session.bundle.signer == stranger.key_id
-
-
-def test_another_models_index_under_this_name_is_refused(store: Store) -> None:
-    raw = index(store, "other").to_bytes()
-    store.publish("tiny", raw, Signer.default().sign(raw))
-    with pytest.raises(IntegrityError, match="index of 'other' under the name 'tiny'"):
-        open_bundle(f"{reference(store)}@1")
-
-
 def test_an_engine_without_a_gpu_says_so(store: Store) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -149,62 +65,4 @@ def test_an_engine_without_a_gpu_says_so(store: Store) -> None:
     with pytest.raises(
         NotFoundError, match="has no variant rtx:sm_75; it has torch:cpu, rtx:sm_89"
     ):
-        prove(store, version, Target.parse("rtx:sm_75"))
-
-
-def test_a_bundle_without_goldens_cannot_be_proved(store: Store) -> None:
-    raw = replace(index(store), goldens=()).to_bytes()
-    version = store.publish("tiny", raw, Signer.default().sign(raw))
-    session = Session(Bundle.open(store, version), index(store).variants[0])
-    with pytest.raises(NotFoundError, match="no goldens, so nothing can be proved"):
-        validate(session)
-
-
-def test_a_golden_that_lacks_a_tensor_is_named(store: Store) -> None:
-    original = index(store)
-    weights = original.variants[0].parts[0].segments[0].weights
-    assert weights is not None
-    raw = replace(original, goldens=(replace(original.goldens[0], blob=weights),)).to_bytes()
-    version = store.publish("tiny", raw, Signer.default().sign(raw))
-    with pytest.raises(FormatError, match=r"golden 'rows1' lacks the tensor 'input.x'"):
-        prove(store, version, CPU)
-
-
-def test_tolerance_of_the_bundle_decides(store: Store) -> None:
-    original = index(store)
-    strict = replace(
-        original.variants[0],
-        tolerances=(("y", Tolerance(0.0, 0.0)), ("rows", Tolerance(0.0, 0.0))),
-    )
-    raw = replace(original, variants=(strict,)).to_bytes()
-    version = store.publish("tiny", raw, Signer.default().sign(raw))
-    worst = prove(store, version, CPU).worst
-    assert worst in (0.0, -1.0)
-
-
-def test_an_export_loads_by_itself(store: Store, tmp_path: Path) -> None:
-    publish(store, label="first")
-    version = publish(store, label="second")
-    prove(store, version, CPU)
-    folder = export(Bundle.open(store, version), tmp_path / "out" / "tiny-bundle")
-    session = enginebundle.load(folder)
-    assert str(session.bundle.version) == "tiny@2"
-    assert session.selection[0].state == "validated"
-    moved = folder.rename(tmp_path / "moved")
-    assert enginebundle.load(str(moved)).bundle.version.digest == version.digest
-    with pytest.raises(StoreError, match="it exists already"):
-        export(Bundle.open(store, version), moved)
-    assert [p.name for p in (tmp_path / "out").iterdir()] == []
-
-
-def test_an_export_of_some_targets_leaves_the_others_blobs_out(
-    store: Store, tmp_path: Path
-) -> None:
-    bundle = Bundle.open(store, publish(store))
-    engine = bundle.index.variants[1].parts[0].segments[0].blob
-    folder = export(bundle, tmp_path / "tiny-cpu", [CPU])
-    assert not Store.open(folder).has_blob(engine)
-    assert enginebundle.load(folder, target=CPU, allow_pending=True).open()
-    with pytest.raises(NotFoundError, match="has no variant rtx:sm_75"):
-        export(bundle, tmp_path / "none", [Target.parse("rtx:sm_75")])
-    assert not (tmp_path / "none").exists()
+        validate_and_sign(store, version, Target.parse("rtx:sm_75"))

@@ -1,4 +1,4 @@
-"""Agreement over put, get and list: whatever the interleaving, crash or late write, one content wins."""
+"""Agreement over put, get and list: one content wins, whatever the interleaving, crash or late write."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Memory:
 
 
 class Schedule:
-    """Lets one thread at a time take one step, in an order drawn beforehand."""
+    """Lets one thread at a time take one step, in a given order."""
 
     def __init__(self, proposers: int, order: list[int], crashes: dict[int, int]) -> None:
         self.turns = [threading.Semaphore(0) for _ in range(proposers)]

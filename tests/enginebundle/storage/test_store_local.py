@@ -1,4 +1,4 @@
-"""The store in a local folder."""
+"""A store in a local folder."""
 
 from __future__ import annotations
 

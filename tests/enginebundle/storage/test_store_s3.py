@@ -1,46 +1,17 @@
-"""The store on S3, against a real S3 server program on loopback."""
+"""A store on S3, served by a real S3 server on loopback."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-import enginebundle
 from enginebundle.errors import ConflictError, IntegrityError, NotFoundError, StoreError
 from enginebundle.format.digest import digest_bytes
 from enginebundle.storage.store import Store, Version
-from tests.enginebundle.examples import CPU, goldens, publish
 
 KEY = digest_bytes(b"key")
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def remote(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Store:
-    from pyarrow import fs
-
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    bucket = f"b{abs(hash(request.node.name))}"
-    fs.S3FileSystem(
-        endpoint_override=endpoint, scheme="http", region="us-east-1", allow_bucket_creation=True
-    ).create_dir(bucket)
-    uri = f"s3://{bucket}/farm/store?endpoint_override={endpoint}&scheme=http&region=us-east-1"
-    return Store.open(uri, create=True)
 
 
 def test_everything_a_store_does(remote: Store, tmp_path: Path) -> None:
@@ -96,15 +67,6 @@ def test_racing_publishers_share_out_the_numbers(remote: Store) -> None:
     assert sorted({version.number for version, _ in done}) == [1, 2, 3]
     assert len({version.digest for version, _ in done}) == 3
     assert {winner for _, winner in done} == {remote.result(KEY)["by"]}  # type: ignore[index]
-
-
-def test_a_bundle_loads_from_s3(remote: Store) -> None:
-    publish(remote)
-    base, _, query = remote.uri.partition("?")
-    session = enginebundle.load(f"{base}/tiny:latest?{query}", target=CPU, allow_pending=True)
-    case = goldens()["rows3"]
-    got = session(x=case["input.x"], mask=case["input.mask"])
-    assert got["y"].allclose(case["output.y"])
 
 
 def test_an_unreachable_bucket_is_an_error_with_a_remedy(remote: Store, endpoint: str) -> None:

@@ -12,10 +12,10 @@ from enginebundle.errors import NotFoundError
 from enginebundle.format.digest import parse_json
 from enginebundle.format.evidence import Evidence
 from enginebundle.format.index import Index
-from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target
 from enginebundle.serve.loader import load
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import default_signer
 from orchestrator.plan.task import Resources, Task
 from orchestrator.run.publish import Publisher, assemble
 from orchestrator.worker import steps
@@ -90,7 +90,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def publisher(made):
-    return Publisher(made[0], Signer.default(), "r1")
+    return Publisher(made[0], default_signer(), "r1")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Prove a variant: run every golden through the loader that ships, and sign what was measured."""
+"""Validate a variant: run every golden as a service would, and sign what was measured."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from datetime import UTC, datetime
 from enginebundle.errors import FormatError, NotFoundError, NoVariantError
 from enginebundle.format.evidence import CaseResult, Evidence
 from enginebundle.format.index import Golden
-from enginebundle.format.signing import Signer, Trust
+from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target, Toolchain
-from enginebundle.serve import machine as machines
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.compare import Comparison, compare
-from enginebundle.serve.match import MODULES, Accepted, match
+from enginebundle.serve.machine import this_machine
+from enginebundle.serve.selection import MODULES, Accepted, rank
 from enginebundle.serve.session import Session, read_tensors
-from enginebundle.storage.releases import Version
-from enginebundle.storage.store import Store
+from enginebundle.storage.store import Store, Version
+from enginebundle.storage.trust import Trust, default_signer
 
 
-def validate(session: Session) -> Evidence:
-    """Run all goldens of the session's bundle and compare each output with the stored one.
+def run_goldens(session: Session) -> Evidence:
+    """Call the session with every golden of its bundle and compare each output with the stored one.
 
-    What differs is measured, never raised. Raises NotFoundError if the bundle has no goldens, and what
-    a call of the session raises if the variant does not run at all.
+    A difference is measured, never raised. Raises NotFoundError if the bundle has no goldens, and
+    whatever a call of the session raises if the variant does not run at all.
     """
     bundle = session.bundle
     if not bundle.index.goldens:
         raise NotFoundError(f"{bundle.version} has no goldens, so nothing can be proved about it")
     cases = tuple(case for golden in bundle.index.goldens for case in _run(session, golden))
-    machine = machines.find()
+    machine = this_machine()
     module = MODULES[session.target.backend]
     versions = {name: machine.runtime(name) for name in ("torch", module)}
     return Evidence(
@@ -43,30 +43,29 @@ def validate(session: Session) -> Evidence:
     )
 
 
-def measure(store: Store, version: Version, target: Target, trust: Trust | None = None) -> Evidence:
-    """Open one variant as a service would, whatever its state, and reproduce every golden; unsigned.
+def validate(
+    store: Store, version: Version, target: Target, trust: Trust | None = None
+) -> Evidence:
+    """Open one variant, whatever its state, and run its goldens; the evidence, not yet signed.
 
-    Raises NotFoundError if the bundle has no such variant, NoVariantError if this machine lacks what
-    it needs, and what `validate` raises: nothing was proved then.
+    Raises NotFoundError if the bundle has no such variant, NoVariantError if this machine lacks
+    what the variant needs, and what `run_goldens` raises. None of these is evidence.
     """
     bundle = Bundle.open(store, version, trust)
-    variant = bundle.index.variant(target)
-    if variant is None:
-        has = ", ".join(str(v.target) for v in bundle.index.variants)
-        raise NotFoundError(f"{version} has no variant {target}; it has {has}")
-    choices = match([variant], {}, machines.find(), allow_pending=True, target=target)
+    variant = bundle.variant(target)
+    choices = rank([variant], {}, this_machine(), allow_pending=True, target=target)
     if not isinstance(choices[0], Accepted):
-        raise NoVariantError(f"{version} can't be proved here: {choices[0]}")
-    return validate(Session(bundle, variant, choices))
+        raise NoVariantError(f"{version} can't be validated here: {choices[0]}")
+    return run_goldens(Session(bundle, variant, choices))
 
 
-def prove(
+def validate_and_sign(
     store: Store, version: Version, target: Target, *, signer: Signer | None = None
 ) -> Evidence:
-    """`measure`, and keep the evidence in the store, signed."""
-    evidence = measure(store, version, target)
+    """`validate`, and store the evidence, signed with `signer` or this machine's key."""
+    evidence = validate(store, version, target)
     data = evidence.to_bytes()
-    store.put_evidence(version, target, data, (signer or Signer.default()).sign(data))
+    store.put_evidence(version, target, data, (signer or default_signer()).sign(data))
     return evidence
 
 

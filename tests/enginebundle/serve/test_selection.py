@@ -1,4 +1,4 @@
-"""Which variants may run where, and the reasons against the others."""
+"""Which variants may run where, and why the others may not."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from enginebundle.format.digest import digest_bytes
 from enginebundle.format.evidence import State
 from enginebundle.format.spec import Target
-from enginebundle.serve.machine import Machine, find
-from enginebundle.serve.match import Accepted, Rejected, match
+from enginebundle.serve.machine import Machine
+from enginebundle.serve.selection import Accepted, Rejected, rank
 from tests.enginebundle.examples import cpu_variant, engine_variant
 
 BLOB = digest_bytes(b"")
@@ -31,7 +31,7 @@ def targets(choices: object) -> list[str]:
 
 
 def test_exact_beats_group_beats_cpu() -> None:
-    choices = match(VARIANTS, ALL, GPU)
+    choices = rank(VARIANTS, ALL, GPU)
     assert targets(choices) == [
         "rtx:sm_89",
         "rtx:sm_86+sm_89",
@@ -43,64 +43,51 @@ def test_exact_beats_group_beats_cpu() -> None:
 
 
 def test_without_a_gpu_only_torch_runs() -> None:
-    choices = match(VARIANTS, ALL, LAPTOP)
+    choices = rank(VARIANTS, ALL, LAPTOP)
     assert targets(choices) == ["torch:cpu"]
     assert "this machine has no CUDA GPU" in str(choices[1])
 
 
 def test_pending_runs_only_where_allowed_and_failed_never() -> None:
     states: dict[Target, State] = {**ALL, Target.parse("rtx:sm_89"): "pending"}
-    (rejected,) = [c for c in match(VARIANTS, states, GPU) if c.state == "pending"]
+    (rejected,) = [c for c in rank(VARIANTS, states, GPU) if c.state == "pending"]
     assert isinstance(rejected, Rejected)
     assert "kiln validate NAME --target rtx:sm_89" in rejected.reason
-    assert targets(match(VARIANTS, states, GPU, allow_pending=True))[0] == "rtx:sm_89"
+    assert targets(rank(VARIANTS, states, GPU, allow_pending=True))[0] == "rtx:sm_89"
     states[Target.parse("rtx:sm_89")] = "failed"
-    choices = match(VARIANTS, states, GPU, allow_pending=True)
+    choices = rank(VARIANTS, states, GPU, allow_pending=True)
     assert targets(choices)[0] == "rtx:sm_86+sm_89"
     assert any("failed its validation" in str(choice) for choice in choices)
 
 
 def test_no_state_means_pending() -> None:
-    assert targets(match(VARIANTS, {}, GPU)) == []
+    assert targets(rank(VARIANTS, {}, GPU)) == []
 
 
 def test_the_exact_runtime_is_needed() -> None:
     for runtimes, message in (
         ((TORCH, ("tensorrt_rtx", "1.6.0")), "needs tensorrt_rtx 1.5.0.114, which built"),
         ((TORCH,), "needs tensorrt_rtx 1.5.0.114, which is not installed here"),
-        ((RTX,), "needs torch with CUDA beside it"),
+        ((RTX,), "needs torch with CUDA support as well"),
     ):
-        (choice,) = match((engine_variant("rtx:sm_89", BLOB),), ALL, Machine("sm_89", runtimes))
+        (choice,) = rank((engine_variant("rtx:sm_89", BLOB),), ALL, Machine("sm_89", runtimes))
         assert isinstance(choice, Rejected)
         assert message in choice.reason
-    (choice,) = match(VARIANTS[:1], ALL, Machine(None, ()))
+    (choice,) = rank(VARIANTS[:1], ALL, Machine(None, ()))
     assert "needs torch, which is not installed here" in str(choice)
 
 
 def test_a_target_asked_for_is_the_only_one_and_skips_the_architecture() -> None:
     hopper = Machine("sm_90", (TORCH, RTX))
     wanted = Target.parse("rtx:sm_89")
-    assert targets(match(VARIANTS, ALL, hopper)) == ["torch:cpu"]
-    choices = match(VARIANTS, ALL, hopper, target=wanted)
+    assert targets(rank(VARIANTS, ALL, hopper)) == ["torch:cpu"]
+    choices = rank(VARIANTS, ALL, hopper, target=wanted)
     assert targets(choices) == ["rtx:sm_89"]
     assert "not the target asked for, rtx:sm_89" in str(choices[1])
-
-
-def test_this_machine_is_found_without_importing_torch() -> None:
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; from enginebundle.serve.machine import find; m = find(); "
-        "print(m.runtime('torch')); assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == find().runtime("torch")
-    assert set(find().to_json()) == {"arch", "runtimes", "gpu", "driver", "cuda", "cpu"}
 
 
 @pytest.mark.parametrize("arch", [None, "sm_75"])
 def test_choices_do_not_depend_on_the_order_of_variants(arch: str | None) -> None:
     machine = Machine(arch, (TORCH, RTX))
-    forward, backward = match(VARIANTS, ALL, machine), match(VARIANTS[::-1], ALL, machine)
+    forward, backward = rank(VARIANTS, ALL, machine), rank(VARIANTS[::-1], ALL, machine)
     assert targets(forward) == targets(backward)

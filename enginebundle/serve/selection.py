@@ -1,4 +1,4 @@
-"""Which variants of a bundle may run on a machine, and why the others may not. Pure."""
+"""Which variants of a bundle may run on a machine, in which order, and why the others may not. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from enginebundle.format.evidence import State
-from enginebundle.format.index import Variant
 from enginebundle.format.spec import Target
+from enginebundle.format.variant import Variant
 from enginebundle.serve.machine import Machine
 
 MODULES: Mapping[str, str] = {"torch": "torch", "rtx": "tensorrt_rtx", "trt": "tensorrt"}
@@ -27,7 +27,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A variant that may not run here; `reason` says what was expected, found and would help."""
+    """A variant that may not run here. `reason`: what it needs, what was found, what would help."""
 
     target: Target
     state: State
@@ -40,7 +40,7 @@ class Rejected:
 Choice = Accepted | Rejected
 
 
-def match(
+def rank(
     variants: Sequence[Variant],
     states: Mapping[Target, State],
     machine: Machine,
@@ -48,11 +48,13 @@ def match(
     allow_pending: bool = False,
     target: Target | None = None,
 ) -> tuple[Choice, ...]:
-    """One Choice for each variant, the accepted first, the best of them in front.
+    """One Choice per variant: first the accepted ones, the best in front, then the rejected ones.
 
-    An engine for exactly this architecture beats one for a group of them, the smaller group the
-    larger, and any engine beats torch on the CPU; then validated beats pending. `target` rejects all
-    others and is the caller's word that its engine runs here: architectures are not compared then.
+    Any engine beats torch on the CPU. Among engines, one for fewer architectures beats one for
+    more, so an engine for exactly this architecture comes first. Then validated beats pending.
+
+    `target` rejects all others. Naming it is the caller's word that its engine runs here, so
+    architectures are not compared.
     """
     accepted: list[tuple[tuple[int, int, int, str], Choice]] = []
     rejected: list[Choice] = []
@@ -60,15 +62,15 @@ def match(
         state: State = states.get(variant.target, "pending")
         reason = _reason(variant, state, machine, allow_pending, target)
         if reason is None:
-            rank = _rank(variant.target, state)
-            accepted.append((rank, Accepted(variant.target, state)))
+            place = _place(variant.target, state)
+            accepted.append((place, Accepted(variant.target, state)))
         else:
             rejected.append(Rejected(variant.target, state, reason))
     ordered = [choice for _, choice in sorted(accepted, key=lambda pair: pair[0])]
     return (*ordered, *rejected)
 
 
-def _rank(target: Target, state: State) -> tuple[int, int, int, str]:
+def _place(target: Target, state: State) -> tuple[int, int, int, str]:
     on_cpu = target.backend == "torch"
     return (int(on_cpu), len(target.archs), int(state != "validated"), str(target))
 
@@ -80,6 +82,7 @@ def _reason(
     allow_pending: bool,
     wanted: Target | None,
 ) -> str | None:
+    """Why the variant may not run; None if it may."""
     target = variant.target
     if wanted is not None and target != wanted:
         return f"not the target asked for, {wanted}"
@@ -91,7 +94,7 @@ def _reason(
         return reason
     if state == "failed":
         return (
-            "failed its validation: its goldens were not reproduced. Build it again, or look at the "
+            "failed its validation: it did not reproduce its goldens. Build it again, or look at the "
             "evidence with `python -m enginebundle inspect`"
         )
     if state == "pending" and not allow_pending:
@@ -106,7 +109,7 @@ def _runtime_reason(variant: Variant, machine: Machine) -> str | None:
     module = MODULES[variant.target.backend]
     found = machine.runtime(module)
     if module == "torch":
-        # Graphs are lists of aten calls, not tied to a torch version; opening one checks each call.
+        # A graph is a list of ATen calls, not tied to a torch version; opening it checks each call.
         return None if found else "needs torch, which is not installed here"
     wanted = dict(variant.toolchain.versions).get(module)
     if wanted is None:
@@ -119,5 +122,5 @@ def _runtime_reason(variant: Variant, machine: Machine) -> str | None:
             "Install that version, or build the bundle with this one"
         )
     if machine.runtime("torch") is None:
-        return "needs torch with CUDA beside it, which is not installed here"
+        return "needs torch with CUDA support as well, which is not installed here"
     return None

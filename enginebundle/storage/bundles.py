@@ -1,7 +1,7 @@
 """Bundles by name: versions that never change, aliases that move, evidence that accumulates.
 
-Versions, and the moves of one alias, are slots numbered from 1 that are filled in order, each by
-one `Storage.create`: first writer wins, everybody learns who won.
+Versions, and the moves of one alias, are slots numbered from 1 and filled in order. Each is filled by
+one `Storage.create`: the first writer wins, and every writer learns who won.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from enginebundle.errors import ConflictError, FormatError, NotFoundError
-from enginebundle.format.digest import Digest, canonical_json
+from enginebundle.format.digest import Digest, canonical_json, hexadecimal, is_digest
+from enginebundle.format.parse import check_name, fields, json_object
 from enginebundle.format.reference import Reference
-from enginebundle.format.spec import Target, check_name, fields
-from enginebundle.storage.blobs import BlobStore, document, hexadecimal
+from enginebundle.format.spec import Target
+from enginebundle.storage.blobs import BlobStore
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A published index. `created` is False where `publish` found the same content already there."""
+    """A published index. `created` is False if `publish` found that the content was already published."""
 
     name: str
     number: int
@@ -28,13 +29,13 @@ class Version:
         return f"{self.name}@{self.number}"
 
 
-class ReleaseStore(BlobStore):
-    """The part of a store that gives names to indexes."""
+class BundleStore(BlobStore):
+    """The part of a store that gives indexes names and versions."""
 
     def publish(self, name: str, index: bytes, signature: bytes) -> Version:
-        """Make a version of a bundle; the one there already if its index is the same bytes.
+        """Make a version of a bundle, or return the one that already has exactly this index.
 
-        Of several callers that publish the same bytes at once, more than one may see `created`.
+        If several callers publish the same bytes at once, more than one may see `created`.
         """
         folder = _versions(name)
         digest = self.put_blob(index)
@@ -52,7 +53,7 @@ class ReleaseStore(BlobStore):
                 return replace(version, created=winner == record)
 
     def put_version(self, version: Version, index: bytes, signature: bytes) -> None:
-        """Put a version of another store under the same number. ConflictError if that one is taken."""
+        """Copy a version of another store under its number. ConflictError if the number is taken."""
         digest = self.put_blob(index)
         record = canonical_json({"index": digest, "signature": self.put_blob(signature)})
         self._storage.create(f"{_versions(version.name)}/{version.number}.json", record)
@@ -62,7 +63,7 @@ class ReleaseStore(BlobStore):
             )
 
     def resolve(self, reference: str) -> Version:
-        """The version that `NAME`, `NAME@3`, `NAME@sha256:...` or `NAME:alias` means. NotFoundError."""
+        """The version that `NAME`, `NAME@3`, `NAME@sha256:...` or `NAME:alias` means. Or NotFoundError."""
         wanted = Reference.parse(reference)
         if wanted.digest is not None:
             for version in self.versions(wanted.name):
@@ -80,28 +81,29 @@ class ReleaseStore(BlobStore):
         return self._version(wanted.name, number)
 
     def read_index(self, version: Version) -> tuple[bytes, bytes]:
-        """The raw index and its signature document. Neither is trusted yet: see `signing.verify`."""
+        """The raw index and its signature document. Neither is trusted yet: see `Trust.verify`."""
         record = self._version_record(version.name, version.number)
         return self.read_blob(version.digest), self.read_blob(record["signature"])
 
     def names(self) -> list[str]:
-        """The bundles in the store."""
+        """The names of the bundles in the store."""
         return self._storage.children("bundles")
 
     def versions(self, name: str) -> list[Version]:
-        """All versions of a bundle, the oldest first; none if there is no such bundle."""
+        """All versions of a bundle, oldest first; empty if there is no such bundle."""
         return [self._version(name, number) for number in self._slots(_versions(name))]
 
     def aliases(self, name: str) -> dict[str, int]:
-        """Where each alias of a bundle points."""
+        """The version number that each alias of a bundle points at."""
         found = self._storage.children(f"bundles/{check_name(name, 'bundle name')}/aliases")
         moves = {alias: self._move(name, alias) for alias in found}
         return {alias: move[1] for alias, move in moves.items() if move is not None}
 
     def set_alias(self, name: str, alias: str, number: int, *, expected: int | None = None) -> None:
-        """Point an alias at a version. ConflictError unless it points at `expected`, where given.
+        """Point an alias at a version. NotFoundError if there is no such version.
 
-        `expected=0`: the alias must not exist yet. NotFoundError if there is no such version.
+        With `expected`, ConflictError unless the alias points at that version; 0 means that the
+        alias must not exist yet.
         """
         folder = _moves(name, alias)
         if not self._has_version(name, number):
@@ -122,7 +124,7 @@ class ReleaseStore(BlobStore):
     def put_evidence(
         self, version: Version, target: Target, evidence: bytes, signature: bytes
     ) -> Digest:
-        """Keep a signed Evidence document for a version's target; its digest."""
+        """Store a signed Evidence document about a version's target. Returns the document's digest."""
         digest, signed = self.put_blob(evidence), self.put_blob(signature)
         folder = f"{_evidence(version)}/{str(target).replace(':', '-').replace('+', '-')}"
         path = f"{folder}/{hexadecimal(digest)}-{hexadecimal(signed)[:16]}.json"
@@ -130,7 +132,7 @@ class ReleaseStore(BlobStore):
         return digest
 
     def evidence(self, version: Version) -> list[tuple[bytes, bytes]]:
-        """(evidence, signature) documents about a version's index. None of them is trusted yet."""
+        """The (evidence, signature) documents about a version's index. None is trusted yet."""
         records = [
             self._record(path, ("evidence", "signature"))
             for path in self._storage.files(_evidence(version))
@@ -138,18 +140,18 @@ class ReleaseStore(BlobStore):
         return [(self.read_blob(r["evidence"]), self.read_blob(r["signature"])) for r in records]
 
     def _slots(self, folder: str) -> list[int]:
-        """The numbers of a folder's `<n>.json`, ascending."""
+        """The numbers of the files `<n>.json` in a folder, ascending."""
         stems = [name.removesuffix(".json") for name in self._storage.children(folder)]
         return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
 
     def _move(self, name: str, alias: str) -> tuple[int, int] | None:
-        """(slot, version) of an alias's last move."""
+        """The (slot, version) of an alias's last move."""
         folder = _moves(name, alias)
         slots = self._slots(folder)
         if not slots:
             return None
         path = f"{folder}/{slots[-1]}.json"
-        value = fields(document(self._storage.get(path) or b"", path), path, ("version",))
+        value = fields(json_object(self._storage.get(path) or b"", path), path, ("version",))
         if type(value["version"]) is not int or value["version"] < 1:
             raise FormatError(f"{path}: expected a version number, got {value['version']!r}")
         return slots[-1], value["version"]
@@ -162,6 +164,17 @@ class ReleaseStore(BlobStore):
 
     def _version_record(self, name: str, number: int) -> dict[str, Digest]:
         return self._record(f"{_versions(name)}/{number}.json", ("index", "signature"))
+
+    def _record(self, path: str, keys: tuple[str, ...]) -> dict[str, Digest]:
+        """A stored object whose values are digests."""
+        data = self._storage.get(path)
+        if data is None:
+            raise NotFoundError(f"store {self.uri} has no {path}")
+        record = fields(json_object(data, path), path, keys)
+        for key in keys:
+            if not is_digest(record[key]):
+                raise FormatError(f"{path}: expected a digest as {key}, got {record[key]!r}")
+        return record
 
     def _unknown(self, wanted: Reference, what: str) -> NotFoundError:
         numbers = self._slots(_versions(wanted.name))

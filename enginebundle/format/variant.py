@@ -1,0 +1,128 @@
+"""What a bundle holds for one target: a Variant, its parts, and the segments they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from enginebundle.errors import FormatError
+from enginebundle.format.digest import Digest
+from enginebundle.format.parse import array, check_name, digest, fields, text
+from enginebundle.format.spec import Target, TensorSpec, Tolerance, Toolchain
+
+KINDS = ("engine", "torch_graph")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What one runtime executes. Segments pass values to each other by name.
+
+    engine: `blob` is a serialized engine, `profiles` its optimization profiles in order.
+    torch_graph: `blob` is a Graph as canonical JSON, `weights` a safetensors blob of its weights.
+    """
+
+    kind: str
+    blob: Digest
+    weights: Digest | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    profiles: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise FormatError(f"segment kind {self.kind!r}: expected one of {', '.join(KINDS)}")
+        if self.kind == "engine" and self.weights is not None:
+            raise FormatError("segment: an engine contains its weights; expected weights null")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "blob": self.blob,
+            "weights": self.weights,
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "outputs": [spec.to_json() for spec in self.outputs],
+            "profiles": list(self.profiles),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Segment:
+        keys = ("kind", "blob", "weights", "inputs", "outputs", "profiles")
+        value = fields(value, "segment", keys)
+        weights = value["weights"]
+        return cls(
+            text(value["kind"], "segment kind"),
+            digest(value["blob"], "segment blob"),
+            None if weights is None else digest(weights, "segment weights"),
+            array(value["inputs"], "segment inputs", TensorSpec.from_json),
+            array(value["outputs"], "segment outputs", TensorSpec.from_json),
+            array(value["profiles"], "segment profiles", lambda v: check_name(v, "profile")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The segments that serve the named profiles. `returns`: the value of each of the bundle's outputs."""
+
+    profiles: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    returns: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "profiles": list(self.profiles),
+            "segments": [segment.to_json() for segment in self.segments],
+            "returns": list(self.returns),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Part:
+        value = fields(value, "part", ("profiles", "segments", "returns"))
+        return cls(
+            array(value["profiles"], "part profiles", lambda v: check_name(v, "profile")),
+            array(value["segments"], "segments", Segment.from_json),
+            array(value["returns"], "returns", lambda v: text(v, "returned value")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What a bundle holds for one target. `tolerances` are by output name."""
+
+    target: Target
+    toolchain: Toolchain
+    precision: str
+    tolerances: tuple[tuple[str, Tolerance], ...]
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tolerances", tuple(sorted(self.tolerances, key=lambda t: t[0])))
+
+    def part(self, profile: str) -> Part:
+        """The part that serves a profile. KeyError if the variant has none."""
+        for part in self.parts:
+            if profile in part.profiles:
+                return part
+        raise KeyError(profile)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "target": str(self.target),
+            "toolchain": self.toolchain.to_json(),
+            "precision": self.precision,
+            "tolerances": {name: each.to_json() for name, each in self.tolerances},
+            "parts": [part.to_json() for part in self.parts],
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Variant:
+        keys = ("target", "toolchain", "precision", "tolerances", "parts")
+        value = fields(value, "variant", keys)
+        if not isinstance(value["tolerances"], dict):
+            raise FormatError("variant: tolerances must be an object by output name")
+        return cls(
+            Target.parse(text(value["target"], "target")),
+            Toolchain.from_json(value["toolchain"]),
+            text(value["precision"], "precision"),
+            tuple((name, Tolerance.from_json(v)) for name, v in value["tolerances"].items()),
+            array(value["parts"], "parts", Part.from_json),
+        )
