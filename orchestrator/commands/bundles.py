@@ -19,7 +19,8 @@ from orchestrator.commands.common import (
     print_json,
     unknown,
 )
-from orchestrator.plan.task import Resources, Task
+from orchestrator.plan.task import Resources, Task, Upstream
+from orchestrator.plan.task_id import TaskId
 from orchestrator.report import report
 from orchestrator.run.executor import machine_memory
 from orchestrator.run.publish import Publisher
@@ -95,19 +96,14 @@ def _task(version: Version, target: Target, timeout: float) -> Task:
     gpus = () if target.backend == "torch" else target.archs
     name = version.name
     return Task(
-        id=f"{name}/validate/{target}",
-        step="validate",
-        model=name,
-        target=target,
+        TaskId(name, "validate", target),
         spec={"name": name, "target": str(target)},
-        needs=(f"{name}/publish",),
+        needs=(str(TaskId(name, "publish")),),
         resources=Resources(1.0, machine_memory(), timeout, gpus),
     )
 
 
-def _run(
-    store: Store, task: Task, version: Version, trust: list[str]
-) -> tuple[Outcome, dict[str, Any]]:
+def _run(store: Store, task: Task, version: Version, trust: list[str]) -> tuple[Outcome, Upstream]:
     upstream = {task.needs[0]: {"version": version.number, "index": version.digest}}
     call = isolate.Call(STEP, (task.step, task.spec | {"trust": trust}, upstream, store.uri))
     limits = isolate.Limits(

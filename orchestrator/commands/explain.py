@@ -10,6 +10,7 @@ from enginebundle.format.digest import is_digest
 from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, open_store, print_json
 from orchestrator.plan.differences import differences
+from orchestrator.plan.task_id import TaskId
 from orchestrator.report import record
 
 _RESULT = "result"
@@ -51,7 +52,7 @@ def _identities(store: Store, given: str) -> Identities:
     version = store.resolve(given)
     for run in reversed(known):
         tasks = _tasks(store, run)
-        made = tasks.get(f"{version.name}/publish", {}).get("output") or {}
+        made = tasks.get(str(TaskId(version.name, "publish")), {}).get("output") or {}
         if made.get("index") == version.digest:
             return _of_tasks(store, tasks, version.name)
     raise NotFoundError(
@@ -69,9 +70,9 @@ def _of_tasks(store: Store, tasks: dict[str, Any], model: str | None) -> Identit
     """By role for one model, by whole task id for a run of several."""
     found = {}
     for name, entry in tasks.items():
-        own, role = name.split("/", 1)
-        if "key" in entry and model in (None, own):
-            found[name if model is None else role] = _identity(store, entry["key"])
+        task_id = TaskId.parse(name)
+        if "key" in entry and model in (None, task_id.model):
+            found[name if model is None else task_id.role] = _identity(store, entry["key"])
     return found
 
 

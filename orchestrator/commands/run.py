@@ -26,12 +26,13 @@ from orchestrator.manifest.load import load
 from orchestrator.plan import keys
 from orchestrator.plan.content import contents
 from orchestrator.plan.decide import Plan
-from orchestrator.plan.task import Task
+from orchestrator.plan.task import Task, Upstream
+from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import sized
 from orchestrator.report import report
 from orchestrator.report.progress import progress
 from orchestrator.report.record import Record, new_id
-from orchestrator.run.drive import Farm, Transition, Upstream, drive
+from orchestrator.run.drive import Farm, Transition, drive
 from orchestrator.run.executor import Executor, LocalExecutor
 from orchestrator.run.publish import Publisher
 from orchestrator.worker import outcome
@@ -202,19 +203,18 @@ def _results(
     }
 
 
-def _proved(store: Store, plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, float]:
-    """Worst errors of pending validations that somebody did elsewhere, by task id."""
-    found: dict[str, float] = {}
-    for name, _ in plan.pending:
-        model, _, target = name.split("/", 2)
-        published = outcomes.get(f"{model}/publish")
+def _proved(store: Store, plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[TaskId, float]:
+    """Worst errors of pending validations that somebody did elsewhere."""
+    found: dict[TaskId, float] = {}
+    for task_id, _ in plan.pending:
+        published = outcomes.get(str(TaskId(task_id.model, "publish")))
         if isinstance(published, Built | Cached):
             output = published.output
-            version = Version(model, output["version"], output["index"])
+            version = Version(task_id.model, output["version"], output["index"])
             for signed in trusted_evidence(store.evidence(version)):
                 evidence = signed.evidence
-                if evidence.passed and str(evidence.target) == target:
-                    found[name] = evidence.worst
+                if evidence.passed and evidence.target == task_id.target:
+                    found[task_id] = evidence.worst
     return found
 
 

@@ -14,10 +14,9 @@ from enginebundle.format.digest import Digest
 from orchestrator.manifest.model import Manifest
 from orchestrator.plan.installed import Installed
 from orchestrator.plan.keys import cacheable, key
-from orchestrator.plan.task import Decision, Resources, Task
+from orchestrator.plan.task import Decision, Task, Upstream
+from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import sized, tasks, unproved
-
-__all__ = ["Decision", "Plan", "Resources", "Task", "plan"]
 
 Lookup = Callable[[Digest], Mapping[str, Any] | None]
 """Key -> the store's record of a result, or None."""
@@ -28,14 +27,14 @@ class Plan:
     """All work of a manifest. Every task stands after those it needs.
 
     `decisions` has one entry for each of `tasks`, in their order. `pending` are validations that
-    no machine here can run: (`<model>/validate/<target>`, why and the command that completes it).
+    no machine here can run, each with the reason and the command that completes it.
     """
 
     manifest: Digest
     models: tuple[str, ...]
     tasks: tuple[Task, ...]
     decisions: tuple[Decision, ...]
-    pending: tuple[tuple[str, str], ...] = ()
+    pending: tuple[tuple[TaskId, str], ...] = ()
 
     def decision(self, task_id: str) -> Decision:
         """What becomes of a task. KeyError if the plan has no such task."""
@@ -55,7 +54,7 @@ class Plan:
             "models": list(self.models),
             "tasks": [task.to_json() | decision.to_json() for task, decision in pairs],
             "counts": self.counts(),
-            "pending": [{"id": id_, "why": why} for id_, why in self.pending],
+            "pending": [{"id": str(task_id), "why": why} for task_id, why in self.pending],
         }
 
 
@@ -116,7 +115,7 @@ class _State:
         if unreachable := self._unreachable(task, by_status):
             return unreachable
         if "unknown" in by_status:
-            return Decision("unknown", f"shows after {task.model}/trace")
+            return Decision("unknown", f"shows after {TaskId(task.model, 'trace')}")
         if "build" in by_status:
             first = by_status["build"][0]
             if task.step == "build":
@@ -131,7 +130,7 @@ class _State:
             return None
         return Decision("blocked", _remedy(task))
 
-    def _decide(self, task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> Decision:
+    def _decide(self, task: Task, upstream: Upstream) -> Decision:
         if not cacheable(task):
             return self._promotion(task, upstream)
         digest = key(task, upstream)
@@ -144,12 +143,12 @@ class _State:
             return Decision("blocked", _remedy(task), digest)
         return Decision("build", "no result for this key", digest)
 
-    def _promotion(self, task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> Decision:
+    def _promotion(self, task: Task, upstream: Upstream) -> Decision:
         alias = f"{task.spec['name']}:{task.spec['alias']}"
         failed = [need for need, output in upstream.items() if output.get("passed") is False]
         if failed:
             return Decision("blocked", f"{failed[0]} failed, so {alias} stays where it is")
-        version = upstream[f"{task.model}/publish"]["version"]
+        version = upstream[str(TaskId(task.model, "publish"))]["version"]
         if self.current(task.spec["name"]) == version:
             return Decision("cached", f"{alias} is version {version} already")
         return Decision("build", f"{alias} moves to version {version}")

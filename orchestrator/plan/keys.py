@@ -17,15 +17,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from enginebundle.format.digest import Digest, digest_json
-from orchestrator.plan.task import Task
+from orchestrator.plan.task import Task, Upstream
+from orchestrator.plan.task_id import TaskId
 
 FORMAT = 1
 """Counts the meanings of identities: a change of it makes every result anew."""
 
 EXCLUDED: Mapping[str, str] = {
-    "id": "names the task; two models may share work",
-    "model": "names the task; publish has the name in its spec, where it matters",
-    "target": "stands in spec",
+    "task_id.model": "two models may share work; publish has the name in its spec, where it matters",
+    "task_id.target": "the target is in spec",
+    "task_id.profile": "the profiles are in spec",
     "needs": "names tasks; what they made is in upstream",
     "optional": "says which failures stop a task, not what it makes",
     "resources.cpus": "how fast, not what",
@@ -69,7 +70,7 @@ def cacheable(task: Task) -> bool:
     return task.step not in ALWAYS_RUN
 
 
-def identity(task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def identity(task: Task, upstream: Upstream) -> dict[str, Any]:
     """Everything that can change what a task makes, as JSON.
 
     `upstream` maps the ids of the tasks it needs to their outputs; those in `task.optional` may
@@ -78,7 +79,7 @@ def identity(task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> dict[str,
     made = {}
     for need in task.needs:
         if need in upstream:
-            made[_role(need)] = copy.deepcopy(dict(upstream[need]))
+            made[TaskId.parse(need).role] = copy.deepcopy(dict(upstream[need]))
         elif need not in task.optional:
             raise KeyError(f"{task.id} needs the output of {need}")
     result: dict[str, Any] = {
@@ -94,16 +95,12 @@ def identity(task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> dict[str,
     return result
 
 
-def key(task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> Digest:
+def key(task: Task, upstream: Upstream) -> Digest:
     """The digest of a task's identity: where the store keeps its result."""
     return digest_json(identity(task, upstream))
 
 
 _GRAPH = "build.upstream.trace.graph"
-
-
-def _role(task_id: str) -> str:
-    return task_id.split("/", 1)[1]
 
 
 def _remove(value: dict[str, Any], path: list[str]) -> None:

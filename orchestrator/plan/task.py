@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from enginebundle.format.digest import Digest
 from enginebundle.format.spec import Target
-
-Step = Literal["trace", "build", "publish", "validate", "promote"]
+from orchestrator.plan.task_id import Step, TaskId
 
 GIB = 1 << 30
+
+Upstream = Mapping[str, Mapping[str, Any]]
+"""Outputs of the tasks that a task needs, by id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Resources:
     timeout: float
     gpus: tuple[str, ...] = ()
     guess: bool = False
-    """Whether `memory` is an estimate, which tracing can better (see `work.sized`)."""
+    """Whether `memory` is an estimate, which tracing improves (see `tasks.sized`)."""
 
     @property
     def label(self) -> str | None:
@@ -49,24 +52,33 @@ class Resources:
 class Task:
     """One step. `spec` holds its static inputs (JSON), the rest comes from the tasks it `needs`.
 
-    Ids are `<model>/<step>[/<target>[/<profile>]]`. A task of `optional`, a subset of `needs`, may
-    fail without stopping this one, as long as one of them succeeds: a bundle is published with the
-    variants that were built.
+    `needs` and `optional` are ids. A task of `optional`, a subset of `needs`, may fail without
+    stopping this one, as long as one of them succeeds: a bundle is published with the variants that
+    were built.
     """
 
-    id: str
-    step: Step
-    model: str
-    target: Target | None
+    task_id: TaskId
     spec: dict[str, Any] = field(hash=False)
     needs: tuple[str, ...]
     resources: Resources
     optional: tuple[str, ...] = ()
 
     @property
-    def role(self) -> str:
-        """The id without the model's name: `build/rtx:sm_89/short`."""
-        return self.id.split("/", 1)[1]
+    def id(self) -> str:
+        """The text of `task_id`: what results, records and other tasks' `needs` name it by."""
+        return str(self.task_id)
+
+    @property
+    def step(self) -> Step:
+        return self.task_id.step
+
+    @property
+    def model(self) -> str:
+        return self.task_id.model
+
+    @property
+    def target(self) -> Target | None:
+        return self.task_id.target
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -21,7 +21,8 @@ from typing import Any
 from enginebundle.format.spec import Profile, Target
 from orchestrator.manifest.model import Model
 from orchestrator.plan.installed import Installed
-from orchestrator.plan.task import GIB, Resources, Task
+from orchestrator.plan.task import GIB, Resources, Task, Upstream
+from orchestrator.plan.task_id import TaskId
 
 ALIAS = "latest"
 """What moves to a version that was built for every target and failed no validation."""
@@ -53,10 +54,7 @@ def tasks(
             validations.append(_validate(model, target, (*own, publish.id), installed))
     before = (publish.id, *(task.id for task in builds), *(task.id for task in validations))
     promote = Task(
-        id=f"{model.name}/promote",
-        step="promote",
-        model=model.name,
-        target=None,
+        TaskId(model.name, "promote"),
         spec={"name": model.name, "alias": ALIAS},
         needs=before,
         resources=BOOKKEEPING,
@@ -69,11 +67,11 @@ def runnable(target: Target, archs: Collection[str]) -> bool:
     return target.backend == "torch" or any(arch in archs for arch in target.archs)
 
 
-def unproved(model: Model, archs: Collection[str]) -> tuple[tuple[str, str], ...]:
+def unproved(model: Model, archs: Collection[str]) -> tuple[tuple[TaskId, str], ...]:
     """(task id, why and remedy) of each validation that waits for a machine that is not here."""
     return tuple(
         (
-            f"{model.name}/validate/{target}",
+            TaskId(model.name, "validate", target),
             f"no machine of {' or '.join(target.archs)} here: the variant stays pending until "
             f"`kiln validate {model.name} --target {target}` runs on one",
         )
@@ -91,10 +89,7 @@ def _groups(model: Model, target: Target) -> tuple[tuple[Profile, ...], ...]:
 
 def _trace(model: Model, content: Mapping[str, Any], installed: Installed) -> Task:
     return Task(
-        id=f"{model.name}/trace",
-        step="trace",
-        model=model.name,
-        target=None,
+        TaskId(model.name, "trace"),
         spec={
             "source": model.source.to_json(),
             "inputs": [spec.to_json() for spec in model.inputs],
@@ -116,10 +111,7 @@ def _build(
 ) -> Task:  # fmt: skip
     shared = target.backend == "torch" or model.engine_profiles == "shared"
     return Task(
-        id=f"{model.name}/build/{target}" + ("" if shared else f"/{profiles[0].name}"),
-        step="build",
-        model=model.name,
-        target=target,
+        TaskId(model.name, "build", target, None if shared else profiles[0].name),
         spec={
             "target": str(target),
             "profiles": [profile.to_json() for profile in profiles],
@@ -132,7 +124,7 @@ def _build(
             "toolchain": installed.for_build(target.backend),
             **_converters(model, content),
         },
-        needs=(f"{model.name}/trace",),
+        needs=(str(TaskId(model.name, "trace")),),
         resources=_compute(model, target.archs if target.backend == "trt" else ()),
     )
 
@@ -156,10 +148,7 @@ def _publish(
     model: Model, traces: tuple[str, ...], builds: tuple[str, ...], installed: Installed
 ) -> Task:
     return Task(
-        id=f"{model.name}/publish",
-        step="publish",
-        model=model.name,
-        target=None,
+        TaskId(model.name, "publish"),
         spec={
             "name": model.name,
             "labels": _labels(model),
@@ -175,10 +164,7 @@ def _publish(
 
 def _validate(model: Model, target: Target, needs: tuple[str, ...], installed: Installed) -> Task:
     return Task(
-        id=f"{model.name}/validate/{target}",
-        step="validate",
-        model=model.name,
-        target=target,
+        TaskId(model.name, "validate", target),
         spec={
             "name": model.name,
             "target": str(target),
@@ -194,9 +180,9 @@ def _compute(model: Model, gpus: tuple[str, ...] = ()) -> Resources:
     return Resources(1.0, model.memory or DEFAULT_MEMORY, model.timeout, gpus, guess)
 
 
-def sized(task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> Task:
+def sized(task: Task, upstream: Upstream) -> Task:
     """The task with memory by what was traced: about 5 x weights, where the manifest gives none."""
-    traced = upstream.get(f"{task.model}/trace", {})
+    traced = upstream.get(str(TaskId(task.model, "trace")), {})
     if not task.resources.guess or "weights_bytes" not in traced:
         return task
     memory = 5 * int(traced["weights_bytes"]) + GIB

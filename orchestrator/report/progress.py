@@ -65,8 +65,8 @@ class LiveTable:
         from rich.console import Console
         from rich.live import Live
 
-        self._models = {task.id: task.model for task in tasks}
-        self._states = dict.fromkeys(self._models, "waiting")
+        self._ids = {task.id: task.task_id for task in tasks}
+        self._states = dict.fromkeys(self._ids, "waiting")
         self._console = Console(stderr=True)
         self._live: Live = Live(self._table(), console=self._console, refresh_per_second=4)
 
@@ -101,11 +101,11 @@ class LiveTable:
         counts: dict[str, dict[str, int]] = {}
         now: dict[str, list[str]] = {}
         for task, state in self._states.items():
-            model = self._models[task]
-            mine = counts.setdefault(model, dict.fromkeys(_COLUMNS, 0))
+            task_id = self._ids[task]
+            mine = counts.setdefault(task_id.model, dict.fromkeys(_COLUMNS, 0))
             mine[state] += 1
             if state == "running":
-                now.setdefault(model, []).append(task.removeprefix(model + "/"))
+                now.setdefault(task_id.model, []).append(task_id.role)
         rows = [(model, mine, ", ".join(now.get(model, ()))) for model, mine in counts.items()]
         if len(rows) <= 30:
             return rows

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from enginebundle.format.spec import Target
 from orchestrator.plan.task import Task
+from orchestrator.plan.task_id import TaskId
 from orchestrator.worker.outcome import Built, Cached, Class, Failed, Outcome, Skipped, classify
 
 OK, SOME_FAILED, USAGE, INFRASTRUCTURE, ACCURACY, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -43,27 +45,26 @@ class Row:
 def rows(
     tasks: Sequence[Task],
     outcomes: Mapping[str, Outcome],
-    proved: Mapping[str, float] | None = None,
+    proved: Mapping[TaskId, float] | None = None,
 ) -> tuple[Row, ...]:
     """One row for each model and target, in the plan's order.
 
-    `proved` maps `<model>/validate/<target>` to the worst error of evidence that the store holds
-    for variants this run could not validate itself.
+    `proved` maps validations that this run could not do itself to the worst error of the evidence
+    that the store holds for them.
     """
-    groups: dict[tuple[str, str], list[Task]] = {}
+    groups: dict[tuple[str, Target | None], list[Task]] = {}
     for task in tasks:
         if task.step == "build":
-            groups.setdefault((task.model, str(task.target)), []).append(task)
-    by_role = {(task.model, task.step, str(task.target)): task for task in tasks}
+            groups.setdefault((task.model, task.target), []).append(task)
+    by_id = {task.task_id: task for task in tasks}
     result = []
     for (model, target), builds in groups.items():
-        validate = by_role.get((model, "validate", target))
-        publish = by_role.get((model, "publish", "None"))
+        validation = TaskId(model, "validate", target)
+        validate, publish = by_id.get(validation), by_id.get(TaskId(model, "publish"))
         after = [task for task in (publish, validate) if task is not None]
-        known = (proved or {}).get(f"{model}/validate/{target}")
-        row = _row(
-            model, target, [outcomes[b.id] for b in builds], [outcomes[t.id] for t in after], known
-        )
+        known = (proved or {}).get(validation)
+        made, later = [outcomes[b.id] for b in builds], [outcomes[t.id] for t in after]
+        row = _row(model, str(target), made, later, known)
         if row.state == "failed":
             row = replace(row, why=_why([*builds, *after], outcomes))
         result.append(row)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from enginebundle.errors import StoreError
 from enginebundle.format.digest import Digest, digest_json
-from orchestrator.plan.task import Task
+from orchestrator.plan.task import Task, Upstream
 from orchestrator.run import schedule
 from orchestrator.run.executor import Executor, Report
 from orchestrator.run.taskgraph import Item, Pool, graph_of
@@ -28,8 +28,6 @@ COST = {"trace": 20.0, "build": 30.0, "publish": 1.0, "validate": 10.0, "promote
 _TICK = 1.0
 _LOOKUPS = 16
 _STOPPED = "the run was stopped"
-
-Upstream = Mapping[str, Mapping[str, JSON]]
 
 
 class Results(Protocol):

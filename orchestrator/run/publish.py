@@ -22,9 +22,10 @@ from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Profile, Target, TensorSpec, Toolchain
 from enginebundle.storage.store import Store, Version
 from orchestrator.plan.keys import identity, key
-from orchestrator.plan.task import Task
+from orchestrator.plan.task import Task, Upstream
+from orchestrator.plan.task_id import TaskId
 from orchestrator.worker.outcome import JSON, Built, Cached, Failed, Outcome
-from orchestrator.worker.steps import Upstream, of
+from orchestrator.worker.steps import of
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,9 @@ def _parts(target: str, spec: Mapping[str, JSON], upstream: Upstream) -> list[Ma
     """The builds of a target in the order of the profiles; empty unless all profiles are served."""
     order = [profile["name"] for profile in spec["profiles"]]
     found = [
-        output for name, output in upstream.items() if name.split("/")[1:3] == ["build", target]
+        output
+        for task_id, output in ((TaskId.parse(name), output) for name, output in upstream.items())
+        if task_id.step == "build" and str(task_id.target) == target
     ]
     found.sort(key=lambda output: order.index(output["part"]["profiles"][0]))
     served = {name for output in found for name in output["part"]["profiles"]}

@@ -13,6 +13,7 @@ from typing import Any
 from enginebundle.errors import BundleError
 from enginebundle.format.digest import Digest, digest_json
 from enginebundle.storage.store import Store
+from orchestrator.plan.task_id import TaskId
 from orchestrator.worker import isolate
 from orchestrator.worker.outcome import JSON, Built, Cached, Failed
 
@@ -62,7 +63,7 @@ class Job:
 
 def log_path(run: str, task: str, attempt: int) -> str:
     """Where the store keeps the log of an attempt."""
-    return f"runs/{run}/logs/{task.replace('/', '~')}.{attempt}.log"
+    return f"runs/{run}/logs/{TaskId.parse(task).file_name}.{attempt}.log"
 
 
 def perform(

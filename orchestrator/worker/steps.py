@@ -11,13 +11,18 @@ The compiler is imported inside the steps, so that whoever plans or watches need
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compiler.replace.replacement import Replacement
 from enginebundle.format.digest import Digest, canonical_json
+from enginebundle.format.signing import Trust
 from enginebundle.format.spec import Profile, Target, TensorSpec
+from enginebundle.serve.prove import measure
 from enginebundle.storage.store import Store
+from orchestrator.plan.task import Upstream
+from orchestrator.plan.task_id import Step, TaskId
 from orchestrator.worker.outcome import JSON
 
 if TYPE_CHECKING:
@@ -26,7 +31,6 @@ if TYPE_CHECKING:
     from enginebundle.format.index import Segment
 
 Spec = Mapping[str, JSON]
-Upstream = Mapping[str, Mapping[str, JSON]]
 
 
 def run_step(step: str, spec: Spec, upstream: Upstream, store: str) -> dict[str, JSON]:
@@ -34,10 +38,10 @@ def run_step(step: str, spec: Spec, upstream: Upstream, store: str) -> dict[str,
     return STEPS[step](spec, upstream, Store.open(store))
 
 
-def of(upstream: Upstream, step: str) -> Mapping[str, JSON]:
+def of(upstream: Upstream, step: Step) -> Mapping[str, JSON]:
     """The output of the one task of that step among those upstream. KeyError if there is none."""
     for name, output in upstream.items():
-        if name.split("/")[1] == step:
+        if TaskId.parse(name).step == step:
             return output
     raise KeyError(f"no {step} among {', '.join(upstream) or 'nothing'}")
 
@@ -155,16 +159,22 @@ def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
 
     Runs in a process of its own, on a machine of the target. The evidence comes back unsigned.
     """
-    from orchestrator.worker.proof import prove
-
     index = of(upstream, "publish")["index"]
     reference = f"{spec['name']}@{index}"
-    evidence = prove(store, reference, Target.parse(spec["target"]), spec["trust"])
+    evidence = measure(
+        store, store.resolve(reference), Target.parse(spec["target"]), _trust(spec["trust"])
+    )
     return {
         "passed": evidence.passed,
         "worst": evidence.worst,
         "evidence": store.put_blob(evidence.to_bytes()),
     }
+
+
+def _trust(given: Sequence[str]) -> Trust:
+    """This machine's trusted keys, and the ones `given` as base64."""
+    keys = Trust.of(*(base64.b64decode(key, validate=True) for key in given)).keys
+    return Trust({**Trust.default().keys, **keys})
 
 
 STEPS: Mapping[str, Callable[[Spec, Upstream, Store], dict[str, Any]]] = {

@@ -77,7 +77,7 @@ def test_a_fresh_store() -> None:
     }
     assert made.decision("a/trace").why == "no result for this key"
     assert made.decision("a/publish").key is None
-    assert [id_ for id_, _ in made.pending] == ["a/validate/rtx:sm_89"]
+    assert [str(task_id) for task_id, _ in made.pending] == ["a/validate/rtx:sm_89"]
     assert "`kiln validate a --target rtx:sm_89`" in made.pending[0][1]
 
 

@@ -2,6 +2,7 @@ import pytest
 
 from enginebundle.format.spec import Target
 from orchestrator.plan.task import Resources, Task
+from orchestrator.plan.task_id import TaskId
 from orchestrator.report import report
 from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
 
@@ -9,9 +10,8 @@ ANY = Resources(1.0, 1, 1.0)
 CPU, RTX = Target.parse("torch:cpu"), Target.parse("rtx:sm_89")
 
 
-def task(step, target=None, profile=""):
-    name = "/".join(filter(None, ["m", step, str(target or ""), profile]))
-    return Task(name, step, "m", target, {}, (), ANY)
+def task(step, target=None, profile=None):
+    return Task(TaskId("m", step, target, profile), {}, (), ANY)
 
 
 TASKS = (
@@ -50,7 +50,7 @@ def test_a_good_run_as_a_table():
 
 
 def test_evidence_from_elsewhere_validates_a_variant():
-    table = report.rows(TASKS, GOOD, {"m/validate/rtx:sm_89": 0.75})
+    table = report.rows(TASKS, GOOD, {TaskId("m", "validate", RTX): 0.75})
     assert (table[1].state, table[1].worst, table[1].measured) == ("validated", 0.75, True)
     assert report.totals(table) == "2 built, 2 validated, 0 pending, 0 failed"
 

@@ -12,6 +12,7 @@ from enginebundle.format.digest import digest_json
 from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
 from orchestrator.plan.task import Resources, Task
+from orchestrator.plan.task_id import TaskId
 from orchestrator.run.drive import Farm, drive
 from orchestrator.run.executor import LocalExecutor, serves
 from orchestrator.run.taskgraph import Pool
@@ -27,26 +28,22 @@ GPU = Resources(1.0, 1 << 30, 60.0, ("sm_90",))
 
 def model(name, builds=6, gpu=False):
     """A model's tasks in the shape that plans have."""
-    trace = Task(f"{name}/trace", "trace", name, None, {"n": name}, (), ANY)
+    target = Target.parse("rtx:sm_90" if gpu else "torch:cpu")
+    trace = Task(TaskId(name, "trace"), {"n": name}, (), ANY)
     made = [
-        Task(f"{name}/build/{n}", "build", name, None, {"n": n}, (trace.id,), ANY)
+        Task(TaskId(name, "build", target, f"p{n}"), {"n": n}, (trace.id,), ANY)
         for n in range(builds)
     ]
     ids = tuple(task.id for task in made)
-    publish = Task(
-        f"{name}/publish", "publish", name, None, {}, (trace.id, *ids), ANY, optional=ids
-    )
-    target = Target.parse("rtx:sm_90" if gpu else "torch:cpu")
-    validate = Task(
-        f"{name}/validate", "validate", name, target, {}, (publish.id,), GPU if gpu else ANY
-    )
+    publish = Task(TaskId(name, "publish"), {}, (trace.id, *ids), ANY, optional=ids)
+    validate = Task(TaskId(name, "validate", target), {}, (publish.id,), GPU if gpu else ANY)
     needs = (publish.id, *ids, validate.id)
     return [
         trace,
         *made,
         publish,
         validate,
-        Task(f"{name}/promote", "promote", name, None, {}, needs, ANY),
+        Task(TaskId(name, "promote"), {}, needs, ANY),
     ]
 
 
@@ -169,10 +166,10 @@ def test_one_failing_build_leaves_the_others_and_stops_the_promotion():
     farm = simulated(memory, executors)
 
     def finish(task, upstream, outcome):
-        return Failed("accuracy", "off") if task.id == "m1/validate" else outcome
+        return Failed("accuracy", "off") if task.id == "m1/validate/torch:cpu" else outcome
 
     outcomes, _ = drive(fleet(3), Farm(**{**vars(farm), "finish": finish}))
-    assert outcomes["m1/promote"] == Skipped("m1/validate failed")
+    assert outcomes["m1/promote"] == Skipped("m1/validate/torch:cpu failed")
     assert outcomes["m2/promote"] == Cached({})
     assert sum(isinstance(o, Failed) for o in outcomes.values()) == 1
 
@@ -207,20 +204,20 @@ def real(store, executor, functions):
 
 def test_children_build_crash_and_are_resumed(tmp_path):
     store = Store.open(tmp_path / "store", create=True)
-    bad = {"m0/build/1": "segfault", "m0/build/2": "refuse"}
+    bad = {"m0/build/torch:cpu/p1": "segfault", "m0/build/torch:cpu/p2": "refuse"}
     outcomes, _ = drive(model("m0", 4), real(store, LocalExecutor(2), bad))
-    assert isinstance(outcomes["m0/build/0"], Built)
-    crash, refusal = outcomes["m0/build/1"], outcomes["m0/build/2"]
+    assert isinstance(outcomes["m0/build/torch:cpu/p0"], Built)
+    crash, refusal = outcomes["m0/build/torch:cpu/p1"], outcomes["m0/build/torch:cpu/p2"]
     assert (crash.code, crash.reproduce) == ("crashed", "again")
     assert "SIGSEGV" in crash.message
     assert refusal.code == "no-export"
     assert isinstance(outcomes["m0/promote"], Skipped)
-    assert store.get_file(log_path("r1", "m0/build/1", 2)), "a crash is tried twice"
-    assert store.get_file(log_path("r1", "m0/build/2", 1))
-    assert store.get_file(log_path("r1", "m0/build/2", 2)) is None, "a refusal is not"
+    assert store.get_file(log_path("r1", "m0/build/torch:cpu/p1", 2)), "a crash is tried twice"
+    assert store.get_file(log_path("r1", "m0/build/torch:cpu/p2", 1))
+    assert store.get_file(log_path("r1", "m0/build/torch:cpu/p2", 2)) is None, "a refusal is not"
     again, _ = drive(model("m0", 4), real(store, LocalExecutor(2), {}))
-    assert kind(again["m0/build/0"]) == kind(again["m0/trace"]) == "cached"
-    assert kind(again["m0/build/1"]) == kind(again["m0/promote"]) == "built"
+    assert kind(again["m0/build/torch:cpu/p0"]) == kind(again["m0/trace"]) == "cached"
+    assert kind(again["m0/build/torch:cpu/p1"]) == kind(again["m0/promote"]) == "built"
 
 
 def test_the_first_result_wins(tmp_path):

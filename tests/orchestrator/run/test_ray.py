@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from enginebundle.storage.store import Store
+from orchestrator.plan.task_id import TaskId
 from orchestrator.worker.attempt import Job
 from orchestrator.worker.outcome import Built, Cached, Failed
 
@@ -36,7 +37,7 @@ def ray_executor():
 
 def job(store, name, attempt=1, function="bookkeeping", **more):
     return Job(
-        name, attempt, "r1", "trace", {"n": 1}, {}, {"id": name}, store.uri, 1.0, 1 << 30, 60.0,
+        f"{name}/trace", attempt, "r1", "trace", {"n": 1}, {}, {"id": name}, store.uri, 1.0, 1 << 30, 60.0,
         function=f"step_builders:{function}", path=(BUILDERS,), **more,
     )  # fmt: skip
 
@@ -45,7 +46,7 @@ def collect(executor, count):
     reports = []
     while len(reports) < count:
         reports += executor.wait(60.0)
-    return {report.id: report.outcome for report in reports}
+    return {TaskId.parse(report.id).model: report.outcome for report in reports}
 
 
 def test_tasks_run_fail_and_are_found_again(ray_executor, tmp_path):
