@@ -1,8 +1,4 @@
-"""`kiln`: the command line. stdout is data, stderr is talk.
-
-Exit codes: 0 all published or already current, 1 some target failed, 2 usage or manifest,
-3 infrastructure, 4 accuracy gate, 130 interrupted.
-"""
+"""`kiln`: the command line. Data goes to stdout, messages to stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-USAGE, INFRASTRUCTURE, INTERRUPTED = 2, 3, 130
+from orchestrator.report.exit_codes import INFRASTRUCTURE, INTERRUPTED, MEANINGS, OK, USAGE
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,8 +18,7 @@ def parser() -> argparse.ArgumentParser:
         prog="kiln",
         description="Build TensorRT engines of many models for many targets; prove, sign and publish "
         "them as bundles.",
-        epilog="Exit codes: 0 all published or current, 1 some target failed, 2 usage or manifest, "
-        "3 infrastructure, 4 accuracy gate, 130 interrupted.",
+        epilog=MEANINGS,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
@@ -33,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     one = command(
-        "validate-manifest", "manifests:validate", "Check a manifest and say what it asks."
+        "validate-manifest", "manifests:validate_manifest", "Check a manifest and say what it asks."
     )
     _manifest(one)
     one = command("schema", "manifests:schema", "Print the manifest's JSON Schema.")
@@ -146,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output left; do not let Python complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return OK
 
 
 if __name__ == "__main__":

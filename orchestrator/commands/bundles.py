@@ -21,7 +21,7 @@ from orchestrator.commands.common import (
 )
 from orchestrator.plan.task import Resources, Task, Upstream
 from orchestrator.plan.task_id import TaskId
-from orchestrator.report import report
+from orchestrator.report.exit_codes import exit_code
 from orchestrator.run.executor import machine_memory
 from orchestrator.run.publish import Publisher
 from orchestrator.worker import isolate
@@ -89,7 +89,7 @@ def validate(args: argparse.Namespace) -> int:
         print_json(result)
     elif result["passed"]:
         print(f"{version} on {target}: validated, worst error {result['worst']:.2g} of 1")
-    return report.exit_code([final])
+    return exit_code([final])
 
 
 def _task(version: Version, target: Target, timeout: float) -> Task:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from enginebundle.errors import NotFoundError
+from enginebundle.format.reference import LATEST
 from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
 from orchestrator.manifest.load import load
@@ -17,9 +18,10 @@ from orchestrator.plan.content import Content, contents
 from orchestrator.plan.decide import Plan
 from orchestrator.plan.installed import installed
 from orchestrator.plan.text import table
+from orchestrator.report.exit_codes import OK, SOME_FAILED
 
 
-def validate(args: argparse.Namespace) -> int:
+def validate_manifest(args: argparse.Namespace) -> int:
     """Say what a right manifest asks for; ManifestError for a wrong one."""
     manifest = load(Path(args.manifest))
     contents(manifest)
@@ -68,7 +70,7 @@ def _deep(manifest: Manifest, args: argparse.Namespace) -> int:
         print_json([one.to_json() for one in found])
     else:
         print("\n\n".join(one.text() for one in found))
-    return 1 if any(one.refused for one in found) else 0
+    return SOME_FAILED if any(one.refused for one in found) else OK
 
 
 def make_plan(
@@ -83,7 +85,7 @@ def make_plan(
     """
 
     def current(name: str) -> int | None:
-        return None if store is None else store.aliases(name).get("latest")
+        return None if store is None else store.aliases(name).get(LATEST)
 
     return planning.plan(
         manifest,

@@ -30,13 +30,14 @@ from orchestrator.plan.task import Task, Upstream
 from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import sized
 from orchestrator.report import report
+from orchestrator.report.exit_codes import exit_code
 from orchestrator.report.progress import progress
 from orchestrator.report.record import Record, new_id
 from orchestrator.run.drive import Farm, Transition, drive
 from orchestrator.run.executor import Executor, LocalExecutor
 from orchestrator.run.publish import Publisher
 from orchestrator.worker import outcome
-from orchestrator.worker.attempt import Job
+from orchestrator.worker.attempt import Attempt
 from orchestrator.worker.outcome import Built, Cached, Outcome
 
 
@@ -68,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
             farm = Farm(
                 results=store,
                 identify=_identify,
-                job=lambda *details: _job(record.run, store, publisher.trust, again, *details),
+                attempt=lambda *details: _attempt(
+                    record.run, store, publisher.trust, again, *details
+                ),
                 executor=lambda: executor or _executor(args, archs),
                 sized=sized,
                 driver_steps={"publish": publisher.publish, "promote": publisher.promote},
@@ -136,7 +139,7 @@ def _identify(task: Task, upstream: Upstream) -> Mapping[str, Any] | None:
     return keys.identity(task, upstream) if keys.cacheable(task) else None
 
 
-def _job(
+def _attempt(
     run_id: str,
     store: Store,
     trust: list[str],
@@ -144,12 +147,12 @@ def _job(
     task: Task,
     identity: Mapping[str, Any],
     upstream: Upstream,
-    attempt: int,
-) -> Job:
+    number: int,
+) -> Attempt:
     extra = {"trust": trust} if task.step == "validate" else {}
-    return Job(
+    return Attempt(
         id=task.id,
-        attempt=attempt,
+        number=number,
         run=run_id,
         step=task.step,
         spec=task.spec | extra,
@@ -195,7 +198,7 @@ def _results(
         entries[task.id] = entry
     return {
         "manifest": plan.manifest,
-        "exit_code": report.exit_code(outcomes.values(), interrupted),
+        "exit_code": exit_code(outcomes.values(), interrupted),
         "ended": datetime.now(UTC).isoformat(),
         "totals": report.totals(table),
         "rows": [row.to_json() for row in table],

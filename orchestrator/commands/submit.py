@@ -11,7 +11,7 @@ from orchestrator.commands.common import UsageError, open_store
 from orchestrator.manifest.load import load
 from orchestrator.plan.content import contents
 from orchestrator.report import record
-from orchestrator.report.report import INFRASTRUCTURE
+from orchestrator.report.exit_codes import INFRASTRUCTURE
 
 
 def submit(args: argparse.Namespace) -> int:

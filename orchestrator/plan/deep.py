@@ -5,7 +5,7 @@ It imports and runs the user's code, as `kiln run` would, in this process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Planned:
+class DeepPlan:
     """What would become of one model for some targets that share a partition; or why it can't."""
 
     model: str
@@ -52,40 +52,31 @@ class Planned:
         }
 
 
-def deep_plan(
-    manifest: Manifest,
-    names: Sequence[str] = (),
-    tell: Callable[[Planned], None] = lambda planned: None,
-) -> tuple[Planned, ...]:
-    """Each model of the manifest, or those named; `tell` gets each result as it is there.
+def deep_plan(manifest: Manifest, names: Sequence[str] = ()) -> tuple[DeepPlan, ...]:
+    """Each model of the manifest, or those named, for each backend of its targets.
 
     No goldens are made, so numbers are not checked. Raises KeyError for a name that is not in the
-    manifest; what a model's code can't do is in `Planned.refused`.
+    manifest; what a model's code can't do is in `DeepPlan.refused`.
     """
     models = [manifest.model(name) for name in names] or list(manifest.models)
-    found: list[Planned] = []
-    for model in models:
-        for planned in _plan(model):
-            tell(planned)
-            found.append(planned)
-    return tuple(found)
+    return tuple(one for model in models for one in _plan(model))
 
 
-def _plan(model: Model) -> list[Planned]:
+def _plan(model: Model) -> list[DeepPlan]:
     from compiler.refused import Refused
 
     try:
         traced = _trace(model)
     except Refused as refused:
-        return [Planned(model.name, model.targets, refused=str(refused))]
+        return [DeepPlan(model.name, model.targets, refused=str(refused))]
     planned = []
     for targets in _alike(model):
         try:
             report = _partition(model, traced.program, targets[0])
         except Refused as refused:
-            planned.append(Planned(model.name, targets, refused=str(refused)))
+            planned.append(DeepPlan(model.name, targets, refused=str(refused)))
         else:
-            planned.append(Planned(model.name, targets, report, traced.replaced, traced.unchecked))
+            planned.append(DeepPlan(model.name, targets, report, traced.replaced, traced.unchecked))
     return planned
 
 

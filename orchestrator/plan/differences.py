@@ -25,14 +25,6 @@ class Difference:
         return {"path": self.path, "a": self.a, "b": self.b}
 
 
-def explain(record_a: Mapping[str, Any], record_b: Mapping[str, Any]) -> list[Difference]:
-    """The fields in which the identities of two results differ. Empty: the same identity.
-
-    Records are those of the store, with `identity`. KeyError if one has none.
-    """
-    return differences(record_a["identity"], record_b["identity"])
-
-
 def differences(a: Any, b: Any) -> list[Difference]:
     """Where two JSON values differ, the deepest fields, in the order of their paths."""
     return list(_walk(a, b, ""))

@@ -18,14 +18,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from enginebundle.format.reference import LATEST
 from enginebundle.format.spec import Profile, Target
 from orchestrator.manifest.model import Model
 from orchestrator.plan.installed import Installed
 from orchestrator.plan.task import GIB, Resources, Task, Upstream
 from orchestrator.plan.task_id import TaskId
-
-ALIAS = "latest"
-"""What moves to a version that was built for every target and failed no validation."""
 
 DEFAULT_MEMORY = 4 * GIB
 BOOKKEEPING = Resources(cpus=0.1, memory=GIB // 2, timeout=600.0)
@@ -55,7 +53,7 @@ def tasks(
     before = (publish.id, *(task.id for task in builds), *(task.id for task in validations))
     promote = Task(
         TaskId(model.name, "promote"),
-        spec={"name": model.name, "alias": ALIAS},
+        spec={"name": model.name, "alias": LATEST},
         needs=before,
         resources=BOOKKEEPING,
     )

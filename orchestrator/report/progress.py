@@ -29,8 +29,8 @@ def line(transition: Transition) -> str:
             return f"{transition.task}: cached"
         case Failed(code, message):
             return f"{transition.task}: FAILED ({code}) {message}{_on(transition)}"
-        case Skipped(because):
-            return f"{transition.task}: skipped, {because}"
+        case Skipped() as skipped:
+            return f"{transition.task}: skipped, {skipped.because}"
     again = f" (attempt {transition.attempt})" if transition.attempt > 1 else ""
     return f"{transition.task}: {transition.state}{again}"
 

@@ -85,8 +85,8 @@ def event(transition: Transition) -> dict[str, Any]:
             result["seconds"] = seconds
         case Failed(code, message):
             result |= {"code": code, "message": message}
-        case Skipped(because):
-            result["because"] = because
+        case Skipped() as skipped:
+            result["because"] = skipped.because
     return result
 
 

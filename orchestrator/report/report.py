@@ -1,4 +1,4 @@
-"""What came of a run, as a table of models x targets, a line of totals and an exit code. Pure."""
+"""What came of a run, as a table of models x targets and a line of totals. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from typing import Any
 from enginebundle.format.spec import Target
 from orchestrator.plan.task import Task
 from orchestrator.plan.task_id import TaskId
-from orchestrator.worker.outcome import Built, Cached, Class, Failed, Outcome, Skipped, classify
-
-OK, SOME_FAILED, USAGE, INFRASTRUCTURE, ACCURACY, INTERRUPTED = 0, 1, 2, 3, 4, 130
-"""Exit codes of `kiln`."""
-
-_INFRASTRUCTURE = ("no-machine",)
+from orchestrator.worker.outcome import Built, Cached, Failed, Outcome, Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +72,11 @@ def _why(tasks: Iterable[Task], outcomes: Mapping[str, Outcome]) -> str:
         match outcomes[task.id]:
             case Failed(code, message):
                 return f"{task.id}: {code}: {message}"
-            case Skipped(because):
-                name = because.removesuffix(" failed")
-                root = outcomes.get(name)
+            case Skipped(failed) as skipped:
+                root = None if failed is None else outcomes.get(failed)
                 if isinstance(root, Failed):
-                    return f"{name}: {root.code}: {root.message}"
-                return f"{task.id}: {because}"
+                    return f"{failed}: {root.code}: {root.message}"
+                return f"{task.id}: {skipped.because}"
     return ""
 
 
@@ -163,16 +157,3 @@ def _error(row: Row) -> str:
     if row.worst is None:
         return "-"
     return f"{'' if row.measured else '~'}{row.worst:.2g}"
-
-
-def exit_code(outcomes: Iterable[Outcome], interrupted: bool = False) -> int:
-    """130 if interrupted; 3 if a machine, node or store failed; 4 if nothing but accuracy did;
-    1 if any other task failed; else 0."""
-    if interrupted:
-        return INTERRUPTED
-    codes = {outcome.code for outcome in outcomes if isinstance(outcome, Failed)}
-    if any(classify(c) is Class.INFRASTRUCTURE or c in _INFRASTRUCTURE for c in codes):
-        return INFRASTRUCTURE
-    if codes == {"accuracy"}:
-        return ACCURACY
-    return SOME_FAILED if codes else OK

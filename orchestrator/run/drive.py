@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from enginebundle.errors import StoreError
 from enginebundle.format.digest import Digest, digest_json
 from orchestrator.plan.task import Task, Upstream
 from orchestrator.run import schedule
-from orchestrator.run.executor import Executor, Report
+from orchestrator.run.executor import Executor
 from orchestrator.run.taskgraph import Item, Pool, graph_of
-from orchestrator.worker.attempt import Job, from_record
-from orchestrator.worker.outcome import JSON, Built, Cached, Failed, Outcome, Skipped, kind
+from orchestrator.worker.attempt import Attempt, from_record
+from orchestrator.worker.outcome import JSON, STOPPED, Built, Cached, Failed, Outcome, Skipped, kind
 
 DRIVER = "driver"
 """The pool of steps that only move documents: they run in this process, which has the keys to
@@ -27,7 +27,6 @@ COST = {"trace": 20.0, "build": 30.0, "publish": 1.0, "validate": 10.0, "promote
 """Guesses in seconds, for the order only."""
 _TICK = 1.0
 _LOOKUPS = 16
-_STOPPED = "the run was stopped"
 
 
 class Results(Protocol):
@@ -52,7 +51,7 @@ class Farm:
     """What a run is made of besides its tasks.
 
     `identify` gives what a task's key is made of, None for a step whose result is not kept (it
-    moves something, and looks for itself whether it must). `job` writes the order for an executor.
+    moves something, and looks for itself whether it must). `attempt` describes an attempt for an executor.
     `sized` gives a task with the memory that shows once what it needs has been made.
     `driver_steps` run here, by step name. `finish` sees each outcome that an executor or the store
     brought and may turn it into another: a validation that ran but did not pass. `listen` is told
@@ -61,7 +60,7 @@ class Farm:
 
     results: Results
     identify: Callable[[Task, Upstream], Mapping[str, JSON] | None]
-    job: Callable[[Task, Mapping[str, JSON], Upstream, int], Job]
+    attempt: Callable[[Task, Mapping[str, JSON], Upstream, int], Attempt]
     executor: Callable[[], Executor]
     sized: Callable[[Task, Upstream], Task]
     driver_steps: Mapping[str, Callable[[Task, Upstream], Outcome]]
@@ -151,9 +150,9 @@ class _Run:
     def interrupt(self) -> None:
         """Give every task that has none an end."""
         for name in self.tasks.keys() - self.outcomes.keys():
-            stopped: Outcome = Skipped(_STOPPED)
+            stopped: Outcome = Skipped(None)
             if name in self.running:
-                stopped = Failed("cancelled", _STOPPED)
+                stopped = Failed("cancelled", STOPPED)
             self._settle(name, stopped)
 
     def _pools(self, rest: Iterable[Task]) -> dict[str | None, Pool]:
@@ -204,7 +203,7 @@ class _Run:
         if self.executor is None or identity is None:
             raise RuntimeError(f"task {task.id} has no executor or no key")
         task = self.farm.sized(task, upstream)
-        self.executor.submit(self.farm.job(task, identity, upstream, attempt))
+        self.executor.submit(self.farm.attempt(task, identity, upstream, attempt))
         return None
 
     def _look(self, task: Task) -> Outcome | None:
@@ -224,18 +223,18 @@ class _Run:
     def _await(self) -> list[schedule.Ended]:
         if self.executor is None:
             raise RuntimeError("nothing runs and nothing is ready: the schedule is stuck")
-        reports = self.executor.wait(_TICK)
-        return [self._ended(report) for report in reports if self._current(report)]
+        return [
+            self._finished(event) for event in self.executor.wait(_TICK) if self._current(event)
+        ]
 
-    def _current(self, report: Report) -> bool:
+    def _current(self, event: schedule.Ended) -> bool:
         """Whether anyone still waits for this attempt."""
-        return self.running.get(report.id) == report.attempt
+        return self.running.get(event.id) == event.attempt
 
-    def _ended(self, report: Report) -> schedule.Ended:
-        task = self.tasks[report.id]
-        self.hosts[report.id] = report.host
-        outcome = self.farm.finish(task, self._upstream(task), report.outcome)
-        return schedule.Ended(report.id, report.attempt, outcome)
+    def _finished(self, event: schedule.Ended) -> schedule.Ended:
+        task = self.tasks[event.id]
+        self.hosts[event.id] = event.host
+        return replace(event, outcome=self.farm.finish(task, self._upstream(task), event.outcome))
 
     def _upstream(self, task: Task) -> Upstream:
         """Outputs of what the task needs, as far as there are any."""

@@ -7,29 +7,18 @@ import os
 import queue
 import threading
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 
+from orchestrator.run.schedule import Ended
 from orchestrator.run.taskgraph import Pool
-from orchestrator.worker.attempt import Job, perform
-from orchestrator.worker.outcome import Outcome
+from orchestrator.worker.attempt import Attempt, perform
 
 
 class UnreachableError(Exception):
     """The machines that were to run the steps can't be reached."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """An attempt is over. `host` says where it ran."""
-
-    id: str
-    attempt: int
-    outcome: Outcome
-    host: str = ""
 
 
 class Executor(Protocol):
@@ -42,12 +31,12 @@ class Executor(Protocol):
         """
         ...
 
-    def submit(self, job: Job) -> None:
+    def submit(self, attempt: Attempt) -> None:
         """Start an attempt. Never blocks on its work."""
         ...
 
-    def wait(self, timeout: float) -> list[Report]:
-        """What ended, at most `timeout` seconds from now; empty if nothing did."""
+    def wait(self, timeout: float) -> list[Ended]:
+        """The attempts that ended, at most `timeout` seconds from now; empty if nothing did."""
         ...
 
     def close(self) -> None:
@@ -68,7 +57,7 @@ class LocalExecutor:
         cores = len(os.sched_getaffinity(0))
         self._main = Pool("local", jobs or cores, max(cores, jobs or 0), memory or machine_memory())
         self._archs = archs
-        self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
         self._gpu = threading.Lock()
         self._stop = threading.Event()
         self._threads: set[threading.Thread] = set()
@@ -86,26 +75,26 @@ class LocalExecutor:
             "run on a cluster that has one (--address) or take the target out",
         )
 
-    def submit(self, job: Job) -> None:
-        thread = threading.Thread(target=self._work, args=(job,), daemon=True)
+    def submit(self, attempt: Attempt) -> None:
+        thread = threading.Thread(target=self._work, args=(attempt,), daemon=True)
         self._threads.add(thread)
         thread.start()
 
-    def _work(self, job: Job) -> None:
+    def _work(self, attempt: Attempt) -> None:
         # One step at a time on the GPU: its timings and its memory are not to be shared.
-        with self._gpu if job.label else contextlib.nullcontext():
-            outcome, host = perform(job, self._stop.is_set)
-        self._reports.put(Report(job.id, job.attempt, outcome, host))
+        with self._gpu if attempt.label else contextlib.nullcontext():
+            outcome, host = perform(attempt, self._stop.is_set)
+        self._ended.put(Ended(attempt.id, attempt.number, outcome, host))
 
-    def wait(self, timeout: float) -> list[Report]:
+    def wait(self, timeout: float) -> list[Ended]:
         try:
-            reports = [self._reports.get(timeout=timeout)]
+            ended = [self._ended.get(timeout=timeout)]
         except queue.Empty:
             return []
-        while not self._reports.empty():
-            reports.append(self._reports.get_nowait())
+        while not self._ended.empty():
+            ended.append(self._ended.get_nowait())
         self._threads = {thread for thread in self._threads if thread.is_alive()}
-        return reports
+        return ended
 
     def close(self) -> None:
         self._stop.set()

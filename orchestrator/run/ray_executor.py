@@ -18,9 +18,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from orchestrator.run.executor import Report, UnreachableError, machine_memory, serves
+from orchestrator.run.executor import UnreachableError, machine_memory, serves
+from orchestrator.run.schedule import Ended
 from orchestrator.run.taskgraph import Pool
-from orchestrator.worker.attempt import Job, perform
+from orchestrator.worker.attempt import Attempt, perform
 from orchestrator.worker.outcome import Failed, Outcome, from_json, to_json
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -44,9 +45,9 @@ _PATIENCE = 60.0
 _POLL = 1.0
 
 
-def _perform(job: str) -> str:
+def _perform(attempt: str) -> str:
     """JSON in, JSON out: no type of ours or of a library has to exist on the other side."""
-    outcome, host = perform(Job.from_json(json.loads(job)))
+    outcome, host = perform(Attempt.from_json(json.loads(attempt)))
     return json.dumps({"outcome": to_json(outcome), "host": host})
 
 
@@ -120,31 +121,31 @@ class RayExecutor:
             "if the autoscaler will",
         )
 
-    def submit(self, job: Job) -> None:
-        nodes = [node for node in self._nodes if node.serves(job.label)]
+    def submit(self, attempt: Attempt) -> None:
+        nodes = [node for node in self._nodes if node.serves(attempt.label)]
         # Asking for more than any node has would wait for ever: such a task gets a whole node.
-        most_memory = max((node.memory for node in nodes), default=job.memory)
-        most_cpus = max((node.cpus for node in nodes), default=job.cpus)
+        most_memory = max((node.memory for node in nodes), default=attempt.memory)
+        most_cpus = max((node.cpus for node in nodes), default=attempt.cpus)
         options: dict[str, Any] = {
-            "num_cpus": min(job.cpus, most_cpus),
-            "memory": min(job.memory, most_memory),
-            "name": f"{job.step}/{job.label or 'any'}",
+            "num_cpus": min(attempt.cpus, most_cpus),
+            "memory": min(attempt.memory, most_memory),
+            "name": f"{attempt.step}/{attempt.label or 'any'}",
         }
-        if job.label is not None:
-            options |= {"num_gpus": 1, "label_selector": {LABEL: job.label}}
-        ref = _remote.options(**options).remote(json.dumps(job.to_json()))
-        self._running[ref] = (job.id, job.attempt)
+        if attempt.label is not None:
+            options |= {"num_gpus": 1, "label_selector": {LABEL: attempt.label}}
+        ref = _remote.options(**options).remote(json.dumps(attempt.to_json()))
+        self._running[ref] = (attempt.id, attempt.number)
 
-    def wait(self, timeout: float) -> list[Report]:
+    def wait(self, timeout: float) -> list[Ended]:
         if not self._running:
             return []
         waiting = list(self._running)
         ready, _ = ray.wait(waiting, num_returns=1, timeout=timeout)
         if ready:
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
-        return [self._report(ref) for ref in ready]
+        return [self._end(ref) for ref in ready]
 
-    def _report(self, ref: ray.ObjectRef) -> Report:
+    def _end(self, ref: ray.ObjectRef) -> Ended:
         name, attempt = self._running.pop(ref)
         outcome: Outcome
         try:
@@ -154,7 +155,7 @@ class RayExecutor:
             outcome, host = Failed("infra", f"Ray: {type(error).__name__}: {text}"), ""
         else:
             outcome, host = from_json(reply["outcome"]), reply["host"]
-        return Report(name, attempt, outcome, host)
+        return Ended(name, attempt, outcome, host)
 
     def close(self) -> None:
         for ref in self._running:

@@ -25,11 +25,12 @@ _OVER = (DONE, FAILED, SKIPPED)
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A task's attempt is over. Reports of attempts that are not the current one are ignored."""
+    """A task's attempt is over, on `host`. Attempts that are not the current one are ignored."""
 
     id: str
     attempt: int
     outcome: Outcome
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,6 @@ class Resize:
 
     id: str
     memory: float
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Start nothing more; what runs may end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class Settle:
     outcome: Outcome
 
 
-Event = Ended | Resize | Stop
+Event = Ended | Resize
 Command = Submit | Settle
 
 
@@ -83,7 +79,6 @@ class State:
     memory: tuple[float, ...]
     ready: tuple[tuple[int, ...], ...]
     usage: tuple[Usage, ...]
-    stopped: bool = False
 
     @property
     def over(self) -> bool:
@@ -125,8 +120,6 @@ def advance(
                 edit.ended(graph.index[id], attempt, outcome)
             case Resize(id, memory):
                 edit.resize(graph.index[id], memory)
-            case Stop():
-                edit.stop()
     return edit.finish()
 
 
@@ -141,7 +134,6 @@ class _Edit:
         self.memory = state.memory
         self.ready: dict[int, list[int]] = {}
         self.usage = list(state.usage)
-        self.stopped = state.stopped
         self.commands: list[Command] = []
 
     def ended(self, n: int, attempt: int, outcome: Outcome) -> None:
@@ -154,23 +146,11 @@ class _Edit:
             self._settle(n, outcome)
 
     def _again(self, attempt: int, outcome: Outcome) -> bool:
-        return (
-            isinstance(outcome, Failed)
-            and not self.stopped
-            and attempt < ATTEMPTS[classify(outcome.code)]
-        )
+        return isinstance(outcome, Failed) and attempt < ATTEMPTS[classify(outcome.code)]
 
     def resize(self, n: int, memory: float) -> None:
         if self.phases[n] in (WAITING, READY):
             self.memory = (*self.memory[:n], memory, *self.memory[n + 1 :])
-
-    def stop(self) -> None:
-        self.stopped = True
-        for n, phase in enumerate(self.phases):
-            if phase in (WAITING, READY):
-                self.phases[n] = SKIPPED
-                self._tell(n, Skipped("the run was stopped"))
-        self.ready = {pool: [] for pool in range(len(self.graph.pools))}
 
     def consider(self, first: int) -> None:
         """See whether a waiting task, and then what hangs on it, can go on or never will."""
@@ -207,31 +187,27 @@ class _Edit:
             self.memory,
             ready,
             tuple(self.usage),
-            self.stopped,
         )
         return state, tuple(self.commands)
 
     def _verdict(self, n: int) -> str | None:
-        """None: not decided yet. Empty: may run. Else why it is skipped."""
+        """None: not decided yet. Empty: may run. Else the failed task for which it is skipped."""
         optional = self.graph.optional[n]
         bad = [need for need in self.graph.needs[n] if self.phases[need] in (FAILED, SKIPPED)]
         for need in bad:
             if need not in optional:
-                return self._reason(need)
+                return self._root(need)
         if any(self.phases[need] not in _OVER for need in self.graph.needs[n]):
             return None
         if optional and not any(self.phases[need] == DONE for need in optional):
-            return self._reason(bad[0])
+            return self._root(bad[0])
         return ""
 
-    def _reason(self, n: int) -> str:
+    def _root(self, n: int) -> str:
         """The failed task at the root of it, however many skipped ones lie between."""
         while self.phases[n] == SKIPPED:
-            below = [m for m in self.graph.needs[n] if self.phases[m] in (FAILED, SKIPPED)]
-            if not below:
-                return f"{self.graph.items[n].id} was skipped"
-            n = below[0]
-        return f"{self.graph.items[n].id} failed"
+            n = next(m for m in self.graph.needs[n] if self.phases[m] in (FAILED, SKIPPED))
+        return self.graph.items[n].id
 
     def _settle(self, n: int, outcome: Outcome) -> None:
         match outcome:
@@ -258,8 +234,6 @@ class _Edit:
         bisect.insort(self._queue(self.graph.pool[n]), n)
 
     def _dispatch(self, pool: int) -> None:
-        if self.stopped:
-            return
         start = 0
         ready = self.ready.get(pool, self.state.ready[pool])
         while start < len(ready) and self._fits(ready[start]):

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.worker.outcome import JSON, Built, Failed
+from orchestrator.worker.outcome import JSON, STOPPED, Built, Failed
 
 _LOOK = 0.05
 """Seconds between two looks at the tree's memory."""
@@ -158,7 +158,7 @@ def _watch(
         else:
             return None, peak
         if cancelled():
-            return ("cancelled", "the run was stopped"), peak
+            return ("cancelled", STOPPED), peak
         used = _memory(child.pid, limits.memory)
         peak = max(peak, used)
         if used > limits.memory:

@@ -14,6 +14,9 @@ from typing import Any
 JSON = Any
 """A value made of None, bool, int, float, str, list and dict with string keys."""
 
+STOPPED = "the run was stopped"
+"""Why tasks that had not ended have no result after Ctrl-C."""
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -51,9 +54,17 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """The task never ran, because of the named reason (usually a task that failed)."""
+    """The task never ran: the task named `failed` did, or (None) the run was stopped before it.
 
-    because: str
+    `failed` is the root of it, however many skipped tasks lie between.
+    """
+
+    failed: str | None
+
+    @property
+    def because(self) -> str:
+        """The reason, for people."""
+        return STOPPED if self.failed is None else f"{self.failed} failed"
 
 
 Outcome = Built | Cached | Failed | Skipped
@@ -72,15 +83,19 @@ def kind(outcome: Outcome) -> str:
 
 
 def to_json(outcome: Outcome) -> dict[str, JSON]:
-    """The outcome's fields and its `kind`."""
-    return {"kind": kind(outcome)} | asdict(outcome)
+    """The outcome's fields and its `kind`; of a skipped task also `because`, for people."""
+    told = {"because": outcome.because} if isinstance(outcome, Skipped) else {}
+    return {"kind": kind(outcome)} | asdict(outcome) | told
 
 
 def from_json(value: Mapping[str, JSON]) -> Outcome:
     """Inverse of `to_json`. Raises ValueError on an unknown kind or wrong fields."""
     fields = dict(value)
     try:
-        return _KINDS[fields.pop("kind")](**fields)
+        made = _KINDS[fields.pop("kind")]
+        if made is Skipped:
+            fields.pop("because", None)
+        return made(**fields)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an outcome: {error!r} in {sorted(value)}") from error
 

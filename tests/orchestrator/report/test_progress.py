@@ -31,7 +31,7 @@ ANY = Resources(1.0, 1, 1.0)
             "m/trace: FAILED (timeout) still running on node7",
         ),
         (
-            Transition("m/publish", "skipped", 0, Skipped("m/trace failed")),
+            Transition("m/publish", "skipped", 0, Skipped("m/trace")),
             "m/publish: skipped, m/trace failed",
         ),
     ],
