@@ -49,7 +49,7 @@ import torch
 from compiler.partition.select import packet
 from compiler.refused import Refused
 from enginebundle.format.graph import Graph
-from enginebundle.format.index import Tolerance
+from enginebundle.format.index import ANY_OUTPUT, Tolerance
 from enginebundle.format.spec import Target
 
 DEPTH = 100
@@ -57,9 +57,6 @@ DEPTH = 100
 
 TINY = 1e-6
 """Outputs smaller than this, all zeros among them, are gated as if this were their RMS."""
-
-ANY_OUTPUT = "*"
-"""The name under which an override holds for every output that has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)

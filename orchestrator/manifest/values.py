@@ -9,9 +9,9 @@ from typing import Any
 from compiler.replace.replacement import KINDS, WAYS, Replacement
 from enginebundle.errors import FormatError
 from enginebundle.format import dims
+from enginebundle.format.index import ANY_OUTPUT, Tolerance
 from enginebundle.format.spec import Range, Target, check_name
 from orchestrator.manifest.errors import nearest
-from orchestrator.manifest.model import ANY_OUTPUT, Bound
 
 RANGE_KEYS = ("min", "opt", "max")
 ENTRYPOINT = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", re.ASCII)
@@ -159,7 +159,7 @@ def replacement(value: Any) -> Replacement:
     return made
 
 
-def tolerances(value: Any) -> tuple[tuple[str, Bound], ...]:
+def tolerances(value: Any) -> tuple[tuple[str, Tolerance], ...]:
     """`{atol, rtol}` for every output, or output name -> {atol, rtol}."""
     if isinstance(value, dict) and value.keys() & {"atol", "rtol"}:
         value = {ANY_OUTPUT: value}
@@ -167,13 +167,13 @@ def tolerances(value: Any) -> tuple[tuple[str, Bound], ...]:
         raise ValueError(
             f"expected {{atol, rtol}} or output name -> {{atol, rtol}}, got {spell(value)}"
         )
-    return tuple(sorted((output, _bound(bound)) for output, bound in value.items()))
+    return tuple(sorted((output, _tolerance(one)) for output, one in value.items()))
 
 
-def _bound(value: Any) -> Bound:
+def _tolerance(value: Any) -> Tolerance:
     if not isinstance(value, dict) or set(value) != {"atol", "rtol"}:
         raise ValueError(f"expected {{atol, rtol}}, got {spell(value)}")
     for key, number in value.items():
         if type(number) not in (int, float) or not 0 <= number < math.inf:
             raise ValueError(f"{key}: expected a number of at least 0, got {spell(number)}")
-    return Bound(float(value["atol"]), float(value["rtol"]))
+    return Tolerance(float(value["atol"]), float(value["rtol"]))

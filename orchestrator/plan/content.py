@@ -12,11 +12,12 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from compiler.replace.replacement import Replacement
+from compiler.trace.shadow import shadow
 from enginebundle.format.digest import Digest, digest_file, digest_json
 from orchestrator.manifest.errors import ManifestError, Problem
 from orchestrator.manifest.model import Manifest, Model
@@ -32,6 +33,13 @@ EXCLUDED: Mapping[str, str] = {
     "*.yaml, *.yml": "beside a plain module they are manifests, whose models are in; name others in `files:`",
 }
 """Names left out of tree digests, each with the reason."""
+
+STEP_IMPORTS = (
+    "compiler", "enginebundle", "mpmath", "numpy", "orchestrator", "psutil", "sympy", "torch",
+    "torchgen", "tqdm", "typing_extensions",
+)  # fmt: skip
+"""Packages that a step has imported before the user's code: they hide modules of the same name.
+Modules of Python itself do too; the step finds those when it loads the entrypoint."""
 
 LISTED = 200
 """A tree of at most so many files is listed file by file, so that `explain` can name the one."""
@@ -61,7 +69,7 @@ def contents(manifest: Manifest) -> dict[str, Content]:
 
 
 class NoModule(Exception):
-    """An entrypoint's module is not installed."""
+    """An entrypoint's module is not installed, or hidden by another of its name."""
 
 
 class _Absent(Exception):
@@ -83,8 +91,8 @@ def content(model: Model) -> Content:
                 absent.append((f"{part}.entrypoint", str(error)))
             result[part]["arguments"] = _arguments(dict(given.kwargs), model.source.search_path)
         elif file is not None:
-            if file.is_file():
-                result[part] = {"file": file_digest(file)}
+            if Path(file).is_file():
+                result[part] = {"file": file_digest(Path(file))}
             else:
                 name = "program" if part == "source" else "file"
                 absent.append((f"{part}.{name}", f"no file {file}; expected one there"))
@@ -114,14 +122,17 @@ def _own_code(replacement: Replacement) -> Iterator[str]:
         yield replacement.pattern
 
 
-def entrypoint_content(entrypoint: str, search_path: Iterable[Path]) -> Content:
+def entrypoint_content(entrypoint: str, search_path: tuple[str, ...]) -> Content:
     """The code around `package.module:function`, found but not imported.
 
-    NoModule if none of that name is found on `search_path` and then `sys.path`.
+    NoModule if none of that name is found on `search_path` and then `sys.path`, or if the one found
+    on `search_path` is hidden by an installed package.
     """
-    top = entrypoint.partition(":")[0].partition(".")[0]
-    folders = [str(path) for path in search_path]
-    spec = importlib.machinery.PathFinder.find_spec(top, [*folders, *sys.path])
+    module = entrypoint.partition(":")[0]
+    if hidden := shadow(module, search_path, STEP_IMPORTS):
+        raise NoModule(f"{hidden.text('beside the manifest')}; rename it")
+    top = module.partition(".")[0]
+    spec = importlib.machinery.PathFinder.find_spec(top, [*search_path, *sys.path])
     # Editable installs can add finders of their own, which only the general search asks.
     try:
         spec = spec or importlib.util.find_spec(top)
@@ -130,7 +141,7 @@ def entrypoint_content(entrypoint: str, search_path: Iterable[Path]) -> Content:
     found = spec is not None and spec.name == top  # __main__ can bear another module's spec
     if spec is None or not found or not (spec.origin or spec.submodule_search_locations):
         raise NoModule(
-            f"no module named {top!r}; looked in {', '.join(folders)} and then Python's path. "
+            f"no module named {top!r}; looked in {', '.join(search_path)} and then Python's path. "
             "Install it, or put it beside the manifest"
         )
     result: Content = {"module": top}
@@ -209,7 +220,7 @@ def _excluded(entry: Path) -> bool:
     )
 
 
-def _arguments(value: Any, folders: Iterable[Path], path: str = "") -> dict[str, Digest]:
+def _arguments(value: Any, folders: tuple[str, ...], path: str = "") -> dict[str, Digest]:
     """Digest of each file or folder that a text among an entrypoint's arguments names."""
     found: dict[str, Digest] = {}
     if isinstance(value, dict):
@@ -219,7 +230,7 @@ def _arguments(value: Any, folders: Iterable[Path], path: str = "") -> dict[str,
         for index, item in enumerate(value):
             found |= _arguments(item, folders, f"{path}[{index}]")
     elif isinstance(value, str) and value and len(value) < 1000 and "\0" not in value:
-        for folder in (*folders, Path.cwd()):
+        for folder in (*map(Path, folders), Path.cwd()):
             named = folder / value
             if named.is_file():
                 found[path] = file_digest(named)

@@ -88,10 +88,9 @@ def _alike(model: Model) -> list[tuple[Target, ...]]:
 
 def _trace(model: Model) -> Traced:
     from compiler.pipeline import TraceJob, trace_job
-    from compiler.trace.source import Source
 
     job = TraceJob(
-        Source.from_json(model.source.to_json()),
+        model.source,
         model.inputs,
         model.profiles,
         None,
@@ -113,6 +112,6 @@ def _partition(model: Model, program: Any, target: Target) -> Report:
         require_full_compilation=model.require_full_compilation,
         min_nodes=model.min_nodes,
         replace=tuple(one for one in model.replace if one.way != "with"),
-        search_path=tuple(str(path) for path in model.source.search_path),
+        search_path=model.source.search_path,
     )
     return plan_job(program, job).parts.report

@@ -118,7 +118,7 @@ def _build(
             "torch_executed_ops": list(model.torch_executed_ops),
             "require_full_compilation": model.require_full_compilation,
             "min_nodes": model.min_nodes,
-            "tolerances": {name: bound.to_json() for name, bound in model.tolerances},
+            "tolerances": {name: one.to_json() for name, one in model.tolerances},
             "toolchain": installed.for_build(target.backend),
             **_converters(model, content),
         },
@@ -132,7 +132,7 @@ def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
     own = [one.to_json() for one in model.replace if one.way != "with"]
     if not own:
         return {"replace": []}
-    folders = [str(path) for path in model.source.search_path]
+    folders = list(model.source.search_path)
     return {"replace": own, "search_path": folders, "content": content.get("replace", {})}
 
 

@@ -15,7 +15,9 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from compiler.goldens.source import GoldenSource
 from compiler.replace.replacement import Replacement
+from compiler.trace.source import Source
 from enginebundle.format.digest import Digest, canonical_json
 from enginebundle.format.signing import Trust
 from enginebundle.format.spec import Profile, Target, TensorSpec
@@ -49,16 +51,13 @@ def of(upstream: Upstream, step: Step) -> Mapping[str, JSON]:
 def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     """Run the user's code once: its model as a Program, and the goldens."""
     from compiler import program
-    from compiler.goldens.goldens import GoldenSource
     from compiler.pipeline import TraceJob, trace_job
-    from compiler.trace.source import Source
 
-    goldens = {"search_path": spec["source"]["search_path"], **spec["goldens"]}
     job = TraceJob(
         Source.from_json(spec["source"]),
         tuple(TensorSpec.from_json(item) for item in spec["inputs"]),
         tuple(Profile.from_json(item) for item in spec["profiles"]),
-        GoldenSource.from_json(goldens),
+        GoldenSource.from_json(spec["goldens"]),
         spec["precision"],
         _replacements(spec),
     )
@@ -100,7 +99,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         GoldenCase.from_bytes(golden["name"], store.read_blob(golden["blob"]))
         for golden in traced["goldens"]
     )
-    overrides = {name: Tolerance(b["atol"], b["rtol"]) for name, b in spec["tolerances"].items()}
+    overrides = {name: Tolerance.from_json(one) for name, one in spec["tolerances"].items()}
     job = BuildJob(
         target=Target.parse(spec["target"]),
         profiles=tuple(Profile.from_json(item) for item in spec["profiles"]),
@@ -125,7 +124,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "part": part.to_json(),
         "toolchain": built.toolchain.to_json(),
         "precision": job.precision,
-        "tolerances": {name: bound.to_json() for name, bound in built.tolerances},
+        "tolerances": {name: one.to_json() for name, one in built.tolerances},
         "report": store.put_blob(canonical_json(built.report)),
         "bytes": sum(blobs.values()),
         "evaluated": None if built.simulated is None else built.simulated.to_json(),

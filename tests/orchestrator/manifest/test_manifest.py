@@ -10,10 +10,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from enginebundle.format.index import Tolerance
 from enginebundle.format.spec import Range, Target, TensorSpec
 from orchestrator.manifest.errors import ManifestError
 from orchestrator.manifest.load import load, loads
-from orchestrator.manifest.model import Bound, Manifest
+from orchestrator.manifest.model import Manifest
 
 GOOD = """\
 defaults:
@@ -45,7 +46,7 @@ def test_a_small_manifest_and_its_defaults() -> None:
     assert [profile.name for profile in model.profiles] == ["short", "long"]
     assert model.profiles[1].symbols == {"b": Range(1, 1, 1), "s": Range(8, 128, 256)}
     assert model.targets == (Target("torch", ("cpu",)),)
-    assert model.source.search_path == (Path("/models"),)
+    assert model.source.search_path == ("/models",)
     assert (model.precision, model.timeout, model.memory) == ("fp32", 1800.0, None)
     assert (model.goldens.seed, model.goldens.cases) == (0, 3)
     assert (model.engine_profiles, model.require_full_compilation) == ("separate", False)
@@ -74,12 +75,12 @@ def test_every_key_of_a_model() -> None:
             engine_profiles: shared
         """).models
     assert model.version == "2.1"
-    assert model.source.program == Path("/models/nets/x.pt2")
+    assert model.source.program == "/models/nets/x.pt2"
     assert model.source.trusted
     assert model.files == (Path("/models/vocab.txt"),)
     assert model.targets == (Target("rtx", ("sm_80", "sm_86")), Target("trt", ("sm_90",)))
     assert model.goldens.high == (("ids", 100),)
-    assert model.tolerances == (("logits", Bound(1e-3, 0.0)),)
+    assert model.tolerances == (("logits", Tolerance(1e-3, 0.0)),)
     assert (model.timeout, model.memory) == (5400.0, 3 << 29)
 
 
@@ -116,7 +117,7 @@ def test_defaults_merge_deep_and_choices_are_replaced() -> None:
     assert a.inputs[0].dtype == "float16"
     assert a.inputs[0].shape == ("b", 4)
     assert (b.source.entrypoint, b.source.kwargs) == (None, ())
-    assert (b.goldens.seed, b.goldens.file) == (None, Path("/models/b.safetensors"))
+    assert (b.goldens.seed, b.goldens.file) == (None, "/models/b.safetensors")
     assert [str(target) for target in b.targets] == ["torch:cpu"]
     assert [name for name, _ in b.tolerances] == ["y"]
 
@@ -340,7 +341,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_relative_paths_start_at_the_manifest(tmp_path: Path) -> None:
     file = tmp_path / "m.yaml"
     file.write_text(GOOD)
-    assert load(file).models[0].source.search_path == (tmp_path,)
+    assert load(file).models[0].source.search_path == (str(tmp_path),)
 
 
 def test_the_digest_ignores_layout_and_order() -> None:

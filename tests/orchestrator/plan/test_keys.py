@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from compiler.replace.replacement import Replacement
 from enginebundle.format.digest import digest_json
+from enginebundle.format.index import Tolerance
 from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Toolchain
-from orchestrator.manifest.model import Bound, Model
+from orchestrator.manifest.model import Model
 from orchestrator.plan import keys
 from orchestrator.plan.installed import Installed, distributions
 from orchestrator.plan.task import Resources, Task
@@ -61,7 +62,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
     "torch_executed_ops": (("aten.relu.default",), BUILD),
     "require_full_compilation": (True, BUILD),
     "min_nodes": (4, BUILD),
-    "tolerances": ((("*", Bound(1.0, 0.0)),), BUILD),
+    "tolerances": ((("*", Tolerance(1.0, 0.0)),), BUILD),
     "files": ((Path("/a/vocab.txt"),), NOTHING),  # a path; its digest is in the content
     "timeout": (1.0, NOTHING),
     "memory": (1, NOTHING),
@@ -87,15 +88,15 @@ def test_a_field_changes_the_keys_it_must_and_no_others(name: str) -> None:
 PARTS: dict[str, dict[str, tuple[Any, set[str]]]] = {
     "source": {
         "entrypoint": ("zoo:n", TRACE),
-        "program": (Path("/a/x.pt2"), NOTHING),
+        "program": ("/a/x.pt2", NOTHING),
         "kwargs": ((), TRACE),
         "trusted": (True, NOTHING),
-        "search_path": ((Path("/b"),), NOTHING),
+        "search_path": (("/b",), NOTHING),
     },
     "goldens": {
         "entrypoint": ("zoo:g", TRACE),
         "kwargs": ((("n", 1),), TRACE),
-        "file": (Path("/a/x.safetensors"), NOTHING),
+        "file": ("/a/x.safetensors", NOTHING),
         "seed": (2, TRACE),
         "cases": (4, TRACE),
         "high": ((("x", 6),), TRACE),
