@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from orchestrator.manifest.model import TIMEOUT
 from orchestrator.report.exit_codes import INFRASTRUCTURE, INTERRUPTED, MEANINGS, OK, USAGE
 
 
@@ -81,7 +82,9 @@ def parser() -> argparse.ArgumentParser:
     one = command("validate", "bundles:validate", "Prove a published variant on this machine.")
     one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
     one.add_argument("--target", required=True, help="the variant, such as rtx:sm_89")
-    one.add_argument("--timeout", type=float, default=1800.0, help="seconds (default: %(default)g)")
+    one.add_argument(
+        "--timeout", type=float, default=TIMEOUT, help="seconds (default: %(default)g)"
+    )
     _store(one)
     _output(one)
     one = command("list", "bundles:list_bundles", "List bundles, versions, aliases and variants.")

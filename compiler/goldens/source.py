@@ -1,4 +1,4 @@
-"""Where reference inputs come from, as a value. Imports no torch, so that a manifest can hold it."""
+"""What a manifest says about goldens, as values. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from compiler.trace.source import JSON
 from enginebundle.format.spec import fields
 
+ANY_OUTPUT = "*"
+"""The name under which a tolerance is given for every output that has none of its own."""
 DEFAULT_CASES = 3
 """Inputs drawn for each profile where nothing else is asked for: at min, opt and max."""
 

@@ -46,10 +46,11 @@ from dataclasses import dataclass
 
 import torch
 
+from compiler.goldens.source import ANY_OUTPUT
 from compiler.partition.select import packet
 from compiler.refused import Refused
 from enginebundle.format.graph import Graph
-from enginebundle.format.index import ANY_OUTPUT, Tolerance
+from enginebundle.format.index import Tolerance
 from enginebundle.format.spec import Target
 
 DEPTH = 100

@@ -37,10 +37,6 @@ class Golden:
         return cls(check_name(value["name"], "golden"), digest(value["blob"], "golden"))
 
 
-ANY_OUTPUT = "*"
-"""The name under which a tolerance is given for every output that has none of its own."""
-
-
 @dataclass(frozen=True, slots=True)
 class Tolerance:
     """|got - want| <= atol + rtol * |want|, elementwise; NaN equals NaN."""

@@ -13,7 +13,7 @@ from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
 from orchestrator.manifest.load import load
 from orchestrator.manifest.model import Manifest
-from orchestrator.plan import decide as planning
+from orchestrator.plan import decide
 from orchestrator.plan.content import Content, contents
 from orchestrator.plan.decide import Plan
 from orchestrator.plan.installed import installed
@@ -87,7 +87,7 @@ def make_plan(
     def current(name: str) -> int | None:
         return None if store is None else store.aliases(name).get(LATEST)
 
-    return planning.plan(
+    return decide.plan(
         manifest,
         (lambda digest: None) if store is None else store.result,
         installed(),

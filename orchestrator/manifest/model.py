@@ -21,6 +21,12 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 """How a model computes. `fp32` means fp32: TF32 is off unless it is asked for by name."""
 
 
+MIN_NODES = 3
+"""An engine segment of fewer nodes runs in torch, unless the manifest says otherwise."""
+TIMEOUT = 1800.0
+"""Seconds that a step may take, unless the manifest says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """One model and everything asked for it. Defaults are applied, paths absolute.
@@ -42,10 +48,10 @@ class Model:
     torch_executed_modules: tuple[str, ...] = ()
     torch_executed_ops: tuple[str, ...] = ()
     require_full_compilation: bool = False
-    min_nodes: int = 3
+    min_nodes: int = MIN_NODES
     tolerances: tuple[tuple[str, Tolerance], ...] = ()
     files: tuple[Path, ...] = ()
-    timeout: float = 1800.0
+    timeout: float = TIMEOUT
     memory: int | None = None
     engine_profiles: Literal["separate", "shared"] = "separate"
     replace: tuple[Replacement, ...] = ()

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from enginebundle.format.spec import DTYPES
-from orchestrator.manifest import values as values
-from orchestrator.manifest.model import PRECISIONS
+from orchestrator.manifest import values
+from orchestrator.manifest.model import MIN_NODES, PRECISIONS, TIMEOUT
 
 _ENTRYPOINT = {"type": "string", "pattern": values.ENTRYPOINT.pattern}
 _RANGE = {
@@ -65,16 +65,16 @@ _REPLACEMENT = {
 }
 _NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$", "maxLength": 200}
 
-Name = Annotated[Any, BeforeValidator(values.name), WithJsonSchema(_NAME)]
-Entrypoint = Annotated[Any, BeforeValidator(values.entrypoint), WithJsonSchema(_ENTRYPOINT)]
-Dim = Annotated[Any, BeforeValidator(values.dim), WithJsonSchema(_DIM)]
-Range = Annotated[Any, BeforeValidator(values.size_range), WithJsonSchema(_RANGE)]
-Target = Annotated[Any, BeforeValidator(values.target), WithJsonSchema(_TARGET)]
-Seconds = Annotated[Any, BeforeValidator(values.seconds), WithJsonSchema(_SECONDS)]
-Bytes = Annotated[Any, BeforeValidator(values.size), WithJsonSchema(_BYTES)]
-Tolerance = Annotated[Any, BeforeValidator(values.tolerances), WithJsonSchema(_TOLERANCE)]
+NameField = Annotated[Any, BeforeValidator(values.name), WithJsonSchema(_NAME)]
+EntrypointField = Annotated[Any, BeforeValidator(values.entrypoint), WithJsonSchema(_ENTRYPOINT)]
+DimField = Annotated[Any, BeforeValidator(values.dim), WithJsonSchema(_DIM)]
+RangeField = Annotated[Any, BeforeValidator(values.size_range), WithJsonSchema(_RANGE)]
+TargetField = Annotated[Any, BeforeValidator(values.target), WithJsonSchema(_TARGET)]
+SecondsField = Annotated[Any, BeforeValidator(values.seconds), WithJsonSchema(_SECONDS)]
+BytesField = Annotated[Any, BeforeValidator(values.size), WithJsonSchema(_BYTES)]
+ToleranceField = Annotated[Any, BeforeValidator(values.tolerances), WithJsonSchema(_TOLERANCE)]
 
-Replacement = Annotated[Any, BeforeValidator(values.replacement), WithJsonSchema(_REPLACEMENT)]
+ReplacementField = Annotated[Any, BeforeValidator(values.replacement), WithJsonSchema(_REPLACEMENT)]
 
 
 class Form(BaseModel):
@@ -87,7 +87,7 @@ class InputForm(Form):
     """An input tensor."""
 
     dtype: Literal[tuple(DTYPES)] = Field(description="Element type, by torch's name.")  # type: ignore[valid-type]
-    shape: list[Dim] = Field(
+    shape: list[DimField] = Field(
         description="Sizes: numbers, symbols that profiles give ranges to, or expressions of them."
     )
     high: int | None = Field(
@@ -98,7 +98,7 @@ class InputForm(Form):
 class SourceForm(Form):
     """Where the model comes from: `entrypoint` or `program`."""
 
-    entrypoint: Entrypoint | None = Field(
+    entrypoint: EntrypointField | None = Field(
         None, description="package.module:function that returns a torch.nn.Module."
     )
     kwargs: dict[str, Any] = Field({}, description="The entrypoint's keyword arguments.")
@@ -111,7 +111,7 @@ class SourceForm(Form):
 class GoldensForm(Form):
     """Where reference inputs come from: `entrypoint`, `file` or `seed`."""
 
-    entrypoint: Entrypoint | None = Field(
+    entrypoint: EntrypointField | None = Field(
         None, description="package.module:function that returns the reference inputs."
     )
     kwargs: dict[str, Any] = Field({}, description="The entrypoint's keyword arguments.")
@@ -129,7 +129,7 @@ def _drawn() -> GoldensForm:
 class ModelForm(Form):
     """One model and what is asked for it."""
 
-    name: Name = Field(description="The bundle's name in the store.")
+    name: NameField = Field(description="The bundle's name in the store.")
     version: str | None = Field(None, description="A label for people; bundles number themselves.")
     source: SourceForm
     files: list[str] = Field(
@@ -138,10 +138,10 @@ class ModelForm(Form):
     inputs: dict[str, InputForm] = Field(
         min_length=1, description="Named inputs, in the order of the model's forward."
     )
-    profiles: dict[str, dict[str, Range]] = Field(
+    profiles: dict[str, dict[str, RangeField]] = Field(
         {}, description="Named ranges for each symbol: profile -> symbol -> [min, opt, max]."
     )
-    targets: list[Target] = Field(
+    targets: list[TargetField] = Field(
         min_length=1, description="Backend and architectures of each artifact."
     )
     precision: Literal[PRECISIONS] = Field(  # type: ignore[valid-type]
@@ -153,7 +153,7 @@ class ModelForm(Form):
     torch_executed_ops: list[str] = Field(
         [], description="Operators (aten.add.Tensor) that stay in torch."
     )
-    replace: list[Replacement] = Field(
+    replace: list[ReplacementField] = Field(
         [],
         description="Pieces of the model to swap for the user's own; goldens stay the original's.",
     )
@@ -161,16 +161,16 @@ class ModelForm(Form):
         False, description="Fail rather than leave any operator in torch."
     )
     min_nodes: int = Field(
-        3, ge=1, description="Smaller engine segments join their torch neighbours."
+        MIN_NODES, ge=1, description="Smaller engine segments join their torch neighbours."
     )
     goldens: GoldensForm = Field(default_factory=_drawn)
-    tolerance: Tolerance = Field(
+    tolerance: ToleranceField = Field(
         (), description="{atol, rtol} for all outputs, or for each output by name."
     )
-    timeout: Seconds = Field(
-        1800.0, description="Wall clock of each step: seconds or 90s, 10m, 2h."
+    timeout: SecondsField = Field(
+        TIMEOUT, description="Wall clock of each step: seconds or 90s, 10m, 2h."
     )
-    memory: Bytes | None = Field(
+    memory: BytesField | None = Field(
         None, description="Memory cap of each step: bytes or 512MiB, 8GiB."
     )
     engine_profiles: Literal["separate", "shared"] = Field(

@@ -6,10 +6,11 @@ import math
 import re
 from typing import Any
 
+from compiler.goldens.source import ANY_OUTPUT
 from compiler.replace.replacement import KINDS, WAYS, Replacement
 from enginebundle.errors import FormatError
 from enginebundle.format import dims
-from enginebundle.format.index import ANY_OUTPUT, Tolerance
+from enginebundle.format.index import Tolerance
 from enginebundle.format.spec import Range, Target, check_name
 from orchestrator.manifest.errors import nearest
 
