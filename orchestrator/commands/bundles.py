@@ -1,4 +1,4 @@
-"""`kiln list`, `kiln inspect`, `kiln validate`: what is published, and proving it later."""
+"""`kiln list`, `kiln inspect`, `kiln validate`: what is published, and validating it later."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from orchestrator.worker.outcome import Built, Failed, Outcome
 
 
 def list_bundles(args: argparse.Namespace) -> int:
-    """Every version, with its aliases and the state of its variants."""
+    """Print every version, with its aliases and the states of its variants."""
     store = open_store(args.store)
     entries = [_entry(store, v) for name in store.names() for v in store.versions(name)]
     if args.output == "json":
@@ -45,7 +45,7 @@ def list_bundles(args: argparse.Namespace) -> int:
 
 
 def inspect(args: argparse.Namespace) -> int:
-    """The index, its version, aliases and the evidence about it, as JSON."""
+    """Print the index with its version, its aliases and its evidence, as JSON."""
     store = open_store(args.store)
     version = store.resolve(args.bundle)
     bundle = Bundle.open(store, version)
@@ -61,7 +61,7 @@ def inspect(args: argparse.Namespace) -> int:
 
 
 def validate(args: argparse.Namespace) -> int:
-    """Run the variant's goldens through the loader in a fresh process; sign and keep the result."""
+    """Run the variant's goldens through the loader in a fresh process; sign and store the evidence."""
     store = open_store(args.store)
     version = store.resolve(args.bundle)
     target = Target.parse(args.target)

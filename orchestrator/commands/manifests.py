@@ -1,4 +1,4 @@
-"""`kiln validate-manifest`, `kiln schema`, `kiln plan`: nothing is run, no model is imported."""
+"""`kiln validate-manifest`, `kiln schema`, `kiln plan`. Only `plan --deep` runs a model's code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orchestrator.report.exit_codes import OK, SOME_FAILED
 
 
 def validate_manifest(args: argparse.Namespace) -> int:
-    """Say what a right manifest asks for; ManifestError for a wrong one."""
+    """Summarize what a valid manifest asks for; ManifestError if it is not valid."""
     manifest = load(Path(args.manifest))
     contents(manifest)
     for model in manifest.models:
@@ -33,7 +33,7 @@ def validate_manifest(args: argparse.Namespace) -> int:
 
 
 def schema(args: argparse.Namespace) -> int:
-    """The JSON Schema that editors use."""
+    """Print the JSON Schema that editors use."""
     from orchestrator.manifest import schema
 
     print(json.dumps(schema.schema(), indent=2))
@@ -41,7 +41,7 @@ def schema(args: argparse.Namespace) -> int:
 
 
 def plan(args: argparse.Namespace) -> int:
-    """What would happen. A store that is not there yet counts as empty."""
+    """Show what would happen. A store that does not exist yet counts as empty."""
     manifest = load(Path(args.manifest))
     if args.deep is not None:
         return _deep(manifest, args)
@@ -58,7 +58,7 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def _deep(manifest: Manifest, args: argparse.Namespace) -> int:
-    """What would run where, node by node. Exit code 1 if a model is refused."""
+    """Show what would run where, node by node. Exit code 1 if a model is refused."""
     from orchestrator.plan.deep import deep_plan
 
     names = [model.name for model in manifest.models]
@@ -81,7 +81,7 @@ def make_plan(
 ) -> Plan:
     """The plan of a manifest against a store, with machines of these GPU architectures at hand.
 
-    `found` is `sources.contents(manifest)`.
+    `found` is `content.contents(manifest)`.
     """
 
     def current(name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""`kiln run`: plan, drive, record, report."""
+"""`kiln run`: plans, drives, records and reports a run."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ from orchestrator.worker.outcome import Built, Cached, Outcome
 
 
 def run(args: argparse.Namespace) -> int:
-    """Bring every task of the manifest to its end; the run's exit code."""
+    """Run every task of the manifest; returns the exit code."""
     path = Path(args.manifest)
     manifest = load(path)
-    found = contents(manifest)  # What is wrong with the request shows before a store is made.
+    found = contents(manifest)  # Mistakes in the request show before a store is created.
     store = open_store(args.store, create=True)
     archs = local_archs()
     executor = _cluster(args) if args.address else None
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _start(record: Record, store: Store, path: Path, plan: Plan) -> None:
-    """The first write: a store that can't be written stops the run here, before any work."""
+    """The first write: if the store can't be written, the run ends here, before any work."""
     try:
         record.start(path.read_bytes(), plan.to_json())
     except BundleError as error:
@@ -123,7 +123,7 @@ def _ray() -> Any:
 
 
 def _only(plan: Plan, wanted: str) -> tuple[Task, ...]:
-    """One task and all that it needs, directly or not."""
+    """One task and everything it needs, directly or indirectly."""
     tasks = {task.id: task for task in plan.tasks}
     if wanted not in tasks:
         raise unknown("task", wanted, list(tasks))
@@ -175,7 +175,7 @@ def _announce(plan: Plan, tasks: Sequence[Task], run_id: str, store: Store) -> N
             print(f"{task.id} can't run: {decision.why}", file=sys.stderr)
     if plan.pending:
         print(
-            f"{len(plan.pending)} validations have no machine here and stay pending: see `kiln plan`",
+            f"{len(plan.pending)} validations have no machine here and stay pending; see `kiln plan`",
             file=sys.stderr,
         )
 
@@ -207,7 +207,7 @@ def _results(
 
 
 def _proved(store: Store, plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[TaskId, float]:
-    """Worst errors of pending validations that somebody did elsewhere."""
+    """The worst errors of pending validations that were done elsewhere."""
     found: dict[TaskId, float] = {}
     for task_id, _ in plan.pending:
         published = outcomes.get(str(TaskId(task_id.model, "publish")))

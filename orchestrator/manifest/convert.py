@@ -1,4 +1,4 @@
-"""A checked form -> the frozen values that everything else works on."""
+"""Converts a checked form to the frozen values that everything else works on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def convert(form: ModelForm, folder: Path) -> Model:
         name=form.name,
         source=source,
         inputs=inputs,
-        # A model without symbols is served by one profile that leaves nothing open.
+        # A model without symbols has one profile, which gives no ranges.
         profiles=profiles or (Profile("default", ()),),
         targets=tuple(form.targets),
         goldens=_goldens(form, folder),

@@ -32,9 +32,10 @@ class Model:
     """One model and everything asked for it. Defaults are applied, paths absolute.
 
     `tolerances` maps an output's name, or ANY_OUTPUT, to a tolerance; any other output gets the one
-    in the compiler's table. `files` are read by the entrypoints besides their own code. `timeout` is
-    seconds a step may take, `memory` bytes it may use (None: the plan estimates). `version` is a
-    label for people; bundles number themselves. `replace` swaps pieces for the user's own.
+    in the compiler's table. `files` are what the entrypoints read besides their own code. `timeout` is
+    the seconds that a step may take, `memory` the bytes it may use (None: the plan estimates them).
+    `version` is a label for people; bundles have numbers. `replace` swaps pieces of the model for
+    the user's own.
     """
 
     name: str
@@ -93,7 +94,7 @@ class Manifest:
 
     @property
     def digest(self) -> Digest:
-        """Identity of the request as written: the order of models does not matter."""
+        """Identifies the request as written, whatever the order of its models."""
         ordered = sorted(self.models, key=lambda model: model.name)
         return digest_json([model.to_json() for model in ordered])
 

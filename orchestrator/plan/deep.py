@@ -1,4 +1,4 @@
-"""`kiln plan --deep`: trace and partition each model, build nothing, and say what would run where.
+"""`kiln plan --deep`: trace and partition each model, build nothing, and show what would run where.
 
 It imports and runs the user's code, as `kiln run` would, in this process.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeepPlan:
-    """What would become of one model for some targets that share a partition; or why it can't."""
+    """How one model would be partitioned for targets that share a partition, or why it can't be."""
 
     model: str
     targets: tuple[Target, ...]
@@ -30,7 +30,7 @@ class DeepPlan:
     refused: str = ""
 
     def text(self) -> str:
-        """For people: the report, what was replaced or left out, or the refusal with its remedy."""
+        """For people: the report and what was replaced or left out, or the refusal with its remedy."""
         head = f"{self.model} for {', '.join(map(str, self.targets))}"
         if self.report is None:
             return f"{head}: {self.refused}"
@@ -56,7 +56,7 @@ def deep_plan(manifest: Manifest, names: Sequence[str] = ()) -> tuple[DeepPlan, 
     """Each model of the manifest, or those named, for each backend of its targets.
 
     No goldens are made, so numbers are not checked. Raises KeyError for a name that is not in the
-    manifest; what a model's code can't do is in `DeepPlan.refused`.
+    manifest; a refusal by the compiler is in `DeepPlan.refused`.
     """
     models = [manifest.model(name) for name in names] or list(manifest.models)
     return tuple(one for model in models for one in _plan(model))
@@ -81,7 +81,7 @@ def _plan(model: Model) -> list[DeepPlan]:
 
 
 def _alike(model: Model) -> list[tuple[Target, ...]]:
-    """The targets by backend: a partition does not depend on the architecture."""
+    """The targets, grouped by backend: a partition does not depend on the architecture."""
     backends = list(dict.fromkeys(target.backend for target in model.targets))
     return [tuple(t for t in model.targets if t.backend == backend) for backend in backends]
 

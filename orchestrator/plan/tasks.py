@@ -1,4 +1,4 @@
-"""Model -> its tasks: trace, builds, publish, validations, promote. Pure.
+"""The tasks of a model: trace, builds, publish, validations, promote. Pure.
 
 The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
 
@@ -27,7 +27,7 @@ from orchestrator.plan.task_id import TaskId
 
 DEFAULT_MEMORY = 4 * GIB
 BOOKKEEPING = Resources(cpus=0.1, memory=GIB // 2, timeout=600.0)
-"""For steps that only move documents."""
+"""For steps that only write small documents."""
 
 
 def tasks(
@@ -35,8 +35,8 @@ def tasks(
 ) -> tuple[Task, ...]:
     """All tasks of a model, each after those it needs.
 
-    `content` is the model's entry of `sources.contents`; `archs` are the architectures of the
-    machines at hand: a validation that none of them can run gets no task (see `unproved`).
+    `content` is the model's entry in `content.contents`; `archs` are the architectures of the
+    machines at hand. A validation that none of them can run gets no task (see `pending_validations`).
     """
     trace = _trace(model, content, installed)
     builds = [
@@ -61,16 +61,16 @@ def tasks(
 
 
 def runnable(target: Target, archs: Collection[str]) -> bool:
-    """Whether some machine at hand can run an artifact of that target. The CPU is always there."""
+    """Whether some machine at hand can run what is built for the target. A CPU is always at hand."""
     return target.backend == "torch" or any(arch in archs for arch in target.archs)
 
 
-def unproved(model: Model, archs: Collection[str]) -> tuple[tuple[TaskId, str], ...]:
-    """(task id, why and remedy) of each validation that waits for a machine that is not here."""
+def pending_validations(model: Model, archs: Collection[str]) -> tuple[tuple[TaskId, str], ...]:
+    """Each validation that no machine at hand can run, with the reason and the remedy."""
     return tuple(
         (
             TaskId(model.name, "validate", target),
-            f"no machine of {' or '.join(target.archs)} here: the variant stays pending until "
+            f"no machine here has {' or '.join(target.archs)}: the variant stays pending until "
             f"`kiln validate {model.name} --target {target}` runs on one",
         )
         for target in model.targets
@@ -79,7 +79,7 @@ def unproved(model: Model, archs: Collection[str]) -> tuple[tuple[TaskId, str], 
 
 
 def _groups(model: Model, target: Target) -> tuple[tuple[Profile, ...], ...]:
-    """The profiles that one artifact serves. A torch graph serves any shape, so it takes all."""
+    """The profiles, grouped by the artifact that serves them. A torch graph serves all of them."""
     if target.backend == "torch" or model.engine_profiles == "shared":
         return (model.profiles,)
     return tuple((profile,) for profile in model.profiles)
@@ -128,7 +128,7 @@ def _build(
 
 
 def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a build's spec about the user's own converters: without any, no code is named."""
+    """The part of a build's spec about the user's own converters. Without any, it names no code."""
     own = [one.to_json() for one in model.replace if one.way != "with"]
     if not own:
         return {"replace": []}
@@ -137,7 +137,7 @@ def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels(model: Model) -> dict[str, str]:
-    """What the bundle's index says for people: a version, and each piece that is not the model's own."""
+    """Labels for people in the bundle's index: a version, and each piece that was replaced."""
     labels = {} if model.version is None else {"version": model.version}
     return labels | {f"replaced {one}": f"{one.way} {one.by}" for one in model.replace}
 
@@ -179,7 +179,7 @@ def _compute(model: Model, gpus: tuple[str, ...] = ()) -> Resources:
 
 
 def sized(task: Task, upstream: Upstream) -> Task:
-    """The task with memory by what was traced: about 5 x weights, where the manifest gives none."""
+    """The task with memory for the traced weights, about 5 times their size, unless it was given."""
     traced = upstream.get(str(TaskId(task.model, "trace")), {})
     if not task.resources.guess or "weights_bytes" not in traced:
         return task

@@ -1,4 +1,4 @@
-"""A plan as text for people: one line a task, then what stays unproved, then the counts."""
+"""A plan as text for people: a line for each task, then pending validations, then the counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exit codes of `kiln`: the numbers, their meaning for people, and the one that outcomes lead to."""
+"""Exit codes of `kiln`: the numbers, what they mean, and which of them follows from outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is doing, on stderr: a live table on a terminal, one line a transition in a log."""
+"""A run's progress on stderr: a live table on a terminal, a line for each transition in a log."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _on(transition: Transition) -> str:
 
 
 class Lines:
-    """One line a transition."""
+    """Prints a line for each transition."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -56,9 +56,9 @@ class Lines:
 
 
 class LiveTable:
-    """A table of models and their tasks' states that is drawn anew in place.
+    """A table of models and the states of their tasks, redrawn in place.
 
-    Failures are also printed above it, where they stay.
+    Failures are also printed above it, where they remain.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -97,7 +97,7 @@ class LiveTable:
         return table
 
     def _summary(self) -> list[tuple[str, dict[str, int], str]]:
-        """(model, count of each state, what runs) for models at work, and one row for the rest."""
+        """(model, count of each state, running tasks) of each model; of many, the busy ones and a total."""
         counts: dict[str, dict[str, int]] = {}
         now: dict[str, list[str]] = {}
         for task, state in self._states.items():
@@ -115,5 +115,5 @@ class LiveTable:
 
 
 def progress(tasks: Sequence[Task]) -> Lines | LiveTable:
-    """The display that fits where stderr goes."""
+    """The display that suits stderr: a table on a terminal, else lines."""
     return LiveTable(tasks) if sys.stderr.isatty() else Lines()

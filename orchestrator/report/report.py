@@ -1,4 +1,4 @@
-"""What came of a run, as a table of models x targets and a line of totals. Pure."""
+"""The results of a run, as a table of models x targets and a line of totals. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from orchestrator.worker.outcome import Built, Cached, Failed, Outcome, Skipped
 class Row:
     """A model on a target.
 
-    `state` is `validated`, `pending` (built, not proved yet) or `failed`; `cached` whether nothing
-    had to be built. `seconds` is what its builds took when they were made, `bytes` the size of
-    what they made. `worst` is the largest error as a share of what the tolerance allows: measured
-    by the loader on the target if `measured`, else computed on the CPU from the network.
+    `state` is `validated`, `pending` (built, not validated yet) or `failed`. `cached` tells that
+    nothing had to be built. `seconds` is the time that its builds took when they ran, `bytes` the
+    size of what they made. `worst` is the largest error relative to what the tolerance allows:
+    measured by the loader on the target if `measured`, else computed on the CPU from the network.
     """
 
     model: str
@@ -67,7 +67,7 @@ def rows(
 
 
 def _why(tasks: Iterable[Task], outcomes: Mapping[str, Outcome]) -> str:
-    """The first failure among the tasks, or the one because of which they were skipped."""
+    """The first failure among the tasks, or the failure because of which they were skipped."""
     for task in tasks:
         match outcomes[task.id]:
             case Failed(code, message):
@@ -123,7 +123,7 @@ def totals(table: Iterable[Row]) -> str:
 
 
 def task_totals(outcomes: Mapping[str, Outcome]) -> str:
-    """`every task cached`, or how many of the tasks were."""
+    """How many tasks were cached; `every task cached` if all were."""
     cached = sum(isinstance(outcome, Cached) for outcome in outcomes.values())
     if cached == len(outcomes):
         return f"{cached} tasks: every task cached"
@@ -147,7 +147,7 @@ def text(table: Sequence[Row]) -> str:
     out += dict.fromkeys(row.why for row in table if row.why)
     if any(row.worst is not None for row in table):
         out.append(
-            "worst error: 1 is all the tolerance allows; "
+            "worst error: 1 is the most that the tolerance allows; "
             "~ computed on the CPU from the network, else measured by the loader on the target"
         )
     return "\n".join(out)

@@ -1,4 +1,4 @@
-"""One attempt of a task, on whatever machine it landed: look in the store, else run and record."""
+"""One attempt at a task, on whatever machine it is placed: look in the store, else run and record."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from orchestrator.worker.outcome import JSON, Built, Cached, Failed
 STEP = "orchestrator.worker.steps:run_step"
 """What a child process calls, with (step, spec, upstream, store uri)."""
 _LOG = 1 << 20
-"""Bytes of a log's end that the store keeps."""
+"""The store keeps this many bytes of the end of a log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt of the task `id`, as JSON: it may run on another machine. `number` counts from 1.
+    """One attempt at the task `id`, as JSON: it may run on another machine. `number` counts from 1.
 
     The digest of `identity` is the task's key; `upstream` are the outputs of the tasks it needs, by
     id. `cpus`, `memory` (bytes), `timeout` (seconds) and `label` come from its resources; an attempt
@@ -69,10 +69,10 @@ def log_path(run: str, task: str, attempt: int) -> str:
 def perform(
     attempt: Attempt, cancelled: Callable[[], bool] = isolate.never
 ) -> tuple[Built | Cached | Failed, str]:
-    """Make the attempt; how it ended, and the host it ran on. What the task does never raises here.
+    """Make the attempt; returns how it ended and on which host. No failure of the task raises here.
 
-    The store is asked again at the start: a twin of this attempt may have finished meanwhile. The
-    first recorded result wins, and that one is returned even where this attempt made another.
+    Asks the store again first: another attempt at the same task may have finished meanwhile. The
+    first recorded result wins, and is returned even if this attempt made another.
     """
     host = socket.gethostname()
     try:
@@ -97,13 +97,13 @@ def perform(
             }
             outcome = replace(outcome, output=store.put_result(attempt.key, record)["output"])
     except (BundleError, OSError) as error:
-        message = f"the store failed around the step: {type(error).__name__}: {error}"
+        message = f"the store failed before or after the step: {type(error).__name__}: {error}"
         return Failed("infra", message, reproduce=attempt.reproduce), host
     return outcome, host
 
 
 def from_record(record: Mapping[str, Any]) -> Cached:
-    """The outcome that a stored result stands for."""
+    """The outcome for a result that the store holds."""
     return Cached(record["output"], float(record["provenance"]["seconds"]))
 
 

@@ -1,7 +1,7 @@
-"""How a task ended, as a value: what crosses processes and machines instead of an exception.
+"""How a task ended, as a value that crosses processes and machines where an exception could not.
 
-An exception class does not survive every pickling and its type may not exist on the other side;
-a frozen value with a JSON form always does.
+Not every exception survives pickling, and its type may not exist on the other side. A frozen value
+with a JSON form always survives.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ STOPPED = "the run was stopped"
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The task ran and `output` is what the store now holds for its key.
+    """The task ran, and `output` is what the store now holds for its key.
 
-    `seconds` is wall time in the step's process, `peak` the largest memory seen, in bytes.
+    `seconds` is the wall-clock time of the step's process, `peak` the most memory seen, in bytes.
     """
 
     output: Mapping[str, JSON]
@@ -32,7 +32,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """The store already held the result; `seconds` is what it took when it was built."""
+    """The store already held the result, which took `seconds` to build."""
 
     output: Mapping[str, JSON]
     seconds: float = 0.0
@@ -42,8 +42,8 @@ class Cached:
 class Failed:
     """The task ended without a result.
 
-    `code` is one word for programs (see `Class`), `message` one or a few lines for people,
-    `log` the tail of what the step printed, `reproduce` a command that runs this task alone.
+    `code` is one word for programs (see `Class`), `message` is a line or a few for people, `log` is
+    the end of what the step printed, and `reproduce` is a command that runs this task alone.
     """
 
     code: str
@@ -54,9 +54,9 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """The task never ran: the task named `failed` did, or (None) the run was stopped before it.
+    """The task never ran, because the task named `failed` failed or (None) the run was stopped.
 
-    `failed` is the root of it, however many skipped tasks lie between.
+    `failed` is the task at the root, even if others between it and this one were skipped as well.
     """
 
     failed: str | None
@@ -101,14 +101,14 @@ def from_json(value: Mapping[str, JSON]) -> Outcome:
 
 
 class Class(Enum):
-    """What a failure says about trying again."""
+    """What a failure means for another attempt."""
 
     DETERMINISTIC = "deterministic"
     """The same task will fail the same way: never retried."""
     SUSPECT = "suspect"
-    """The process died or hung; the machine may be to blame: tried once more."""
+    """The process died or hung, and the machine may be to blame: tried once more."""
     INFRASTRUCTURE = "infrastructure"
-    """A node, the network or the store failed, not the task: tried a few times."""
+    """A node, the network or the store failed, not the task: tried a few more times."""
 
 
 _CLASSES = {
@@ -117,9 +117,9 @@ _CLASSES = {
     "infra": Class.INFRASTRUCTURE,
 }
 ATTEMPTS = {Class.DETERMINISTIC: 1, Class.SUSPECT: 2, Class.INFRASTRUCTURE: 3}
-"""How often a task may run, by the class of its latest failure."""
+"""How many attempts a task gets, by the class of its latest failure."""
 
 
 def classify(code: str) -> Class:
-    """The class of a failure code; a code without an entry is the task's own doing."""
+    """The class of a failure code. A code without an entry is the task's own fault."""
     return _CLASSES.get(code, Class.DETERMINISTIC)

@@ -1,12 +1,12 @@
-"""The steps that run in child processes: JSON and a store in, JSON out. What is big is a blob.
+"""The steps that run in child processes: JSON and a store in, JSON out. Anything big is a blob.
 
     trace      {graph, weights, program, inputs, outputs, goldens, replaced, unchecked,
                 weights_bytes}
     build      {part, toolchain, precision, tolerances, report, bytes, evaluated, blobs}
     validate   {passed, worst, evidence}
 
-`publish` and `promote` are in publish.py: they sign and move names, which only the driver may do.
-The compiler is imported inside the steps, so that whoever plans or watches needs no torch.
+`publish` and `promote` are in run/publish.py: they sign and move aliases, which only the driver may
+do. The steps import the compiler when they run, so that planning and watching need no torch.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ Spec = Mapping[str, JSON]
 
 
 def run_step(step: str, spec: Spec, upstream: Upstream, store: str) -> dict[str, JSON]:
-    """What `isolate` calls: open the store and run the step of that name."""
+    """Open the store and run the step of that name. Called by `isolate`."""
     return STEPS[step](spec, upstream, Store.open(store))
 
 
 def of(upstream: Upstream, step: Step) -> Mapping[str, JSON]:
-    """The output of the one task of that step among those upstream. KeyError if there is none."""
+    """The output of the upstream task of that step. KeyError if there is none."""
     for name, output in upstream.items():
         if TaskId.parse(name).step == step:
             return output
@@ -49,7 +49,7 @@ def of(upstream: Upstream, step: Step) -> Mapping[str, JSON]:
 
 
 def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
-    """Run the user's code once: its model as a Program, and the goldens."""
+    """Run the user's code once, and save its model as a Program, and the goldens."""
     from compiler import program
     from compiler.pipeline import TraceJob, trace_job
 
@@ -86,7 +86,7 @@ def _save_golden(case: GoldenCase, store: Store) -> dict[str, JSON]:
 
 
 def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
-    """Turn a Program into one Part of a target's variant."""
+    """Build one Part of a target's variant from a Program."""
     from compiler import program
     from compiler.build.engine_cache import EngineCache
     from compiler.goldens.goldens import GoldenCase
@@ -154,9 +154,9 @@ def _save_segment(
 
 
 def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
-    """Prove a variant: open it with the loader that ships and reproduce every golden.
+    """Validate a variant: open it with the loader that users have, and reproduce every golden.
 
-    Runs in a process of its own, on a machine of the target. The evidence comes back unsigned.
+    Runs in its own process, on a machine of the target. The evidence is returned unsigned.
     """
     index = of(upstream, "publish")["index"]
     reference = f"{spec['name']}@{index}"

@@ -155,11 +155,11 @@ WRONG = {
     ),
     "missing key": (
         ("    targets: [torch:cpu]\n", ""),
-        "m.yaml:3:5: models[0].targets: this key is required and missing",
+        "m.yaml:3:5: models[0].targets: this required key is missing",
     ),
     "duplicate key": (
         ("targets: [torch:cpu]", "targets: [torch:cpu]\n    name: n"),
-        "m.yaml:8:5: models[0].name: this key stands already on line 3; keep one of the two",
+        "m.yaml:8:5: models[0].name: this key is already on line 3; keep one of the two",
     ),
     "min > opt": (
         ("b: [1, 2, 4]", "b: [3, 2, 4]"),
@@ -208,7 +208,7 @@ WRONG = {
     "pt2 without trusted": (
         ('{entrypoint: "zoo:m"}', "{program: m.pt2}"),
         "m.yaml:4:23: models[0].source.program: 'm.pt2' can carry pickled code, which runs when "
-        "the file is opened; add `trusted: true` beside it if you trust whoever made it",
+        "the file is opened; add `trusted: true` beside it if you trust its author",
     ),
     "both sources": (
         ('{entrypoint: "zoo:m"}', '{entrypoint: "zoo:m", program: m.pt2}'),
@@ -241,15 +241,18 @@ WRONG = {
         ("[b, s]", '[b, "s - 2"]'),
         "'s - 2' is -1 at the min of profile 'p'; expected 0 or more",
     ),
-    "duration": (("name: m", "name: m\n    timeout: 10 min"), "or such as 90s, 10m, 1h30m"),
-    "size": (("name: m", "name: m\n    memory: 8G"), "or such as 512MiB, 8GiB, got '8G'"),
+    "duration": (
+        ("name: m", "name: m\n    timeout: 10 min"),
+        "or a duration such as 90s, 10m, 1h30m",
+    ),
+    "size": (("name: m", "name: m\n    memory: 8G"), "or a size such as 512MiB, 8GiB, got '8G'"),
     "tolerance": (
         ("name: m", "name: m\n    tolerance: {atol: 1e-3}"),
         "models[0].tolerance: expected {atol, rtol}, got {'atol': 0.001}",
     ),
     "high of a float": (
         ("shape: [b, s]", "shape: [b, s], high: 3"),
-        "`high` bounds integers drawn by a seed, but this input is float32; remove it",
+        "`high` limits integers drawn from a seed, but this input is float32; remove it",
     ),
     "goldens of two kinds": (
         ("name: m", "name: m\n    goldens: {file: x.parquet, seed: 1}"),
@@ -265,13 +268,13 @@ WRONG = {
     ),
     "tag": (
         ('"zoo:m"', "!!python/name:os.system x"),
-        "is not read here; expected text, a finite number, true or false",
+        "is not supported; expected text, a finite number, true or false",
     ),
-    "nan": (("[1, 2, 4]", ".nan"), ".nan is not read here"),
+    "nan": (("[1, 2, 4]", ".nan"), ".nan is not supported"),
     "key that is no text": (("b: [1, 2, 4]", "1: [1, 2, 4]"), "a key must be text, got 1"),
     "merge key": (
         ("name: m", "name: m\n    <<: {precision: fp16}"),
-        "YAML merge keys are not read here; put shared settings under `defaults:`",
+        "YAML merge keys are not supported; put shared settings under `defaults:`",
     ),
     "not YAML": (("models:", "models: ["), "not YAML: "),
     "tab": (("    source", "\tsource"), "not YAML: "),
@@ -313,7 +316,7 @@ def test_all_mistakes_are_shown_at_once_in_order() -> None:
         ("models: [3]", "models[0]: expected a map, got 3"),
         ("defaults: 3\nmodels: [{name: a}]", "m.yaml:1:11: defaults: expected a map, got 3"),
         ("defaults: {name: a}\nmodels: [{}]", "each model has its own name"),
-        ("models: &a [*a]", "an alias inside the value it stands for"),
+        ("models: &a [*a]", "an alias inside the value that it refers to"),
         ("models: " + "[" * 5000, "nested too deep"),
         ("a: b: c", "not YAML"),
         ("x: \x00", "not YAML"),

@@ -42,7 +42,7 @@ def test_a_good_run_as_a_table():
         "MODEL  TARGET     STATE               SECONDS  BYTES  WORST ERROR",
         "m      torch:cpu  validated (cached)      1.5  1,234         0.12",
         "m      rtx:sm_89  pending                 7.0  2,000         ~0.5",
-        "worst error: 1 is all the tolerance allows; ~ computed on the CPU from the network, "
+        "worst error: 1 is the most that the tolerance allows; ~ computed on the CPU from the network, "
         "else measured by the loader on the target",
     ]
     assert report.totals(table) == "2 built, 1 validated, 1 pending, 0 failed"

@@ -169,7 +169,7 @@ def test_evidence_about_another_bundle_is_not_filed(store, publisher):
         ),
         (
             [("g", "y", 0.5, 12.0, False), ("h", "y", -1.0, -1.0, False)],
-            "worst: golden 'h', output 'y': wrong shape, dtype or a NaN that the golden has not",
+            "worst: golden 'h', output 'y': wrong shape or dtype, or a NaN where the golden has none",
         ),
     ],
 )
