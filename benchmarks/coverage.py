@@ -45,9 +45,7 @@ def measure(name: str, small: bool, target: str) -> Row:
     entry = zoo.entry(name, small)
     kwargs = (("name", name), ("small", small))
     source = Source(entrypoint="benchmarks.zoo:build", kwargs=kwargs, search_path=(str(ROOT),))
-    goldens = GoldenSource(
-        entrypoint="benchmarks.zoo:goldens", kwargs=kwargs, search_path=(str(ROOT),)
-    )
+    goldens = GoldenSource(entrypoint="benchmarks.zoo:goldens", kwargs=kwargs)
     start = time.perf_counter()
     traced = trace_job(TraceJob(source, entry.inputs, entry.profiles, goldens))
     traced_at, traced_cpu = time.perf_counter(), time.process_time()

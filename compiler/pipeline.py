@@ -41,7 +41,8 @@ from compiler.replace.apply import (
     replace_operators,
 )
 from compiler.trace.export import trace_recorded
-from compiler.trace.source import Source, load_model
+from compiler.trace.load import load_model
+from compiler.trace.source import Source
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
 from enginebundle.runtimes.versions import runtime_versions
@@ -118,11 +119,11 @@ class Built:
 def trace_job(job: TraceJob) -> Traced:
     """Trace, lower, capture. Raises ModelRefused, ReplaceRefused, TraceRefused or GoldensRefused."""
     model = load_model(job.source)
+    path = job.source.search_path
     goldens: tuple[GoldenCase, ...] = ()
     if job.goldens is not None:
-        goldens = make_goldens(model, job.goldens, job.inputs, job.profiles)
+        goldens = make_goldens(model, job.goldens, job.inputs, job.profiles, path)
     # From here on the model is no longer the one that made the goldens.
-    path = job.source.search_path
     registry = registry_with(job.replace, None, path)
     model, modules = replace_modules(model, job.replace, path)
     with replace_functions(job.replace, path) as functions:

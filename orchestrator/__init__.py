@@ -1,1 +1,1 @@
-"""The farm: a manifest becomes a plan, its tasks run anywhere, what they make is published."""
+"""The farm: turns a manifest into a plan, runs its tasks anywhere, and publishes the results."""

@@ -1,8 +1,4 @@
-"""`kiln`: the command line. stdout is data, stderr is talk.
-
-Exit codes: 0 all published or already current, 1 some target failed, 2 usage or manifest,
-3 infrastructure, 4 accuracy gate, 130 interrupted.
-"""
+"""`kiln`: the command line. Data goes to stdout, messages to stderr."""
 
 from __future__ import annotations
 
@@ -13,17 +9,17 @@ import signal
 import sys
 from collections.abc import Sequence
 
-USAGE, INFRASTRUCTURE, INTERRUPTED = 2, 3, 130
+from orchestrator.manifest.model import TIMEOUT
+from orchestrator.report.exit_codes import INFRASTRUCTURE, INTERRUPTED, MEANINGS, OK, USAGE
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their options; each names the function that does it in `does`."""
+    """All commands and their options. `does` names the function that carries a command out."""
     top = argparse.ArgumentParser(
         prog="kiln",
-        description="Build TensorRT engines of many models for many targets; prove, sign and publish "
+        description="Build TensorRT engines for many models and targets; validate, sign and publish "
         "them as bundles.",
-        epilog="Exit codes: 0 all published or current, 1 some target failed, 2 usage or manifest, "
-        "3 infrastructure, 4 accuracy gate, 130 interrupted.",
+        epilog=MEANINGS,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
@@ -33,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     one = command(
-        "validate-manifest", "manifests:validate", "Check a manifest and say what it asks."
+        "validate-manifest",
+        "manifests:validate_manifest",
+        "Check a manifest and summarize what it asks for.",
     )
     _manifest(one)
     one = command("schema", "manifests:schema", "Print the manifest's JSON Schema.")
@@ -45,9 +43,9 @@ def parser() -> argparse.ArgumentParser:
         "--deep",
         nargs="*",
         metavar="MODEL",
-        help="trace and partition these models, or all (runs their code); build nothing",
+        help="trace and partition these models, or all of them: runs their code, builds nothing",
     )
-    one = command("run", "run:run", "Build, prove and publish what a manifest asks for.")
+    one = command("run", "run:run", "Build, validate and publish what a manifest asks for.")
     _manifest(one)
     _store(one)
     _output(one)
@@ -60,9 +58,13 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--address", help="a running Ray cluster: auto, or HOST:PORT of its head")
     one.add_argument("--elastic", action="store_true", help="wait for pools that have no node yet")
     one.add_argument(
-        "--jobs", type=_positive, help="steps at once on this machine (default: cores)"
+        "--jobs",
+        type=_positive,
+        help="how many steps to run at once on this machine (default: one for each core)",
     )
-    one.add_argument("--only", metavar="TASK", help="this task and what it needs, such as m/trace")
+    one.add_argument(
+        "--only", metavar="TASK", help="run only this task and those it needs, such as m/trace"
+    )
     one.add_argument("--run-id", help=argparse.SUPPRESS)
     one = command("submit", "submit:submit", "Run a manifest as a job of a Ray cluster.")
     _manifest(one)
@@ -70,29 +72,39 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--address",
         default=os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265"),
-        help="the cluster's dashboard (default: $RAY_API_SERVER_ADDRESS or %(default)s)",
+        help="address of the cluster's dashboard (default: $RAY_API_SERVER_ADDRESS or %(default)s)",
     )
-    one.add_argument("--no-wait", action="store_true", help="return as soon as the job is there")
+    one.add_argument(
+        "--no-wait", action="store_true", help="return as soon as the job is submitted"
+    )
     one.add_argument("--elastic", action="store_true", help="wait for pools that have no node yet")
-    one = command("status", "status:status", "Show a run: the latest, or the one named.")
+    one = command("status", "status:status", "Show the latest run, or the one named.")
     one.add_argument("run", nargs="?", help="a run's id (default: the latest)")
     _store(one)
     _output(one)
-    one = command("explain", "explain:explain", "Name the fields in which two results differ.")
+    one = command("explain", "explain:explain", "List the fields in which two results differ.")
     one.add_argument("a", help="a bundle (minilm@1), a run's id, or a result's key (sha256:...)")
     one.add_argument("b", help="another of the same kind")
     _store(one)
     _output(one)
-    one = command("validate", "bundles:validate", "Prove a published variant on this machine.")
+    one = command(
+        "validate",
+        "bundles:validate",
+        "Validate a published variant on this machine, and sign the evidence.",
+    )
     one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
-    one.add_argument("--target", required=True, help="the variant, such as rtx:sm_89")
-    one.add_argument("--timeout", type=float, default=1800.0, help="seconds (default: %(default)g)")
+    one.add_argument("--target", required=True, help="the variant's target, such as rtx:sm_89")
+    one.add_argument(
+        "--timeout", type=float, default=TIMEOUT, help="seconds (default: %(default)g)"
+    )
     _store(one)
     _output(one)
     one = command("list", "bundles:list_bundles", "List bundles, versions, aliases and variants.")
     _store(one)
     _output(one)
-    one = command("inspect", "bundles:inspect", "Print a bundle's index and its variants' states.")
+    one = command(
+        "inspect", "bundles:inspect", "Print a bundle's index and the state of its variants."
+    )
     one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
     _store(one)
     return top
@@ -117,12 +129,12 @@ def _output(added: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, got {number}")
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {number}")
     return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
+    """Run one command; returns its exit code."""
     args = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from enginebundle.errors import BundleError, FormatError, NotFoundError
@@ -144,9 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("kiln: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output left; do not let Python complain when it flushes.
+        # The reader of our output is gone: keep Python from complaining when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return OK
 
 
 if __name__ == "__main__":

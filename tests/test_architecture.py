@@ -25,7 +25,7 @@ BROAD = {
     # turns it into a typed refusal that quotes the cause.
     "compiler/trace/truths.py",
     "compiler/lower/decompose.py",
-    "compiler/trace/source.py",
+    "compiler/trace/load.py",
     "compiler/trace/export.py",
     "compiler/goldens/inputs.py",
     "compiler/goldens/goldens.py",

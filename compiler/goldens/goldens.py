@@ -1,6 +1,5 @@
 """Goldens: inputs with the outputs that the eager model gives for them, in the model's own dtype.
 
-    GoldenSource(entrypoint=... | file=... | seed=...)
     make_goldens(model, source, inputs, profiles) -> (GoldenCase(name, inputs, outputs), ...)
     GoldenCase.to_bytes() / GoldenCase.from_bytes(name, data)       safetensors, input.* and output.*
     examples_from(case, inputs) -> ExampleMaker                     to trace with real inputs
@@ -16,8 +15,9 @@ from dataclasses import dataclass
 
 import torch
 
-from compiler.goldens.inputs import GoldenSource, GoldensRefused, read_inputs
+from compiler.goldens.inputs import GoldensRefused, read_inputs
 from compiler.goldens.profile_fit import misfits
+from compiler.goldens.source import GoldenSource
 from compiler.program import weights_from_bytes, weights_to_bytes
 from compiler.refused import first_lines
 from compiler.trace.examples import ExampleMaker, resized
@@ -61,14 +61,17 @@ def make_goldens(
     source: GoldenSource,
     inputs: tuple[TensorSpec, ...],
     profiles: tuple[Profile, ...],
+    search_path: tuple[str, ...] = (),
 ) -> tuple[GoldenCase, ...]:
     """Read the inputs, check that each fits a profile, and run the eager model on them.
+
+    `search_path` is where the source's entrypoint is found, before `sys.path`.
 
     Raises GoldensRefused: unreadable or ill-typed inputs, a case outside every profile, a model
     that fails or whose result is random.
     """
     profiles = profiles or (Profile("static", ()),)
-    cases = read_inputs(source, inputs, profiles)
+    cases = read_inputs(source, inputs, profiles, search_path)
     for name, tensors in cases.items():
         shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
         reasons = {profile.name: misfits(shapes, inputs, profile) for profile in profiles}

@@ -11,17 +11,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from compiler.goldens.source import DEFAULT_CASES, GoldenSource
 from compiler.refused import Refused
 from compiler.trace.examples import default_example
-from compiler.trace.source import JSON, call_user, load_function
+from compiler.trace.load import call_user, load_function
 from enginebundle.errors import FormatError
-from enginebundle.format.parse import check_name, fields
+from enginebundle.format.parse import check_name
 from enginebundle.format.spec import Profile, TensorSpec
 
 Cases = dict[str, dict[str, torch.Tensor]]
@@ -31,53 +31,16 @@ class GoldensRefused(Refused):
     """No goldens. Codes: `source`, `file`, `case`, `profile`, `forward`, `random`."""
 
 
-@dataclass(frozen=True)
-class GoldenSource:
-    """Exactly one of `entrypoint` (with `kwargs`, found on `search_path`), `file` and `seed`.
-
-    With a seed, `cases` inputs are drawn for each profile (3 unless given): one at min, one at opt,
-    one at max, and so on around; `high` maps an integer input to its exclusive bound.
-    """
-
-    entrypoint: str | None = None
-    kwargs: tuple[tuple[str, JSON], ...] = ()
-    file: str | None = None
-    seed: int | None = None
-    cases: int | None = None
-    high: tuple[tuple[str, int], ...] = ()
-    search_path: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, JSON]:
-        return {
-            "entrypoint": self.entrypoint,
-            "kwargs": dict(self.kwargs),
-            "file": self.file,
-            "seed": self.seed,
-            "cases": self.cases,
-            "high": dict(self.high),
-            "search_path": list(self.search_path),
-        }
-
-    @classmethod
-    def from_json(cls, value: JSON) -> GoldenSource:
-        """The inverse of `to_json`; what is missing takes its default. FormatError otherwise."""
-        names = ("entrypoint", "kwargs", "file", "seed", "cases", "high", "search_path")
-        value = fields(value, "goldens", (), names)
-        return cls(
-            value.get("entrypoint"),
-            tuple((value.get("kwargs") or {}).items()),
-            value.get("file"),
-            value.get("seed"),
-            value.get("cases"),
-            tuple((value.get("high") or {}).items()),
-            tuple(value.get("search_path") or ()),
-        )
-
-
 def read_inputs(
-    source: GoldenSource, inputs: tuple[TensorSpec, ...], profiles: tuple[Profile, ...]
+    source: GoldenSource,
+    inputs: tuple[TensorSpec, ...],
+    profiles: tuple[Profile, ...],
+    search_path: tuple[str, ...] = (),
 ) -> Cases:
-    """Cases by name, each with exactly the inputs, in their dtypes. Raises GoldensRefused."""
+    """Cases by name, each with exactly the inputs, in their dtypes. Raises GoldensRefused.
+
+    `search_path` is where the source's entrypoint is found, before `sys.path`.
+    """
     given = [source.entrypoint, source.file, source.seed]
     if sum(item is not None for item in given) != 1:
         raise GoldensRefused(
@@ -91,7 +54,7 @@ def read_inputs(
         cases = _from_file(Path(source.file), inputs)
     else:
         assert source.entrypoint is not None
-        function = load_function(source.entrypoint, source.search_path)
+        function = load_function(source.entrypoint, search_path)
         cases = _named(call_user(function, dict(source.kwargs), source.entrypoint), source)
     if not cases:
         raise GoldensRefused(
@@ -108,7 +71,7 @@ def _drawn(
     high = dict(source.high)
     result: Cases = {}
     for profile in profiles:
-        for index in range(source.cases or 3):
+        for index in range(source.cases or DEFAULT_CASES):
             point = ("min", "opt", "max")[index % 3]
             turn = f"-{index // 3}" if index >= 3 else ""
             result[f"{profile.name}-{point}{turn}"] = {

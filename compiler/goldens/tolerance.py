@@ -46,6 +46,7 @@ from dataclasses import dataclass
 
 import torch
 
+from compiler.goldens.source import ANY_OUTPUT
 from compiler.partition.select import packet
 from compiler.refused import Refused
 from enginebundle.format.graph import Graph
@@ -56,9 +57,6 @@ DEPTH = 100
 
 TINY = 1e-6
 """Outputs smaller than this, all zeros among them, are gated as if this were their RMS."""
-
-ANY_OUTPUT = "*"
-"""The name under which an override holds for every output that has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)

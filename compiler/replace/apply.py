@@ -29,7 +29,7 @@ from compiler.refused import first_lines
 from compiler.replace.converters import check_operators, operator_name, operators_of, registry_with
 from compiler.replace.functions import replace_functions
 from compiler.replace.replacement import Replaced, Replacement, ReplaceRefused, nothing
-from compiler.trace.source import load_function
+from compiler.trace.load import load_function
 
 __all__ = [
     "Replaced",

@@ -13,7 +13,7 @@ from compiler.convert.plugin import plugin_converter
 from compiler.convert.registry import Registry, Table, parameters
 from compiler.replace.functions import as_operator, function_operator
 from compiler.replace.replacement import Replaced, Replacement, ReplaceRefused, nothing
-from compiler.trace.source import load_function
+from compiler.trace.load import load_function
 from enginebundle.format.spec import Target
 
 

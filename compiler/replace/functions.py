@@ -11,7 +11,7 @@ import torch
 
 from compiler.refused import first_lines
 from compiler.replace.replacement import Replaced, Replacement, ReplaceRefused
-from compiler.trace.source import load_function
+from compiler.trace.load import load_function
 
 NAMESPACE = "kiln_replaced"
 """Where functions that have a converter stand as operators."""

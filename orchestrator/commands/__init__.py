@@ -1,1 +1,1 @@
-"""One file for each group of `kiln` commands; imported only when one of them is called."""
+"""One file for each group of `kiln` commands, imported only when one of them is called."""

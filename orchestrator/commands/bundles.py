@@ -1,4 +1,4 @@
-"""`kiln list`, `kiln inspect`, `kiln validate`: what is published, and proving it later."""
+"""`kiln list`, `kiln inspect`, `kiln validate`: what is published, and validating it later."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from orchestrator.commands.common import (
     print_json,
     unknown,
 )
-from orchestrator.plan.task import Resources, Task
-from orchestrator.report import report
+from orchestrator.plan.task import Resources, Task, Upstream
+from orchestrator.plan.task_id import TaskId
+from orchestrator.report.exit_codes import exit_code
 from orchestrator.run.executor import machine_memory
 from orchestrator.run.publish import Publisher
 from orchestrator.worker import isolate
@@ -29,7 +30,7 @@ from orchestrator.worker.outcome import Built, Failed, Outcome
 
 
 def list_bundles(args: argparse.Namespace) -> int:
-    """Every version, with its aliases and the state of its variants."""
+    """Print every version, with its aliases and the states of its variants."""
     store = open_store(args.store)
     entries = [_entry(store, v) for name in store.names() for v in store.versions(name)]
     if args.output == "json":
@@ -44,7 +45,7 @@ def list_bundles(args: argparse.Namespace) -> int:
 
 
 def inspect(args: argparse.Namespace) -> int:
-    """The index, its version, aliases and the evidence about it, as JSON."""
+    """Print the index with its version, its aliases and its evidence, as JSON."""
     store = open_store(args.store)
     version = store.resolve(args.bundle)
     bundle = Bundle.open(store, version)
@@ -60,7 +61,7 @@ def inspect(args: argparse.Namespace) -> int:
 
 
 def validate(args: argparse.Namespace) -> int:
-    """Run the variant's goldens through the loader in a fresh process; sign and keep the result."""
+    """Run the variant's goldens through the loader in a fresh process; sign and store the evidence."""
     store = open_store(args.store)
     version = store.resolve(args.bundle)
     target = Target.parse(args.target)
@@ -88,26 +89,21 @@ def validate(args: argparse.Namespace) -> int:
         print_json(result)
     elif result["passed"]:
         print(f"{version} on {target}: validated, worst error {result['worst']:.2g} of 1")
-    return report.exit_code([final])
+    return exit_code([final])
 
 
 def _task(version: Version, target: Target, timeout: float) -> Task:
     gpus = () if target.backend == "torch" else target.archs
     name = version.name
     return Task(
-        id=f"{name}/validate/{target}",
-        step="validate",
-        model=name,
-        target=target,
+        TaskId(name, "validate", target),
         spec={"name": name, "target": str(target)},
-        needs=(f"{name}/publish",),
+        needs=(str(TaskId(name, "publish")),),
         resources=Resources(1.0, machine_memory(), timeout, gpus),
     )
 
 
-def _run(
-    store: Store, task: Task, version: Version, trust: list[str]
-) -> tuple[Outcome, dict[str, Any]]:
+def _run(store: Store, task: Task, version: Version, trust: list[str]) -> tuple[Outcome, Upstream]:
     upstream = {task.needs[0]: {"version": version.number, "index": version.digest}}
     call = isolate.Call(STEP, (task.step, task.spec | {"trust": trust}, upstream, store.uri))
     limits = isolate.Limits(

@@ -13,11 +13,11 @@ from orchestrator.manifest.errors import nearest
 
 
 class UsageError(Exception):
-    """The command can't be done as it was given: exit code 2."""
+    """The command can't be carried out as given: exit code 2."""
 
 
 def open_store(given: str, *, create: bool = False) -> Store:
-    """The store; a folder's path becomes absolute, for steps run in other folders.
+    """Open the store. A folder's path becomes absolute, because steps run in other folders.
 
     UsageError if it is a folder that can't be used, StoreError if a remote one can't be reached.
     """
@@ -27,7 +27,7 @@ def open_store(given: str, *, create: bool = False) -> Store:
     try:
         return Store.open(str(path), create=create)
     except NotFoundError as error:
-        raise UsageError(f"{error}; `kiln run` makes one") from error
+        raise UsageError(f"{error}; `kiln run` creates it") from error
     except (StoreError, OSError) as error:
         raise UsageError(f"store {path} can't be used: {error}") from error
 
@@ -41,7 +41,7 @@ def local_archs() -> tuple[str, ...]:
 
 
 def print_json(value: Any) -> None:
-    """JSON for programs on stdout."""
+    """Print JSON to stdout, for programs."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -53,5 +53,5 @@ def columns(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def unknown(what: str, given: str, known: list[str]) -> UsageError:
-    """An error that offers the nearest right spelling."""
+    """An error that suggests the closest known spelling."""
     return UsageError(f"no {what} {given!r}{nearest(given, known)}")

@@ -1,4 +1,4 @@
-"""`kiln explain A B`: the fields in which what made two results differs."""
+"""`kiln explain A B`: the fields in which the identities of two results differ."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from enginebundle.format.digest import is_digest
 from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, open_store, print_json
 from orchestrator.plan.differences import differences
+from orchestrator.plan.task_id import TaskId
 from orchestrator.report import record
 
 _RESULT = "result"
 Identities = dict[str, Any]
-"""What tasks' keys are made of, by role: `build/rtx:sm_89/short`."""
+"""Identities of tasks by role: `build/rtx:sm_89/short`."""
 
 
 def explain(args: argparse.Namespace) -> int:
-    """Compare task by task; a task that only one side has is named as such."""
+    """Compare task by task, and name the tasks that only one side has."""
     store = open_store(args.store)
     a, b = _identities(store, args.a), _identities(store, args.b)
     found = {role: differences(a[role], b[role]) for role in a if role in b}
@@ -51,11 +52,11 @@ def _identities(store: Store, given: str) -> Identities:
     version = store.resolve(given)
     for run in reversed(known):
         tasks = _tasks(store, run)
-        made = tasks.get(f"{version.name}/publish", {}).get("output") or {}
+        made = tasks.get(str(TaskId(version.name, "publish")), {}).get("output") or {}
         if made.get("index") == version.digest:
             return _of_tasks(store, tasks, version.name)
     raise NotFoundError(
-        f"no run in {store.uri} says how {version} was made; compare the keys of two results "
+        f"no run in {store.uri} tells how {version} was made; compare the keys of two results "
         "(sha256:...), which `kiln plan -o json` shows"
     )
 
@@ -66,12 +67,12 @@ def _tasks(store: Store, run: str) -> dict[str, Any]:
 
 
 def _of_tasks(store: Store, tasks: dict[str, Any], model: str | None) -> Identities:
-    """By role for one model, by whole task id for a run of several."""
+    """By role for one model; by the whole task id for a run, which may have several models."""
     found = {}
     for name, entry in tasks.items():
-        own, role = name.split("/", 1)
-        if "key" in entry and model in (None, own):
-            found[name if model is None else role] = _identity(store, entry["key"])
+        task_id = TaskId.parse(name)
+        if "key" in entry and model in (None, task_id.model):
+            found[name if model is None else task_id.role] = _identity(store, entry["key"])
     return found
 
 

@@ -1,4 +1,4 @@
-"""`kiln validate-manifest`, `kiln schema`, `kiln plan`: nothing is run, no model is imported."""
+"""`kiln validate-manifest`, `kiln schema`, `kiln plan`. Only `plan --deep` runs a model's code."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from enginebundle.errors import NotFoundError
+from enginebundle.format.reference import LATEST
 from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
 from orchestrator.manifest.load import load
 from orchestrator.manifest.model import Manifest
-from orchestrator.plan import decide as planning
+from orchestrator.plan import decide
 from orchestrator.plan.content import Content, contents
 from orchestrator.plan.decide import Plan
 from orchestrator.plan.installed import installed
 from orchestrator.plan.text import table
+from orchestrator.report.exit_codes import OK, SOME_FAILED
 
 
-def validate(args: argparse.Namespace) -> int:
-    """Say what a right manifest asks for; ManifestError for a wrong one."""
+def validate_manifest(args: argparse.Namespace) -> int:
+    """Summarize what a valid manifest asks for; ManifestError if it is not valid."""
     manifest = load(Path(args.manifest))
     contents(manifest)
     for model in manifest.models:
@@ -31,7 +33,7 @@ def validate(args: argparse.Namespace) -> int:
 
 
 def schema(args: argparse.Namespace) -> int:
-    """The JSON Schema that editors use."""
+    """Print the JSON Schema that editors use."""
     from orchestrator.manifest import schema
 
     print(json.dumps(schema.schema(), indent=2))
@@ -39,7 +41,7 @@ def schema(args: argparse.Namespace) -> int:
 
 
 def plan(args: argparse.Namespace) -> int:
-    """What would happen. A store that is not there yet counts as empty."""
+    """Show what would happen. A store that does not exist yet counts as empty."""
     manifest = load(Path(args.manifest))
     if args.deep is not None:
         return _deep(manifest, args)
@@ -56,7 +58,7 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def _deep(manifest: Manifest, args: argparse.Namespace) -> int:
-    """What would run where, node by node. Exit code 1 if a model is refused."""
+    """Show what would run where, node by node. Exit code 1 if a model is refused."""
     from orchestrator.plan.deep import deep_plan
 
     names = [model.name for model in manifest.models]
@@ -68,7 +70,7 @@ def _deep(manifest: Manifest, args: argparse.Namespace) -> int:
         print_json([one.to_json() for one in found])
     else:
         print("\n\n".join(one.text() for one in found))
-    return 1 if any(one.refused for one in found) else 0
+    return SOME_FAILED if any(one.refused for one in found) else OK
 
 
 def make_plan(
@@ -79,13 +81,13 @@ def make_plan(
 ) -> Plan:
     """The plan of a manifest against a store, with machines of these GPU architectures at hand.
 
-    `found` is `sources.contents(manifest)`.
+    `found` is `content.contents(manifest)`.
     """
 
     def current(name: str) -> int | None:
-        return None if store is None else store.aliases(name).get("latest")
+        return None if store is None else store.aliases(name).get(LATEST)
 
-    return planning.plan(
+    return decide.plan(
         manifest,
         (lambda digest: None) if store is None else store.result,
         installed(),

@@ -1,4 +1,4 @@
-"""`kiln run`: plan, drive, record, report."""
+"""`kiln run`: plans, drives, records and reports a run."""
 
 from __future__ import annotations
 
@@ -25,24 +25,26 @@ from orchestrator.manifest.load import load
 from orchestrator.plan import keys
 from orchestrator.plan.content import contents
 from orchestrator.plan.decide import Plan
-from orchestrator.plan.task import Task
+from orchestrator.plan.task import Task, Upstream
+from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import sized
 from orchestrator.report import report
+from orchestrator.report.exit_codes import exit_code
 from orchestrator.report.progress import progress
 from orchestrator.report.record import Record, new_id
-from orchestrator.run.drive import Farm, Transition, Upstream, drive
+from orchestrator.run.drive import Farm, Transition, drive
 from orchestrator.run.executor import Executor, LocalExecutor
 from orchestrator.run.publish import Publisher
 from orchestrator.worker import outcome
-from orchestrator.worker.attempt import Job
+from orchestrator.worker.attempt import Attempt
 from orchestrator.worker.outcome import Built, Cached, Outcome
 
 
 def run(args: argparse.Namespace) -> int:
-    """Bring every task of the manifest to its end; the run's exit code."""
+    """Run every task of the manifest; returns the exit code."""
     path = Path(args.manifest)
     manifest = load(path)
-    found = contents(manifest)  # What is wrong with the request shows before a store is made.
+    found = contents(manifest)  # Mistakes in the request show before a store is created.
     store = open_store(args.store, create=True)
     archs = local_archs()
     executor = _cluster(args) if args.address else None
@@ -66,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
             farm = Farm(
                 results=store,
                 identify=_identify,
-                job=lambda *details: _job(record.run, store, publisher.trust, again, *details),
+                attempt=lambda *details: _attempt(
+                    record.run, store, publisher.trust, again, *details
+                ),
                 executor=lambda: executor or _executor(args, archs),
                 sized=sized,
                 driver_steps={"publish": publisher.publish, "promote": publisher.promote},
@@ -85,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _start(record: Record, store: Store, path: Path, plan: Plan) -> None:
-    """The first write: a store that can't be written stops the run here, before any work."""
+    """The first write: if the store can't be written, the run ends here, before any work."""
     try:
         record.start(path.read_bytes(), plan.to_json())
     except BundleError as error:
@@ -118,7 +122,7 @@ def _ray() -> Any:
 
 
 def _only(plan: Plan, wanted: str) -> tuple[Task, ...]:
-    """One task and all that it needs, directly or not."""
+    """One task and everything it needs, directly or indirectly."""
     tasks = {task.id: task for task in plan.tasks}
     if wanted not in tasks:
         raise unknown("task", wanted, list(tasks))
@@ -134,7 +138,7 @@ def _identify(task: Task, upstream: Upstream) -> Mapping[str, Any] | None:
     return keys.identity(task, upstream) if keys.cacheable(task) else None
 
 
-def _job(
+def _attempt(
     run_id: str,
     store: Store,
     trust: list[str],
@@ -142,12 +146,12 @@ def _job(
     task: Task,
     identity: Mapping[str, Any],
     upstream: Upstream,
-    attempt: int,
-) -> Job:
+    number: int,
+) -> Attempt:
     extra = {"trust": trust} if task.step == "validate" else {}
-    return Job(
+    return Attempt(
         id=task.id,
-        attempt=attempt,
+        number=number,
         run=run_id,
         step=task.step,
         spec=task.spec | extra,
@@ -170,7 +174,7 @@ def _announce(plan: Plan, tasks: Sequence[Task], run_id: str, store: Store) -> N
             print(f"{task.id} can't run: {decision.why}", file=sys.stderr)
     if plan.pending:
         print(
-            f"{len(plan.pending)} validations have no machine here and stay pending: see `kiln plan`",
+            f"{len(plan.pending)} validations have no machine here and stay pending; see `kiln plan`",
             file=sys.stderr,
         )
 
@@ -193,7 +197,7 @@ def _results(
         entries[task.id] = entry
     return {
         "manifest": plan.manifest,
-        "exit_code": report.exit_code(outcomes.values(), interrupted),
+        "exit_code": exit_code(outcomes.values(), interrupted),
         "ended": datetime.now(UTC).isoformat(),
         "totals": report.totals(table),
         "rows": [row.to_json() for row in table],
@@ -201,19 +205,18 @@ def _results(
     }
 
 
-def _proved(store: Store, plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, float]:
-    """Worst errors of pending validations that somebody did elsewhere, by task id."""
-    found: dict[str, float] = {}
-    for name, _ in plan.pending:
-        model, _, target = name.split("/", 2)
-        published = outcomes.get(f"{model}/publish")
+def _proved(store: Store, plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[TaskId, float]:
+    """The worst errors of pending validations that were done elsewhere."""
+    found: dict[TaskId, float] = {}
+    for task_id, _ in plan.pending:
+        published = outcomes.get(str(TaskId(task_id.model, "publish")))
         if isinstance(published, Built | Cached):
             output = published.output
-            version = Version(model, output["version"], output["index"])
+            version = Version(task_id.model, output["version"], output["index"])
             for signed in trusted_evidence(store.evidence(version)):
                 evidence = signed.evidence
-                if evidence.passed and str(evidence.target) == target:
-                    found[name] = evidence.worst
+                if evidence.passed and evidence.target == task_id.target:
+                    found[task_id] = evidence.worst
     return found
 
 

@@ -9,7 +9,7 @@ from orchestrator.report import record, report
 
 
 def status(args: argparse.Namespace) -> int:
-    """Print the run; 0 whatever its own exit code was, for that is in what is printed."""
+    """Print the run. Returns 0 whatever the run's own exit code was: that one is printed."""
     store = open_store(args.store)
     known = record.ids(store)
     if not known:

@@ -1,4 +1,4 @@
-"""`kiln submit`: the same run as a job of a Ray cluster, watched from here."""
+"""`kiln submit`: a run as a job on a Ray cluster, watched from here."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from orchestrator.commands.common import UsageError, open_store
 from orchestrator.manifest.load import load
 from orchestrator.plan.content import contents
 from orchestrator.report import record
-from orchestrator.report.report import INFRASTRUCTURE
+from orchestrator.report.exit_codes import INFRASTRUCTURE
 
 
 def submit(args: argparse.Namespace) -> int:
-    """Start the job and, unless told otherwise, stay until it ends; its exit code.
+    """Start the job and, without --no-wait, follow it until it ends; returns the run's exit code.
 
-    The code comes from the run's own results: Ray's says 1 for any failure. The manifest's folder
-    travels with the job, so paths in it must be relative; the store must be one that the cluster
-    and this machine both reach.
+    The code comes from the run's own results, because Ray reports 1 for any failure. The manifest's
+    folder is copied to the cluster with the job, so paths in the manifest must be relative. The
+    cluster and this machine must both be able to reach the store.
     """
     path = Path(args.manifest).resolve()
     manifest = load(path)
@@ -27,7 +27,7 @@ def submit(args: argparse.Namespace) -> int:
     store = open_store(args.store, create=True)
     if "://" not in store.uri:
         print(
-            f"store {store.uri} is a folder: every node of the cluster must have it mounted there",
+            f"store {store.uri} is a folder: every node of the cluster must have it mounted at that path",
             file=sys.stderr,
         )
     try:

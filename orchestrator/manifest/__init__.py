@@ -1,1 +1,1 @@
-"""From a YAML file to a frozen Manifest, or to every mistake in it with its line."""
+"""Reads a YAML file into a frozen Manifest, or reports every mistake in it with its line."""

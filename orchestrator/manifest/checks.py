@@ -1,4 +1,4 @@
-"""What a form can't say: mistakes between the parts of one model."""
+"""Mistakes that no form can express: between the parts of one model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def problems_of(form: ModelForm, node: Located) -> list[Problem]:
 
 
 def _at(node: Located, *keys: str | int) -> Located:
-    """The place of a value, or of the nearest one around it that was written."""
+    """Where a value was written, or else the nearest value around it that was."""
     for key in keys:
         written = isinstance(node.value, dict) and key in node.value
         if not written and not isinstance(node.value, list):
@@ -39,7 +39,7 @@ def _source(form: ModelForm, node: Located) -> Iterator[Problem]:
         if not source.trusted:
             yield _at(place, "program").problem(
                 f"{source.program!r} can carry pickled code, which runs when the file is opened; "
-                "add `trusted: true` beside it if you trust whoever made it, or give an entrypoint"
+                "add `trusted: true` beside it if you trust its author, or give an entrypoint"
             )
 
 
@@ -47,10 +47,12 @@ def _inputs(form: ModelForm, node: Located) -> Iterator[Problem]:
     for name, tensor in form.inputs.items():
         place = _at(node, "inputs", name)
         if not name.isidentifier():
-            yield place.problem(f"input {name!r}: expected a Python name, as forward spells it")
+            yield place.problem(
+                f"input {name!r}: expected a Python name, as in the model's forward"
+            )
         if tensor.high is not None and tensor.dtype not in INTEGERS:
             yield _at(place, "high").problem(
-                f"`high` bounds integers drawn by a seed, but this input is {tensor.dtype}; remove it"
+                f"`high` limits integers drawn from a seed, but this input is {tensor.dtype}; remove it"
             )
 
 
@@ -75,7 +77,7 @@ def _symbols(form: ModelForm, node: Located) -> Iterator[Problem]:
             or not profile.replace("-", "_").replace(".", "_").isidentifier()
         ):
             yield place.problem(
-                f"profile {profile!r}: expected letters, digits, '_', '-' and '.', no digit first"
+                f"profile {profile!r}: expected letters, digits, '_', '-' and '.', not starting with a digit"
             )
         for symbol in sorted(used.keys() - ranges.keys()):
             name, _ = used[symbol]
@@ -99,7 +101,7 @@ def _symbols(form: ModelForm, node: Located) -> Iterator[Problem]:
 
 
 def _sizes(form: ModelForm, node: Located, profile: str) -> Iterator[Problem]:
-    """Expressions that have no size at an end of a profile's ranges."""
+    """Shapes that have no valid size at some point of a profile's ranges."""
     for point in ("min", "opt", "max"):
         values = {s: getattr(bounds, point) for s, bounds in form.profiles[profile].items()}
         for name, tensor in form.inputs.items():
@@ -129,7 +131,9 @@ def _goldens(form: ModelForm, node: Located) -> Iterator[Problem]:
     if len(kinds) != 1:
         yield place.problem("expected one of `entrypoint`, `file` and `seed`")
     elif kinds != ["seed"] and goldens.cases is not None:
-        yield _at(place, "cases").problem("`cases` counts inputs drawn by a seed; remove it")
+        yield _at(place, "cases").problem(
+            "`cases` is the number of inputs drawn from a seed; remove it"
+        )
     elif kinds != ["entrypoint"] and goldens.kwargs:
         yield _at(place, "kwargs").problem("`kwargs` are an entrypoint's arguments; remove them")
     elif goldens.file is not None and not goldens.file.endswith((".safetensors", ".parquet")):

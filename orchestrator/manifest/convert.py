@@ -1,15 +1,15 @@
-"""A checked form -> the frozen values that everything else works on."""
+"""Converts a checked form to the frozen values that everything else works on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from compiler.goldens.source import DEFAULT_CASES, GoldenSource
+from compiler.trace.source import Source
 from enginebundle.format.spec import Profile, TensorSpec
-from orchestrator.manifest.model import Goldens, Model, Source
+from orchestrator.manifest.model import Model
 from orchestrator.manifest.schema import ModelForm
-
-DEFAULT_CASES = 3
 
 
 def convert(form: ModelForm, folder: Path) -> Model:
@@ -19,7 +19,7 @@ def convert(form: ModelForm, folder: Path) -> Model:
         program=_path(folder, form.source.program),
         kwargs=_sorted(form.source.kwargs),
         trusted=form.source.trusted,
-        search_path=(folder,),
+        search_path=(str(folder),),
     )
     inputs = tuple(
         TensorSpec(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in form.inputs.items()
@@ -29,7 +29,7 @@ def convert(form: ModelForm, folder: Path) -> Model:
         name=form.name,
         source=source,
         inputs=inputs,
-        # A model without symbols is served by one profile that leaves nothing open.
+        # A model without symbols has one profile, which gives no ranges.
         profiles=profiles or (Profile("default", ()),),
         targets=tuple(form.targets),
         goldens=_goldens(form, folder),
@@ -48,20 +48,20 @@ def convert(form: ModelForm, folder: Path) -> Model:
     )
 
 
-def _goldens(form: ModelForm, folder: Path) -> Goldens:
+def _goldens(form: ModelForm, folder: Path) -> GoldenSource:
     given = form.goldens
     if given.entrypoint is not None:
-        return Goldens(entrypoint=given.entrypoint, kwargs=_sorted(given.kwargs))
+        return GoldenSource(entrypoint=given.entrypoint, kwargs=_sorted(given.kwargs))
     if given.file is not None:
-        return Goldens(file=_path(folder, given.file))
+        return GoldenSource(file=_path(folder, given.file))
     high = {name: t.high for name, t in form.inputs.items() if t.high is not None}
-    return Goldens(
+    return GoldenSource(
         seed=given.seed or 0, cases=given.cases or DEFAULT_CASES, high=tuple(sorted(high.items()))
     )
 
 
-def _path(folder: Path, text: str | None) -> Path | None:
-    return None if text is None else folder / text
+def _path(folder: Path, text: str | None) -> str | None:
+    return None if text is None else str(folder / text)
 
 
 def _sorted(kwargs: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a manifest, shown at once."""
+"""Everything that is wrong with a manifest, reported at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One mistake: where it stands (line and column count from 1, 0 if unknown) and what to do."""
+    """One mistake: where it is (line and column count from 1; 0 if unknown) and what to do about it."""
 
     line: int
     column: int
@@ -22,7 +22,7 @@ class Problem:
 
 
 class ManifestError(Exception):
-    """A manifest that cannot be planned. Its text is the full report, one problem a line."""
+    """A manifest that cannot be planned. Its text lists every problem, one on each line."""
 
     def __init__(self, file: str, problems: Iterable[Problem]) -> None:
         self.file = file
@@ -34,7 +34,7 @@ class ManifestError(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where some known word is close, else the list of all."""
+    """`; did you mean 'x'?` if a known word is close, else the list of known words."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:

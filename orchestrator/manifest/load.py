@@ -1,4 +1,4 @@
-"""YAML file -> Manifest, or one ManifestError with everything that is wrong."""
+"""Reads a YAML file into a Manifest, or raises one ManifestError with everything that is wrong."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CHOICES: Mapping[str, frozenset[str]] = {
     "source": frozenset({"entrypoint", "program"}),
     "goldens": frozenset({"entrypoint", "file", "seed"}),
 }
-"""Settings that are one of several kinds: a model's own kind replaces the default whole."""
-_MISSING = "this key is required and missing"
+"""Settings of which a model chooses one kind: its own choice replaces the whole default."""
+_MISSING = "this required key is missing"
 _MEANT = "unknown key; did you mean"
 REPLACED = frozenset({"tolerance"})
-"""Maps that are never merged key by key, because they have two forms."""
+"""Maps that are never merged key by key, because they can be written in two forms."""
 
 
 def load(path: str | Path) -> Manifest:
@@ -39,7 +39,7 @@ def load(path: str | Path) -> Manifest:
 
 
 def loads(text: str, *, file: str = "manifest", folder: Path | None = None) -> Manifest:
-    """Read a manifest's text; relative paths in it start at `folder`."""
+    """Read a manifest's text; relative paths in it start at `folder` (default: the current one)."""
     folder = Path.cwd() if folder is None else folder
     root, problems = parse(text)
     models: list[Model] = []
@@ -96,7 +96,7 @@ def merge(base: Located, over: Located, key: str = "") -> Located:
         return over
     value = dict(base.value)
     for name, item in over.value.items():
-        # A model's kwargs are its own once it names them, but single arguments may be defaults.
+        # Maps, kwargs among them, merge key by key: single arguments may come from the defaults.
         value[name] = merge(base.value[name], item, name) if name in base.value else item
     keys = dict(base.keys) | dict(over.keys)
     return Located(value, over.line, over.column, over.path, tuple(keys.items()))
@@ -107,7 +107,7 @@ def _model(node: Located, folder: Path, problems: list[Problem]) -> Model | None
         form = ModelForm.model_validate(node.plain())
     except ValidationError as error:
         found = [_translate(detail, node) for detail in error.errors(include_url=False)]
-        # A misspelt key is missing as well; its own problem says enough.
+        # A misspelt key also counts as missing; one problem is enough.
         meant = {problem.path.rpartition(".")[0] for problem in found if _MEANT in problem.message}
         problems += [
             problem
@@ -121,7 +121,7 @@ def _model(node: Located, folder: Path, problems: list[Problem]) -> Model | None
 
 
 def _translate(detail: Any, node: Located) -> Problem:
-    """A pydantic error as a problem at the place where the value was written."""
+    """A pydantic error as a problem, at the line where the value was written."""
     parent, place, rest = node, node, list(detail["loc"])
     steps: list[str] = []
     while rest and isinstance(place.value, dict | list):
@@ -167,7 +167,7 @@ def _message(detail: Any) -> str:
 
 
 def _known(steps: list[str]) -> list[str]:
-    """The keys that the form knows at a place below a model, read off the schema."""
+    """The keys that the schema allows at a place inside a model."""
     definitions = schema()["$defs"]
     place: dict[str, Any] = definitions["ModelForm"]
     for step in steps:

@@ -1,7 +1,7 @@
-"""The manifest's form: pydantic at this edge only, and the JSON Schema that editors use.
+"""The manifest's form, and the JSON Schema that editors use. Only this edge uses pydantic.
 
-A field's description here is what an editor shows. `schema()` is kept in schema.json
-(`kiln schema > orchestrator/manifest/schema.json` writes it anew).
+Editors show the descriptions given here. `schema()` is kept in schema.json: after a change, run
+`kiln schema > orchestrator/manifest/schema.json`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from enginebundle.format.spec import DTYPES
-from orchestrator.manifest import values as values
-from orchestrator.manifest.model import PRECISIONS
+from orchestrator.manifest import values
+from orchestrator.manifest.model import MIN_NODES, PRECISIONS, TIMEOUT
 
 _ENTRYPOINT = {"type": "string", "pattern": values.ENTRYPOINT.pattern}
 _RANGE = {
@@ -65,16 +65,16 @@ _REPLACEMENT = {
 }
 _NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$", "maxLength": 200}
 
-Name = Annotated[Any, BeforeValidator(values.name), WithJsonSchema(_NAME)]
-Entrypoint = Annotated[Any, BeforeValidator(values.entrypoint), WithJsonSchema(_ENTRYPOINT)]
-Dim = Annotated[Any, BeforeValidator(values.dim), WithJsonSchema(_DIM)]
-Range = Annotated[Any, BeforeValidator(values.size_range), WithJsonSchema(_RANGE)]
-Target = Annotated[Any, BeforeValidator(values.target), WithJsonSchema(_TARGET)]
-Seconds = Annotated[Any, BeforeValidator(values.seconds), WithJsonSchema(_SECONDS)]
-Bytes = Annotated[Any, BeforeValidator(values.size), WithJsonSchema(_BYTES)]
-Tolerance = Annotated[Any, BeforeValidator(values.tolerances), WithJsonSchema(_TOLERANCE)]
+NameField = Annotated[Any, BeforeValidator(values.name), WithJsonSchema(_NAME)]
+EntrypointField = Annotated[Any, BeforeValidator(values.entrypoint), WithJsonSchema(_ENTRYPOINT)]
+DimField = Annotated[Any, BeforeValidator(values.dim), WithJsonSchema(_DIM)]
+RangeField = Annotated[Any, BeforeValidator(values.size_range), WithJsonSchema(_RANGE)]
+TargetField = Annotated[Any, BeforeValidator(values.target), WithJsonSchema(_TARGET)]
+SecondsField = Annotated[Any, BeforeValidator(values.seconds), WithJsonSchema(_SECONDS)]
+BytesField = Annotated[Any, BeforeValidator(values.size), WithJsonSchema(_BYTES)]
+ToleranceField = Annotated[Any, BeforeValidator(values.tolerances), WithJsonSchema(_TOLERANCE)]
 
-Replacement = Annotated[Any, BeforeValidator(values.replacement), WithJsonSchema(_REPLACEMENT)]
+ReplacementField = Annotated[Any, BeforeValidator(values.replacement), WithJsonSchema(_REPLACEMENT)]
 
 
 class Form(BaseModel):
@@ -87,31 +87,31 @@ class InputForm(Form):
     """An input tensor."""
 
     dtype: Literal[tuple(DTYPES)] = Field(description="Element type, by torch's name.")  # type: ignore[valid-type]
-    shape: list[Dim] = Field(
-        description="Sizes: numbers, symbols that profiles give ranges to, or expressions of them."
+    shape: list[DimField] = Field(
+        description="Sizes: numbers, symbols whose ranges the profiles give, or expressions of these."
     )
     high: int | None = Field(
-        None, gt=0, description="Integer inputs drawn by a seed stay below this number."
+        None, gt=0, description="Integers drawn from a seed stay below this number."
     )
 
 
 class SourceForm(Form):
     """Where the model comes from: `entrypoint` or `program`."""
 
-    entrypoint: Entrypoint | None = Field(
+    entrypoint: EntrypointField | None = Field(
         None, description="package.module:function that returns a torch.nn.Module."
     )
     kwargs: dict[str, Any] = Field({}, description="The entrypoint's keyword arguments.")
     program: str | None = Field(
         None, description="A .pt2 file, relative to the manifest. Can carry code: see `trusted`."
     )
-    trusted: bool = Field(False, description="You trust whoever made the program file.")
+    trusted: bool = Field(False, description="You trust the author of the program file.")
 
 
 class GoldensForm(Form):
     """Where reference inputs come from: `entrypoint`, `file` or `seed`."""
 
-    entrypoint: Entrypoint | None = Field(
+    entrypoint: EntrypointField | None = Field(
         None, description="package.module:function that returns the reference inputs."
     )
     kwargs: dict[str, Any] = Field({}, description="The entrypoint's keyword arguments.")
@@ -127,22 +127,25 @@ def _drawn() -> GoldensForm:
 
 
 class ModelForm(Form):
-    """One model and what is asked for it."""
+    """One model, and what to build for it."""
 
-    name: Name = Field(description="The bundle's name in the store.")
-    version: str | None = Field(None, description="A label for people; bundles number themselves.")
+    name: NameField = Field(description="The bundle's name in the store.")
+    version: str | None = Field(
+        None, description="A label for people; bundles have their own numbers."
+    )
     source: SourceForm
     files: list[str] = Field(
-        [], description="Further files the entrypoints read; a change of one makes the model anew."
+        [],
+        description="Other files that the entrypoints read; a change to one of them rebuilds the model.",
     )
     inputs: dict[str, InputForm] = Field(
-        min_length=1, description="Named inputs, in the order of the model's forward."
+        min_length=1, description="The inputs by name, in the order of the model's forward."
     )
-    profiles: dict[str, dict[str, Range]] = Field(
-        {}, description="Named ranges for each symbol: profile -> symbol -> [min, opt, max]."
+    profiles: dict[str, dict[str, RangeField]] = Field(
+        {}, description="Named ranges for every symbol: profile -> symbol -> [min, opt, max]."
     )
-    targets: list[Target] = Field(
-        min_length=1, description="Backend and architectures of each artifact."
+    targets: list[TargetField] = Field(
+        min_length=1, description="Backend and architectures to build for."
     )
     precision: Literal[PRECISIONS] = Field(  # type: ignore[valid-type]
         "fp32", description="How the model computes. fp32 keeps TF32 off."
@@ -153,25 +156,25 @@ class ModelForm(Form):
     torch_executed_ops: list[str] = Field(
         [], description="Operators (aten.add.Tensor) that stay in torch."
     )
-    replace: list[Replacement] = Field(
+    replace: list[ReplacementField] = Field(
         [],
-        description="Pieces of the model to swap for the user's own; goldens stay the original's.",
+        description="Pieces of the model to swap for your own; goldens come from the original model.",
     )
     require_full_compilation: bool = Field(
         False, description="Fail rather than leave any operator in torch."
     )
     min_nodes: int = Field(
-        3, ge=1, description="Smaller engine segments join their torch neighbours."
+        MIN_NODES, ge=1, description="Engine segments with fewer operators run in torch."
     )
     goldens: GoldensForm = Field(default_factory=_drawn)
-    tolerance: Tolerance = Field(
-        (), description="{atol, rtol} for all outputs, or for each output by name."
+    tolerance: ToleranceField = Field(
+        (), description="{atol, rtol} for all outputs, or by output name."
     )
-    timeout: Seconds = Field(
-        1800.0, description="Wall clock of each step: seconds or 90s, 10m, 2h."
+    timeout: SecondsField = Field(
+        TIMEOUT, description="Time limit of each step: seconds, or 90s, 10m, 2h."
     )
-    memory: Bytes | None = Field(
-        None, description="Memory cap of each step: bytes or 512MiB, 8GiB."
+    memory: BytesField | None = Field(
+        None, description="Memory limit of each step: bytes, or 512MiB, 8GiB."
     )
     engine_profiles: Literal["separate", "shared"] = Field(
         "separate", description="An engine for each profile, or one engine for all."
@@ -181,8 +184,8 @@ class ModelForm(Form):
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a manifest file.
 
-    `defaults` may give any key of a model in a model's stead, so only `name` is required here;
-    the loader requires the rest after merging.
+    Any other key of a model may come from `defaults`, so only `name` is required here; the loader
+    checks the rest after merging.
     """
     model = ModelForm.model_json_schema(ref_template="#/$defs/{model}")
     definitions = model.pop("$defs")
@@ -192,7 +195,7 @@ def schema() -> dict[str, Any]:
     definitions["ModelForm"] = model | {"required": ["name"]}
     definitions["Defaults"] = {
         "type": "object",
-        "description": "Merged into every model: maps key by key, lists and values replaced.",
+        "description": "Merged into every model: maps key by key; a model's own lists and values replace these.",
         "properties": shared,
         "additionalProperties": False,
     }

@@ -1,4 +1,4 @@
-"""Readers of the manifest's small notations: sizes, durations, ranges, targets. All raise ValueError."""
+"""Parses the manifest's notations: sizes, durations, ranges, targets and so on. All raise ValueError."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 import re
 from typing import Any
 
+from compiler.goldens.source import ANY_OUTPUT
 from compiler.replace.replacement import KINDS, WAYS, Replacement
 from enginebundle.errors import FormatError
 from enginebundle.format import dims
 from enginebundle.format.parse import check_name
-from enginebundle.format.spec import Range, Target
+from enginebundle.format.spec import Range, Target, Tolerance
 from orchestrator.manifest.errors import nearest
-from orchestrator.manifest.model import ANY_OUTPUT, Bound
 
 RANGE_KEYS = ("min", "opt", "max")
 ENTRYPOINT = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", re.ASCII)
@@ -30,11 +30,11 @@ ARCHS = {
     "trt": ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90",
             "sm_100", "sm_103", "sm_110", "sm_120", "sm_121"),
 }  # fmt: skip
-"""Architectures that each backend can be asked for. TensorRT-RTX runs on sm_90 unofficially."""
+"""The architectures that each backend builds for. TensorRT-RTX runs on sm_90 unofficially."""
 
 
 def spell(value: Any) -> str:
-    """A value as a message shows it: short, and in YAML's words."""
+    """A value as messages show it: short, and as YAML spells it."""
     match value:
         case None:
             return "nothing"
@@ -46,7 +46,7 @@ def spell(value: Any) -> str:
 
 
 def name(value: Any) -> str:
-    """A bundle's name."""
+    """A name for a bundle."""
     try:
         return check_name(value, "name")
     except FormatError as error:
@@ -92,7 +92,7 @@ def size_range(value: Any) -> Range:
 
 
 def target(value: Any) -> Target:
-    """`backend:arch[+arch...]` with architectures that the backend knows."""
+    """`backend:arch[+arch...]`, with architectures that the backend supports."""
     if not isinstance(value, str):
         raise ValueError(f"expected text such as rtx:sm_89, got {spell(value)}")
     backend, _, archs = value.partition(":")
@@ -128,21 +128,23 @@ def seconds(value: Any) -> float:
         hours, minutes, secs = (int((part or "0").rstrip("hms")) for part in match.groups())
         if total := 3600 * hours + 60 * minutes + secs:
             return float(total)
-    raise ValueError(f"expected seconds above 0, or such as 90s, 10m, 1h30m, got {spell(value)}")
+    raise ValueError(
+        f"expected seconds above 0, or a duration such as 90s, 10m, 1h30m, got {spell(value)}"
+    )
 
 
 def size(value: Any) -> int:
-    """A positive number of bytes, or such as 512MiB, 8GiB, 2GB."""
+    """A positive number of bytes, or a size such as 512MiB, 8GiB, 2GB."""
     if type(value) is int and value > 0:
         return value
     match = SIZE.match(value) if isinstance(value, str) else None
     if match and (total := int(float(match[1]) * _UNITS[match[2]])):
         return total
-    raise ValueError(f"expected bytes above 0, or such as 512MiB, 8GiB, got {spell(value)}")
+    raise ValueError(f"expected bytes above 0, or a size such as 512MiB, 8GiB, got {spell(value)}")
 
 
 def replacement(value: Any) -> Replacement:
-    """`{module|operator|function: what, with|converter|plugin: the user's own}`."""
+    """`{module|operator|function: what to replace, with|converter|plugin: what to use instead}`."""
     kinds, ways = " or ".join(KINDS), " or ".join(WAYS)
     if not isinstance(value, dict):
         raise ValueError(f"expected a map with {kinds} and {ways}, got {spell(value)}")
@@ -160,7 +162,7 @@ def replacement(value: Any) -> Replacement:
     return made
 
 
-def tolerances(value: Any) -> tuple[tuple[str, Bound], ...]:
+def tolerances(value: Any) -> tuple[tuple[str, Tolerance], ...]:
     """`{atol, rtol}` for every output, or output name -> {atol, rtol}."""
     if isinstance(value, dict) and value.keys() & {"atol", "rtol"}:
         value = {ANY_OUTPUT: value}
@@ -168,13 +170,13 @@ def tolerances(value: Any) -> tuple[tuple[str, Bound], ...]:
         raise ValueError(
             f"expected {{atol, rtol}} or output name -> {{atol, rtol}}, got {spell(value)}"
         )
-    return tuple(sorted((output, _bound(bound)) for output, bound in value.items()))
+    return tuple(sorted((output, _tolerance(one)) for output, one in value.items()))
 
 
-def _bound(value: Any) -> Bound:
+def _tolerance(value: Any) -> Tolerance:
     if not isinstance(value, dict) or set(value) != {"atol", "rtol"}:
         raise ValueError(f"expected {{atol, rtol}}, got {spell(value)}")
     for key, number in value.items():
         if type(number) not in (int, float) or not 0 <= number < math.inf:
             raise ValueError(f"{key}: expected a number of at least 0, got {spell(number)}")
-    return Bound(float(value["atol"]), float(value["rtol"]))
+    return Tolerance(float(value["atol"]), float(value["rtol"]))

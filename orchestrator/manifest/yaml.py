@@ -1,7 +1,8 @@
-"""YAML text -> plain values that know where they stand. Refuses what YAML lets pass in silence.
+"""Reads YAML text into plain values that know where they were written.
 
 The dialect is that of YAML 1.2's core schema: `no` and `on` are words, `1e-3` is a number, `10:30`
-is text. Duplicate keys, keys that are not text, merge keys, tags and unbounded aliases are errors.
+is text. Errors, where YAML is silent: duplicate keys, keys that are not text, merge keys, tags,
+and aliases without bound.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from orchestrator.manifest.errors import Problem
 
 MAX_BYTES = 4 << 20
 MAX_VALUES = 1_000_000
-"""After aliases are expanded; a few lines of nested aliases can stand for billions of values."""
+"""Counted after aliases are expanded: a few lines of nested aliases can make billions of values."""
 
 Value = "dict[str, Located] | list[Located] | str | int | float | bool | None"
 
@@ -75,13 +76,13 @@ for _kind, _pattern, _first in (
 
 
 class _Stop(Exception):
-    """The text can't be read any further."""
+    """The text cannot be read any further."""
 
 
 def parse(text: str) -> tuple[Located | None, list[Problem]]:
-    """Read one document. None beside at least one problem if the text is no YAML at all."""
+    """Read one document. The value is None, with at least one problem, if the text is not YAML."""
     if len(text) > MAX_BYTES:
-        return None, [Problem(0, 0, "", f"{len(text)} characters; at most {MAX_BYTES} are read")]
+        return None, [Problem(0, 0, "", f"{len(text)} characters; at most {MAX_BYTES} are allowed")]
     problems: list[Problem] = []
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -91,7 +92,7 @@ def parse(text: str) -> tuple[Located | None, list[Problem]]:
     except yaml.YAMLError as error:
         return None, [*problems, _syntax(error)]
     except RecursionError:
-        return None, [*problems, Problem(0, 0, "", "nested too deep to be a manifest")]
+        return None, [*problems, Problem(0, 0, "", "nested too deeply for a manifest")]
     except _Stop as stop:
         return None, [*problems, Problem(0, 0, "", str(stop))]
 
@@ -115,7 +116,7 @@ class _Reader:
         if self.left < 0:
             raise _Stop(f"aliases expand to more than {MAX_VALUES} values")
         if id(node) in above:
-            raise _Stop(f"{path}: an alias inside the value it stands for")
+            raise _Stop(f"{path}: an alias inside the value that it refers to")
         above = (*above, id(node))
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
         match node:
@@ -140,10 +141,10 @@ class _Reader:
                 message = f"a key must be text, got {_spell(key)}; put it in quotes"
                 self.problems.append(Problem(*at, path, message))
             elif key.value == "<<":
-                message = "YAML merge keys are not read here; put shared settings under `defaults:`"
+                message = "YAML merge keys are not supported; put shared settings under `defaults:`"
                 self.problems.append(Problem(*at, join(path, "<<"), message))
             elif key.value in seen:
-                message = f"this key stands already on line {seen[key.value]}; keep one of the two"
+                message = f"this key is already on line {seen[key.value]}; keep one of the two"
                 self.problems.append(Problem(*at, join(path, key.value), message))
             else:
                 seen[key.value] = at[0]
@@ -162,7 +163,7 @@ class _Reader:
                 return int(text)
             case "float" if "n" not in text.lower():
                 return float(text)
-        message = f"{_spell(node)} is not read here; expected text, a finite number, true or false"
+        message = f"{_spell(node)} is not supported; expected text, a finite number, true or false"
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
         self.problems.append(Problem(line, column, path, message))
         return None

@@ -1,1 +1,1 @@
-"""From a manifest and what is installed to tasks with keys."""
+"""Makes tasks with keys from a manifest and from what is installed."""

@@ -1,9 +1,9 @@
-"""What the files behind a manifest contain, without importing any of them.
+"""Digests of the files behind a manifest, none of which is imported.
 
-Everything that an entrypoint can read on its own is in, unless EXCLUDED names it with a reason:
-the whole package it stands in (or, for a plain module, its folder's modules, data files and
-packages), every local or editable installation, files named by its arguments, and the manifest's
-`files:`. Installed distributions are in the keys too, by name and version (see installed.py).
+Everything that an entrypoint can read on its own is included, unless EXCLUDED names it with a
+reason: the whole package that it is in (or, for a plain module, the modules, data files and packages
+in its folder), every local or editable installation, files named by its arguments, and the
+manifest's `files:`. Installed distributions are in the keys too, by name and version (installed.py).
 """
 
 from __future__ import annotations
@@ -12,29 +12,37 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from compiler.replace.replacement import Replacement
+from compiler.trace.shadow import shadow
 from enginebundle.format.digest import Digest, digest_file, digest_json
 from orchestrator.manifest.errors import ManifestError, Problem
 from orchestrator.manifest.model import Manifest, Model
 from orchestrator.plan.local_installs import local_installs
 
 EXCLUDED: Mapping[str, str] = {
-    "__pycache__": "made by Python from files that are in",
+    "__pycache__": "made by Python from files that are included",
     "node_modules": "not Python",
-    "site-packages": "distributions, which are in by name and version",
-    "*.egg-info": "what an installer writes about the files that are in",
+    "site-packages": "distributions, which are included by name and version",
+    "*.egg-info": "what an installer writes about files that are included",
     ".*": "hidden: version control, caches, environments and editors' files",
-    "pyvenv.cfg/..": "a virtual environment: its distributions are in by name and version",
-    "*.yaml, *.yml": "beside a plain module they are manifests, whose models are in; name others in `files:`",
+    "pyvenv.cfg/..": "a virtual environment: its distributions are included by name and version",
+    "*.yaml, *.yml": "beside a plain module they are manifests, whose models are included; name others in `files:`",
 }
-"""Names left out of tree digests, each with the reason."""
+"""Names that tree digests leave out, each with the reason."""
+
+STEP_IMPORTS = (
+    "compiler", "enginebundle", "mpmath", "numpy", "orchestrator", "psutil", "sympy", "torch",
+    "torchgen", "tqdm", "typing_extensions",
+)  # fmt: skip
+"""Packages that a step has imported before the user's code: they hide modules of the same name.
+Modules of Python itself do too; the step finds those when it loads the entrypoint."""
 
 LISTED = 200
-"""A tree of at most so many files is listed file by file, so that `explain` can name the one."""
+"""A tree of at most this many files is listed file by file, so that `explain` can name the one."""
 
 Content = dict[str, Any]
 
@@ -44,7 +52,7 @@ _cache: dict[tuple[str, int, int, int], Digest] = {}
 def contents(manifest: Manifest) -> dict[str, Content]:
     """Model name -> digests of the code and data that its trace reads.
 
-    Raises ManifestError with every file or module that is not there.
+    Raises ManifestError naming every file or module that is missing.
     """
     problems: list[Problem] = []
     found: dict[str, Content] = {}
@@ -61,11 +69,11 @@ def contents(manifest: Manifest) -> dict[str, Content]:
 
 
 class NoModule(Exception):
-    """An entrypoint's module is not installed."""
+    """An entrypoint's module is not installed, or hidden by another of its name."""
 
 
 class _Absent(Exception):
-    """Arguments: (path in the model, message) of each thing that is not there."""
+    """Arguments: (path in the model, message) of each thing that is missing."""
 
 
 def content(model: Model) -> Content:
@@ -83,8 +91,8 @@ def content(model: Model) -> Content:
                 absent.append((f"{part}.entrypoint", str(error)))
             result[part]["arguments"] = _arguments(dict(given.kwargs), model.source.search_path)
         elif file is not None:
-            if file.is_file():
-                result[part] = {"file": file_digest(file)}
+            if Path(file).is_file():
+                result[part] = {"file": file_digest(Path(file))}
             else:
                 name = "program" if part == "source" else "file"
                 absent.append((f"{part}.{name}", f"no file {file}; expected one there"))
@@ -114,23 +122,26 @@ def _own_code(replacement: Replacement) -> Iterator[str]:
         yield replacement.pattern
 
 
-def entrypoint_content(entrypoint: str, search_path: Iterable[Path]) -> Content:
+def entrypoint_content(entrypoint: str, search_path: tuple[str, ...]) -> Content:
     """The code around `package.module:function`, found but not imported.
 
-    NoModule if none of that name is found on `search_path` and then `sys.path`.
+    NoModule if neither `search_path` nor `sys.path` has a module of that name, or if an installed
+    package hides the one on `search_path`.
     """
-    top = entrypoint.partition(":")[0].partition(".")[0]
-    folders = [str(path) for path in search_path]
-    spec = importlib.machinery.PathFinder.find_spec(top, [*folders, *sys.path])
-    # Editable installs can add finders of their own, which only the general search asks.
+    module = entrypoint.partition(":")[0]
+    if hidden := shadow(module, search_path, STEP_IMPORTS):
+        raise NoModule(f"{hidden.text('beside the manifest')}; rename it")
+    top = module.partition(".")[0]
+    spec = importlib.machinery.PathFinder.find_spec(top, [*search_path, *sys.path])
+    # Editable installs can add their own finders, which only the general search asks.
     try:
         spec = spec or importlib.util.find_spec(top)
-    except ValueError:  # a module that was made by hand, such as __main__
+    except ValueError:  # a module without a spec, such as __main__
         spec = None
-    found = spec is not None and spec.name == top  # __main__ can bear another module's spec
+    found = spec is not None and spec.name == top  # __main__ can have another module's spec
     if spec is None or not found or not (spec.origin or spec.submodule_search_locations):
         raise NoModule(
-            f"no module named {top!r}; looked in {', '.join(folders)} and then Python's path. "
+            f"no module named {top!r}; looked in {', '.join(search_path)} and then Python's path. "
             "Install it, or put it beside the manifest"
         )
     result: Content = {"module": top}
@@ -140,12 +151,12 @@ def entrypoint_content(entrypoint: str, search_path: Iterable[Path]) -> Content:
     elif spec.origin is not None and Path(spec.origin).is_file():
         result["beside"] = _listed(list(_beside(Path(spec.origin))))
     else:
-        result["origin"] = spec.origin  # built into the interpreter, whose version is in
+        result["origin"] = spec.origin  # built into the interpreter, whose version is included
     return result | {"local": local_content()}
 
 
 def local_content() -> dict[str, Digest]:
-    """Digest of each installation whose version does not tell its content: local and editable."""
+    """Digest of each installation whose version does not determine its content: local or editable."""
     found: dict[str, Digest] = {}
     for name, location in local_installs().items():
         found[name] = location if isinstance(location, str) else tree_digest(location)
@@ -153,12 +164,12 @@ def local_content() -> dict[str, Digest]:
 
 
 def tree_digest(folder: Path) -> Digest:
-    """Digest of relative names and contents of a folder's files, EXCLUDED ones left out."""
+    """Digest of the relative names and contents of a folder's files, without those EXCLUDED."""
     return digest_json(dict(_walk(folder, folder)))
 
 
 def file_digest(path: Path) -> Digest:
-    """SHA-256 of a file; a file that did not change since this process read it is not read again."""
+    """SHA-256 of a file. A file is read again only if it changed since this process read it."""
     state = path.stat()
     key = (str(path), state.st_size, state.st_mtime_ns, state.st_ino)
     if key not in _cache:
@@ -171,7 +182,7 @@ def _listed(files: list[tuple[str, Digest]]) -> dict[str, Digest] | Digest:
 
 
 def _beside(module: Path) -> Iterator[tuple[str, Digest]]:
-    """Of a plain module: the files of its folder and the packages there, which it may import."""
+    """For a plain module: the files and packages in its folder, which it may import."""
     folder = module.parent
     if folder.name in ("site-packages", "dist-packages") or folder == Path(os.__file__).parent:
         yield module.name, file_digest(module)
@@ -186,7 +197,7 @@ def _beside(module: Path) -> Iterator[tuple[str, Digest]]:
 
 
 def _walk(folder: Path, root: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, Digest]]:
-    """(relative name, digest) of every regular file, links followed, each folder once on a path."""
+    """(relative name, digest) of every regular file. Follows links, but never into a folder above."""
     real = folder.resolve()
     if real in above:
         return
@@ -209,8 +220,8 @@ def _excluded(entry: Path) -> bool:
     )
 
 
-def _arguments(value: Any, folders: Iterable[Path], path: str = "") -> dict[str, Digest]:
-    """Digest of each file or folder that a text among an entrypoint's arguments names."""
+def _arguments(value: Any, folders: tuple[str, ...], path: str = "") -> dict[str, Digest]:
+    """Digest of each file or folder that a string among an entrypoint's arguments names."""
     found: dict[str, Digest] = {}
     if isinstance(value, dict):
         for key, item in value.items():
@@ -219,12 +230,12 @@ def _arguments(value: Any, folders: Iterable[Path], path: str = "") -> dict[str,
         for index, item in enumerate(value):
             found |= _arguments(item, folders, f"{path}[{index}]")
     elif isinstance(value, str) and value and len(value) < 1000 and "\0" not in value:
-        for folder in (*folders, Path.cwd()):
+        for folder in (*map(Path, folders), Path.cwd()):
             named = folder / value
             if named.is_file():
                 found[path] = file_digest(named)
             elif named.is_dir() and ("/" in value or os.sep in value):
-                # A bare word may be a folder's name by chance; one with a slash is meant as a path.
+                # A bare word may be a folder's name by chance; with a slash, it is meant as a path.
                 found[path] = tree_digest(named)
             else:
                 continue

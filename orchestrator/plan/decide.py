@@ -1,7 +1,7 @@
-"""Manifest -> Plan: every task, in an order that respects their needs, and what becomes of each.
+"""Manifest -> Plan: every task, after the tasks it needs, and what will happen to it.
 
-Pure: results, installation and file digests come in as arguments. Needs no GPU, no Ray, no torch
-and no model: a build whose graph is not known yet is planned as `unknown`.
+Pure: results, installation and file digests are arguments. Needs no GPU, no Ray, no torch and no
+model: a build whose graph is not known yet is planned as `unknown`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from enginebundle.format.digest import Digest
 from orchestrator.manifest.model import Manifest
 from orchestrator.plan.installed import Installed
 from orchestrator.plan.keys import cacheable, key
-from orchestrator.plan.task import Decision, Resources, Task
-from orchestrator.plan.tasks import sized, tasks, unproved
-
-__all__ = ["Decision", "Plan", "Resources", "Task", "plan"]
+from orchestrator.plan.task import Decision, Task, Upstream
+from orchestrator.plan.task_id import TaskId
+from orchestrator.plan.tasks import pending_validations, sized, tasks
 
 Lookup = Callable[[Digest], Mapping[str, Any] | None]
 """Key -> the store's record of a result, or None."""
@@ -25,24 +24,24 @@ Lookup = Callable[[Digest], Mapping[str, Any] | None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All work of a manifest. Every task stands after those it needs.
+    """All work of a manifest. Every task comes after those it needs.
 
-    `decisions` has one entry for each of `tasks`, in their order. `pending` are validations that
-    no machine here can run: (`<model>/validate/<target>`, why and the command that completes it).
+    `decisions` has one entry for each of `tasks`, in the same order. `pending` are validations that
+    no machine here can run, each with the reason and the command that completes it.
     """
 
     manifest: Digest
     models: tuple[str, ...]
     tasks: tuple[Task, ...]
     decisions: tuple[Decision, ...]
-    pending: tuple[tuple[str, str], ...] = ()
+    pending: tuple[tuple[TaskId, str], ...] = ()
 
     def decision(self, task_id: str) -> Decision:
-        """What becomes of a task. KeyError if the plan has no such task."""
+        """What will happen to a task. KeyError if the plan has no such task."""
         return {t.id: d for t, d in zip(self.tasks, self.decisions, strict=True)}[task_id]
 
     def counts(self) -> dict[str, int]:
-        """How many tasks have each status; those without any are left out."""
+        """How many tasks have each status that occurs."""
         found: dict[str, int] = {}
         for decision in self.decisions:
             found[decision.status] = found.get(decision.status, 0) + 1
@@ -55,7 +54,7 @@ class Plan:
             "models": list(self.models),
             "tasks": [task.to_json() | decision.to_json() for task, decision in pairs],
             "counts": self.counts(),
-            "pending": [{"id": id_, "why": why} for id_, why in self.pending],
+            "pending": [{"id": str(task_id), "why": why} for task_id, why in self.pending],
         }
 
 
@@ -70,8 +69,8 @@ def plan(
 ) -> Plan:
     """Decide each task.
 
-    `contents` is `sources.contents(manifest)`; `archs` the architectures of the machines at hand;
-    `current` the version that a name's alias `latest` stands for.
+    `contents` is `content.contents(manifest)`; `archs` are the architectures of the machines at
+    hand; `current` gives the version that a name's alias `latest` points to.
     """
     state = _State(lookup, frozenset(archs), current)
     for model in manifest.models:
@@ -82,13 +81,15 @@ def plan(
         models=tuple(model.name for model in manifest.models),
         tasks=tuple(state.tasks),
         decisions=tuple(state.decisions.values()),
-        pending=tuple(item for model in manifest.models for item in unproved(model, archs)),
+        pending=tuple(
+            item for model in manifest.models for item in pending_validations(model, archs)
+        ),
     )
 
 
 @dataclass(slots=True)
 class _State:
-    """What is decided so far, and the outputs that are known."""
+    """The decisions so far, and the outputs that are known."""
 
     lookup: Lookup
     archs: frozenset[str]
@@ -104,7 +105,7 @@ class _State:
         self.decisions[task.id] = self._waits(task) or self._decide(task, upstream)
 
     def _waits(self, task: Task) -> Decision | None:
-        """The decision on a task some of whose inputs are not known, or never will be."""
+        """The decision on a task if some of its inputs are not known yet, or never will be."""
         by_status: dict[str, list[str]] = {}
         for need in task.needs:
             by_status.setdefault(self.decisions[need].status, []).append(need)
@@ -112,26 +113,26 @@ class _State:
         if any(need not in task.optional for need in blocked) or (
             task.optional and set(task.optional) <= set(blocked)
         ):
-            return Decision("blocked", f"needs {blocked[0]}, which nothing here can make")
+            return Decision("blocked", f"needs {blocked[0]}, which no machine here can make")
         if unreachable := self._unreachable(task, by_status):
             return unreachable
         if "unknown" in by_status:
-            return Decision("unknown", f"shows after {task.model}/trace")
+            return Decision("unknown", f"not known before {TaskId(task.model, 'trace')}")
         if "build" in by_status:
             first = by_status["build"][0]
             if task.step == "build":
-                return Decision("unknown", f"shows after {first}")
+                return Decision("unknown", f"not known before {first}")
             return Decision("build", f"{first} will run")
         return None
 
     def _unreachable(self, task: Task, by_status: Mapping[str, list[str]]) -> Decision | None:
-        """Blocked for want of a machine, unless the inputs are known: then the result may be too."""
+        """Blocked if no machine can run it, unless its inputs are known: a result may exist already."""
         gpus = task.resources.gpus
         if not gpus or self.archs & set(gpus) or not by_status.keys() & {"unknown", "build"}:
             return None
         return Decision("blocked", _remedy(task))
 
-    def _decide(self, task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> Decision:
+    def _decide(self, task: Task, upstream: Upstream) -> Decision:
         if not cacheable(task):
             return self._promotion(task, upstream)
         digest = key(task, upstream)
@@ -144,14 +145,14 @@ class _State:
             return Decision("blocked", _remedy(task), digest)
         return Decision("build", "no result for this key", digest)
 
-    def _promotion(self, task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> Decision:
+    def _promotion(self, task: Task, upstream: Upstream) -> Decision:
         alias = f"{task.spec['name']}:{task.spec['alias']}"
         failed = [need for need, output in upstream.items() if output.get("passed") is False]
         if failed:
-            return Decision("blocked", f"{failed[0]} failed, so {alias} stays where it is")
-        version = upstream[f"{task.model}/publish"]["version"]
+            return Decision("blocked", f"{failed[0]} failed, so {alias} does not move")
+        version = upstream[str(TaskId(task.model, "publish"))]["version"]
         if self.current(task.spec["name"]) == version:
-            return Decision("cached", f"{alias} is version {version} already")
+            return Decision("cached", f"{alias} is already version {version}")
         return Decision("build", f"{alias} moves to version {version}")
 
 
@@ -159,8 +160,10 @@ def _remedy(task: Task) -> str:
     archs = " or ".join(task.resources.gpus)
     if task.step == "build":
         return (
-            f"TensorRT builds on a GPU of the target, and no machine of {archs} is here: add one "
+            f"TensorRT builds on a GPU of the target, and no machine here has {archs}: add one "
             f"with the node label farm/sm={task.resources.gpus[0]}, or ask for rtx:{task.resources.gpus[0]}"
             ", which builds anywhere"
         )
-    return f"no machine of {archs} is here: add one with the node label farm/sm={task.resources.gpus[0]}"
+    return (
+        f"no machine here has {archs}: add one with the node label farm/sm={task.resources.gpus[0]}"
+    )

@@ -1,11 +1,11 @@
-"""`kiln plan --deep`: trace and partition each model, build nothing, and say what would run where.
+"""`kiln plan --deep`: trace and partition each model, build nothing, and show what would run where.
 
 It imports and runs the user's code, as `kiln run` would, in this process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """What would become of one model for some targets that share a partition; or why it can't."""
+class DeepPlan:
+    """How one model would be partitioned for targets that share a partition, or why it can't be."""
 
     model: str
     targets: tuple[Target, ...]
@@ -30,7 +30,7 @@ class Planned:
     refused: str = ""
 
     def text(self) -> str:
-        """For people: the report, what was replaced or left out, or the refusal with its remedy."""
+        """For people: the report and what was replaced or left out, or the refusal with its remedy."""
         head = f"{self.model} for {', '.join(map(str, self.targets))}"
         if self.report is None:
             return f"{head}: {self.refused}"
@@ -52,55 +52,45 @@ class Planned:
         }
 
 
-def deep_plan(
-    manifest: Manifest,
-    names: Sequence[str] = (),
-    tell: Callable[[Planned], None] = lambda planned: None,
-) -> tuple[Planned, ...]:
-    """Each model of the manifest, or those named; `tell` gets each result as it is there.
+def deep_plan(manifest: Manifest, names: Sequence[str] = ()) -> tuple[DeepPlan, ...]:
+    """Each model of the manifest, or those named, for each backend of its targets.
 
     No goldens are made, so numbers are not checked. Raises KeyError for a name that is not in the
-    manifest; what a model's code can't do is in `Planned.refused`.
+    manifest; a refusal by the compiler is in `DeepPlan.refused`.
     """
     models = [manifest.model(name) for name in names] or list(manifest.models)
-    found: list[Planned] = []
-    for model in models:
-        for planned in _plan(model):
-            tell(planned)
-            found.append(planned)
-    return tuple(found)
+    return tuple(one for model in models for one in _plan(model))
 
 
-def _plan(model: Model) -> list[Planned]:
+def _plan(model: Model) -> list[DeepPlan]:
     from compiler.refused import Refused
 
     try:
         traced = _trace(model)
     except Refused as refused:
-        return [Planned(model.name, model.targets, refused=str(refused))]
+        return [DeepPlan(model.name, model.targets, refused=str(refused))]
     planned = []
     for targets in _alike(model):
         try:
             report = _partition(model, traced.program, targets[0])
         except Refused as refused:
-            planned.append(Planned(model.name, targets, refused=str(refused)))
+            planned.append(DeepPlan(model.name, targets, refused=str(refused)))
         else:
-            planned.append(Planned(model.name, targets, report, traced.replaced, traced.unchecked))
+            planned.append(DeepPlan(model.name, targets, report, traced.replaced, traced.unchecked))
     return planned
 
 
 def _alike(model: Model) -> list[tuple[Target, ...]]:
-    """The targets by backend: a partition does not depend on the architecture."""
+    """The targets, grouped by backend: a partition does not depend on the architecture."""
     backends = list(dict.fromkeys(target.backend for target in model.targets))
     return [tuple(t for t in model.targets if t.backend == backend) for backend in backends]
 
 
 def _trace(model: Model) -> Traced:
     from compiler.pipeline import TraceJob, trace_job
-    from compiler.trace.source import Source
 
     job = TraceJob(
-        Source.from_json(model.source.to_json()),
+        model.source,
         model.inputs,
         model.profiles,
         None,
@@ -122,6 +112,6 @@ def _partition(model: Model, program: Any, target: Target) -> Report:
         require_full_compilation=model.require_full_compilation,
         min_nodes=model.min_nodes,
         replace=tuple(one for one in model.replace if one.way != "with"),
-        search_path=tuple(str(path) for path in model.source.search_path),
+        search_path=model.source.search_path,
     )
     return plan_job(program, job).parts.report

@@ -1,4 +1,4 @@
-"""Why two results are not the same: the fields of their identities that differ."""
+"""Why two results are not the same: the fields in which their identities differ."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 ABSENT = "(absent)"
-"""Stands for the value of a field that one side does not have."""
+"""Shown as the value of a field that one side does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One field by path, such as `spec.toolchain.distributions.torch`, and its value on each side."""
+    """A field's path, such as `spec.toolchain.distributions.torch`, and its value on each side."""
 
     path: str
     a: Any
@@ -25,16 +25,8 @@ class Difference:
         return {"path": self.path, "a": self.a, "b": self.b}
 
 
-def explain(record_a: Mapping[str, Any], record_b: Mapping[str, Any]) -> list[Difference]:
-    """The fields in which the identities of two results differ. Empty: the same identity.
-
-    Records are those of the store, with `identity`. KeyError if one has none.
-    """
-    return differences(record_a["identity"], record_b["identity"])
-
-
 def differences(a: Any, b: Any) -> list[Difference]:
-    """Where two JSON values differ, the deepest fields, in the order of their paths."""
+    """The innermost fields in which two JSON values differ, in the order of their paths."""
     return list(_walk(a, b, ""))
 
 
@@ -52,14 +44,14 @@ def _walk(a: Any, b: Any, path: str) -> Iterator[Difference]:
 
 
 def _join(path: str, name: str) -> str:
-    # Names of tasks and files hold dots and slashes; brackets keep a path readable.
+    # Names of tasks and files contain dots and slashes; brackets keep a path readable.
     if not name.replace("_", "").replace("-", "").isalnum():
         return f"{path}[{name!r}]"
     return f"{path}.{name}" if path else name
 
 
 class _Nothing:
-    """A field that is not there, which differs from one that is null."""
+    """A field that is absent, which is not the same as null."""
 
 
 _NOTHING = _Nothing()

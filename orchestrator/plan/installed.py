@@ -1,4 +1,4 @@
-"""What is installed here: the part of a key that the manifest does not say."""
+"""What is installed here: the part of a key that the manifest does not determine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orchestrator.plan.content import tree_digest
 OWN_PACKAGES = ("compiler", "enginebundle", "orchestrator")
 
 _NUMERIC = r"torch|numpy|safetensors|triton|nvidia-.*|cuda-.*"
-"""Distributions that a build step imports or loads, whatever the backend; names as a pattern."""
+"""A pattern of the distributions that a build step imports or loads for any backend."""
 _BACKEND = {
     "torch": _NUMERIC,
     "rtx": _NUMERIC + r"|tensorrt-rtx.*",
@@ -46,7 +46,7 @@ class Installed:
         }
 
     def for_build(self, backend: str) -> dict[str, Any]:
-        """What turns a Program into an artifact of that backend."""
+        """What turns a Program into an artifact for that backend."""
         return {
             "python": self.python,
             "platform": self.platform,
@@ -76,7 +76,7 @@ class Installed:
 
 
 def installed() -> Installed:
-    """Observe this process's installation. Imports none of it."""
+    """Look at this process's installation. Imports none of it."""
     return Installed(
         python=platform.python_version(),
         platform=f"{sys.platform}-{platform.machine()}",
@@ -87,10 +87,10 @@ def installed() -> Installed:
 
 @functools.cache
 def distributions() -> Mapping[str, str]:
-    """Version of every installed distribution by normalized name. First on the path wins.
+    """Version of every installed distribution by normalized name. The first on the path wins.
 
-    What setuptools brings for itself is left out: those come onto the path of a process that imports
-    it, whatever for, and would give its tasks other keys.
+    The distributions inside setuptools are left out: they appear on the path of any process that
+    imports setuptools, whatever the reason, and would change the keys of its tasks.
     """
     found: dict[str, str] = {}
     path = [folder for folder in sys.path if Path(folder).name != "_vendor"]

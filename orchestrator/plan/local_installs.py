@@ -1,4 +1,4 @@
-"""Installations whose version does not tell their content: not from an index, or editable."""
+"""Installations whose version does not determine their content: not from an index, or editable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN = "enginekiln"
 
 @functools.cache
 def local_installs() -> Mapping[str, Path | Digest]:
-    """Distribution -> its folder if editable, else the digest of what pip took from a URL or folder."""
+    """Distribution -> its folder if editable, else the digest of what pip installed from elsewhere."""
     found: dict[str, Path | Digest] = {}
     for dist in metadata.distributions():
         origin = dist.read_text("direct_url.json")
@@ -36,7 +36,7 @@ def local_installs() -> Mapping[str, Path | Digest]:
 
 
 def _recorded(dist: metadata.Distribution) -> Digest:
-    """Digest of the installer's own record of names and hashes, scripts outside the package left out."""
+    """Digest of the names and hashes that the installer recorded, without scripts elsewhere."""
     recorded = {
         str(file): file.hash.value
         for file in dist.files or ()

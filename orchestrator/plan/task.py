@@ -1,24 +1,27 @@
-"""One step of work on digests: what a plan lists, a schedule orders and an executor runs."""
+"""A task: one step of work, which a plan lists, a schedule orders and an executor runs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from enginebundle.format.digest import Digest
 from enginebundle.format.spec import Target
-
-Step = Literal["trace", "build", "publish", "validate", "promote"]
+from orchestrator.plan.task_id import Step, TaskId
 
 GIB = 1 << 30
+
+Upstream = Mapping[str, Mapping[str, Any]]
+"""Outputs of the tasks that a task needs, by id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a step may take: processors, bytes of memory, seconds of wall clock.
+    """What a step may use: processors, bytes of memory, seconds of wall-clock time.
 
-    `gpus` are the architectures one of which it needs, spelled as in targets (`sm_90`): values of
-    the node label `farm/sm`. Empty: any machine will do.
+    `gpus` are architectures, of which it needs any one. They are spelled as in targets (`sm_90`) and
+    are values of the node label `farm/sm`. Empty: any machine will do.
     """
 
     cpus: float
@@ -26,11 +29,11 @@ class Resources:
     timeout: float
     gpus: tuple[str, ...] = ()
     guess: bool = False
-    """Whether `memory` is an estimate, which tracing can better (see `work.sized`)."""
+    """Whether `memory` is an estimate, which tracing improves (see `tasks.sized`)."""
 
     @property
     def label(self) -> str | None:
-        """Selects nodes by label `farm/sm`: `sm_90`, or `in(sm_80,sm_86)`; None for any machine."""
+        """Selects nodes by their label `farm/sm`: `sm_90`, or `in(sm_80,sm_86)`; None: any machine."""
         if len(self.gpus) < 2:
             return self.gpus[0] if self.gpus else None
         return f"in({','.join(self.gpus)})"
@@ -47,26 +50,35 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One step. `spec` holds its static inputs (JSON), the rest comes from the tasks it `needs`.
+    """One step. `spec` holds its static inputs (JSON); its other inputs come from tasks it `needs`.
 
-    Ids are `<model>/<step>[/<target>[/<profile>]]`. A task of `optional`, a subset of `needs`, may
-    fail without stopping this one, as long as one of them succeeds: a bundle is published with the
-    variants that were built.
+    `needs` and `optional` are ids. A task of `optional`, a subset of `needs`, may fail without
+    stopping this one, as long as one of them succeeds: a bundle is published with the variants that
+    were built.
     """
 
-    id: str
-    step: Step
-    model: str
-    target: Target | None
+    task_id: TaskId
     spec: dict[str, Any] = field(hash=False)
     needs: tuple[str, ...]
     resources: Resources
     optional: tuple[str, ...] = ()
 
     @property
-    def role(self) -> str:
-        """The id without the model's name: `build/rtx:sm_89/short`."""
-        return self.id.split("/", 1)[1]
+    def id(self) -> str:
+        """The text of `task_id`: what results, records and other tasks' `needs` name it by."""
+        return str(self.task_id)
+
+    @property
+    def step(self) -> Step:
+        return self.task_id.step
+
+    @property
+    def model(self) -> str:
+        return self.task_id.model
+
+    @property
+    def target(self) -> Target | None:
+        return self.task_id.target
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -82,13 +94,13 @@ class Task:
 
 
 Status = Literal["cached", "build", "unknown", "blocked"]
-"""`cached`: the store holds the result. `build`: it will run. `unknown`: whether it must run shows
-after tracing. `blocked`: no machine here can run it, `why` says what would help."""
+"""`cached`: the store holds the result. `build`: it will run. `unknown`: whether it must run is known
+only after tracing. `blocked`: no machine here can run it; `why` tells what would help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What happens to a task, and why. `key` is None while an input of the task is not known."""
+    """What will happen to a task, and why. `key` is None while an input of the task is unknown."""
 
     status: Status
     why: str

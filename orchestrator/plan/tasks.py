@@ -1,4 +1,4 @@
-"""Model -> its tasks: trace, builds, publish, validations, promote. Pure.
+"""The tasks of a model: trace, builds, publish, validations, promote. Pure.
 
 The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
 
@@ -18,17 +18,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from enginebundle.format.reference import LATEST
 from enginebundle.format.spec import Profile, Target
 from orchestrator.manifest.model import Model
 from orchestrator.plan.installed import Installed
-from orchestrator.plan.task import GIB, Resources, Task
-
-ALIAS = "latest"
-"""What moves to a version that was built for every target and failed no validation."""
+from orchestrator.plan.task import GIB, Resources, Task, Upstream
+from orchestrator.plan.task_id import TaskId
 
 DEFAULT_MEMORY = 4 * GIB
 BOOKKEEPING = Resources(cpus=0.1, memory=GIB // 2, timeout=600.0)
-"""For steps that only move documents."""
+"""For steps that only write small documents."""
 
 
 def tasks(
@@ -36,8 +35,8 @@ def tasks(
 ) -> tuple[Task, ...]:
     """All tasks of a model, each after those it needs.
 
-    `content` is the model's entry of `sources.contents`; `archs` are the architectures of the
-    machines at hand: a validation that none of them can run gets no task (see `unproved`).
+    `content` is the model's entry in `content.contents`; `archs` are the architectures of the
+    machines at hand. A validation that none of them can run gets no task (see `pending_validations`).
     """
     trace = _trace(model, content, installed)
     builds = [
@@ -53,11 +52,8 @@ def tasks(
             validations.append(_validate(model, target, (*own, publish.id), installed))
     before = (publish.id, *(task.id for task in builds), *(task.id for task in validations))
     promote = Task(
-        id=f"{model.name}/promote",
-        step="promote",
-        model=model.name,
-        target=None,
-        spec={"name": model.name, "alias": ALIAS},
+        TaskId(model.name, "promote"),
+        spec={"name": model.name, "alias": LATEST},
         needs=before,
         resources=BOOKKEEPING,
     )
@@ -65,16 +61,16 @@ def tasks(
 
 
 def runnable(target: Target, archs: Collection[str]) -> bool:
-    """Whether some machine at hand can run an artifact of that target. The CPU is always there."""
+    """Whether some machine at hand can run what is built for the target. A CPU is always at hand."""
     return target.backend == "torch" or any(arch in archs for arch in target.archs)
 
 
-def unproved(model: Model, archs: Collection[str]) -> tuple[tuple[str, str], ...]:
-    """(task id, why and remedy) of each validation that waits for a machine that is not here."""
+def pending_validations(model: Model, archs: Collection[str]) -> tuple[tuple[TaskId, str], ...]:
+    """Each validation that no machine at hand can run, with the reason and the remedy."""
     return tuple(
         (
-            f"{model.name}/validate/{target}",
-            f"no machine of {' or '.join(target.archs)} here: the variant stays pending until "
+            TaskId(model.name, "validate", target),
+            f"no machine here has {' or '.join(target.archs)}: the variant stays pending until "
             f"`kiln validate {model.name} --target {target}` runs on one",
         )
         for target in model.targets
@@ -83,7 +79,7 @@ def unproved(model: Model, archs: Collection[str]) -> tuple[tuple[str, str], ...
 
 
 def _groups(model: Model, target: Target) -> tuple[tuple[Profile, ...], ...]:
-    """The profiles that one artifact serves. A torch graph serves any shape, so it takes all."""
+    """The profiles, grouped by the artifact that serves them. A torch graph serves all of them."""
     if target.backend == "torch" or model.engine_profiles == "shared":
         return (model.profiles,)
     return tuple((profile,) for profile in model.profiles)
@@ -91,10 +87,7 @@ def _groups(model: Model, target: Target) -> tuple[tuple[Profile, ...], ...]:
 
 def _trace(model: Model, content: Mapping[str, Any], installed: Installed) -> Task:
     return Task(
-        id=f"{model.name}/trace",
-        step="trace",
-        model=model.name,
-        target=None,
+        TaskId(model.name, "trace"),
         spec={
             "source": model.source.to_json(),
             "inputs": [spec.to_json() for spec in model.inputs],
@@ -116,10 +109,7 @@ def _build(
 ) -> Task:  # fmt: skip
     shared = target.backend == "torch" or model.engine_profiles == "shared"
     return Task(
-        id=f"{model.name}/build/{target}" + ("" if shared else f"/{profiles[0].name}"),
-        step="build",
-        model=model.name,
-        target=target,
+        TaskId(model.name, "build", target, None if shared else profiles[0].name),
         spec={
             "target": str(target),
             "profiles": [profile.to_json() for profile in profiles],
@@ -128,26 +118,26 @@ def _build(
             "torch_executed_ops": list(model.torch_executed_ops),
             "require_full_compilation": model.require_full_compilation,
             "min_nodes": model.min_nodes,
-            "tolerances": {name: bound.to_json() for name, bound in model.tolerances},
+            "tolerances": {name: one.to_json() for name, one in model.tolerances},
             "toolchain": installed.for_build(target.backend),
             **_converters(model, content),
         },
-        needs=(f"{model.name}/trace",),
+        needs=(str(TaskId(model.name, "trace")),),
         resources=_compute(model, target.archs if target.backend == "trt" else ()),
     )
 
 
 def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a build's spec about the user's own converters: without any, no code is named."""
+    """The part of a build's spec about the user's own converters. Without any, it names no code."""
     own = [one.to_json() for one in model.replace if one.way != "with"]
     if not own:
         return {"replace": []}
-    folders = [str(path) for path in model.source.search_path]
+    folders = list(model.source.search_path)
     return {"replace": own, "search_path": folders, "content": content.get("replace", {})}
 
 
 def _labels(model: Model) -> dict[str, str]:
-    """What the bundle's index says for people: a version, and each piece that is not the model's own."""
+    """Labels for people in the bundle's index: a version, and each piece that was replaced."""
     labels = {} if model.version is None else {"version": model.version}
     return labels | {f"replaced {one}": f"{one.way} {one.by}" for one in model.replace}
 
@@ -156,10 +146,7 @@ def _publish(
     model: Model, traces: tuple[str, ...], builds: tuple[str, ...], installed: Installed
 ) -> Task:
     return Task(
-        id=f"{model.name}/publish",
-        step="publish",
-        model=model.name,
-        target=None,
+        TaskId(model.name, "publish"),
         spec={
             "name": model.name,
             "labels": _labels(model),
@@ -175,10 +162,7 @@ def _publish(
 
 def _validate(model: Model, target: Target, needs: tuple[str, ...], installed: Installed) -> Task:
     return Task(
-        id=f"{model.name}/validate/{target}",
-        step="validate",
-        model=model.name,
-        target=target,
+        TaskId(model.name, "validate", target),
         spec={
             "name": model.name,
             "target": str(target),
@@ -194,9 +178,9 @@ def _compute(model: Model, gpus: tuple[str, ...] = ()) -> Resources:
     return Resources(1.0, model.memory or DEFAULT_MEMORY, model.timeout, gpus, guess)
 
 
-def sized(task: Task, upstream: Mapping[str, Mapping[str, Any]]) -> Task:
-    """The task with memory by what was traced: about 5 x weights, where the manifest gives none."""
-    traced = upstream.get(f"{task.model}/trace", {})
+def sized(task: Task, upstream: Upstream) -> Task:
+    """The task with memory for the traced weights, about 5 times their size, unless it was given."""
+    traced = upstream.get(str(TaskId(task.model, "trace")), {})
     if not task.resources.guess or "weights_bytes" not in traced:
         return task
     memory = 5 * int(traced["weights_bytes"]) + GIB

@@ -1,4 +1,4 @@
-"""A plan as text for people: one line a task, then what stays unproved, then the counts."""
+"""A plan as text for people: a line for each task, then pending validations, then the counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def table(plan: Plan) -> str:
         (task.id, WORDS[decision.status], decision.why)
         for task, decision in zip(plan.tasks, plan.decisions, strict=True)
     ]
-    rows += [(id_, "pending", why) for id_, why in plan.pending]
+    rows += [(str(task_id), "pending", why) for task_id, why in plan.pending]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
     return "\n".join([*lines, "", summary(plan)])

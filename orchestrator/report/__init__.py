@@ -1,1 +1,1 @@
-"""What a run says: while it goes on, on record, at its end."""
+"""What a run reports: its progress, its record in the store, and its results."""

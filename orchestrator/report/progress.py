@@ -1,4 +1,4 @@
-"""What a run is doing, on stderr: a live table on a terminal, one line a transition in a log."""
+"""A run's progress on stderr: a live table on a terminal, a line for each transition in a log."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def line(transition: Transition) -> str:
             return f"{transition.task}: cached"
         case Failed(code, message):
             return f"{transition.task}: FAILED ({code}) {message}{_on(transition)}"
-        case Skipped(because):
-            return f"{transition.task}: skipped, {because}"
+        case Skipped() as skipped:
+            return f"{transition.task}: skipped, {skipped.because}"
     again = f" (attempt {transition.attempt})" if transition.attempt > 1 else ""
     return f"{transition.task}: {transition.state}{again}"
 
@@ -40,7 +40,7 @@ def _on(transition: Transition) -> str:
 
 
 class Lines:
-    """One line a transition."""
+    """Prints a line for each transition."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -56,17 +56,17 @@ class Lines:
 
 
 class LiveTable:
-    """A table of models and their tasks' states that is drawn anew in place.
+    """A table of models and the states of their tasks, redrawn in place.
 
-    Failures are also printed above it, where they stay.
+    Failures are also printed above it, where they remain.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._models = {task.id: task.model for task in tasks}
-        self._states = dict.fromkeys(self._models, "waiting")
+        self._ids = {task.id: task.task_id for task in tasks}
+        self._states = dict.fromkeys(self._ids, "waiting")
         self._console = Console(stderr=True)
         self._live: Live = Live(self._table(), console=self._console, refresh_per_second=4)
 
@@ -97,15 +97,15 @@ class LiveTable:
         return table
 
     def _summary(self) -> list[tuple[str, dict[str, int], str]]:
-        """(model, count of each state, what runs) for models at work, and one row for the rest."""
+        """(model, count of each state, running tasks) of each model; of many, the busy ones and a total."""
         counts: dict[str, dict[str, int]] = {}
         now: dict[str, list[str]] = {}
         for task, state in self._states.items():
-            model = self._models[task]
-            mine = counts.setdefault(model, dict.fromkeys(_COLUMNS, 0))
+            task_id = self._ids[task]
+            mine = counts.setdefault(task_id.model, dict.fromkeys(_COLUMNS, 0))
             mine[state] += 1
             if state == "running":
-                now.setdefault(model, []).append(task.removeprefix(model + "/"))
+                now.setdefault(task_id.model, []).append(task_id.role)
         rows = [(model, mine, ", ".join(now.get(model, ()))) for model, mine in counts.items()]
         if len(rows) <= 30:
             return rows
@@ -115,5 +115,5 @@ class LiveTable:
 
 
 def progress(tasks: Sequence[Task]) -> Lines | LiveTable:
-    """The display that fits where stderr goes."""
+    """The display that suits stderr: a table on a terminal, else lines."""
     return LiveTable(tasks) if sys.stderr.isatty() else Lines()

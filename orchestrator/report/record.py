@@ -1,12 +1,12 @@
-"""A run's record in the store, under `runs/<id>/`: what was asked, what happened, how it ended.
+"""A run's record in the store, under `runs/<id>/`: what was asked for, what happened, how it ended.
 
-    manifest.yaml   the manifest as it was
+    manifest.yaml   a copy of the manifest
     plan.json       its tasks
-    events.jsonl    a line a transition, written again from time to time
+    events.jsonl    a line for each transition, rewritten from time to time
     results.json    at the end: outcomes, rows, exit code
-    logs/           the last output of each attempt
+    logs/           the end of each attempt's output
 
-Nothing of it is needed to resume: that comes from the results under their keys.
+Resuming a run needs none of this: it uses the results under their keys.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from orchestrator.run.drive import Transition
 from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
 
 _PATIENCE = 20.0
-"""Events are written again after so many times the seconds that writing took last time."""
+"""The events are rewritten after this many times the seconds that the last write took."""
 _AT_LEAST = 1.0
 
 
 def new_id(digest: str) -> str:
-    """A run's id: sorts by time, says which manifest, and is met only once."""
+    """A unique id for a run: it sorts by time and identifies the manifest."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     return f"{now}-{digest.removeprefix('sha256:')[:8]}-{secrets.token_hex(2)}"
 
 
 class Record:
-    """Writes one run's record. Not safe for several threads."""
+    """Writes the record of one run. Not thread-safe."""
 
     def __init__(self, store: Store, run: str) -> None:
         self.run = run
@@ -49,7 +49,7 @@ class Record:
         self._put("plan.json", _json(plan))
 
     def __call__(self, transition: Transition) -> None:
-        """Take down a transition."""
+        """Record a transition."""
         self._lines.append(json.dumps(event(transition)))
         if time.monotonic() >= self._due:
             self.flush()
@@ -85,24 +85,24 @@ def event(transition: Transition) -> dict[str, Any]:
             result["seconds"] = seconds
         case Failed(code, message):
             result |= {"code": code, "message": message}
-        case Skipped(because):
-            result["because"] = because
+        case Skipped() as skipped:
+            result["because"] = skipped.because
     return result
 
 
 def ids(store: Store) -> list[str]:
-    """All runs that the store knows, oldest first."""
+    """The ids of all runs in the store, oldest first."""
     return sorted({path.split("/")[1] for path in store.list_files("runs/") if "/" in path})
 
 
 def results(store: Store, run: str) -> dict[str, Any] | None:
-    """How a run ended; None while it has not (or was killed)."""
+    """How a run ended; None if it has not ended or was killed."""
     data = store.get_file(f"runs/{run}/results.json")
     return None if data is None else dict(json.loads(data))
 
 
 def status(store: Store, run: str) -> dict[str, Any]:
-    """What is known of a run: its latest event for each task, and its results if it has ended.
+    """What is known about a run: the latest event of each task, and its results if it has ended.
 
     NotFoundError if the store has no such run.
     """

@@ -1,4 +1,4 @@
-"""What came of a run, as a table of models x targets, a line of totals and an exit code. Pure."""
+"""The results of a run, as a table of models x targets and a line of totals. Pure."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from enginebundle.format.spec import Target
 from orchestrator.plan.task import Task
-from orchestrator.worker.outcome import Built, Cached, Class, Failed, Outcome, Skipped, classify
-
-OK, SOME_FAILED, USAGE, INFRASTRUCTURE, ACCURACY, INTERRUPTED = 0, 1, 2, 3, 4, 130
-"""Exit codes of `kiln`."""
-
-_INFRASTRUCTURE = ("no-machine",)
+from orchestrator.plan.task_id import TaskId
+from orchestrator.worker.outcome import Built, Cached, Failed, Outcome, Skipped
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A model on a target.
 
-    `state` is `validated`, `pending` (built, not proved yet) or `failed`; `cached` whether nothing
-    had to be built. `seconds` is what its builds took when they were made, `bytes` the size of
-    what they made. `worst` is the largest error as a share of what the tolerance allows: measured
-    by the loader on the target if `measured`, else computed on the CPU from the network.
+    `state` is `validated`, `pending` (built, not validated yet) or `failed`. `cached` tells that
+    nothing had to be built. `seconds` is the time that its builds took when they ran, `bytes` the
+    size of what they made. `worst` is the largest error relative to what the tolerance allows:
+    measured by the loader on the target if `measured`, else computed on the CPU from the network.
     """
 
     model: str
@@ -43,27 +40,26 @@ class Row:
 def rows(
     tasks: Sequence[Task],
     outcomes: Mapping[str, Outcome],
-    proved: Mapping[str, float] | None = None,
+    proved: Mapping[TaskId, float] | None = None,
 ) -> tuple[Row, ...]:
     """One row for each model and target, in the plan's order.
 
-    `proved` maps `<model>/validate/<target>` to the worst error of evidence that the store holds
-    for variants this run could not validate itself.
+    `proved` maps validations that this run could not do itself to the worst error of the evidence
+    that the store holds for them.
     """
-    groups: dict[tuple[str, str], list[Task]] = {}
+    groups: dict[tuple[str, Target | None], list[Task]] = {}
     for task in tasks:
         if task.step == "build":
-            groups.setdefault((task.model, str(task.target)), []).append(task)
-    by_role = {(task.model, task.step, str(task.target)): task for task in tasks}
+            groups.setdefault((task.model, task.target), []).append(task)
+    by_id = {task.task_id: task for task in tasks}
     result = []
     for (model, target), builds in groups.items():
-        validate = by_role.get((model, "validate", target))
-        publish = by_role.get((model, "publish", "None"))
+        validation = TaskId(model, "validate", target)
+        validate, publish = by_id.get(validation), by_id.get(TaskId(model, "publish"))
         after = [task for task in (publish, validate) if task is not None]
-        known = (proved or {}).get(f"{model}/validate/{target}")
-        row = _row(
-            model, target, [outcomes[b.id] for b in builds], [outcomes[t.id] for t in after], known
-        )
+        known = (proved or {}).get(validation)
+        made, later = [outcomes[b.id] for b in builds], [outcomes[t.id] for t in after]
+        row = _row(model, str(target), made, later, known)
         if row.state == "failed":
             row = replace(row, why=_why([*builds, *after], outcomes))
         result.append(row)
@@ -71,17 +67,16 @@ def rows(
 
 
 def _why(tasks: Iterable[Task], outcomes: Mapping[str, Outcome]) -> str:
-    """The first failure among the tasks, or the one because of which they were skipped."""
+    """The first failure among the tasks, or the failure because of which they were skipped."""
     for task in tasks:
         match outcomes[task.id]:
             case Failed(code, message):
                 return f"{task.id}: {code}: {message}"
-            case Skipped(because):
-                name = because.removesuffix(" failed")
-                root = outcomes.get(name)
+            case Skipped(failed) as skipped:
+                root = None if failed is None else outcomes.get(failed)
                 if isinstance(root, Failed):
-                    return f"{name}: {root.code}: {root.message}"
-                return f"{task.id}: {because}"
+                    return f"{failed}: {root.code}: {root.message}"
+                return f"{task.id}: {skipped.because}"
     return ""
 
 
@@ -128,7 +123,7 @@ def totals(table: Iterable[Row]) -> str:
 
 
 def task_totals(outcomes: Mapping[str, Outcome]) -> str:
-    """`every task cached`, or how many of the tasks were."""
+    """How many tasks were cached; `every task cached` if all were."""
     cached = sum(isinstance(outcome, Cached) for outcome in outcomes.values())
     if cached == len(outcomes):
         return f"{cached} tasks: every task cached"
@@ -152,7 +147,7 @@ def text(table: Sequence[Row]) -> str:
     out += dict.fromkeys(row.why for row in table if row.why)
     if any(row.worst is not None for row in table):
         out.append(
-            "worst error: 1 is all the tolerance allows; "
+            "worst error: 1 is the most that the tolerance allows; "
             "~ computed on the CPU from the network, else measured by the loader on the target"
         )
     return "\n".join(out)
@@ -162,16 +157,3 @@ def _error(row: Row) -> str:
     if row.worst is None:
         return "-"
     return f"{'' if row.measured else '~'}{row.worst:.2g}"
-
-
-def exit_code(outcomes: Iterable[Outcome], interrupted: bool = False) -> int:
-    """130 if interrupted; 3 if a machine, node or store failed; 4 if nothing but accuracy did;
-    1 if any other task failed; else 0."""
-    if interrupted:
-        return INTERRUPTED
-    codes = {outcome.code for outcome in outcomes if isinstance(outcome, Failed)}
-    if any(classify(c) is Class.INFRASTRUCTURE or c in _INFRASTRUCTURE for c in codes):
-        return INFRASTRUCTURE
-    if codes == {"accuracy"}:
-        return ACCURACY
-    return SOME_FAILED if codes else OK

@@ -1,1 +1,1 @@
-"""From a plan to results in the store: schedule, execute, publish."""
+"""Takes a plan to results in the store: schedules, executes, publishes."""

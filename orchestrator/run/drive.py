@@ -1,35 +1,32 @@
-"""The run itself: ask the store, submit what is missing, take in what ends, until all has ended.
+"""The run itself: ask the store, submit what is missing, and handle what ends, until all tasks ended.
 
-Nothing is kept here that a second run needs: results are in the store under their keys, so running
-again picks up what is there and repeats at most what was in flight.
+A second run needs nothing from here: results are in the store under their keys, so running again
+finds them and repeats at most what was in progress.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from enginebundle.errors import StoreError
 from enginebundle.format.digest import Digest, digest_json
-from orchestrator.plan.task import Task
+from orchestrator.plan.task import Task, Upstream
 from orchestrator.run import schedule
-from orchestrator.run.executor import Executor, Report
+from orchestrator.run.executor import Executor
 from orchestrator.run.taskgraph import Item, Pool, graph_of
-from orchestrator.worker.attempt import Job, from_record
-from orchestrator.worker.outcome import JSON, Built, Cached, Failed, Outcome, Skipped, kind
+from orchestrator.worker.attempt import Attempt, from_record
+from orchestrator.worker.outcome import JSON, STOPPED, Built, Cached, Failed, Outcome, Skipped, kind
 
 DRIVER = "driver"
-"""The pool of steps that only move documents: they run in this process, which has the keys to
-sign with, and alone (so a version and its alias have one writer)."""
+"""The pool of steps that only write small documents. They run in this process, which has the signing
+key, and one at a time, so that a version and its alias have one writer."""
 COST = {"trace": 20.0, "build": 30.0, "publish": 1.0, "validate": 10.0, "promote": 1.0}
-"""Guesses in seconds, for the order only."""
+"""Estimates in seconds; only the order of tasks depends on them."""
 _TICK = 1.0
 _LOOKUPS = 16
-_STOPPED = "the run was stopped"
-
-Upstream = Mapping[str, Mapping[str, JSON]]
 
 
 class Results(Protocol):
@@ -40,7 +37,7 @@ class Results(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Something became of a task: `state` is `started`, `retry` or an outcome's kind."""
+    """A task's new state: `started`, `retry` or the kind of an outcome."""
 
     task: str
     state: str
@@ -51,19 +48,19 @@ class Transition:
 
 @dataclass(frozen=True)
 class Farm:
-    """What a run is made of besides its tasks.
+    """Everything that a run uses besides its tasks.
 
-    `identify` gives what a task's key is made of, None for a step whose result is not kept (it
-    moves something, and looks for itself whether it must). `job` writes the order for an executor.
-    `sized` gives a task with the memory that shows once what it needs has been made.
-    `driver_steps` run here, by step name. `finish` sees each outcome that an executor or the store
-    brought and may turn it into another: a validation that ran but did not pass. `listen` is told
-    of every transition.
+    `identify` returns a task's identity, whose digest is its key; None for a step whose result is
+    not kept, which checks for itself whether anything is left to do. `attempt` describes an attempt
+    for an executor. `sized` updates a task's memory once the tasks it needs have ended.
+    `driver_steps` are the steps that run here, by name. `finish` receives each outcome from an
+    executor or the store and may replace it: a validation that ran but did not pass has failed.
+    `listen` is called with every transition.
     """
 
     results: Results
     identify: Callable[[Task, Upstream], Mapping[str, JSON] | None]
-    job: Callable[[Task, Mapping[str, JSON], Upstream, int], Job]
+    attempt: Callable[[Task, Mapping[str, JSON], Upstream, int], Attempt]
     executor: Callable[[], Executor]
     sized: Callable[[Task, Upstream], Task]
     driver_steps: Mapping[str, Callable[[Task, Upstream], Outcome]]
@@ -72,9 +69,9 @@ class Farm:
 
 
 def drive(tasks: Sequence[Task], farm: Farm) -> tuple[dict[str, Outcome], bool]:
-    """Bring every task to an end; its outcomes by id, and whether Ctrl-C cut the run short.
+    """Run every task; returns the outcomes by id, and whether Ctrl-C cut the run short.
 
-    Tasks stand after those they need. The executor is made only if something has to run.
+    Each task must come after those it needs. The executor is made only if something has to run.
     """
     run = _Run(tasks, farm)
     try:
@@ -105,14 +102,15 @@ class _Run:
                 self.dependents.setdefault(need, []).append(task)
 
     def resume(self) -> None:
-        """Settle what the store holds already, from the roots up, some at a time."""
+        """Settle the tasks whose results the store already holds, starting from the roots."""
         wave = [task for task in self.tasks.values() if not task.needs]
         with ThreadPoolExecutor(_LOOKUPS) as threads:
             while wave:
                 outcomes = list(threads.map(self._look, wave))
                 hits = []
                 for task, outcome in zip(wave, outcomes, strict=True):
-                    if isinstance(outcome, Cached):  # Anything else shows again when it is due.
+                    # Anything else is handled when the task is due.
+                    if isinstance(outcome, Cached):
                         self._settle(task.id, outcome)
                         hits.append(task.id)
                 near = {task.id: task for hit in hits for task in self.dependents.get(hit, ())}
@@ -138,7 +136,7 @@ class _Run:
             state, commands = schedule.advance(graph, state, self._resized(events))
 
     def _resized(self, events: Iterable[schedule.Ended]) -> list[schedule.Event]:
-        """Before each success, what it says about the memory of the tasks behind it."""
+        """Put before each success the memory that its dependents are now known to need."""
         result: list[schedule.Event] = []
         for event in events:
             if isinstance(event.outcome, Built | Cached):
@@ -151,11 +149,11 @@ class _Run:
         return result
 
     def interrupt(self) -> None:
-        """Give every task that has none an end."""
+        """Settle every task that has not ended."""
         for name in self.tasks.keys() - self.outcomes.keys():
-            stopped: Outcome = Skipped(_STOPPED)
+            stopped: Outcome = Skipped(None)
             if name in self.running:
-                stopped = Failed("cancelled", _STOPPED)
+                stopped = Failed("cancelled", STOPPED)
             self._settle(name, stopped)
 
     def _pools(self, rest: Iterable[Task]) -> dict[str | None, Pool]:
@@ -172,7 +170,7 @@ class _Run:
         task = self.farm.sized(task, self._upstream(task))
         return Item(
             task.id,
-            pools.get(label, pools[DRIVER]).name,  # A task that is done needs none of its own.
+            pools.get(label, pools[DRIVER]).name,  # A task that is done needs no pool of its own.
             task.needs,
             task.optional,
             task.resources.cpus,
@@ -181,7 +179,7 @@ class _Run:
         )
 
     def _obey(self, commands: Iterable[schedule.Command]) -> list[schedule.Ended]:
-        """Carry out commands; what ended in doing so."""
+        """Carry out commands; returns what ended at once."""
         events = []
         for command in commands:
             match command:
@@ -206,11 +204,11 @@ class _Run:
         if self.executor is None or identity is None:
             raise RuntimeError(f"task {task.id} has no executor or no key")
         task = self.farm.sized(task, upstream)
-        self.executor.submit(self.farm.job(task, identity, upstream, attempt))
+        self.executor.submit(self.farm.attempt(task, identity, upstream, attempt))
         return None
 
     def _look(self, task: Task) -> Outcome | None:
-        """What the store holds for the task, seen through `finish`; None if nothing."""
+        """The outcome of the result that the store holds, after `finish`; None if there is no result."""
         upstream = self._upstream(task)
         identity = self.farm.identify(task, upstream)
         if identity is None:
@@ -225,22 +223,22 @@ class _Run:
 
     def _await(self) -> list[schedule.Ended]:
         if self.executor is None:
-            raise RuntimeError("nothing runs and nothing is ready: the schedule is stuck")
-        reports = self.executor.wait(_TICK)
-        return [self._ended(report) for report in reports if self._current(report)]
+            raise RuntimeError("nothing is running and nothing is ready: the schedule is stuck")
+        return [
+            self._finished(event) for event in self.executor.wait(_TICK) if self._current(event)
+        ]
 
-    def _current(self, report: Report) -> bool:
-        """Whether anyone still waits for this attempt."""
-        return self.running.get(report.id) == report.attempt
+    def _current(self, event: schedule.Ended) -> bool:
+        """Whether this is the attempt that we are waiting for."""
+        return self.running.get(event.id) == event.attempt
 
-    def _ended(self, report: Report) -> schedule.Ended:
-        task = self.tasks[report.id]
-        self.hosts[report.id] = report.host
-        outcome = self.farm.finish(task, self._upstream(task), report.outcome)
-        return schedule.Ended(report.id, report.attempt, outcome)
+    def _finished(self, event: schedule.Ended) -> schedule.Ended:
+        task = self.tasks[event.id]
+        self.hosts[event.id] = event.host
+        return replace(event, outcome=self.farm.finish(task, self._upstream(task), event.outcome))
 
     def _upstream(self, task: Task) -> Upstream:
-        """Outputs of what the task needs, as far as there are any."""
+        """Outputs of the tasks that this one needs, as far as they exist."""
         found = {need: self.outcomes.get(need) for need in task.needs}
         return {n: o.output for n, o in found.items() if isinstance(o, Built | Cached)}
 

@@ -1,4 +1,4 @@
-"""Where attempts run: the protocol, and the executor of this machine without Ray."""
+"""Where attempts run: the protocol, and an executor for this machine that needs no Ray."""
 
 from __future__ import annotations
 
@@ -7,59 +7,48 @@ import os
 import queue
 import threading
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 
+from orchestrator.run.schedule import Ended
 from orchestrator.run.taskgraph import Pool
-from orchestrator.worker.attempt import Job, perform
-from orchestrator.worker.outcome import Outcome
+from orchestrator.worker.attempt import Attempt, perform
 
 
 class UnreachableError(Exception):
-    """The machines that were to run the steps can't be reached."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """An attempt is over. `host` says where it ran."""
-
-    id: str
-    attempt: int
-    outcome: Outcome
-    host: str = ""
+    """The machines that should run the steps can't be reached."""
 
 
 class Executor(Protocol):
-    """Runs attempts somewhere. Used by one thread."""
+    """Runs attempts somewhere. Must be used by one thread only."""
 
     def pools(self, labels: Collection[str | None]) -> Mapping[str | None, Pool]:
-        """For each label of a task the pool that serves it; several labels may share one.
+        """The pool that serves each label; several labels may share a pool.
 
-        A label without any machine gets a pool whose `absent` says so.
+        A label that no machine has gets a pool whose `absent` gives the reason.
         """
         ...
 
-    def submit(self, job: Job) -> None:
-        """Start an attempt. Never blocks on its work."""
+    def submit(self, attempt: Attempt) -> None:
+        """Start an attempt, without waiting for it."""
         ...
 
-    def wait(self, timeout: float) -> list[Report]:
-        """What ended, at most `timeout` seconds from now; empty if nothing did."""
+    def wait(self, timeout: float) -> list[Ended]:
+        """Wait until attempts end, at most `timeout` seconds; returns those that did."""
         ...
 
     def close(self) -> None:
-        """Kill what still runs and let go of everything."""
+        """Kill whatever is still running and release everything."""
         ...
 
 
 class LocalExecutor:
-    """Child processes of this process, one a running task, watched by one thread each.
+    """Runs each attempt in a child process, watched by its own thread.
 
     `archs` are the GPU architectures of this machine (`sm_89`). `jobs` is how many steps may run at
-    once (default: one a core), `memory` how many bytes they may use together.
+    once (default: one for each core), `memory` how many bytes they may use together.
     """
 
     def __init__(
@@ -68,7 +57,7 @@ class LocalExecutor:
         cores = len(os.sched_getaffinity(0))
         self._main = Pool("local", jobs or cores, max(cores, jobs or 0), memory or machine_memory())
         self._archs = archs
-        self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
         self._gpu = threading.Lock()
         self._stop = threading.Event()
         self._threads: set[threading.Thread] = set()
@@ -82,30 +71,30 @@ class LocalExecutor:
         return Pool(
             label,
             0,
-            absent=f"no machine of {label} here, only {', '.join(self._archs) or 'the CPU'}; "
-            "run on a cluster that has one (--address) or take the target out",
+            absent=f"no machine here has {label}, only {', '.join(self._archs) or 'a CPU'}; "
+            "run on a cluster that has one (--address), or remove the target",
         )
 
-    def submit(self, job: Job) -> None:
-        thread = threading.Thread(target=self._work, args=(job,), daemon=True)
+    def submit(self, attempt: Attempt) -> None:
+        thread = threading.Thread(target=self._work, args=(attempt,), daemon=True)
         self._threads.add(thread)
         thread.start()
 
-    def _work(self, job: Job) -> None:
-        # One step at a time on the GPU: its timings and its memory are not to be shared.
-        with self._gpu if job.label else contextlib.nullcontext():
-            outcome, host = perform(job, self._stop.is_set)
-        self._reports.put(Report(job.id, job.attempt, outcome, host))
+    def _work(self, attempt: Attempt) -> None:
+        # One step at a time on the GPU, so that none disturbs another's timings or memory.
+        with self._gpu if attempt.label else contextlib.nullcontext():
+            outcome, host = perform(attempt, self._stop.is_set)
+        self._ended.put(Ended(attempt.id, attempt.number, outcome, host))
 
-    def wait(self, timeout: float) -> list[Report]:
+    def wait(self, timeout: float) -> list[Ended]:
         try:
-            reports = [self._reports.get(timeout=timeout)]
+            ended = [self._ended.get(timeout=timeout)]
         except queue.Empty:
             return []
-        while not self._reports.empty():
-            reports.append(self._reports.get_nowait())
+        while not self._ended.empty():
+            ended.append(self._ended.get_nowait())
         self._threads = {thread for thread in self._threads if thread.is_alive()}
-        return reports
+        return ended
 
     def close(self) -> None:
         self._stop.set()
@@ -120,7 +109,7 @@ def serves(label: str, archs: Collection[str]) -> bool:
 
 
 def machine_memory() -> int:
-    """Bytes tasks may use here together: nine tenths of the machine's, or of the container's."""
+    """Bytes that tasks may use here together: nine tenths of the machine's or the container's."""
     total = int(psutil.virtual_memory().total)
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()

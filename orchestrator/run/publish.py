@@ -1,7 +1,7 @@
-"""What only the driver does, for only it holds the key to sign with: publish, promote, attest.
+"""What only the driver does, because only it has the signing key: publish, promote, attest.
 
-The private key never travels. Workers hand back digests; here they become a signed index, a signed
-evidence document, and an alias that moves by compare-and-set.
+The private key never leaves the driver. Workers return digests, which become a signed index, signed
+evidence, and an alias that moves by compare-and-set.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Too
 from enginebundle.format.variant import Part, Variant
 from enginebundle.storage.store import Store, Version
 from orchestrator.plan.keys import identity, key
-from orchestrator.plan.task import Task
+from orchestrator.plan.task import Task, Upstream
+from orchestrator.plan.task_id import TaskId
 from orchestrator.worker.outcome import JSON, Built, Cached, Failed, Outcome
-from orchestrator.worker.steps import Upstream, of
+from orchestrator.worker.steps import of
 
 
 @dataclass(frozen=True)
 class Publisher:
-    """Publishes into a store with a key. Its methods turn the store's errors into Failed values."""
+    """Publishes to a store with a signing key. Its methods turn the store's errors into Failed values."""
 
     store: Store
     signer: Signer
@@ -42,7 +43,7 @@ class Publisher:
         return [base64.b64encode(self.signer.public).decode()]
 
     def publish(self, task: Task, upstream: Upstream) -> Outcome:
-        """Make the version that holds every target that was built whole. The alias stays."""
+        """Make a version with every target that was built completely. No alias moves."""
         started = time.monotonic()
         try:
             index = assemble(task.spec, upstream)
@@ -69,7 +70,7 @@ class Publisher:
         return Built(output, seconds)
 
     def promote(self, task: Task, upstream: Upstream) -> Outcome:
-        """Point the alias at the version just published, if it does not already."""
+        """Move the alias to the version just published, unless it is there already."""
         name, alias = task.spec["name"], task.spec["alias"]
         number = of(upstream, "publish")["version"]
         output = {"alias": f"{name}:{alias}", "version": number}
@@ -83,7 +84,7 @@ class Publisher:
         return Built(output, 0.0)
 
     def finish(self, task: Task, upstream: Upstream, outcome: Outcome) -> Outcome:
-        """Sign what a validation measured; one that did not pass is a failure."""
+        """Sign what a validation measured. A validation that did not pass is a failure."""
         if task.step != "validate" or not isinstance(outcome, Built | Cached):
             return outcome
         published = of(upstream, "publish")
@@ -95,7 +96,7 @@ class Publisher:
         return outcome if evidence.passed else Failed("accuracy", shortfall(evidence))
 
     def attest(self, version: Version, blob: Digest) -> Evidence:
-        """Sign an evidence document that a worker left in the store, and file it."""
+        """Sign the evidence that a worker put in the store, and record it for the version."""
         data = self.store.read_blob(blob)
         evidence = Evidence.from_bytes(data)
         if evidence.index != version.digest:
@@ -107,10 +108,10 @@ class Publisher:
 
 
 def assemble(spec: Mapping[str, JSON], upstream: Upstream) -> Index:
-    """The table of contents of what was traced and built. FormatError if it makes no sense.
+    """The index of what was traced and built. FormatError if it is not consistent.
 
-    A target of which one profile failed has no variant: half a variant would refuse shapes that
-    the manifest promises.
+    A target with a profile that failed has no variant: half a variant would refuse shapes that the
+    manifest promises.
     """
     traced = of(upstream, "trace")
     variants: list[Variant] = []
@@ -136,10 +137,12 @@ def assemble(spec: Mapping[str, JSON], upstream: Upstream) -> Index:
 
 
 def _parts(target: str, spec: Mapping[str, JSON], upstream: Upstream) -> list[Mapping[str, Any]]:
-    """The builds of a target in the order of the profiles; empty unless all profiles are served."""
+    """The builds of a target in the order of their profiles; empty unless they serve all profiles."""
     order = [profile["name"] for profile in spec["profiles"]]
     found = [
-        output for name, output in upstream.items() if name.split("/")[1:3] == ["build", target]
+        output
+        for task_id, output in ((TaskId.parse(name), output) for name, output in upstream.items())
+        if task_id.step == "build" and str(task_id.target) == target
     ]
     found.sort(key=lambda output: order.index(output["part"]["profiles"][0]))
     served = {name for output in found for name in output["part"]["profiles"]}
@@ -158,18 +161,18 @@ def _variant(target: Target, builds: list[Mapping[str, Any]]) -> Variant:
 
 
 def shortfall(evidence: Evidence) -> str:
-    """What a validation that did not pass has to say."""
+    """The message for a validation that did not pass."""
     bad = [case for case in evidence.cases if not case.passed]
     worst = max(bad, key=lambda case: (case.worst < 0, case.worst))
     size = (
         f"max |error| {worst.max_abs:.3g}, {worst.worst:.3g} times what its tolerance allows"
         if worst.worst >= 0
-        else "wrong shape, dtype or a NaN that the golden has not"
+        else "wrong shape or dtype, or a NaN where the golden has none"
     )
     return (
         f"{len(bad)} of {len(evidence.cases)} outputs are outside their tolerance on "
         f"{evidence.target}; worst: golden {worst.golden!r}, output {worst.output!r}: {size}; "
-        "raise the precision, keep the module in torch with torch_executed_modules, or state a "
+        "raise the precision, keep the module in torch with torch_executed_modules, or give a "
         "tolerance"
     )
 

@@ -1,9 +1,9 @@
-"""Attempts as Ray tasks: the only file that imports ray.
+"""Attempts as Ray tasks. The only file that imports ray.
 
-Ray places and starts processes, nothing more. A Ray task only waits for `isolate`'s child, so its
-worker stays clean and is used again (a fresh worker a task, `max_calls=1`, costs half a second here;
-the child is fresh anyway). Retries, order and results are the driver's and the store's: Ray's own
-retries are off, and what passes through it is a little JSON.
+Ray places and starts processes, nothing more. A Ray task only waits for the child of `isolate`, so
+its worker stays clean and is reused. (A fresh worker for each task, `max_calls=1`, would cost half a
+second, and the child is fresh anyway.) The driver and the store take care of retries, order and
+results: Ray's own retries are off, and only a little JSON passes through it.
 """
 
 from __future__ import annotations
@@ -18,35 +18,36 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from orchestrator.run.executor import Report, UnreachableError, machine_memory, serves
+from orchestrator.run.executor import UnreachableError, machine_memory, serves
+from orchestrator.run.schedule import Ended
 from orchestrator.run.taskgraph import Pool
-from orchestrator.worker.attempt import Job, perform
+from orchestrator.worker.attempt import Attempt, perform
 from orchestrator.worker.outcome import Failed, Outcome, from_json, to_json
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# A node that freezes keeps its task 440 s by default, with these about 40 s.
+# By default a node that freezes keeps its task for 440 s; with these settings for about 40 s.
 os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", "5000")
 os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "5000")
 
-import ray  # After the lines above: it reads the environment when imported.
+import ray  # After the lines above, because it reads the environment when imported.
 from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
 LABEL = "farm/sm"
-"""The node label that names a node's GPU architecture, such as `sm_90`."""
+"""The label that gives a node's GPU architecture, such as `sm_90`."""
 _OBJECT_STORE = 100 << 20
 """Bytes; only small JSON passes through it."""
 _ELASTIC = 64
-"""Tasks to offer at once to a pool that may grow."""
+"""How many tasks to offer at once to a pool that may grow."""
 _MESSAGE = 300
 _PATIENCE = 60.0
 _POLL = 1.0
 
 
-def _perform(job: str) -> str:
-    """JSON in, JSON out: no type of ours or of a library has to exist on the other side."""
-    outcome, host = perform(Job.from_json(json.loads(job)))
+def _perform(attempt: str) -> str:
+    """JSON in, JSON out: none of our types, nor of any library, has to exist on the other side."""
+    outcome, host = perform(Attempt.from_json(json.loads(attempt)))
     return json.dumps({"outcome": to_json(outcome), "host": host})
 
 
@@ -56,8 +57,8 @@ _remote = ray.remote(max_retries=0)(_perform)
 class RayExecutor:
     """A Ray of its own (`address` None) or a running cluster (`auto`, `host:port`).
 
-    `jobs` caps how many steps of its own Ray run at once, `archs` are this machine's GPUs'
-    architectures. `elastic`: a pool without nodes may get some, so wait for the autoscaler.
+    `jobs` limits how many steps its own Ray runs at once, `archs` are the architectures of this
+    machine's GPUs. `elastic`: a pool without nodes may get some, so wait for the autoscaler.
     """
 
     def __init__(
@@ -88,19 +89,19 @@ class RayExecutor:
         except ConnectionError as error:
             text = " ".join(str(error).split())[:_MESSAGE]
             raise UnreachableError(f"no Ray cluster at {address}: {text}") from error
-        if main:  # Ray puts its own handler there, which would end us without a word.
+        if main:  # Ray installs its own handler, which would end this process silently.
             signal.signal(signal.SIGTERM, handler)
         self._nodes = [_Node(node) for node in ray.nodes() if node["Alive"]]
 
     def archs(self) -> tuple[str, ...]:
-        """The GPU architectures that some node has now."""
+        """The GPU architectures of the nodes that are there now."""
         return tuple(sorted({node.arch for node in self._nodes if node.arch}))
 
     def pools(self, labels: Collection[str | None]) -> Mapping[str | None, Pool]:
         return {label: self._pool(label) for label in labels}
 
     def _pool(self, label: str | None) -> Pool:
-        """Twice as many tasks as fit, so that the next one is there when one ends; Ray admits."""
+        """Offers twice as many tasks as fit, so that one is waiting when another ends. Ray admits them."""
         nodes = [node for node in self._nodes if node.serves(label)]
         slots = sum(node.slots(label) for node in nodes)
         name = label or "any"
@@ -116,35 +117,35 @@ class RayExecutor:
             f"start one (`ray start --labels {LABEL}={label}`), or pass --elastic if the autoscaler "
             "will"
             if label
-            else "no node of this cluster has a CPU to give; add a worker node, or pass --elastic "
+            else "no node of this cluster offers a CPU; add a worker node, or pass --elastic "
             "if the autoscaler will",
         )
 
-    def submit(self, job: Job) -> None:
-        nodes = [node for node in self._nodes if node.serves(job.label)]
-        # Asking for more than any node has would wait for ever: such a task gets a whole node.
-        most_memory = max((node.memory for node in nodes), default=job.memory)
-        most_cpus = max((node.cpus for node in nodes), default=job.cpus)
+    def submit(self, attempt: Attempt) -> None:
+        nodes = [node for node in self._nodes if node.serves(attempt.label)]
+        # A request for more than any node has would wait for ever, so such a task gets a whole node.
+        most_memory = max((node.memory for node in nodes), default=attempt.memory)
+        most_cpus = max((node.cpus for node in nodes), default=attempt.cpus)
         options: dict[str, Any] = {
-            "num_cpus": min(job.cpus, most_cpus),
-            "memory": min(job.memory, most_memory),
-            "name": f"{job.step}/{job.label or 'any'}",
+            "num_cpus": min(attempt.cpus, most_cpus),
+            "memory": min(attempt.memory, most_memory),
+            "name": f"{attempt.step}/{attempt.label or 'any'}",
         }
-        if job.label is not None:
-            options |= {"num_gpus": 1, "label_selector": {LABEL: job.label}}
-        ref = _remote.options(**options).remote(json.dumps(job.to_json()))
-        self._running[ref] = (job.id, job.attempt)
+        if attempt.label is not None:
+            options |= {"num_gpus": 1, "label_selector": {LABEL: attempt.label}}
+        ref = _remote.options(**options).remote(json.dumps(attempt.to_json()))
+        self._running[ref] = (attempt.id, attempt.number)
 
-    def wait(self, timeout: float) -> list[Report]:
+    def wait(self, timeout: float) -> list[Ended]:
         if not self._running:
             return []
         waiting = list(self._running)
         ready, _ = ray.wait(waiting, num_returns=1, timeout=timeout)
         if ready:
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
-        return [self._report(ref) for ref in ready]
+        return [self._end(ref) for ref in ready]
 
-    def _report(self, ref: ray.ObjectRef) -> Report:
+    def _end(self, ref: ray.ObjectRef) -> Ended:
         name, attempt = self._running.pop(ref)
         outcome: Outcome
         try:
@@ -154,7 +155,7 @@ class RayExecutor:
             outcome, host = Failed("infra", f"Ray: {type(error).__name__}: {text}"), ""
         else:
             outcome, host = from_json(reply["outcome"]), reply["host"]
-        return Report(name, attempt, outcome, host)
+        return Ended(name, attempt, outcome, host)
 
     def close(self) -> None:
         for ref in self._running:
@@ -164,7 +165,7 @@ class RayExecutor:
 
 
 class _Node:
-    """What Ray says of a node."""
+    """What Ray reports about a node."""
 
     def __init__(self, node: Mapping[str, Any]) -> None:
         resources = node["Resources"]
@@ -183,7 +184,7 @@ class _Node:
 
 
 class RayJob:
-    """A job on a cluster, by its dashboard's address and its submission id."""
+    """A job on a cluster."""
 
     def __init__(self, client: JobSubmissionClient, name: str) -> None:
         self._client = client
@@ -191,7 +192,7 @@ class RayJob:
 
     @classmethod
     def submit(cls, address: str, name: str, command: str, folder: Path, store: Path) -> RayJob:
-        """Start `command` in a copy of `folder`, the store's own folder left out of it.
+        """Start `command` in a copy of `folder`, without the store if that is inside.
 
         UnreachableError if no dashboard answers at `address`.
         """
@@ -211,7 +212,7 @@ class RayJob:
                 )
             except (ConnectionError, RuntimeError) as error:
                 text = " ".join(str(error).split())[:_MESSAGE]
-                # A head that has just started answers before it can take jobs.
+                # A head node that has just started answers before it can accept jobs.
                 if "No available agent" not in text or time.monotonic() > end:
                     message = f"no job could be started at {address}: {text}"
                     raise UnreachableError(message) from error
@@ -221,7 +222,7 @@ class RayJob:
         return cls(client, name)
 
     def follow(self, stream: TextIO) -> None:
-        """Copy the job's log as it grows, until the job has ended."""
+        """Copy the job's log to `stream` as it grows, until the job has ended."""
         shown = 0
         while True:
             ended = self._client.get_job_status(self._name).is_terminal()
@@ -234,5 +235,5 @@ class RayJob:
             time.sleep(_POLL)
 
     def message(self) -> str:
-        """What Ray says about the job's end."""
+        """What Ray reports about the end of the job."""
         return str(self._client.get_job_info(self._name).message)

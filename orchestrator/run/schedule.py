@@ -1,13 +1,13 @@
 """What to run next: a pure state machine. `advance(graph, state, events) -> (state', commands)`.
 
 No clock, no threads, no I/O: the same events give the same commands, so every race that a cluster
-can produce is a list of events in a test. A state is a few short byte strings and tuples with one
-entry a task, so a new one costs microseconds even with ten thousand tasks.
+can produce can be tested as a list of events. A state is a few short byte strings and tuples with
+one entry for each task, so making one takes microseconds even with ten thousand tasks.
 
-A task starts when all it needs succeeded; of its `optional` needs one is enough, once all have
-ended. Ready tasks start in the order of the longest path of work behind them, as far as their
-pool's window, processors and memory allow; nothing overtakes a task that waits for room in its
-pool, so a big one is never starved by small ones.
+A task starts when all the tasks it needs have succeeded; of its `optional` needs one is enough, once
+all have ended. Ready tasks start in the order of the longest path of work that depends on them, as
+far as their pool's window, processors and memory allow. Nothing overtakes a task that waits for room
+in its pool, so small tasks never starve a big one.
 """
 
 from __future__ import annotations
@@ -25,29 +25,25 @@ _OVER = (DONE, FAILED, SKIPPED)
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A task's attempt is over. Reports of attempts that are not the current one are ignored."""
+    """A task's attempt is over, on `host`. Attempts that are not the current one are ignored."""
 
     id: str
     attempt: int
     outcome: Outcome
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """A task that has not started needs so many bytes, it now shows."""
+    """A task that has not started is now known to need this much memory, in bytes."""
 
     id: str
     memory: float
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """Start nothing more; what runs may end."""
-
-
-@dataclass(frozen=True, slots=True)
 class Submit:
-    """Run this task; attempts count from 1."""
+    """Run this task. Attempts count from 1."""
 
     id: str
     attempt: int
@@ -55,19 +51,19 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """This is how the task ended, for good. Comes exactly once for each task."""
+    """The task has ended, finally, with this outcome. Exactly one for each task."""
 
     id: str
     outcome: Outcome
 
 
-Event = Ended | Resize | Stop
+Event = Ended | Resize
 Command = Submit | Settle
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a pool's running tasks hold."""
+    """What the running tasks of a pool use."""
 
     count: int = 0
     cpus: float = 0.0
@@ -76,14 +72,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`phases` and `attempts` hold a byte a task, `memory` its bytes; `ready` indexes, by pool."""
+    """`phases` and `attempts` have a byte for each task, `memory` its bytes; `ready` has indexes by pool."""
 
     phases: bytes
     attempts: bytes
     memory: tuple[float, ...]
     ready: tuple[tuple[int, ...], ...]
     usage: tuple[Usage, ...]
-    stopped: bool = False
 
     @property
     def over(self) -> bool:
@@ -96,7 +91,7 @@ class State:
 
 
 def begin(graph: Graph, done: Collection[str] = ()) -> tuple[State, tuple[Command, ...]]:
-    """The first state and commands; tasks in `done` have their results already."""
+    """The first state and commands. Tasks in `done` already have their results."""
     count = len(graph.items)
     phases = bytearray(count)
     for name in done:
@@ -117,7 +112,7 @@ def begin(graph: Graph, done: Collection[str] = ()) -> tuple[State, tuple[Comman
 def advance(
     graph: Graph, state: State, events: Iterable[Event]
 ) -> tuple[State, tuple[Command, ...]]:
-    """Take in what happened, in order; the new state and what to do now."""
+    """Process what happened, in order; returns the new state and what to do now."""
     edit = _Edit(graph, state)
     for event in events:
         match event:
@@ -125,13 +120,11 @@ def advance(
                 edit.ended(graph.index[id], attempt, outcome)
             case Resize(id, memory):
                 edit.resize(graph.index[id], memory)
-            case Stop():
-                edit.stop()
     return edit.finish()
 
 
 class _Edit:
-    """A state being changed. Never leaves `advance`."""
+    """A state that is being changed. Never leaves this file."""
 
     def __init__(self, graph: Graph, state: State) -> None:
         self.graph = graph
@@ -141,7 +134,6 @@ class _Edit:
         self.memory = state.memory
         self.ready: dict[int, list[int]] = {}
         self.usage = list(state.usage)
-        self.stopped = state.stopped
         self.commands: list[Command] = []
 
     def ended(self, n: int, attempt: int, outcome: Outcome) -> None:
@@ -154,26 +146,14 @@ class _Edit:
             self._settle(n, outcome)
 
     def _again(self, attempt: int, outcome: Outcome) -> bool:
-        return (
-            isinstance(outcome, Failed)
-            and not self.stopped
-            and attempt < ATTEMPTS[classify(outcome.code)]
-        )
+        return isinstance(outcome, Failed) and attempt < ATTEMPTS[classify(outcome.code)]
 
     def resize(self, n: int, memory: float) -> None:
         if self.phases[n] in (WAITING, READY):
             self.memory = (*self.memory[:n], memory, *self.memory[n + 1 :])
 
-    def stop(self) -> None:
-        self.stopped = True
-        for n, phase in enumerate(self.phases):
-            if phase in (WAITING, READY):
-                self.phases[n] = SKIPPED
-                self._tell(n, Skipped("the run was stopped"))
-        self.ready = {pool: [] for pool in range(len(self.graph.pools))}
-
     def consider(self, first: int) -> None:
-        """See whether a waiting task, and then what hangs on it, can go on or never will."""
+        """Decide whether a waiting task, and then what depends on it, can start or never will."""
         work = [first]
         while work:
             n = work.pop()
@@ -207,31 +187,27 @@ class _Edit:
             self.memory,
             ready,
             tuple(self.usage),
-            self.stopped,
         )
         return state, tuple(self.commands)
 
     def _verdict(self, n: int) -> str | None:
-        """None: not decided yet. Empty: may run. Else why it is skipped."""
+        """None: not decided yet. Empty: may run. Else the failed task because of which it is skipped."""
         optional = self.graph.optional[n]
         bad = [need for need in self.graph.needs[n] if self.phases[need] in (FAILED, SKIPPED)]
         for need in bad:
             if need not in optional:
-                return self._reason(need)
+                return self._root(need)
         if any(self.phases[need] not in _OVER for need in self.graph.needs[n]):
             return None
         if optional and not any(self.phases[need] == DONE for need in optional):
-            return self._reason(bad[0])
+            return self._root(bad[0])
         return ""
 
-    def _reason(self, n: int) -> str:
-        """The failed task at the root of it, however many skipped ones lie between."""
+    def _root(self, n: int) -> str:
+        """The failed task at the root, even if others between it and this one were skipped."""
         while self.phases[n] == SKIPPED:
-            below = [m for m in self.graph.needs[n] if self.phases[m] in (FAILED, SKIPPED)]
-            if not below:
-                return f"{self.graph.items[n].id} was skipped"
-            n = below[0]
-        return f"{self.graph.items[n].id} failed"
+            n = next(m for m in self.graph.needs[n] if self.phases[m] in (FAILED, SKIPPED))
+        return self.graph.items[n].id
 
     def _settle(self, n: int, outcome: Outcome) -> None:
         match outcome:
@@ -258,8 +234,6 @@ class _Edit:
         bisect.insort(self._queue(self.graph.pool[n]), n)
 
     def _dispatch(self, pool: int) -> None:
-        if self.stopped:
-            return
         start = 0
         ready = self.ready.get(pool, self.state.ready[pool])
         while start < len(ready) and self._fits(ready[start]):
@@ -273,7 +247,7 @@ class _Edit:
             del self._queue(pool)[:start]
 
     def _need(self, n: int) -> tuple[float, float]:
-        """Processors and bytes, cut to the pool's: what asks for more than all runs alone."""
+        """Processors and bytes, limited to the pool's: a task that asks for more than all runs alone."""
         item, pool = self.graph.items[n], self.graph.pools[self.graph.pool[n]]
         return min(item.cpus, pool.cpus), min(self.memory[n], pool.memory)
 
@@ -290,7 +264,7 @@ class _Edit:
         number = self.graph.pool[n]
         used, (cpus, memory) = self.usage[number], self._need(n)
         count = used.count + sign
-        # An idle pool holds exactly nothing, whatever rounding left of its fractions.
+        # An idle pool uses exactly nothing, whatever is left after rounding.
         self.usage[number] = (
             Usage(count, used.cpus + sign * cpus, used.memory + sign * memory) if count else Usage()
         )

@@ -1,4 +1,4 @@
-"""Tasks as the schedule sees them: edges, pools, and an order by the work behind each."""
+"""Tasks as the schedule sees them: edges, pools, and an order by the work that depends on each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class Pool:
     """Where tasks of one kind run: how many at once, and their processors and bytes together.
 
-    `absent` says why nothing of this pool can ever run; its tasks fail with that message.
+    `absent` is the reason why nothing in this pool can ever run; its tasks fail with that message.
     """
 
     name: str
@@ -22,7 +22,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What the schedule knows of a task. `cost` is a guess of its seconds: only ratios matter."""
+    """What the schedule knows about a task. `cost` estimates its seconds; only ratios matter."""
 
     id: str
     pool: str
@@ -35,7 +35,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Graph:
-    """The static side: items in order of priority, their edges as indexes. Made by `graph_of`."""
+    """The static part: items in order of priority, with edges as indexes. Made by `graph_of`."""
 
     items: tuple[Item, ...]
     pools: tuple[Pool, ...]
@@ -49,7 +49,7 @@ class Graph:
 def graph_of(items: Iterable[Item], pools: Iterable[Pool]) -> Graph:
     """Order the items and resolve their edges.
 
-    Raises ValueError on an unknown need or pool, a pool without room, a double id, or a cycle.
+    Raises ValueError on an unknown need or pool, a pool without room, a duplicate id, or a cycle.
     """
     listed = tuple(items)
     given = {item.id: item for item in listed}
@@ -88,7 +88,7 @@ def graph_of(items: Iterable[Item], pools: Iterable[Pool]) -> Graph:
 
 
 def _paths(items: dict[str, Item]) -> dict[str, float]:
-    """For each task the cost of the longest path from it to the end. ValueError on a cycle."""
+    """The cost of the longest path from each task to the end. ValueError on a cycle."""
     left = dict.fromkeys(items, 0)
     for item in items.values():
         for need in item.needs:

@@ -1,4 +1,4 @@
-"""One attempt of a task, on whatever machine it landed: look in the store, else run and record."""
+"""One attempt at a task, on whatever machine it is placed: look in the store, else run and record."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from typing import Any
 from enginebundle.errors import BundleError
 from enginebundle.format.digest import Digest, digest_json
 from enginebundle.storage.store import Store
+from orchestrator.plan.task_id import TaskId
 from orchestrator.worker import isolate
 from orchestrator.worker.outcome import JSON, Built, Cached, Failed
 
 STEP = "orchestrator.worker.steps:run_step"
 """What a child process calls, with (step, spec, upstream, store uri)."""
 _LOG = 1 << 20
-"""Bytes of a log's end that the store keeps."""
+"""The store keeps this many bytes of the end of a log."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """All that an attempt needs, as JSON: it may run on another machine.
+class Attempt:
+    """One attempt at the task `id`, as JSON: it may run on another machine. `number` counts from 1.
 
-    `identity` is what the task's key is made of, `upstream` the outputs of what it needs by task id.
-    `cpus`, `memory` (bytes), `timeout` (seconds) and `label` come from its resources; a job with a
-    label gets a GPU. `function` and `path` name the code of the step.
+    The digest of `identity` is the task's key; `upstream` are the outputs of the tasks it needs, by
+    id. `cpus`, `memory` (bytes), `timeout` (seconds) and `label` come from its resources; an attempt
+    with a label gets a GPU. `function` and `path` name the code of the step.
     """
 
     id: str
-    attempt: int
+    number: int
     run: str
     step: str
     spec: Mapping[str, JSON]
@@ -56,67 +57,76 @@ class Job:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Job:
+    def from_json(cls, value: Mapping[str, Any]) -> Attempt:
         return cls(**{**value, "path": tuple(value["path"])})
 
 
 def log_path(run: str, task: str, attempt: int) -> str:
     """Where the store keeps the log of an attempt."""
-    return f"runs/{run}/logs/{task.replace('/', '~')}.{attempt}.log"
+    return f"runs/{run}/logs/{TaskId.parse(task).file_name}.{attempt}.log"
 
 
 def perform(
-    job: Job, cancelled: Callable[[], bool] = isolate.never
+    attempt: Attempt, cancelled: Callable[[], bool] = isolate.never
 ) -> tuple[Built | Cached | Failed, str]:
-    """Do the job; how it ended, and the host it ran on. What the task does never raises here.
+    """Make the attempt; returns how it ended and on which host. No failure of the task raises here.
 
-    The store is asked again at the start: a twin of this attempt may have finished meanwhile. The
-    first recorded result wins, and that one is returned even where this attempt made another.
+    Asks the store again first: another attempt at the same task may have finished meanwhile. The
+    first recorded result wins, and is returned even if this attempt made another.
     """
     host = socket.gethostname()
     try:
-        store = Store.open(job.store)
-        record = store.result(job.key)
+        store = Store.open(attempt.store)
+        record = store.result(attempt.key)
         if record is not None:
             return from_record(record), host
-        outcome = _run(job, store, cancelled)
+        outcome = _run(attempt, store, cancelled)
         if isinstance(outcome, Built) and outcome.output.get("passed") is not False:
             record = {
-                "key": job.key,
-                "identity": dict(job.identity),
+                "key": attempt.key,
+                "identity": dict(attempt.identity),
                 "output": dict(outcome.output),
                 "provenance": {
                     "host": host,
                     "seconds": outcome.seconds,
                     "peak": outcome.peak,
                     "date": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    "task": job.id,
-                    "run": job.run,
+                    "task": attempt.id,
+                    "run": attempt.run,
                 },
             }
-            outcome = replace(outcome, output=store.put_result(job.key, record)["output"])
+            outcome = replace(outcome, output=store.put_result(attempt.key, record)["output"])
     except (BundleError, OSError) as error:
-        message = f"the store failed around the step: {type(error).__name__}: {error}"
-        return Failed("infra", message, reproduce=job.reproduce), host
+        message = f"the store failed before or after the step: {type(error).__name__}: {error}"
+        return Failed("infra", message, reproduce=attempt.reproduce), host
     return outcome, host
 
 
 def from_record(record: Mapping[str, Any]) -> Cached:
-    """The outcome that a stored result stands for."""
+    """The outcome for a result that the store holds."""
     return Cached(record["output"], float(record["provenance"]["seconds"]))
 
 
-def _run(job: Job, store: Store, cancelled: Callable[[], bool]) -> Built | Failed:
+def _run(attempt: Attempt, store: Store, cancelled: Callable[[], bool]) -> Built | Failed:
     with tempfile.TemporaryDirectory(prefix="kiln-log-") as folder:
         log = Path(folder) / "log"
         outcome = isolate.run(
-            isolate.Call(job.function, (job.step, job.spec, job.upstream, job.store), job.path),
-            isolate.Limits(job.timeout, job.memory, max(1, int(job.cpus)), job.label is not None),
+            isolate.Call(
+                attempt.function,
+                (attempt.step, attempt.spec, attempt.upstream, attempt.store),
+                attempt.path,
+            ),
+            isolate.Limits(
+                attempt.timeout,
+                attempt.memory,
+                max(1, int(attempt.cpus)),
+                attempt.label is not None,
+            ),
             log,
-            job.reproduce,
+            attempt.reproduce,
             cancelled,
         )
         data = log.read_bytes()[-_LOG:]
         if data:
-            store.put_file(log_path(job.run, job.id, job.attempt), data)
+            store.put_file(log_path(attempt.run, attempt.id, attempt.number), data)
     return outcome

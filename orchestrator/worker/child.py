@@ -1,8 +1,8 @@
-"""The process that `isolate` starts: a guard, and under it the step itself.
+"""The process that `isolate` starts: a guard, and its child, which runs the step.
 
-This process forks before it imports anything heavy. The fork runs the step; the original stays as
-a guard that does nothing but wait, so no native code can stop it from noticing that the lifeline
-closed. It adopts every process the step leaves behind (also those that made their own session) and
+The process forks before it imports anything heavy. The fork runs the step. The original remains as a
+guard that does nothing but wait, so no native code can keep it from noticing that the lifeline
+closed. It adopts every process that the step leaves behind, even those in sessions of their own, and
 kills them all before it exits.
 """
 
@@ -31,7 +31,7 @@ _NO_MEMORY = ("can't allocate memory", "out of memory", "std::bad_alloc")
 
 
 def main() -> int:
-    """Read one request from standard input and see it through. Returns the exit status."""
+    """Read one request from standard input and carry it out. Returns the exit status."""
     line = sys.stdin.buffer.readline()
     if not line:
         return 1
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _guard(worker: int) -> int:
-    """Wait for the worker's end or the lifeline's; the worker's status in a shell's spelling."""
+    """Wait until the worker ends or the lifeline closes. Returns the status as a shell would."""
     handle = os.pidfd_open(worker)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
@@ -62,7 +62,7 @@ def _guard(worker: int) -> int:
 
 
 def _sweep() -> None:
-    """Kill all descendants: orphans become ours, so in the end all are children we can see."""
+    """Kill all descendants: orphans become our children, so in the end we see them all."""
     while True:
         left = psutil.Process().children(recursive=True)
         if not left:
@@ -81,10 +81,10 @@ def _sweep() -> None:
 
 
 def _work(request: dict[str, Any], guard: int) -> None:
-    """In the fork: run the step, write its reply, leave without running anyone's exit handlers."""
+    """In the fork: run the step, write its reply, and leave without running any exit handlers."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != guard:
-        os._exit(1)  # The guard died before the line above could take hold.
+        os._exit(1)  # The guard died before the line above took effect.
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     limit = request["data_limit"]
@@ -123,9 +123,9 @@ def _call(request: dict[str, Any]) -> Any:
 def describe(error: BaseException) -> tuple[str, str]:
     """(code, message) of an exception.
 
-    A refusal made on purpose carries `code`, `message` and `remedy`; it is told in its own words.
-    The loader's errors have codes by their names. Everything else is "error" with the exception's
-    type, memory exhaustion and a lost store aside.
+    A deliberate refusal has a `code`, a `message` and a `remedy`, which are used as they are. The
+    code of a loader's error follows from its name. Everything else is "error" with the exception's
+    type, except for exhausted memory and a lost store.
     """
     text = " ".join(str(error).split()) or "no message"
     code = getattr(error, "code", None)
@@ -144,12 +144,12 @@ def describe(error: BaseException) -> tuple[str, str]:
 
 
 def _words(name: str) -> str:
-    """`NoVariantError` -> `no-variant`: the code of an error of the loader."""
+    """`NoVariantError` -> `no-variant`: the code of one of the loader's errors."""
     return re.sub(r"(?<=.)(?=[A-Z])", "-", name.removesuffix("Error")).lower()
 
 
 def _prctl(option: int, value: int) -> None:
-    """Linux only; elsewhere the lifeline alone does the work."""
+    """Works on Linux only; elsewhere the lifeline alone must do."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, int(value), 0, 0, 0)
 

@@ -1,14 +1,14 @@
-"""Run one step in a fresh process that can crash, hang or eat memory without harm to anyone else.
+"""Run one step in a fresh process that can crash, hang or exhaust memory without harm to others.
 
-The child is `python -m orchestrator.worker.child`. Its standard input is a lifeline: the request comes
-through it, and when it closes the child kills everything it started and itself. Closing it is how
-we stop a step, and the kernel closes it when we die, even by SIGKILL.
+The child is `python -m orchestrator.worker.child`. Its standard input is a lifeline: the request
+comes through it, and when it closes, the child kills everything it started and then itself. We close
+it to stop a step, and the kernel closes it when we die, even by SIGKILL.
 
-Memory is capped by watching the resident memory of the whole process tree. An address-space limit
-(RLIMIT_AS) would be simpler but wrong: CUDA and torch reserve far more addresses than they use
-(a CUDA context alone tens of GB). Between two looks a process could still take the machine down,
-so RLIMIT_DATA, which counts only private writable pages, stands behind with a wide margin; not for
-steps on a GPU, whose driver maps as it likes.
+To limit memory, we watch the resident memory of the whole process tree. An address-space limit
+(RLIMIT_AS) would be simpler but wrong: CUDA and torch reserve far more addresses than they use (a
+CUDA context alone takes tens of GB). Between two checks a process could still bring the machine
+down, so RLIMIT_DATA, which counts only private writable pages, backs this up with a wide margin;
+not for steps on a GPU, whose driver maps memory freely.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.worker.outcome import JSON, Built, Failed
+from orchestrator.worker.outcome import JSON, STOPPED, Built, Failed
 
 _LOOK = 0.05
-"""Seconds between two looks at the tree's memory."""
+"""Seconds between two checks of the tree's memory."""
 _GRACE = 5.0
-"""Seconds the child gets to clean up behind itself before its group is killed from outside."""
+"""Seconds the child gets to clean up before its process group is killed from outside."""
 _TAIL = 4000
-"""Characters of log that travel with a failure."""
+"""Characters of the log that a failure carries."""
 _LIBRARY = str(Path(__file__).resolve().parents[2])
 
 
@@ -60,7 +60,7 @@ class Call:
 
 
 def never() -> bool:
-    """A step that nobody cancels."""
+    """For a step that nobody cancels."""
     return False
 
 
@@ -71,10 +71,10 @@ def run(
     reproduce: str = "",
     cancelled: Callable[[], bool] = never,
 ) -> Built | Failed:
-    """Run `call` to its end in a child process and return how it ended; never raises for the child.
+    """Run `call` in a child process and return how it ended. No failure of the child raises here.
 
-    All that the step and its children print goes to the file `log`. `cancelled` is asked at every
-    look; once true, the step is killed and the outcome is Failed("cancelled").
+    Everything that the step and its children print goes to the file `log`. `cancelled` is called at
+    every check; once it returns true, the step is killed and the outcome is Failed("cancelled").
     """
     with tempfile.TemporaryDirectory(prefix="kiln-") as folder:
         result = Path(folder) / "result.json"
@@ -118,7 +118,7 @@ def run(
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log file; an empty text if there is none."""
+    """The last lines of a log file; empty if there is no such file."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -134,7 +134,7 @@ def tail(log: Path) -> str:
 def _environment(limits: Limits, folder: str) -> dict[str, str]:
     env = dict(os.environ)
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [_LIBRARY, env.get("PYTHONPATH")]))
-    env["TMPDIR"] = folder  # What a killed step leaves behind goes away with the folder.
+    env["TMPDIR"] = folder  # What a killed step leaves behind is deleted with the folder.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         env[name] = str(limits.threads)
     if not limits.gpu:
@@ -148,7 +148,7 @@ def _watch(
     started: float,
     cancelled: Callable[[], bool],
 ) -> tuple[tuple[str, str] | None, int]:
-    """Wait for the child's end or a limit; (code, message) of the limit it ran into, peak bytes."""
+    """Wait until the child ends or hits a limit: (code, message) of that limit, and peak bytes."""
     peak = 0
     while True:
         try:
@@ -158,7 +158,7 @@ def _watch(
         else:
             return None, peak
         if cancelled():
-            return ("cancelled", "the run was stopped"), peak
+            return ("cancelled", STOPPED), peak
         used = _memory(child.pid, limits.memory)
         peak = max(peak, used)
         if used > limits.memory:
@@ -176,7 +176,7 @@ def _watch(
 
 
 def _memory(pid: int, cap: int) -> int:
-    """Bytes the tree holds. Shared pages count once only when it matters: that look costs more."""
+    """Bytes the tree holds. Shared pages are counted once only if it matters, as that costs more."""
     try:
         root = psutil.Process(pid)
         tree = [root, *root.children(recursive=True)]
@@ -207,7 +207,7 @@ def _send(pipe: int, data: bytes) -> None:
 
 
 def _reap(child: subprocess.Popen[bytes]) -> None:
-    """The lifeline is closed: wait, and if the child does not follow, kill its group."""
+    """Wait after the lifeline was closed; if the child does not exit, kill its process group."""
     try:
         child.wait(_GRACE)
     except subprocess.TimeoutExpired:
@@ -224,7 +224,7 @@ def _read(path: Path) -> dict[str, JSON] | None:
 
 
 def _death(status: int) -> str:
-    """What an exit status says. The child reports a signal as 128 + its number."""
+    """What an exit status means. The child reports a signal as 128 + its number."""
     number = -status if status < 0 else status - 128
     if number > 0:
         try:

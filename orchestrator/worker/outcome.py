@@ -1,7 +1,7 @@
-"""How a task ended, as a value: what crosses processes and machines instead of an exception.
+"""How a task ended, as a value that crosses processes and machines where an exception could not.
 
-An exception class does not survive every pickling and its type may not exist on the other side;
-a frozen value with a JSON form always does.
+Not every exception survives pickling, and its type may not exist on the other side. A frozen value
+with a JSON form always survives.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from typing import Any
 JSON = Any
 """A value made of None, bool, int, float, str, list and dict with string keys."""
 
+STOPPED = "the run was stopped"
+"""Why tasks that had not ended have no result after Ctrl-C."""
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The task ran and `output` is what the store now holds for its key.
+    """The task ran, and `output` is what the store now holds for its key.
 
-    `seconds` is wall time in the step's process, `peak` the largest memory seen, in bytes.
+    `seconds` is the wall-clock time of the step's process, `peak` the most memory seen, in bytes.
     """
 
     output: Mapping[str, JSON]
@@ -29,7 +32,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """The store already held the result; `seconds` is what it took when it was built."""
+    """The store already held the result, which took `seconds` to build."""
 
     output: Mapping[str, JSON]
     seconds: float = 0.0
@@ -39,8 +42,8 @@ class Cached:
 class Failed:
     """The task ended without a result.
 
-    `code` is one word for programs (see `Class`), `message` one or a few lines for people,
-    `log` the tail of what the step printed, `reproduce` a command that runs this task alone.
+    `code` is one word for programs (see `Class`), `message` is a line or a few for people, `log` is
+    the end of what the step printed, and `reproduce` is a command that runs this task alone.
     """
 
     code: str
@@ -51,9 +54,17 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """The task never ran, because of the named reason (usually a task that failed)."""
+    """The task never ran, because the task named `failed` failed or (None) the run was stopped.
 
-    because: str
+    `failed` is the task at the root, even if others between it and this one were skipped as well.
+    """
+
+    failed: str | None
+
+    @property
+    def because(self) -> str:
+        """The reason, for people."""
+        return STOPPED if self.failed is None else f"{self.failed} failed"
 
 
 Outcome = Built | Cached | Failed | Skipped
@@ -72,28 +83,32 @@ def kind(outcome: Outcome) -> str:
 
 
 def to_json(outcome: Outcome) -> dict[str, JSON]:
-    """The outcome's fields and its `kind`."""
-    return {"kind": kind(outcome)} | asdict(outcome)
+    """The outcome's fields and its `kind`; of a skipped task also `because`, for people."""
+    told = {"because": outcome.because} if isinstance(outcome, Skipped) else {}
+    return {"kind": kind(outcome)} | asdict(outcome) | told
 
 
 def from_json(value: Mapping[str, JSON]) -> Outcome:
     """Inverse of `to_json`. Raises ValueError on an unknown kind or wrong fields."""
     fields = dict(value)
     try:
-        return _KINDS[fields.pop("kind")](**fields)
+        made = _KINDS[fields.pop("kind")]
+        if made is Skipped:
+            fields.pop("because", None)
+        return made(**fields)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an outcome: {error!r} in {sorted(value)}") from error
 
 
 class Class(Enum):
-    """What a failure says about trying again."""
+    """What a failure means for another attempt."""
 
     DETERMINISTIC = "deterministic"
     """The same task will fail the same way: never retried."""
     SUSPECT = "suspect"
-    """The process died or hung; the machine may be to blame: tried once more."""
+    """The process died or hung, and the machine may be to blame: tried once more."""
     INFRASTRUCTURE = "infrastructure"
-    """A node, the network or the store failed, not the task: tried a few times."""
+    """A node, the network or the store failed, not the task: tried a few more times."""
 
 
 _CLASSES = {
@@ -102,9 +117,9 @@ _CLASSES = {
     "infra": Class.INFRASTRUCTURE,
 }
 ATTEMPTS = {Class.DETERMINISTIC: 1, Class.SUSPECT: 2, Class.INFRASTRUCTURE: 3}
-"""How often a task may run, by the class of its latest failure."""
+"""How many attempts a task gets, by the class of its latest failure."""
 
 
 def classify(code: str) -> Class:
-    """The class of a failure code; a code without an entry is the task's own doing."""
+    """The class of a failure code. A code without an entry is the task's own fault."""
     return _CLASSES.get(code, Class.DETERMINISTIC)

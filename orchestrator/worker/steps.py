@@ -1,23 +1,30 @@
-"""The steps that run in child processes: JSON and a store in, JSON out. What is big is a blob.
+"""The steps that run in child processes: JSON and a store in, JSON out. Anything big is a blob.
 
     trace      {graph, weights, program, inputs, outputs, goldens, replaced, unchecked,
                 weights_bytes}
     build      {part, toolchain, precision, tolerances, report, bytes, evaluated, blobs}
     validate   {passed, worst, evidence}
 
-`publish` and `promote` are in publish.py: they sign and move names, which only the driver may do.
-The compiler is imported inside the steps, so that whoever plans or watches needs no torch.
+`publish` and `promote` are in run/publish.py: they sign and move aliases, which only the driver may
+do. The steps import the compiler when they run, so that planning and watching need no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from compiler.goldens.source import GoldenSource
 from compiler.replace.replacement import Replacement
+from compiler.trace.source import Source
 from enginebundle.format.digest import Digest, canonical_json
 from enginebundle.format.spec import Profile, Target, TensorSpec
+from enginebundle.serve.validate import validate
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import Trust
+from orchestrator.plan.task import Upstream
+from orchestrator.plan.task_id import Step, TaskId
 from orchestrator.worker.outcome import JSON
 
 if TYPE_CHECKING:
@@ -26,35 +33,31 @@ if TYPE_CHECKING:
     from enginebundle.format.variant import Segment
 
 Spec = Mapping[str, JSON]
-Upstream = Mapping[str, Mapping[str, JSON]]
 
 
 def run_step(step: str, spec: Spec, upstream: Upstream, store: str) -> dict[str, JSON]:
-    """What `isolate` calls: open the store and run the step of that name."""
+    """Open the store and run the step of that name. Called by `isolate`."""
     return STEPS[step](spec, upstream, Store.open(store))
 
 
-def of(upstream: Upstream, step: str) -> Mapping[str, JSON]:
-    """The output of the one task of that step among those upstream. KeyError if there is none."""
+def of(upstream: Upstream, step: Step) -> Mapping[str, JSON]:
+    """The output of the upstream task of that step. KeyError if there is none."""
     for name, output in upstream.items():
-        if name.split("/")[1] == step:
+        if TaskId.parse(name).step == step:
             return output
     raise KeyError(f"no {step} among {', '.join(upstream) or 'nothing'}")
 
 
 def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
-    """Run the user's code once: its model as a Program, and the goldens."""
+    """Run the user's code once, and save its model as a Program, and the goldens."""
     from compiler import program
-    from compiler.goldens.goldens import GoldenSource
     from compiler.pipeline import TraceJob, trace_job
-    from compiler.trace.source import Source
 
-    goldens = {"search_path": spec["source"]["search_path"], **spec["goldens"]}
     job = TraceJob(
         Source.from_json(spec["source"]),
         tuple(TensorSpec.from_json(item) for item in spec["inputs"]),
         tuple(Profile.from_json(item) for item in spec["profiles"]),
-        GoldenSource.from_json(goldens),
+        GoldenSource.from_json(spec["goldens"]),
         spec["precision"],
         _replacements(spec),
     )
@@ -83,7 +86,7 @@ def _save_golden(case: GoldenCase, store: Store) -> dict[str, JSON]:
 
 
 def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
-    """Turn a Program into one Part of a target's variant."""
+    """Build one Part of a target's variant from a Program."""
     from compiler import program
     from compiler.build.engine_cache import EngineCache
     from compiler.goldens.goldens import GoldenCase
@@ -97,7 +100,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         GoldenCase.from_bytes(golden["name"], store.read_blob(golden["blob"]))
         for golden in traced["goldens"]
     )
-    overrides = {name: Tolerance(b["atol"], b["rtol"]) for name, b in spec["tolerances"].items()}
+    overrides = {name: Tolerance.from_json(one) for name, one in spec["tolerances"].items()}
     job = BuildJob(
         target=Target.parse(spec["target"]),
         profiles=tuple(Profile.from_json(item) for item in spec["profiles"]),
@@ -122,7 +125,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "part": part.to_json(),
         "toolchain": built.toolchain.to_json(),
         "precision": job.precision,
-        "tolerances": {name: bound.to_json() for name, bound in built.tolerances},
+        "tolerances": {name: one.to_json() for name, one in built.tolerances},
         "report": store.put_blob(canonical_json(built.report)),
         "bytes": sum(blobs.values()),
         "evaluated": None if built.simulated is None else built.simulated.to_json(),
@@ -152,20 +155,26 @@ def _save_segment(
 
 
 def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
-    """Prove a variant: open it with the loader that ships and reproduce every golden.
+    """Validate a variant: open it with the loader that users have, and reproduce every golden.
 
-    Runs in a process of its own, on a machine of the target. The evidence comes back unsigned.
+    Runs in its own process, on a machine of the target. The evidence is returned unsigned.
     """
-    from orchestrator.worker.proof import prove
-
     index = of(upstream, "publish")["index"]
     reference = f"{spec['name']}@{index}"
-    evidence = prove(store, reference, Target.parse(spec["target"]), spec["trust"])
+    evidence = validate(
+        store, store.resolve(reference), Target.parse(spec["target"]), _trust(spec["trust"])
+    )
     return {
         "passed": evidence.passed,
         "worst": evidence.worst,
         "evidence": store.put_blob(evidence.to_bytes()),
     }
+
+
+def _trust(given: Sequence[str]) -> Trust:
+    """This machine's trusted keys, and the ones `given` as base64."""
+    keys = Trust.of(*(base64.b64decode(key, validate=True) for key in given)).keys
+    return Trust({**Trust.default().keys, **keys})
 
 
 STEPS: Mapping[str, Callable[[Spec, Upstream, Store], dict[str, Any]]] = {

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from compiler.goldens.source import GoldenSource
 from compiler.replace.replacement import Replacement
+from compiler.trace.source import Source
 from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Toolchain
-from orchestrator.manifest.model import Goldens, Model, Source
+from orchestrator.manifest.model import Model
 from orchestrator.plan.installed import Installed
 
 MODEL = Model(
     name="m",
-    source=Source(
-        entrypoint="zoo:m", kwargs=(("depth", 2),), trusted=False, search_path=(Path("/a"),)
-    ),
+    source=Source(entrypoint="zoo:m", kwargs=(("depth", 2),), trusted=False, search_path=("/a",)),
     inputs=(TensorSpec("x", "float32", ("b", 3)),),
     profiles=(Profile("p", (("b", Range(1, 2, 4)),)), Profile("q", (("b", Range(1, 8, 8)),))),
     targets=(Target.parse("rtx:sm_89"), Target.parse("torch:cpu")),
-    goldens=Goldens(seed=0, cases=3, high=(("x", 5),)),
+    goldens=GoldenSource(seed=0, cases=3, high=(("x", 5),)),
     replace=(Replacement("operator", "aten.gelu.default", "converter", "zoo:gelu"),),
 )
 CONTENT: dict[str, Any] = {

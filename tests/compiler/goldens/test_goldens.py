@@ -20,7 +20,7 @@ from compiler.goldens.goldens import (
 )
 from compiler.refused import Refused
 from compiler.trace.export import trace
-from compiler.trace.source import ModelRefused
+from compiler.trace.load import ModelRefused
 from tests.compiler import small_models as models
 from tests.compiler.small_models import profile, spec
 
@@ -33,13 +33,19 @@ class Scale(nn.Module):
         return {"scaled": x * n[:, None], "rows": x.shape[0], "same": x}
 
 
-def goldens(source: GoldenSource, model: nn.Module | None = None) -> tuple[GoldenCase, ...]:
-    return make_goldens(model or Scale(), source, INPUTS, PROFILES)
+def goldens(
+    source: GoldenSource, model: nn.Module | None = None, folder: Path | None = None
+) -> tuple[GoldenCase, ...]:
+    """The cases; `folder` is where the source's entrypoint is found."""
+    path = () if folder is None else (str(folder),)
+    return make_goldens(model or Scale(), source, INPUTS, PROFILES, path)
 
 
-def refusal(source: GoldenSource, model: nn.Module | None = None) -> Refused:
+def refusal(
+    source: GoldenSource, model: nn.Module | None = None, folder: Path | None = None
+) -> Refused:
     with pytest.raises((GoldensRefused, ModelRefused)) as caught:
-        goldens(source, model)
+        goldens(source, model, folder)
     return caught.value
 
 
@@ -56,7 +62,7 @@ def entry(folder: Path, body: str, **kwargs: object) -> GoldenSource:
     (folder / "goldens_here.py").write_text(
         f"import numpy as np\nimport torch\ndef cases(**kwargs):\n    return {body}\n"
     )
-    return GoldenSource("goldens_here:cases", tuple(kwargs.items()), search_path=(str(folder),))
+    return GoldenSource("goldens_here:cases", tuple(kwargs.items()))
 
 
 def test_a_seed_draws_min_opt_and_max_of_each_profile() -> None:
@@ -82,7 +88,7 @@ def test_a_seed_draws_as_many_as_asked() -> None:
 
 def test_outputs_are_the_eager_models(written: Path) -> None:
     body = "[{'x': np.ones((2, 2), np.float32), 'n': torch.tensor([2, 3])}]"
-    (case,) = goldens(entry(written, body))
+    (case,) = goldens(entry(written, body), folder=written)
     assert case.name == "case_0"
     assert case.outputs["scaled"].tolist() == [[2, 2], [3, 3]]
     assert case.outputs["rows"] == 2
@@ -92,7 +98,7 @@ def test_outputs_are_the_eager_models(written: Path) -> None:
 
 def test_a_function_may_name_its_cases_and_takes_arguments(written: Path) -> None:
     body = "[('two', {'x': torch.ones(2, 2), 'n': torch.full((2,), kwargs['by'])})]"
-    (case,) = goldens(entry(written, body, by=7))
+    (case,) = goldens(entry(written, body, by=7), folder=written)
     assert case.name == "two"
     assert case.outputs["scaled"].tolist() == [[7, 7], [7, 7]]
 
@@ -127,7 +133,9 @@ def test_files_that_do_not_read(tmp_path: Path) -> None:
 
 
 def test_a_golden_outside_every_profile_is_named(written: Path) -> None:
-    error = refusal(entry(written, "[('wide', {'x': torch.ones(6, 2), 'n': torch.arange(6)})]"))
+    error = refusal(
+        entry(written, "[('wide', {'x': torch.ones(6, 2), 'n': torch.arange(6)})]"), folder=written
+    )
     assert error.code == "profile"
     assert "golden 'wide' fits no profile" in error.message
     assert "short: x has 6 for b, but b is 1 to 4" in error.message
@@ -135,12 +143,14 @@ def test_a_golden_outside_every_profile_is_named(written: Path) -> None:
 
 
 def test_one_symbol_with_two_values(written: Path) -> None:
-    error = refusal(entry(written, "[{'x': torch.ones(2, 2), 'n': torch.arange(3)}]"))
+    error = refusal(
+        entry(written, "[{'x': torch.ones(2, 2), 'n': torch.arange(3)}]"), folder=written
+    )
     assert "n has 3 for b, expected 2" in error.message
 
 
 def test_wrong_rank(written: Path) -> None:
-    error = refusal(entry(written, "[{'x': torch.ones(2), 'n': torch.arange(2)}]"))
+    error = refusal(entry(written, "[{'x': torch.ones(2), 'n': torch.arange(2)}]"), folder=written)
     assert "x has rank 1, expected 2" in str(error)
 
 
@@ -164,7 +174,7 @@ def test_derived_dimensions_fit() -> None:
     ],
 )
 def test_cases_that_are_none(written: Path, body: str, message: str) -> None:
-    assert message in str(refusal(entry(written, body)))
+    assert message in str(refusal(entry(written, body), folder=written))
 
 
 def test_exactly_one_source() -> None:
@@ -211,7 +221,7 @@ def test_bytes_and_back() -> None:
 
 
 def test_sources_survive_json() -> None:
-    one = GoldenSource("a:b", (("n", 1),), high=(("ids", 9),), search_path=("x",))
+    one = GoldenSource("a:b", (("n", 1),), high=(("ids", 9),))
     assert GoldenSource.from_json(one.to_json()) == one
     assert GoldenSource.from_json({"seed": 3}) == GoldenSource(seed=3)
 

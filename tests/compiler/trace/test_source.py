@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from compiler.trace.source import ModelRefused, Source, load_model
+from compiler.trace.load import ModelRefused, load_model
+from compiler.trace.source import Source
 
 
 @pytest.fixture

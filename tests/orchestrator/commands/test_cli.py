@@ -232,7 +232,7 @@ def test_a_store_that_can_t_be_used_is_said_before_any_work(farm, kiln, tmp_path
         ([], "required: COMMAND"),
         (["bake"], "invalid choice: 'bake'"),
         (["run"], "required: manifest"),
-        (["run", "m.yaml", "--jobs", "0"], "expected a number from 1, got 0"),
+        (["run", "m.yaml", "--jobs", "0"], "expected a number of at least 1, got 0"),
     ],
 )
 def test_wrong_usage(arguments, message, kiln):

@@ -10,10 +10,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from enginebundle.format.spec import Range, Target, TensorSpec
+from enginebundle.format.spec import Range, Target, TensorSpec, Tolerance
 from orchestrator.manifest.errors import ManifestError
 from orchestrator.manifest.load import load, loads
-from orchestrator.manifest.model import Bound, Manifest
+from orchestrator.manifest.model import Manifest
 
 GOOD = """\
 defaults:
@@ -45,7 +45,7 @@ def test_a_small_manifest_and_its_defaults() -> None:
     assert [profile.name for profile in model.profiles] == ["short", "long"]
     assert model.profiles[1].symbols == {"b": Range(1, 1, 1), "s": Range(8, 128, 256)}
     assert model.targets == (Target("torch", ("cpu",)),)
-    assert model.source.search_path == (Path("/models"),)
+    assert model.source.search_path == ("/models",)
     assert (model.precision, model.timeout, model.memory) == ("fp32", 1800.0, None)
     assert (model.goldens.seed, model.goldens.cases) == (0, 3)
     assert (model.engine_profiles, model.require_full_compilation) == ("separate", False)
@@ -74,12 +74,12 @@ def test_every_key_of_a_model() -> None:
             engine_profiles: shared
         """).models
     assert model.version == "2.1"
-    assert model.source.program == Path("/models/nets/x.pt2")
+    assert model.source.program == "/models/nets/x.pt2"
     assert model.source.trusted
     assert model.files == (Path("/models/vocab.txt"),)
     assert model.targets == (Target("rtx", ("sm_80", "sm_86")), Target("trt", ("sm_90",)))
     assert model.goldens.high == (("ids", 100),)
-    assert model.tolerances == (("logits", Bound(1e-3, 0.0)),)
+    assert model.tolerances == (("logits", Tolerance(1e-3, 0.0)),)
     assert (model.timeout, model.memory) == (5400.0, 3 << 29)
 
 
@@ -116,7 +116,7 @@ def test_defaults_merge_deep_and_choices_are_replaced() -> None:
     assert a.inputs[0].dtype == "float16"
     assert a.inputs[0].shape == ("b", 4)
     assert (b.source.entrypoint, b.source.kwargs) == (None, ())
-    assert (b.goldens.seed, b.goldens.file) == (None, Path("/models/b.safetensors"))
+    assert (b.goldens.seed, b.goldens.file) == (None, "/models/b.safetensors")
     assert [str(target) for target in b.targets] == ["torch:cpu"]
     assert [name for name, _ in b.tolerances] == ["y"]
 
@@ -154,11 +154,11 @@ WRONG = {
     ),
     "missing key": (
         ("    targets: [torch:cpu]\n", ""),
-        "m.yaml:3:5: models[0].targets: this key is required and missing",
+        "m.yaml:3:5: models[0].targets: this required key is missing",
     ),
     "duplicate key": (
         ("targets: [torch:cpu]", "targets: [torch:cpu]\n    name: n"),
-        "m.yaml:8:5: models[0].name: this key stands already on line 3; keep one of the two",
+        "m.yaml:8:5: models[0].name: this key is already on line 3; keep one of the two",
     ),
     "min > opt": (
         ("b: [1, 2, 4]", "b: [3, 2, 4]"),
@@ -207,7 +207,7 @@ WRONG = {
     "pt2 without trusted": (
         ('{entrypoint: "zoo:m"}', "{program: m.pt2}"),
         "m.yaml:4:23: models[0].source.program: 'm.pt2' can carry pickled code, which runs when "
-        "the file is opened; add `trusted: true` beside it if you trust whoever made it",
+        "the file is opened; add `trusted: true` beside it if you trust its author",
     ),
     "both sources": (
         ('{entrypoint: "zoo:m"}', '{entrypoint: "zoo:m", program: m.pt2}'),
@@ -240,15 +240,18 @@ WRONG = {
         ("[b, s]", '[b, "s - 2"]'),
         "'s - 2' is -1 at the min of profile 'p'; expected 0 or more",
     ),
-    "duration": (("name: m", "name: m\n    timeout: 10 min"), "or such as 90s, 10m, 1h30m"),
-    "size": (("name: m", "name: m\n    memory: 8G"), "or such as 512MiB, 8GiB, got '8G'"),
+    "duration": (
+        ("name: m", "name: m\n    timeout: 10 min"),
+        "or a duration such as 90s, 10m, 1h30m",
+    ),
+    "size": (("name: m", "name: m\n    memory: 8G"), "or a size such as 512MiB, 8GiB, got '8G'"),
     "tolerance": (
         ("name: m", "name: m\n    tolerance: {atol: 1e-3}"),
         "models[0].tolerance: expected {atol, rtol}, got {'atol': 0.001}",
     ),
     "high of a float": (
         ("shape: [b, s]", "shape: [b, s], high: 3"),
-        "`high` bounds integers drawn by a seed, but this input is float32; remove it",
+        "`high` limits integers drawn from a seed, but this input is float32; remove it",
     ),
     "goldens of two kinds": (
         ("name: m", "name: m\n    goldens: {file: x.parquet, seed: 1}"),
@@ -264,13 +267,13 @@ WRONG = {
     ),
     "tag": (
         ('"zoo:m"', "!!python/name:os.system x"),
-        "is not read here; expected text, a finite number, true or false",
+        "is not supported; expected text, a finite number, true or false",
     ),
-    "nan": (("[1, 2, 4]", ".nan"), ".nan is not read here"),
+    "nan": (("[1, 2, 4]", ".nan"), ".nan is not supported"),
     "key that is no text": (("b: [1, 2, 4]", "1: [1, 2, 4]"), "a key must be text, got 1"),
     "merge key": (
         ("name: m", "name: m\n    <<: {precision: fp16}"),
-        "YAML merge keys are not read here; put shared settings under `defaults:`",
+        "YAML merge keys are not supported; put shared settings under `defaults:`",
     ),
     "not YAML": (("models:", "models: ["), "not YAML: "),
     "tab": (("    source", "\tsource"), "not YAML: "),
@@ -312,7 +315,7 @@ def test_all_mistakes_are_shown_at_once_in_order() -> None:
         ("models: [3]", "models[0]: expected a map, got 3"),
         ("defaults: 3\nmodels: [{name: a}]", "m.yaml:1:11: defaults: expected a map, got 3"),
         ("defaults: {name: a}\nmodels: [{}]", "each model has its own name"),
-        ("models: &a [*a]", "an alias inside the value it stands for"),
+        ("models: &a [*a]", "an alias inside the value that it refers to"),
         ("models: " + "[" * 5000, "nested too deep"),
         ("a: b: c", "not YAML"),
         ("x: \x00", "not YAML"),
@@ -340,7 +343,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_relative_paths_start_at_the_manifest(tmp_path: Path) -> None:
     file = tmp_path / "m.yaml"
     file.write_text(GOOD)
-    assert load(file).models[0].source.search_path == (tmp_path,)
+    assert load(file).models[0].source.search_path == (str(tmp_path),)
 
 
 def test_the_digest_ignores_layout_and_order() -> None:

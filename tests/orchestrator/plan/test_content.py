@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from compiler.goldens.source import GoldenSource
 from compiler.replace.replacement import Replacement
+from compiler.trace.source import Source
 from orchestrator.manifest.errors import ManifestError
-from orchestrator.manifest.model import Goldens, Manifest, Model, Source
+from orchestrator.manifest.model import Manifest, Model
 from orchestrator.plan import content, local_installs
 from orchestrator.plan.installed import installed
 from tests.orchestrator.examples import MODEL as WHOLE
@@ -42,8 +44,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def of(folder: Path, entrypoint: str = "zoo:make", **changes: Any) -> dict[str, Any]:
-    source = Source(entrypoint=entrypoint, search_path=(folder,), kwargs=changes.pop("kwargs", ()))
-    model = replace(MODEL, source=source, goldens=Goldens(seed=0, cases=1), **changes)
+    source = Source(
+        entrypoint=entrypoint, search_path=(str(folder),), kwargs=changes.pop("kwargs", ())
+    )
+    model = replace(MODEL, source=source, goldens=GoldenSource(seed=0, cases=1), **changes)
     return content.content(model)
 
 
@@ -158,8 +162,8 @@ def test_files_of_the_manifest_count(folder: Path) -> None:
 def test_program_and_golden_files_are_known_by_content(folder: Path) -> None:
     model = replace(
         MODEL,
-        source=Source(program=folder / "weights.bin", trusted=True),
-        goldens=Goldens(file=folder / "store" / "big.bin"),
+        source=Source(program=str(folder / "weights.bin"), trusted=True),
+        goldens=GoldenSource(file=str(folder / "store" / "big.bin")),
     )
     found = content.content(model)
     assert found["source"].keys() == found["goldens"].keys() == {"file"}
@@ -171,14 +175,14 @@ def test_everything_absent_is_named_at_once(folder: Path) -> None:
         return replace(MODEL, name=name, **changes)
 
     models = (
-        named("a", source=Source(entrypoint="nosuch.thing:make", search_path=(folder,))),
-        named("b", source=Source(program=folder / "no.pt2"), files=(folder / "no.txt",)),
+        named("a", source=Source(entrypoint="nosuch.thing:make", search_path=(str(folder),))),
+        named("b", source=Source(program=str(folder / "no.pt2")), files=(folder / "no.txt",)),
         named(
             "c",
-            source=Source(entrypoint="zoo:m", search_path=(folder,)),
-            goldens=Goldens(file=folder / "no.safetensors"),
+            source=Source(entrypoint="zoo:m", search_path=(str(folder),)),
+            goldens=GoldenSource(file=str(folder / "no.safetensors")),
         ),
-        named("d", source=Source(entrypoint="__main__:m", search_path=(folder,))),
+        named("d", source=Source(entrypoint="__main__:m", search_path=(str(folder),))),
     )
     with pytest.raises(ManifestError) as caught:
         content.contents(Manifest(models, folder))
@@ -258,7 +262,7 @@ def test_an_editable_installation_is_known_by_its_files(tmp_path: Path) -> None:
 
 def test_code_that_replaces_pieces_is_in_and_must_be_there(folder: Path) -> None:
     own = (Replacement("module", "Block", "with", "layers:fast"),)
-    source = Source(entrypoint="zoo:make", search_path=(folder,))
+    source = Source(entrypoint="zoo:make", search_path=(str(folder),))
     manifest = Manifest((replace(MODEL, source=source, replace=own),))
     with pytest.raises(ManifestError, match=r"replace\[0\].*no module named 'layers'"):
         content.contents(manifest)
@@ -267,3 +271,42 @@ def test_code_that_replaces_pieces_is_in_and_must_be_there(folder: Path) -> None
     assert before["replace"]["layers:fast"]["module"] == "layers"
     (folder / "layers.py").write_text("a = 2")
     assert of(folder, replace=own)["replace"] != before["replace"]
+
+
+@pytest.mark.parametrize(
+    ("module", "own"),
+    [
+        ("compiler", "compiler.py"),
+        ("orchestrator", "orchestrator/__init__.py"),
+        ("compiler.models", "compiler/models.py"),
+        ("numpy", "numpy.py"),
+        ("sympy", "sympy.py"),
+    ],
+)
+def test_a_module_that_an_installed_one_hides_is_refused(
+    folder: Path, module: str, own: str
+) -> None:
+    name = module.partition(".")[0]
+    (folder / own).parent.mkdir(exist_ok=True)
+    (folder / own).write_text("def make():\n    pass\n")
+    source = Source(entrypoint=f"{module}:make", search_path=(str(folder),))
+    with pytest.raises(ManifestError) as caught:
+        content.contents(Manifest((replace(MODEL, source=source),)))
+    beside = folder / own.partition("/")[0]
+    start = (
+        f"m.source.entrypoint: module {name!r} beside the manifest ({beside}) is shadowed by the "
+    )
+    assert f"{start}installed package {name} at " in str(caught.value)
+    assert str(caught.value).endswith("; rename it")
+
+
+def test_what_a_step_has_imported_before_the_users_code() -> None:
+    program = "import sys, orchestrator.worker.child, orchestrator.worker.steps, compiler.pipeline"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; print(*sys.modules)"],
+        cwd=Path(content.__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(content.STEP_IMPORTS) <= set(done.stdout.split())

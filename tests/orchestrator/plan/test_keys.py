@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 
 from compiler.replace.replacement import Replacement
 from enginebundle.format.digest import digest_json
-from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Toolchain
-from orchestrator.manifest.model import Bound, Model
+from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Tolerance, Toolchain
+from orchestrator.manifest.model import Model
 from orchestrator.plan import keys
 from orchestrator.plan.installed import Installed, distributions
 from orchestrator.plan.task import Resources, Task
+from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import tasks
 from tests.orchestrator.examples import CONTENT, INSTALLED, MODEL, OUTPUTS, TRACED
 
 
 def upstream_of(task: Task) -> dict[str, Any]:
-    return {need: OUTPUTS[need.split("/")[1]] for need in task.needs}
+    return {need: OUTPUTS[TaskId.parse(need).step] for need in task.needs}
 
 
 def keys_of(
@@ -33,7 +34,7 @@ def keys_of(
 ) -> dict[str, str]:
     """Key by role, the outputs upstream held fixed: what a change does directly."""
     made = tasks(model, content, installed, ("cpu", "sm_89"))
-    return {task.role: keys.key(task, upstream_of(task)) for task in made}
+    return {task.task_id.role: keys.key(task, upstream_of(task)) for task in made}
 
 
 def changed(a: dict[str, str], b: dict[str, str]) -> set[str]:
@@ -60,7 +61,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
     "torch_executed_ops": (("aten.relu.default",), BUILD),
     "require_full_compilation": (True, BUILD),
     "min_nodes": (4, BUILD),
-    "tolerances": ((("*", Bound(1.0, 0.0)),), BUILD),
+    "tolerances": ((("*", Tolerance(1.0, 0.0)),), BUILD),
     "files": ((Path("/a/vocab.txt"),), NOTHING),  # a path; its digest is in the content
     "timeout": (1.0, NOTHING),
     "memory": (1, NOTHING),
@@ -86,15 +87,15 @@ def test_a_field_changes_the_keys_it_must_and_no_others(name: str) -> None:
 PARTS: dict[str, dict[str, tuple[Any, set[str]]]] = {
     "source": {
         "entrypoint": ("zoo:n", TRACE),
-        "program": (Path("/a/x.pt2"), NOTHING),
+        "program": ("/a/x.pt2", NOTHING),
         "kwargs": ((), TRACE),
         "trusted": (True, NOTHING),
-        "search_path": ((Path("/b"),), NOTHING),
+        "search_path": (("/b",), NOTHING),
     },
     "goldens": {
         "entrypoint": ("zoo:g", TRACE),
         "kwargs": ((("n", 1),), TRACE),
-        "file": (Path("/a/x.safetensors"), NOTHING),
+        "file": ("/a/x.safetensors", NOTHING),
         "seed": (2, TRACE),
         "cases": (4, TRACE),
         "high": ((("x", 6),), TRACE),
@@ -195,7 +196,7 @@ def mutated(value: Any, path: tuple[str | int, ...]) -> Any:
 MADE = tasks(MODEL, CONTENT, INSTALLED, ("cpu", "sm_89"))
 
 
-@pytest.mark.parametrize("task", MADE, ids=lambda task: task.role)
+@pytest.mark.parametrize("task", MADE, ids=lambda task: task.task_id.role)
 def test_every_leaf_of_spec_and_upstream_counts_unless_excluded(task: Task) -> None:
     upstream = upstream_of(task)
     base = keys.key(task, upstream)
@@ -205,7 +206,9 @@ def test_every_leaf_of_spec_and_upstream_counts_unless_excluded(task: Task) -> N
     for need in task.needs:
         for path in leaves(upstream[need]):
             now = keys.key(task, upstream | {need: mutated(upstream[need], path)})
-            assert (now == base) == excluded(task, "upstream", (need.split("/", 1)[1], *path)), path
+            assert (now == base) == excluded(task, "upstream", (TaskId.parse(need).role, *path)), (
+                path
+            )
 
 
 def excluded(task: Task, where: str, path: tuple[str | int, ...]) -> bool:
@@ -222,16 +225,20 @@ OTHER_RESOURCES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("task", MADE, ids=lambda task: task.role)
+@pytest.mark.parametrize("task", MADE, ids=lambda task: task.task_id.role)
 def test_every_other_field_of_a_task_is_excluded_by_name(task: Task) -> None:
     outside = {name for name in keys.EXCLUDED if name.split(".")[0] not in OUTPUTS}
-    named = {field.name for field in fields(Task)} - {"spec", "step", "resources"}
+    named = {field.name for field in fields(Task)} - {"task_id", "spec", "resources"}
+    named |= {f"task_id.{field.name}" for field in fields(TaskId)} - {"task_id.step"}
     assert outside == named | {f"resources.{field.name}" for field in fields(Resources)}
     assert OTHER_RESOURCES.keys() == {field.name for field in fields(Resources)}
     base = keys.identity(task, upstream_of(task))
     assert set(base) == {"format", "step", "spec", "upstream"}
     other = replace(
-        task, target=None, optional=(), resources=replace(task.resources, **OTHER_RESOURCES)
+        task,
+        task_id=TaskId("other", task.step),
+        optional=(),
+        resources=replace(task.resources, **OTHER_RESOURCES),
     )
     assert keys.identity(other, upstream_of(task)) == base
 
@@ -242,7 +249,7 @@ def test_every_exclusion_has_a_reason_and_something_to_exclude() -> None:
     present = set()
     for task in MADE:
         if keys.cacheable(task):
-            upstream = {need.split("/", 1)[1]: upstream_of(task)[need] for need in task.needs}
+            upstream = {TaskId.parse(need).role: upstream_of(task)[need] for need in task.needs}
             for path in leaves({"spec": task.spec, "upstream": upstream}):
                 text = ".".join(str(step) for step in (task.step, *path))
                 present |= {n for n in keys.EXCLUDED if text == n or text.startswith(f"{n}.")}

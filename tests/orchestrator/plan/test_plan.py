@@ -77,7 +77,7 @@ def test_a_fresh_store() -> None:
     }
     assert made.decision("a/trace").why == "no result for this key"
     assert made.decision("a/publish").key is None
-    assert [id_ for id_, _ in made.pending] == ["a/validate/rtx:sm_89"]
+    assert [str(task_id) for task_id, _ in made.pending] == ["a/validate/rtx:sm_89"]
     assert "`kiln validate a --target rtx:sm_89`" in made.pending[0][1]
 
 
@@ -104,7 +104,7 @@ def test_everything_done_is_cached_to_the_alias() -> None:
     results.run(make(), "trace", "build", "publish", "validate")
     made = make(results=results, current=1)
     assert set(statuses(made).values()) == {"cached"}
-    assert made.decision("a/promote").why == "a:latest is version 1 already"
+    assert made.decision("a/promote").why == "a:latest is already version 1"
     moved = make(results=results, current=2)
     assert moved.decision("a/promote").status == "build"
     assert moved.decision("a/promote").why == "a:latest moves to version 1"
@@ -119,7 +119,7 @@ def test_a_failed_validation_holds_the_alias() -> None:
     made = make(results=results).decision("a/promote")
     assert (made.status, made.why) == (
         "blocked",
-        "a/validate/torch:cpu failed, so a:latest stays where it is",
+        "a/validate/torch:cpu failed, so a:latest does not move",
     )
 
 
@@ -157,7 +157,7 @@ def test_tensorrt_without_its_gpu_is_said_at_plan_time() -> None:
     decision = made.decision("a/build/trt:sm_90/p")
     assert (decision.status, decision.why) == (
         "blocked",
-        "TensorRT builds on a GPU of the target, and no machine of sm_90 is here: add one with "
+        "TensorRT builds on a GPU of the target, and no machine here has sm_90: add one with "
         "the node label farm/sm=sm_90, or ask for rtx:sm_90, which builds anywhere",
     )
     assert made.decision("a/publish").status == "unknown"  # torch:cpu is published

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.plan.task import Resources, Task
+from orchestrator.plan.task_id import TaskId
 from orchestrator.report.progress import Lines, LiveTable, line
 from orchestrator.run.drive import Transition
 from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
@@ -30,7 +31,7 @@ ANY = Resources(1.0, 1, 1.0)
             "m/trace: FAILED (timeout) still running on node7",
         ),
         (
-            Transition("m/publish", "skipped", 0, Skipped("m/trace failed")),
+            Transition("m/publish", "skipped", 0, Skipped("m/trace")),
             "m/publish: skipped, m/trace failed",
         ),
     ],
@@ -51,7 +52,7 @@ def shown(table):
 
 def models(count):
     return [
-        Task(f"m{n}/{step}", step, f"m{n}", None, {}, (), ANY)
+        Task(TaskId(f"m{n}", step), {}, (), ANY)
         for n in range(count)
         for step in ("trace", "promote")
     ]

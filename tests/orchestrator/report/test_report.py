@@ -2,16 +2,17 @@ import pytest
 
 from enginebundle.format.spec import Target
 from orchestrator.plan.task import Resources, Task
+from orchestrator.plan.task_id import TaskId
 from orchestrator.report import report
+from orchestrator.report.exit_codes import exit_code
 from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
 
 ANY = Resources(1.0, 1, 1.0)
 CPU, RTX = Target.parse("torch:cpu"), Target.parse("rtx:sm_89")
 
 
-def task(step, target=None, profile=""):
-    name = "/".join(filter(None, ["m", step, str(target or ""), profile]))
-    return Task(name, step, "m", target, {}, (), ANY)
+def task(step, target=None, profile=None):
+    return Task(TaskId("m", step, target, profile), {}, (), ANY)
 
 
 TASKS = (
@@ -41,16 +42,16 @@ def test_a_good_run_as_a_table():
         "MODEL  TARGET     STATE               SECONDS  BYTES  WORST ERROR",
         "m      torch:cpu  validated (cached)      1.5  1,234         0.12",
         "m      rtx:sm_89  pending                 7.0  2,000         ~0.5",
-        "worst error: 1 is all the tolerance allows; ~ computed on the CPU from the network, "
+        "worst error: 1 is the most that the tolerance allows; ~ computed on the CPU from the network, "
         "else measured by the loader on the target",
     ]
     assert report.totals(table) == "2 built, 1 validated, 1 pending, 0 failed"
     assert report.task_totals(GOOD) == "7 tasks: 2 cached"
-    assert report.exit_code(GOOD.values()) == 0
+    assert exit_code(GOOD.values()) == 0
 
 
 def test_evidence_from_elsewhere_validates_a_variant():
-    table = report.rows(TASKS, GOOD, {"m/validate/rtx:sm_89": 0.75})
+    table = report.rows(TASKS, GOOD, {TaskId("m", "validate", RTX): 0.75})
     assert (table[1].state, table[1].worst, table[1].measured) == ("validated", 0.75, True)
     assert report.totals(table) == "2 built, 2 validated, 0 pending, 0 failed"
 
@@ -64,7 +65,7 @@ def test_one_failed_profile_fails_the_target_and_says_why():
 
 
 def test_a_failed_trace_fails_every_target():
-    outcomes = dict.fromkeys(GOOD, Skipped("m/trace failed")) | {"m/trace": Failed("guard", "x")}
+    outcomes = dict.fromkeys(GOOD, Skipped("m/trace")) | {"m/trace": Failed("guard", "x")}
     table = report.rows(TASKS, outcomes)
     assert report.totals(table) == "0 built, 0 validated, 0 pending, 2 failed"
     assert report.text(table).splitlines()[-1] == "m/trace: guard: x"
@@ -76,7 +77,7 @@ def test_a_validation_out_of_tolerance_is_built_but_failed():
     assert (
         report.totals(report.rows(TASKS, outcomes)) == "2 built, 0 validated, 1 pending, 1 failed"
     )
-    assert report.exit_code(outcomes.values()) == 4
+    assert exit_code(outcomes.values()) == 4
 
 
 @pytest.mark.parametrize(
@@ -92,8 +93,8 @@ def test_a_validation_out_of_tolerance_is_built_but_failed():
 )
 def test_exit_codes(codes, expected):
     outcomes = [Built({}, 1.0), Skipped("x"), *(Failed(code, "") for code in codes)]
-    assert report.exit_code(outcomes) == expected
-    assert report.exit_code(outcomes, interrupted=True) == 130
+    assert exit_code(outcomes) == expected
+    assert exit_code(outcomes, interrupted=True) == 130
 
 
 def test_a_run_that_had_nothing_to_do_says_so():

@@ -12,12 +12,13 @@ from enginebundle.format.digest import digest_json
 from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
 from orchestrator.plan.task import Resources, Task
+from orchestrator.plan.task_id import TaskId
 from orchestrator.run.drive import Farm, drive
 from orchestrator.run.executor import LocalExecutor, serves
 from orchestrator.run.taskgraph import Pool
-from orchestrator.simulate import Mishaps, SimulatedExecutor
-from orchestrator.worker.attempt import Job, log_path, perform
+from orchestrator.worker.attempt import Attempt, log_path, perform
 from orchestrator.worker.outcome import Built, Cached, Failed, Skipped, kind
+from tests.orchestrator.virtual_executor import Mishaps, VirtualExecutor
 
 BUILDERS = str(Path(__file__).parents[1] / "builders")
 ANY = Resources(1.0, 1 << 30, 60.0)
@@ -27,26 +28,22 @@ GPU = Resources(1.0, 1 << 30, 60.0, ("sm_90",))
 
 def model(name, builds=6, gpu=False):
     """A model's tasks in the shape that plans have."""
-    trace = Task(f"{name}/trace", "trace", name, None, {"n": name}, (), ANY)
+    target = Target.parse("rtx:sm_90" if gpu else "torch:cpu")
+    trace = Task(TaskId(name, "trace"), {"n": name}, (), ANY)
     made = [
-        Task(f"{name}/build/{n}", "build", name, None, {"n": n}, (trace.id,), ANY)
+        Task(TaskId(name, "build", target, f"p{n}"), {"n": n}, (trace.id,), ANY)
         for n in range(builds)
     ]
     ids = tuple(task.id for task in made)
-    publish = Task(
-        f"{name}/publish", "publish", name, None, {}, (trace.id, *ids), ANY, optional=ids
-    )
-    target = Target.parse("rtx:sm_90" if gpu else "torch:cpu")
-    validate = Task(
-        f"{name}/validate", "validate", name, target, {}, (publish.id,), GPU if gpu else ANY
-    )
+    publish = Task(TaskId(name, "publish"), {}, (trace.id, *ids), ANY, optional=ids)
+    validate = Task(TaskId(name, "validate", target), {}, (publish.id,), GPU if gpu else ANY)
     needs = (publish.id, *ids, validate.id)
     return [
         trace,
         *made,
         publish,
         validate,
-        Task(f"{name}/promote", "promote", name, None, {}, needs, ANY),
+        Task(TaskId(name, "promote"), {}, needs, ANY),
     ]
 
 
@@ -59,23 +56,23 @@ class Memory:
     def result(self, key):
         return self.records.get(key)
 
-    def put(self, job, output):
-        self.records[job.key] = {"output": output, "provenance": {"seconds": 1.0}}
+    def put(self, attempt, output):
+        self.records[attempt.key] = {"output": output, "provenance": {"seconds": 1.0}}
 
 
 def identify(task, upstream):
     return None if task.step == "promote" else {"id": task.id, "upstream": dict(upstream)}
 
 
-def job(task, identity, upstream, attempt, store="none", **more):
-    return Job(
-        task.id, attempt, "r1", task.step, task.spec, upstream, identity, store,
+def attempt(task, identity, upstream, number, store="none", **more):
+    return Attempt(
+        task.id, number, "r1", task.step, task.spec, upstream, identity, store,
         task.resources.cpus, task.resources.memory, task.resources.timeout,
         task.resources.label, "again", **more,
     )  # fmt: skip
 
 
-def simulated(memory, executors, mishaps=CALM, seed=0):
+def virtual(memory, executors, mishaps=CALM, seed=0):
     def publish(task, upstream):
         memory.records[digest_json(identify(task, upstream))] = {
             "output": {"version": 1}, "provenance": {"seconds": 0.0},
@@ -86,14 +83,14 @@ def simulated(memory, executors, mishaps=CALM, seed=0):
         pools = {None: Pool("any", 64), "sm_90": Pool("sm_90", 4)}
         seconds = {"trace": 20.0, "build": 300.0, "validate": 10.0}
         executors.append(
-            SimulatedExecutor(pools, lambda job: seconds[job.step], memory.put, mishaps, seed)
+            VirtualExecutor(pools, lambda attempt: seconds[attempt.step], memory.put, mishaps, seed)
         )
         return executors[-1]
 
     return Farm(
         memory,
         identify,
-        job,
+        attempt,
         executor,
         lambda task, upstream: task,
         {"publish": publish, "promote": lambda task, upstream: Cached({})},
@@ -109,7 +106,7 @@ def test_ten_thousand_tasks_with_mishaps_all_end():
     tasks, memory, executors = fleet(1000), Memory(), []
     assert len(tasks) == 10_000
     transitions = []
-    farm = simulated(memory, executors, Mishaps(0.05, 0.02, 0.05))
+    farm = virtual(memory, executors, Mishaps(0.05, 0.02, 0.05))
     farm = Farm(**{**vars(farm), "listen": transitions.append})
     outcomes, interrupted = drive(tasks, farm)
     assert not interrupted
@@ -126,15 +123,15 @@ def test_the_same_seed_gives_the_same_run():
     runs = []
     for _ in range(2):
         executors = []
-        drive(fleet(30), simulated(Memory(), executors, Mishaps(0.1, 0.1, 0.1), seed=7))
+        drive(fleet(30), virtual(Memory(), executors, Mishaps(0.1, 0.1, 0.1), seed=7))
         runs.append((executors[0].started, executors[0].now))
     assert runs[0] == runs[1]
 
 
 def test_a_second_run_starts_no_executor_at_all():
     memory, executors = Memory(), []
-    drive(fleet(20), simulated(memory, executors))
-    outcomes, _ = drive(fleet(20), simulated(memory, executors))
+    drive(fleet(20), virtual(memory, executors))
+    outcomes, _ = drive(fleet(20), virtual(memory, executors))
     assert len(executors) == 1
     assert set(map(kind, outcomes.values())) == {"cached"}
 
@@ -142,7 +139,7 @@ def test_a_second_run_starts_no_executor_at_all():
 @pytest.mark.parametrize("after", [0, 1, 57, 150])
 def test_an_interrupted_run_ends_every_task_and_the_next_repeats_none(after):
     memory, executors = Memory(), []
-    farm = simulated(memory, executors)
+    farm = virtual(memory, executors)
     seen = itertools.count()
 
     def listen(transition):
@@ -154,7 +151,7 @@ def test_an_interrupted_run_ends_every_task_and_the_next_repeats_none(after):
     assert len(outcomes) == 200
     assert {o.code for o in outcomes.values() if isinstance(o, Failed)} <= {"cancelled"}
     finished = dict(memory.records)
-    again, _ = drive(fleet(20), simulated(memory, executors))
+    again, _ = drive(fleet(20), virtual(memory, executors))
     assert set(map(kind, again.values())) <= {"built", "cached"}
     assert finished.keys() <= memory.records.keys()
     first, second = (set(executor.started) for executor in executors)
@@ -166,13 +163,13 @@ def test_an_interrupted_run_ends_every_task_and_the_next_repeats_none(after):
 
 def test_one_failing_build_leaves_the_others_and_stops_the_promotion():
     memory, executors = Memory(), []
-    farm = simulated(memory, executors)
+    farm = virtual(memory, executors)
 
     def finish(task, upstream, outcome):
-        return Failed("accuracy", "off") if task.id == "m1/validate" else outcome
+        return Failed("accuracy", "off") if task.id == "m1/validate/torch:cpu" else outcome
 
     outcomes, _ = drive(fleet(3), Farm(**{**vars(farm), "finish": finish}))
-    assert outcomes["m1/promote"] == Skipped("m1/validate failed")
+    assert outcomes["m1/promote"] == Skipped("m1/validate/torch:cpu")
     assert outcomes["m2/promote"] == Cached({})
     assert sum(isinstance(o, Failed) for o in outcomes.values()) == 1
 
@@ -187,10 +184,10 @@ def test_labels():
 
 
 def real(store, executor, functions):
-    def make(task, identity, upstream, attempt):
+    def make(task, identity, upstream, number):
         name = functions.get(task.id, "bookkeeping")
-        return job(
-            task, identity, upstream, attempt, store.uri,
+        return attempt(
+            task, identity, upstream, number, store.uri,
             function=f"step_builders:{name}", path=(BUILDERS,),
         )  # fmt: skip
 
@@ -207,26 +204,28 @@ def real(store, executor, functions):
 
 def test_children_build_crash_and_are_resumed(tmp_path):
     store = Store.open(tmp_path / "store", create=True)
-    bad = {"m0/build/1": "segfault", "m0/build/2": "refuse"}
+    bad = {"m0/build/torch:cpu/p1": "segfault", "m0/build/torch:cpu/p2": "refuse"}
     outcomes, _ = drive(model("m0", 4), real(store, LocalExecutor(2), bad))
-    assert isinstance(outcomes["m0/build/0"], Built)
-    crash, refusal = outcomes["m0/build/1"], outcomes["m0/build/2"]
+    assert isinstance(outcomes["m0/build/torch:cpu/p0"], Built)
+    crash, refusal = outcomes["m0/build/torch:cpu/p1"], outcomes["m0/build/torch:cpu/p2"]
     assert (crash.code, crash.reproduce) == ("crashed", "again")
     assert "SIGSEGV" in crash.message
     assert refusal.code == "no-export"
     assert isinstance(outcomes["m0/promote"], Skipped)
-    assert store.get_file(log_path("r1", "m0/build/1", 2)), "a crash is tried twice"
-    assert store.get_file(log_path("r1", "m0/build/2", 1))
-    assert store.get_file(log_path("r1", "m0/build/2", 2)) is None, "a refusal is not"
+    assert store.get_file(log_path("r1", "m0/build/torch:cpu/p1", 2)), "a crash is tried twice"
+    assert store.get_file(log_path("r1", "m0/build/torch:cpu/p2", 1))
+    assert store.get_file(log_path("r1", "m0/build/torch:cpu/p2", 2)) is None, "a refusal is not"
     again, _ = drive(model("m0", 4), real(store, LocalExecutor(2), {}))
-    assert kind(again["m0/build/0"]) == kind(again["m0/trace"]) == "cached"
-    assert kind(again["m0/build/1"]) == kind(again["m0/promote"]) == "built"
+    assert kind(again["m0/build/torch:cpu/p0"]) == kind(again["m0/trace"]) == "cached"
+    assert kind(again["m0/build/torch:cpu/p1"]) == kind(again["m0/promote"]) == "built"
 
 
 def test_the_first_result_wins(tmp_path):
     store = Store.open(tmp_path / "store", create=True)
     task = model("m0")[0]
-    mine = job(task, {"id": "x"}, {}, 1, store.uri, function="step_builders:race", path=(BUILDERS,))
+    mine = attempt(
+        task, {"id": "x"}, {}, 1, store.uri, function="step_builders:race", path=(BUILDERS,)
+    )
     outcome, host = perform(mine)
     assert outcome.output == {"made": "by the twin"}
     assert host
@@ -235,7 +234,7 @@ def test_the_first_result_wins(tmp_path):
 
 def test_a_store_that_is_gone_is_an_infrastructure_failure(tmp_path):
     task = model("m0")[0]
-    outcome, _ = perform(job(task, {"id": "x"}, {}, 1, str(tmp_path / "absent")))
+    outcome, _ = perform(attempt(task, {"id": "x"}, {}, 1, str(tmp_path / "absent")))
     assert isinstance(outcome, Failed)
     assert outcome.code == "infra"
     assert "absent" in outcome.message

@@ -15,21 +15,21 @@ from enginebundle.format.spec import Target, Toolchain
 from enginebundle.storage.store import Store
 from orchestrator.plan.keys import key
 from orchestrator.plan.task import Resources, Task
+from orchestrator.plan.task_id import TaskId
 from orchestrator.run.publish import Publisher, assemble, shortfall
 from orchestrator.worker.outcome import Built, Cached, Failed
 
 ANY = Resources(1.0, 1, 1.0)
+CPU = Target.parse("torch:cpu")
 PROFILES = [{"name": "any", "ranges": {"b": [1, 2, 4]}}]
 X = {"name": "x", "dtype": "float32", "shape": ["b", 4]}
 Y = {"name": "y", "dtype": "float32", "shape": ["b", 3]}
 PUBLISH = Task(
-    "m/publish", "publish", "m", None,
+    TaskId("m", "publish"),
     {"name": "m", "labels": {}, "profiles": PROFILES, "targets": ["torch:cpu"]},
     ("m/trace", "m/build/torch:cpu"), ANY, ("m/build/torch:cpu",),
 )  # fmt: skip
-PROMOTE = Task(
-    "m/promote", "promote", "m", None, {"name": "m", "alias": "latest"}, ("m/publish",), ANY
-)
+PROMOTE = Task(TaskId("m", "promote"), {"name": "m", "alias": "latest"}, ("m/publish",), ANY)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_evidence_about_another_bundle_is_not_filed(store, publisher):
     evidence = Evidence(
         digest_bytes(b"other"), Target.parse("torch:cpu"), True, {}, Toolchain(()), (), "2024-05-01"
     )
-    task = Task("m/validate/torch:cpu", "validate", "m", None, {"name": "m"}, ("m/publish",), ANY)
+    task = Task(TaskId("m", "validate", CPU), {"name": "m"}, ("m/publish",), ANY)
     published = {"m/publish": {"version": 1, "index": version.digest}}
     blob = store.put_blob(evidence.to_bytes())
     outcome = publisher.finish(task, published, Built({"evidence": blob}, 1.0))
@@ -169,7 +169,7 @@ def test_evidence_about_another_bundle_is_not_filed(store, publisher):
         ),
         (
             [("g", "y", 0.5, 12.0, False), ("h", "y", -1.0, -1.0, False)],
-            "worst: golden 'h', output 'y': wrong shape, dtype or a NaN that the golden has not",
+            "worst: golden 'h', output 'y': wrong shape or dtype, or a NaN where the golden has none",
         ),
     ],
 )

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from enginebundle.storage.store import Store
-from orchestrator.worker.attempt import Job
+from orchestrator.plan.task_id import TaskId
+from orchestrator.worker.attempt import Attempt
 from orchestrator.worker.outcome import Built, Cached, Failed
 
 BUILDERS = str(Path(__file__).parents[1] / "builders")
@@ -34,9 +35,9 @@ def ray_executor():
         executor.close()
 
 
-def job(store, name, attempt=1, function="bookkeeping", **more):
-    return Job(
-        name, attempt, "r1", "trace", {"n": 1}, {}, {"id": name}, store.uri, 1.0, 1 << 30, 60.0,
+def attempt(store, name, number=1, function="bookkeeping", **more):
+    return Attempt(
+        f"{name}/trace", number, "r1", "trace", {"n": 1}, {}, {"id": name}, store.uri, 1.0, 1 << 30, 60.0,
         function=f"step_builders:{function}", path=(BUILDERS,), **more,
     )  # fmt: skip
 
@@ -45,26 +46,26 @@ def collect(executor, count):
     reports = []
     while len(reports) < count:
         reports += executor.wait(60.0)
-    return {report.id: report.outcome for report in reports}
+    return {TaskId.parse(report.id).model: report.outcome for report in reports}
 
 
 def test_tasks_run_fail_and_are_found_again(ray_executor, tmp_path):
     store = Store.open(tmp_path / "store", create=True)
-    ray_executor.submit(job(store, "fine"))
-    ray_executor.submit(job(store, "crash", function="segfault"))
-    ray_executor.submit(job(store, "no", function="refuse"))
+    ray_executor.submit(attempt(store, "fine"))
+    ray_executor.submit(attempt(store, "crash", function="segfault"))
+    ray_executor.submit(attempt(store, "no", function="refuse"))
     outcomes = collect(ray_executor, 3)
     assert isinstance(outcomes["fine"], Built)
     assert outcomes["fine"].output == {"step": "trace", "spec": {"n": 1}, "upstream": []}
     assert "SIGSEGV" in outcomes["crash"].message
     assert outcomes["no"].code == "no-export"
-    ray_executor.submit(job(store, "fine", attempt=2))
+    ray_executor.submit(attempt(store, "fine", number=2))
     assert isinstance(collect(ray_executor, 1)["fine"], Cached)
 
 
 def test_a_task_may_ask_for_more_than_any_node_has(ray_executor, tmp_path):
     store = Store.open(tmp_path / "store", create=True)
-    big = Job(**{**job(store, "big").to_json(), "cpus": 1000.0, "memory": 1 << 50})
+    big = Attempt(**{**attempt(store, "big").to_json(), "cpus": 1000.0, "memory": 1 << 50})
     ray_executor.submit(big)
     assert isinstance(collect(ray_executor, 1)["big"], Built)
 
@@ -88,7 +89,7 @@ def step_processes() -> list[int]:
 
 def test_a_lost_worker_is_an_infrastructure_failure(ray_executor, tmp_path):
     store = Store.open(tmp_path / "store", create=True)
-    ray_executor.submit(job(store, "lost", function="kill_the_worker"))
+    ray_executor.submit(attempt(store, "lost", function="kill_the_worker"))
     outcome = collect(ray_executor, 1)["lost"]
     assert isinstance(outcome, Failed)
     assert outcome.code == "infra"

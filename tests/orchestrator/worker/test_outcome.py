@@ -17,7 +17,7 @@ OUTCOMES = [
     Built({"version": 3}, 1.5, 7),
     Cached({"version": 3}, 1.5),
     Failed("timeout", "still running after 3 s", "last line", "kiln run m.yaml --only x"),
-    Skipped("minilm/trace failed: no-export"),
+    Skipped("minilm/trace"),
 ]
 
 
@@ -25,6 +25,15 @@ OUTCOMES = [
 def test_json_round_trip(outcome):
     assert from_json(to_json(outcome)) == outcome
     assert to_json(outcome)["kind"] == kind(outcome)
+
+
+@pytest.mark.parametrize(
+    ("skipped", "because"),
+    [(Skipped("m/trace"), "m/trace failed"), (Skipped(None), "the run was stopped")],
+)
+def test_a_skipped_task_says_why(skipped, because):
+    assert skipped.because == to_json(skipped)["because"] == because
+    assert from_json(to_json(skipped)) == skipped
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from enginebundle.serve.loader import load
 from enginebundle.storage.store import Store
 from enginebundle.storage.trust import default_signer
 from orchestrator.plan.task import Resources, Task
+from orchestrator.plan.task_id import TaskId
 from orchestrator.run.publish import Publisher, assemble
 from orchestrator.worker import steps
 from orchestrator.worker.outcome import Built, Cached, Failed
@@ -66,7 +67,7 @@ PUBLISH = {
 
 
 def task(step, needs, spec):
-    return Task(f"m/{step}", step, "m", None, spec, tuple(needs), ANY, tuple(needs)[1:])
+    return Task(TaskId("m", step), spec, tuple(needs), ANY, tuple(needs)[1:])
 
 
 PUBLISH_TASK = task("publish", ["m/trace", "m/build/torch:cpu"], PUBLISH)

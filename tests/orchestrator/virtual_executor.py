@@ -7,9 +7,9 @@ import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.run.executor import Report
+from orchestrator.run.schedule import Ended
 from orchestrator.run.taskgraph import Pool
-from orchestrator.worker.attempt import Job
+from orchestrator.worker.attempt import Attempt
 from orchestrator.worker.outcome import Built, Failed, Outcome
 
 
@@ -26,12 +26,12 @@ class Mishaps:
 
 
 @dataclass
-class SimulatedExecutor:
-    """`seconds` says how long a job takes; `record` is told what is built, as a store would be."""
+class VirtualExecutor:
+    """`seconds` says how long an attempt takes; `record` gets what is built, as a store would be."""
 
     capacity: Mapping[str | None, Pool]
-    seconds: Callable[[Job], float]
-    record: Callable[[Job, Mapping[str, object]], None]
+    seconds: Callable[[Attempt], float]
+    record: Callable[[Attempt, Mapping[str, object]], None]
     mishaps: Mishaps = Mishaps()
     seed: int = 0
     now: float = 0.0
@@ -39,39 +39,39 @@ class SimulatedExecutor:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
-        self._ends: list[tuple[float, int, Report]] = []
+        self._ends: list[tuple[float, int, Ended]] = []
         self._count = 0
 
     def pools(self, labels: Collection[str | None]) -> Mapping[str | None, Pool]:
         return {label: self.capacity[label] for label in labels}
 
-    def submit(self, job: Job) -> None:
-        self.started.append((job.id, job.attempt))
-        draw, whole = self._random.random(), self.seconds(job)
+    def submit(self, attempt: Attempt) -> None:
+        self.started.append((attempt.id, attempt.number))
+        draw, whole = self._random.random(), self.seconds(attempt)
         outcome: Outcome
         if draw < self.mishaps.infra:
             outcome, whole = Failed("infra", "the node was lost"), whole * self._random.random()
         elif draw < self.mishaps.infra + self.mishaps.crash:
             outcome = Failed("crashed", "died of signal SIGSEGV")
         else:
-            outcome = Built({"made": job.id}, whole)
-        self._end(whole, Report(job.id, job.attempt, outcome, "simulated"))
+            outcome = Built({"made": attempt.id}, whole)
+        self._end(whole, Ended(attempt.id, attempt.number, outcome, "virtual"))
         if self._random.random() < self.mishaps.zombie:
             self._end(
-                2 * whole, Report(job.id, job.attempt, Built({"late": True}, whole), "zombie")
+                2 * whole, Ended(attempt.id, attempt.number, Built({"late": True}, whole), "zombie")
             )
         if isinstance(outcome, Built):
-            self.record(job, outcome.output)
+            self.record(attempt, outcome.output)
 
-    def _end(self, after: float, report: Report) -> None:
+    def _end(self, after: float, ended: Ended) -> None:
         self._count += 1
-        heapq.heappush(self._ends, (self.now + after, self._count, report))
+        heapq.heappush(self._ends, (self.now + after, self._count, ended))
 
-    def wait(self, timeout: float) -> list[Report]:
+    def wait(self, timeout: float) -> list[Ended]:
         if not self._ends:
             return []
-        self.now, _, report = heapq.heappop(self._ends)
-        return [report]
+        self.now, _, ended = heapq.heappop(self._ends)
+        return [ended]
 
     def close(self) -> None:
         self._ends.clear()
