@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.idioms import short_sums
+from compiler.convert import short_sums
 from compiler.network.layers import FLOATS, Layers
 from compiler.network.network import Size, Tensor
 
@@ -106,7 +106,7 @@ class Net(Layers):
             left, right = self.cast(left, torch.int32), self.cast(right, torch.int32)
         return self.elementwise(left, right, op)
 
-    # -- sums over few elements: compiler/convert/idioms/short_sums.py says why they are lengthened -----
+    # -- sums over few elements: compiler/convert/short_sums.py says why they are lengthened -----
 
     def reduce(self, x: Tensor, op: str, axes: Sequence[int], keep: bool) -> Tensor:
         """As `Layers.reduce`."""

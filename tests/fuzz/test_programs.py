@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 import torch
 
-from compiler.convert.idioms import short_sums
+from compiler.convert import short_sums
 from compiler.convert.net import Net
 from tests.fuzz.judge import Results, Verdict, cut_down, difference, judge
 from tests.fuzz.programs import Program, program

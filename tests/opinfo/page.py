@@ -114,7 +114,7 @@ def _counts(groups: Iterable[Group]) -> str:
 def _core() -> str:
     """The 193 overloads that torch tags as core, from the registry and the lowering passes."""
     try:
-        from compiler.convert.core import core_states
+        from tests.compiler.convert.core import core_states
     except ImportError:
         return ""
     states = core_states()

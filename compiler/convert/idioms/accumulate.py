@@ -11,15 +11,16 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.idioms.axes import plain
 from compiler.convert.idioms.numeric import maximum, minimum
+from compiler.convert.idioms.positions import plain
+from compiler.convert.idioms.reductions import extreme
 from compiler.convert.net import Net
-from compiler.convert.ops.reduce import extreme
 from compiler.network.layers import FLOATS
 from compiler.network.network import Size, Tensor
 
 LIMIT = 1 << 28
 """Elements of the plane between; more would not fit a GPU beside a model."""
+
 
 REDUCTIONS = {
     "sum": "SUM", "add": "SUM", "mean": "SUM", "prod": "PROD", "multiply": "PROD", "amax": "MAX",
@@ -52,7 +53,7 @@ def one_hot(net: Net, positions: Tensor, count: Size) -> Tensor:
     return net.equal(net.unsqueeze(positions, [positions.ndim]), numbers)
 
 
-def reduced(
+def reduced_hits(
     net: Net, hits: Tensor, values: Tensor, axis: int, op: str, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Values where hits, reduced along axis, and how many there were (of hits' rank, int32)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from compiler.convert.idioms.axes import size_tensor
+from compiler.convert.idioms.positions import size_tensor
 from compiler.convert.net import Net
 from compiler.network.network import Size, Tensor
 

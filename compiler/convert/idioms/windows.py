@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from compiler.convert.idioms.axes import plain, size_tensor
+from compiler.convert.idioms.positions import plain, size_tensor
 from compiler.convert.net import Net
 from compiler.network.layers import FLOATS
 from compiler.network.network import Size, Tensor

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from compiler.convert.idioms.axes import plain
+from compiler.convert.idioms.positions import plain
 from compiler.convert.linalg.matrices import (
     LU,
     check_sizes,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from compiler.convert.idioms.axes import swap
 from compiler.convert.net import Net
-from compiler.convert.ops.shape import swap
 from compiler.network.network import Size, Tensor
 from enginebundle.format.graph import Value
 

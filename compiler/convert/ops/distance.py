@@ -7,11 +7,11 @@ import math
 import torch
 
 from compiler.convert.idioms.accumulate import LIMIT
-from compiler.convert.idioms.axes import plain
 from compiler.convert.idioms.numeric import clamp, widened
+from compiler.convert.idioms.positions import plain
+from compiler.convert.idioms.products import product
+from compiler.convert.idioms.reductions import norm
 from compiler.convert.net import Net
-from compiler.convert.ops.linear import product
-from compiler.convert.ops.reduce import norm
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Size, Tensor
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compiler.convert.idioms.axes import diagonal_of
+from compiler.convert.idioms.products import product
 from compiler.convert.net import Net
-from compiler.convert.ops.linear import product
-from compiler.convert.ops.movement import take_diagonal
 from compiler.convert.registry import NUMBERS, Support, Table
 from compiler.network.network import Size, Tensor
 from enginebundle.format.graph import Value
@@ -82,7 +82,7 @@ def _without_repeats(net: Net, x: Tensor, labels: tuple[str, ...]) -> Term:
         if not pairs:
             return Term(x, labels)
         first, second = pairs[0]
-        x = take_diagonal(net, x, 0, first, second)
+        x = diagonal_of(net, x, 0, first, second)
         kept = tuple(a for i, a in enumerate(labels) if i not in (first, second))
         labels = (*kept, labels[first])
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.idioms.accumulate import reduced, too_large
-from compiler.convert.idioms.axes import size_tensor
+from compiler.convert.idioms.accumulate import reduced_hits, too_large
+from compiler.convert.idioms.positions import size_tensor
 from compiler.convert.net import Net
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Tensor
@@ -44,7 +44,9 @@ def embedding_bag(
     if per_sample_weights is not None:
         rows = net.mul(rows, net.unsqueeze(net.cast(per_sample_weights, torch.float32), [1]))
     hits = net.unsqueeze(inside, [2])
-    found, count = reduced(net, hits, net.unsqueeze(rows, [0]), 1, REDUCTIONS[mode], torch.float32)
+    found, count = reduced_hits(
+        net, hits, net.unsqueeze(rows, [0]), 1, REDUCTIONS[mode], torch.float32
+    )
     if mode == MEAN:
         found = net.div(found, net.cast(net.binary(count, 1, "MAX"), torch.float32))
     if mode == MAX:

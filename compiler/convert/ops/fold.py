@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.idioms.axes import plain
+from compiler.convert.idioms.positions import plain
 from compiler.convert.net import Net
 from compiler.convert.registry import NUMBERS, Support, Table
 from compiler.network.layers import FLOATS

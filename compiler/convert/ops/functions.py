@@ -1,4 +1,4 @@
-"""Functions of two numbers that take several layers, elementwise, and shifts of integers."""
+"""Functions of one or two numbers that take several layers, elementwise."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from compiler.convert.registry import FLOATS, INTEGERS, Support, Table
 from compiler.network.network import Tensor
 
 TABLE = Table("functions")
+
 
 Formula = Callable[[Net, Tensor, Tensor], Tensor]
 
@@ -177,63 +178,3 @@ def frexp(net: Net, self: Tensor) -> tuple[Tensor, Tensor]:
         net.select(ordinary, fraction, self),
         net.select(ordinary, exponent, constant(net, 0, exponent)),
     )
-
-
-# -- integers as bits ----------------------------------------------------------------------
-
-_WHOLE = Support(dtypes=INTEGERS)
-
-
-def _check_shift(other: object) -> str | None:
-    if isinstance(other, int) and 0 <= other < 63:
-        return None
-    return f"expected a constant shift from 0 to 62, got {other}"
-
-
-@TABLE.converter(
-    "aten.bitwise_left_shift.Tensor_Scalar", "aten.__lshift__.Scalar",
-    support=_WHOLE, check=_check_shift,
-)  # fmt: skip
-def left_shift(net: Net, self: Tensor, other: int) -> Tensor:
-    if self.dtype == torch.int32 and other > 31:
-        return net.mul(self, 0)
-    factor = 1 << other
-    if self.dtype == torch.int32 and other == 31:
-        factor = -factor
-    return net.mul(self, factor)
-
-
-@TABLE.converter(
-    "aten.bitwise_right_shift.Tensor_Scalar", "aten.__rshift__.Scalar",
-    support=_WHOLE, check=_check_shift,
-)  # fmt: skip
-def right_shift(net: Net, self: Tensor, other: int) -> Tensor:
-    """Rounds down, as an arithmetic shift does."""
-    places = min(other, 31) if self.dtype == torch.int32 else other
-    half, rest = divmod(places, 2)
-    for part in (half, half + rest):  # 2**31 is no int32
-        self = net.elementwise(self, constant(net, 1 << part, self), "FLOOR_DIV")
-    return self
-
-
-def _powers_of_two(net: Net, places: Tensor) -> Tensor:
-    """2 ** places, which float32, that TensorRT computes integer powers in, holds exactly."""
-    return net.elementwise(constant(net, 2, places), places, "POW")
-
-
-@TABLE.converter(
-    "aten.bitwise_left_shift.Tensor", "aten.__lshift__.Tensor", support=_WHOLE
-)  # fmt: skip
-def left_shift_tensor(net: Net, self: Tensor, other: Tensor) -> Tensor:
-    """By 0 to 30 places in int32, 62 in int64."""
-    x, places = net.promote(self, other)
-    return net.mul(x, _powers_of_two(net, places))
-
-
-@TABLE.converter(
-    "aten.bitwise_right_shift.Tensor", "aten.__rshift__.Tensor", support=_WHOLE
-)  # fmt: skip
-def right_shift_tensor(net: Net, self: Tensor, other: Tensor) -> Tensor:
-    """By 0 to 30 places in int32, 62 in int64."""
-    x, places = net.promote(self, other)
-    return net.elementwise(x, _powers_of_two(net, places), "FLOOR_DIV")

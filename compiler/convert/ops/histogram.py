@@ -1,7 +1,6 @@
-"""Counts of equal or neighbouring numbers: histograms, the most frequent one.
+"""Counts of numbers in bins.
 
-Every number is compared with every bin (or every other number): exact, at the price of a plane of
-numbers x bins between.
+Every number is compared with every bin: exact, at the price of a plane of numbers x bins in between.
 """
 
 from __future__ import annotations
@@ -12,45 +11,14 @@ from collections.abc import Callable, Sequence
 import torch
 
 from compiler.convert.idioms.accumulate import one_hot, too_large
-from compiler.convert.idioms.numeric import constant
 from compiler.convert.net import Net, Scalar
 from compiler.convert.registry import FLOATS, NUMBERS, Support, Table
 from compiler.network.network import Tensor
 from enginebundle.format.graph import Value
 
 TABLE = Table("histogram")
+
 _FLOATS = Support(dtypes=FLOATS)
-
-
-# -- the most frequent number --------------------------------------------------------------
-
-
-def _mode_check(self: Value, dim: int) -> str | None:
-    return too_large(self.shape, self.shape[dim]) if self.shape else None
-
-
-@TABLE.converter("aten.mode.default", support=Support(dtypes=NUMBERS), check=_mode_check)
-def mode(net: Net, self: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
-    """The most frequent number along dim, of several the smallest, and its last place."""
-    if self.ndim == 0:
-        return self, net.scalar(0, torch.int64)
-    axis = dim % self.ndim
-    order = [*(i for i in range(self.ndim) if i != axis), axis]
-    x = net.transpose(self, order)  # [*, n]
-    last = x.ndim - 1
-    same = net.equal(net.unsqueeze(x, [x.ndim]), net.unsqueeze(x, [last]))
-    count = net.reduce(net.cast(same, torch.int32), "SUM", [x.ndim], False)
-    often = net.equal(count, net.reduce(count, "MAX", [last], True))
-    highest = math.inf if x.dtype.is_floating_point else torch.iinfo(x.dtype).max
-    value = net.reduce(net.select(often, x, constant(net, highest, x)), "MIN", [last], True)
-    numbers = net.arange(net.size(x, last))
-    places = net.select(net.equal(x, value), numbers, net.scalar(-1, torch.int64))
-    place = net.reduce(places, "MAX", [last], True)
-    back = [order.index(i) for i in range(self.ndim)]
-    value, place = net.transpose(value, back), net.transpose(place, back)
-    if keepdim:
-        return value, place
-    return net.squeeze(value, [axis]), net.squeeze(place, [axis])
 
 
 # -- bins ----------------------------------------------------------------------------------
@@ -178,6 +146,7 @@ def histogram_between(
 
 
 # -- bins in several dimensions ------------------------------------------------------------
+
 
 _FLOAT32 = Support(dtypes=frozenset({"float32"}))
 

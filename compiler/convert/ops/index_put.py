@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.idioms.accumulate import one_hot, reduced, too_large
+from compiler.convert.idioms.accumulate import one_hot, reduced_hits, too_large
+from compiler.convert.idioms.indexing import Indexing, index_check
 from compiler.convert.net import Net
-from compiler.convert.ops.index import Indexing, index_check
 from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor
 from enginebundle.format.graph import Value
@@ -61,25 +61,25 @@ def index_put(
         return net.add(self, whole) if accumulate else whole
     if given[0].dtype == torch.bool:
         return _masked(net, self, indices, given[0], values, accumulate)
-    plan = Indexing(net, self, indices)
-    count, depth = plan.merged.ndim - 1, plan.flat.ndim
-    before, rest = plan.first, plan.merged.ndim - 1
+    indexing = Indexing(net, self, indices)
+    count, depth = indexing.merged.ndim - 1, indexing.flat.ndim
+    before, rest = indexing.first, indexing.merged.ndim - 1
     # The merged dim first: data [places, rest], updates [index, rest].
-    data = net.transpose(plan.merged, _front(plan.merged.ndim, before, 1))
-    merged_sizes = net.sizes(plan.merged)
+    data = net.transpose(indexing.merged, _front(indexing.merged.ndim, before, 1))
+    merged_sizes = net.sizes(indexing.merged)
     target: list[Size] = [
         *merged_sizes[:before],
-        *net.sizes(plan.flat),
+        *net.sizes(indexing.flat),
         *merged_sizes[before + 1 :],
     ]
     updates = net.transpose(net.expand(values, target), _front(count + depth, before, depth))
     if accumulate:
-        result = _added(net, data, plan.flat, updates, rest)
+        result = _added(net, data, indexing.flat, updates, rest)
     else:
-        result = net.scatter_nd(data, net.unsqueeze(plan.flat, [depth]), updates)
+        result = net.scatter_nd(data, net.unsqueeze(indexing.flat, [depth]), updates)
     restored = net.transpose(result, [*range(1, before + 1), 0, *range(before + 1, rest + 1)])
-    moved = net.reshape(restored, plan.moved_sizes) if len(plan.axes) > 1 else restored
-    return net.transpose(moved, [plan.order.index(i) for i in range(self.ndim)])
+    moved = net.reshape(restored, indexing.moved_sizes) if len(indexing.axes) > 1 else restored
+    return net.transpose(moved, [indexing.order.index(i) for i in range(self.ndim)])
 
 
 def _front(rank: int, start: int, count: int) -> list[int]:
@@ -94,7 +94,7 @@ def _added(net: Net, data: Tensor, flat: Tensor, updates: Tensor, rest: int) -> 
     values = net.reshape(updates, [net.size(positions, 0), *sizes[1:]])
     hits = one_hot(net, positions, sizes[0])
     hits = net.unsqueeze(hits, range(2, rest + 2))
-    found, _ = reduced(net, hits, net.unsqueeze(values, [1]), 0, "SUM", data.dtype)
+    found, _ = reduced_hits(net, hits, net.unsqueeze(values, [1]), 0, "SUM", data.dtype)
     return net.add(data, found)
 
 

@@ -5,33 +5,15 @@ from __future__ import annotations
 import torch
 
 from compiler.convert.idioms.axes import axis_of
+from compiler.convert.idioms.products import product
 from compiler.convert.net import Net, Scalar
 from compiler.convert.registry import NUMBERS, Support, Table
-from compiler.network.layers import FLOATS, broadcast
+from compiler.network.layers import broadcast
 from compiler.network.network import Size, Tensor
 
 TABLE = Table("linear")
+
 PRODUCTS = Support(dtypes=NUMBERS)
-
-
-def product(net: Net, a: Tensor, b: Tensor, transpose_b: bool = False) -> Tensor:
-    """[..., m, k] times [..., k, n] (or [..., n, k] with transpose_b); batch dims broadcast."""
-    rank = max(a.ndim, b.ndim)
-    a, b = raised(net, a, rank), raised(net, b, rank)
-    if a.dtype in FLOATS:
-        return net.matmul(a, b, False, transpose_b)
-    left = net.unsqueeze(a, [rank - 1])
-    right = net.unsqueeze(b, [rank - 2])
-    if not transpose_b:
-        right = net.transpose(right, [*range(rank - 1), rank, rank - 1])
-    return net.reduce(net.mul(left, right), "SUM", [rank], False)
-
-
-def raised(net: Net, x: Tensor, rank: int) -> Tensor:
-    """x with leading dims of size one; a constant stays a constant, whatever its size."""
-    if x.constant is not None and x.ndim < rank:
-        return net.constant(x.constant.reshape((1,) * (rank - x.ndim) + tuple(x.constant.shape)))
-    return net.unsqueeze(x, range(rank - x.ndim))
 
 
 # -- linear and matmul ---------------------------------------------------------------------

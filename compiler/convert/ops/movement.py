@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.convert.idioms.axes import axes_of, axis_of, ceil_div, plain
+from compiler.convert.idioms.axes import axes_of, axis_of, diagonal_of, move, swap
+from compiler.convert.idioms.positions import ceil_div, plain
 from compiler.convert.net import Net
-from compiler.convert.ops.shape import move, swap
 from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor
 
 TABLE = Table("movement")
+
 
 # -- repeating -----------------------------------------------------------------------------
 
@@ -115,23 +116,7 @@ def rot90(net: Net, self: Tensor, k: int, dims: Sequence[int]) -> Tensor:
 @TABLE.converter("aten.diagonal.default")
 def diagonal(net: Net, self: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
     """The diagonal of two dims as a new last dim."""
-    return take_diagonal(net, self, offset, dim1, dim2)
-
-
-def take_diagonal(net: Net, self: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
-    """torch.diagonal: every (columns + 1)th element of the flat plane."""
-    x = move(net, self, [dim1, dim2], [-2, -1])
-    *lead, rows, columns = net.sizes(x)
-    down, right = max(-offset, 0), max(offset, 0)
-    height, width = net.size_op("sub", rows, down), net.size_op("sub", columns, right)
-    length = net.size_op("max", net.size_op("min", height, width), 0)
-    flat = net.reshape(x, [*lead, net.size_op("mul", rows, columns)])
-    start = net.size_op("add", net.size_op("mul", columns, down), right)
-    if isinstance(length, int) and length == 0:
-        start = 0
-    step = net.size_op("add", columns, 1)
-    zeros, ones = [0] * len(lead), [1] * len(lead)
-    return net.slice(flat, [*zeros, start], [*lead, length], [*ones, step])
+    return diagonal_of(net, self, offset, dim1, dim2)
 
 
 @TABLE.converter("aten.diag_embed.default")

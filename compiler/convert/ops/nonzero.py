@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from compiler.convert.idioms.accumulate import too_large
-from compiler.convert.idioms.axes import plain, size_tensor
+from compiler.convert.idioms.positions import plain, size_tensor
 from compiler.convert.net import Net
 from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor

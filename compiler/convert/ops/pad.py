@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.convert.idioms.axes import plain
+from compiler.convert.idioms.positions import plain
 from compiler.convert.net import Net, Scalar
 from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor

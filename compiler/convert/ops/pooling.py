@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import torch
 
-from compiler.convert.idioms.axes import plain
 from compiler.convert.idioms.numeric import constant, is_nan
+from compiler.convert.idioms.positions import plain
 from compiler.convert.idioms.windows import (
     Window,
     adaptive_spans,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from compiler.convert.idioms.products import product
 from compiler.convert.net import Net
-from compiler.convert.ops.linear import product
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Tensor
 from enginebundle.format.graph import Value

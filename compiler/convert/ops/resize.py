@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from compiler.convert.idioms.axes import plain
 from compiler.convert.idioms.interpolate import CUBIC, Axis, cubic, linear, nearest
+from compiler.convert.idioms.positions import plain
 from compiler.convert.net import Net
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Size, Tensor

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from compiler.convert.idioms.axes import size_tensor
 from compiler.convert.idioms.numeric import constant, maximum, minimum
+from compiler.convert.idioms.positions import size_tensor
 from compiler.convert.net import Net
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Size, Tensor

@@ -17,8 +17,8 @@ from compiler.convert.idioms.numeric import (
     log_add_exp,
     widened,
 )
+from compiler.convert.idioms.reductions import extreme, log_sum_exp
 from compiler.convert.net import Net, Scalar
-from compiler.convert.ops.reduce import extreme, logsumexp
 from compiler.convert.registry import FLOATS, NUMBERS, Support, Table
 from compiler.network.network import Size, Tensor
 
@@ -98,7 +98,7 @@ def logcumsumexp(net: Net, self: Tensor, dim: int) -> Tensor:
         axis = dim % x.ndim
         if x.shape[axis] is None:
             plane, _ = _plane(net, x, axis, -math.inf)
-            made: Tensor = logsumexp(net, plane, [axis + 1], False)
+            made: Tensor = log_sum_exp(net, plane, [axis + 1], False)
             return made
         return _scan(net, [x], axis, [-math.inf], lambda a, b: [log_add_exp(net, a, b)])[0]
 
@@ -153,5 +153,9 @@ def _extremes(net: Net, x: Tensor, axis: int, fill: Scalar, op: str) -> tuple[Te
 
 
 _CUM = Support(dtypes=NUMBERS)
+
+
 TABLE.row("aten.cummax.default", _running(greater_equal, -math.inf), _CUM)
+
+
 TABLE.row("aten.cummin.default", _running(less_equal, math.inf), _CUM)

@@ -7,9 +7,9 @@ import math
 import torch
 
 from compiler.convert.idioms.accumulate import REDUCTIONS, neutral, too_large
+from compiler.convert.idioms.axes import move
 from compiler.convert.idioms.numeric import constant
 from compiler.convert.net import Net, Scalar
-from compiler.convert.ops.shape import move
 from compiler.convert.registry import FLOATS, INTEGERS, Support, Table
 from compiler.network.network import Tensor
 from enginebundle.format.graph import Value

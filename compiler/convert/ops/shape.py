@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.convert.idioms.axes import axes_of, axis_of
+from compiler.convert.idioms.axes import axes_of, axis_of, move, swap
 from compiler.convert.net import Net
 from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor
 
 TABLE = Table("shape")
+
 
 # -- new sizes -----------------------------------------------------------------------------
 
@@ -136,25 +137,6 @@ def movedims(net: Net, self: Tensor, source: Sequence[int], destination: Sequenc
     return move(net, self, source, destination)
 
 
-def swap(net: Net, x: Tensor, first: int, second: int) -> Tensor:
-    """Two dimensions swapped; either may be negative."""
-    if x.ndim == 0:
-        return x
-    order = list(range(x.ndim))
-    a, b = axes_of([first, second], x.ndim)
-    order[a], order[b] = b, a
-    return net.transpose(x, order)
-
-
-def move(net: Net, x: Tensor, source: Sequence[int], destination: Sequence[int]) -> Tensor:
-    """Dimensions moved to new places, the others in their order; any may be negative."""
-    if x.ndim == 0:
-        return x
-    moved = dict(zip(axes_of(destination, x.ndim), axes_of(source, x.ndim), strict=True))
-    rest = iter(axis for axis in range(x.ndim) if axis not in moved.values())
-    return net.transpose(x, [moved[i] if i in moved else next(rest) for i in range(x.ndim)])
-
-
 # -- broadcasting --------------------------------------------------------------------------
 
 
@@ -174,16 +156,6 @@ def broadcast_to(net: Net, self: Tensor, size: Sequence[Size]) -> Tensor:
 def expand_as(net: Net, self: Tensor, other: Tensor) -> Tensor:
     """As `expand`, to the sizes of other."""
     return net.expand(self, net.sizes(other))
-
-
-def together(net: Net, *tensors: Tensor) -> list[Tensor]:
-    """The tensors broadcast with each other."""
-    raised = net.same_rank(*tensors)
-    sizes = []
-    for axis in range(raised[0].ndim):
-        large = [t for t in raised if t.shape[axis] != 1]
-        sizes.append(net.size(large[0] if large else raised[0], axis))
-    return [net.expand(t, sizes) for t in raised]
 
 
 @TABLE.converter("aten.meshgrid.default")

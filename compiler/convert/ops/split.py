@@ -1,14 +1,14 @@
-"""Parts of tensors, and tensors put together."""
+"""Parts of tensors: slices, single elements, equal or given sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.convert.idioms.axes import (
-    LONGEST,
-    axis_of,
-    bounded,
+from compiler.convert.idioms.axes import axis_of
+from compiler.convert.idioms.positions import (
     ceil_div,
+    is_open,
+    part_sizes,
     plain,
     size_tensor,
     wrapped,
@@ -18,6 +18,7 @@ from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor
 
 TABLE = Table("split")
+
 
 # -- one part ------------------------------------------------------------------------------
 
@@ -35,7 +36,7 @@ def part(
 ) -> Tensor:
     """x[start:end:step] along a non-negative axis, as torch clamps it."""
     start, step = None if start is None else plain(start), plain(step)
-    if start in (None, 0) and _open(end) and step == 1:
+    if start in (None, 0) and is_open(end) and step == 1:
         return x
     size = net.size(x, axis)
     first, length = part_sizes(net, size, start, end, step)
@@ -46,25 +47,6 @@ def part(
     steps: list[Size] = [1] * x.ndim
     starts[axis], sizes[axis], steps[axis] = first, length, step
     return net.slice(x, starts, sizes, steps)
-
-
-def part_sizes(
-    net: Net, size: Size, start: Size | None, end: Size | None, step: Size
-) -> tuple[Size, Size]:
-    """Start and length of a slice of a dimension with `size` elements."""
-    first = bounded(net, start, size, 0)
-    last = bounded(net, end, size, size)
-    length = last
-    if not (isinstance(first, int) and first == 0):
-        length = net.size_op("sub", last, first)
-        if not _open(end):
-            length = net.size_op("max", length, 0)
-    return first, ceil_div(net, length, plain(step))
-
-
-def _open(end: Size | None) -> bool:
-    """Whether a slice runs to the end whatever the size."""
-    return end is None or (isinstance(end, int) and end >= LONGEST)
 
 
 @TABLE.converter("aten.select.int")
@@ -163,57 +145,3 @@ def _sized(net: Net, x: Tensor, sizes: Sequence[Size], axis: int) -> list[Tensor
         parts.append(net.narrow(x, axis, start, length))
         start = net.size_op("add", start, length)
     return parts
-
-
-# -- together ------------------------------------------------------------------------------
-
-
-@TABLE.converter("aten.cat.default", "aten.concat.default")
-def cat(net: Net, tensors: Sequence[Tensor], dim: int) -> Tensor:
-    """Tensors end to end, in their promoted dtype; empty one-dimensional ones are left out."""
-    return joined(net, tensors, dim)
-
-
-def joined(net: Net, tensors: Sequence[Tensor], dim: int) -> Tensor:
-    """torch.cat."""
-    promoted = net.promote(*tensors)
-    kept = [t for t in promoted if t.shape != (0,)] or list(promoted[:1])
-    return net.concat(kept, axis_of(dim, kept[0].ndim))
-
-
-@TABLE.converter("aten.stack.default")
-def stack(net: Net, tensors: Sequence[Tensor], dim: int) -> Tensor:
-    """Tensors of one shape along a new dimension, in their promoted dtype."""
-    axis = axis_of(dim, tensors[0].ndim + 1)
-    return net.concat([net.unsqueeze(t, [axis]) for t in net.promote(*tensors)], axis)
-
-
-@TABLE.converter("aten.hstack.default")
-def hstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
-    """Side by side: along dim 1, or 0 for vectors."""
-    lifted = _at_least(net, tensors, 1)
-    return joined(net, lifted, 0 if lifted[0].ndim == 1 else 1)
-
-
-@TABLE.converter("aten.vstack.default")
-def vstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
-    """One below another; vectors are rows."""
-    return joined(net, _at_least(net, tensors, 2), 0)
-
-
-@TABLE.converter("aten.dstack.default")
-def dstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
-    """One behind another, along dim 2."""
-    flat = _at_least(net, tensors, 2)
-    return joined(net, [t if t.ndim > 2 else net.unsqueeze(t, [2]) for t in flat], 2)
-
-
-@TABLE.converter("aten.column_stack.default")
-def column_stack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
-    """Vectors and scalars as columns, then side by side."""
-    return joined(net, [t if t.ndim > 1 else net.reshape(t, [-1, 1]) for t in tensors], 1)
-
-
-def _at_least(net: Net, tensors: Sequence[Tensor], rank: int) -> list[Tensor]:
-    """Leading dims of size one up to the rank."""
-    return [net.unsqueeze(t, range(max(rank - t.ndim, 0))) for t in tensors]

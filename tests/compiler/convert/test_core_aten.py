@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 import torch
 
-from compiler.convert.core import core_overloads, core_states
 from compiler.convert.library import REGISTRY
 from compiler.convert.registry import Refusal
 from enginebundle.format.graph import Node, Value
 from enginebundle.runtimes.torch_ops import ALLOWED
+from tests.compiler.convert.core import core_overloads, core_states
 from tests.compiler.convert.families import families
 from tests.compiler.convert.whole import Call, check
 
