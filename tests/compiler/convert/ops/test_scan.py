@@ -6,7 +6,7 @@ import torch
 
 from tests.compiler.convert.calls import call, x
 from tests.compiler.convert.harness import Case, parametrize, run
-from tests.compiler.convert.ops.test_binary import BOOL, F16, HALF, I32, INF, NAN, whole
+from tests.compiler.convert.values import BOOL, F16, HALF, I32, INF, NAN, whole
 
 
 def lone(n: int) -> torch.Tensor:
