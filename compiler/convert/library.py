@@ -1,4 +1,4 @@
-"""The registry of all converters: every family's table, named once."""
+"""The registry of all converters, merged from the tables of all families."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAMILIES = """
     ops.softmax ops.split ops.statistics ops.triangles ops.unary
     special.bessel special.error_function special.gamma special.polynomials
 """
-"""Modules of this package, each with its converters in `TABLE`."""
+"""Modules of this package that hold converters, each in its `TABLE`."""
 
 REGISTRY = Registry(
     (import_module(f"compiler.convert.{family}").TABLE for family in FAMILIES.split()), STATED

@@ -90,7 +90,7 @@ def _foreign(tensors: Any, what: str) -> Excluded | None:
         if tensor.is_complex():
             return Excluded(f"complex {what}")
         if tensor.dtype not in DTYPES:
-            return Excluded(f"{what} of a dtype that TensorRT has not")
+            return Excluded(f"{what} of a dtype that TensorRT lacks")
     return None
 
 

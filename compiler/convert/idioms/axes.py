@@ -1,4 +1,4 @@
-"""Dimension numbers as torch takes them, and whole dimensions swapped, moved or broadcast."""
+"""Dimension numbers as torch takes them, and dimensions swapped, moved or broadcast."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from compiler.network.network import Tensor
 
 
 def axis_of(dim: int, rank: int) -> int:
-    """A non-negative dimension; a 0-dimensional tensor counts as one dimension, as in torch."""
+    """The dimension as a non-negative number. As in torch, a 0-dimensional tensor counts as having one.
+
+    ValueError if it is out of range.
+    """
     rank = max(rank, 1)
     if not -rank <= dim < rank:
-        raise ValueError(f"dimension {dim} of rank {rank}")
+        raise ValueError(f"expected a dimension from {-rank} to {rank - 1}, got {dim}")
     return dim % rank
 
 
 def axes_of(dims: Sequence[int], rank: int) -> list[int]:
-    """Non-negative dimensions, in the given order."""
+    """The dimensions as non-negative numbers, in the given order."""
     return [axis_of(dim, rank) for dim in dims]
 
 
@@ -32,7 +35,7 @@ def swap(net: Net, x: Tensor, first: int, second: int) -> Tensor:
 
 
 def move(net: Net, x: Tensor, source: Sequence[int], destination: Sequence[int]) -> Tensor:
-    """Dimensions moved to new places, the others in their order; any may be negative."""
+    """Dimensions moved to new places; the others keep their order. Any may be negative."""
     if x.ndim == 0:
         return x
     moved = dict(zip(axes_of(destination, x.ndim), axes_of(source, x.ndim), strict=True))
@@ -41,7 +44,7 @@ def move(net: Net, x: Tensor, source: Sequence[int], destination: Sequence[int])
 
 
 def together(net: Net, *tensors: Tensor) -> list[Tensor]:
-    """The tensors broadcast with each other."""
+    """The tensors broadcast against each other."""
     raised = net.same_rank(*tensors)
     sizes = []
     for axis in range(raised[0].ndim):
@@ -51,7 +54,7 @@ def together(net: Net, *tensors: Tensor) -> list[Tensor]:
 
 
 def diagonal_of(net: Net, self: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
-    """torch.diagonal: every (columns + 1)th element of the flat plane."""
+    """torch.diagonal: every (columns + 1)th element of the flattened plane."""
     x = move(net, self, [dim1, dim2], [-2, -1])
     *lead, rows, columns = net.sizes(x)
     down, right = max(-offset, 0), max(offset, 0)

@@ -1,4 +1,4 @@
-"""NumPy's advanced indexing: the index tensors of several dims as one index."""
+"""NumPy's advanced indexing: index tensors of several dims combined into one."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ from compiler.convert.net import Net
 from compiler.network.network import Tensor
 from enginebundle.format.graph import Value
 
-MASK_REASON = "a bool mask gives a result whose size depends on data, which TensorRT-RTX cannot run"
+MASK_REASON = (
+    "expected integer indices, got a bool mask: the size of its result depends on data, "
+    "which TensorRT-RTX cannot run"
+)
 
 
 def index_check(self: Value, indices: Sequence[Value | None]) -> str | None:
-    """Why an index list cannot be taken."""
+    """Why an index list cannot be converted, or None."""
     given = [v for v in indices if v is not None]
     if any(v.dtype in ("bool", "uint8") for v in given):
         return MASK_REASON
-    if len(self.shape) - len(given) + max((len(v.shape) for v in given), default=0) > 8:
-        return "the result has more than TensorRT's 8 dimensions"
+    rank = len(self.shape) - len(given) + max((len(v.shape) for v in given), default=0)
+    if rank > 8:
+        return f"expected a result of at most 8 dimensions (TensorRT's limit), got {rank}"
     return None
 
 
 class Indexing:
-    """Index tensors of several dims as one index of those dims merged.
+    """The indexed dims of a tensor merged into one, and its index tensors combined into one.
 
-    Adjacent dims stay where they are; separated ones move to the front, as in NumPy, where the
-    dims of the index come first in the result. `merged` is x with the indexed dims (moved and)
-    merged at `first`; `flat` holds the positions in it, with the broadcast shape of the indices.
+    Adjacent dims stay in place; separated ones move to the front, as in NumPy, where the dims of the
+    index then come first in the result. `merged` is x with the indexed dims (moved and) merged at
+    dim `first`; `flat` holds positions in that dim and has the broadcast shape of the indices.
     """
 
     def __init__(self, net: Net, x: Tensor, indices: Sequence[Tensor | None]) -> None:
@@ -45,7 +49,7 @@ class Indexing:
         sizes = net.sizes(moved)
         last = self.first + len(self.axes)
         self.sizes = sizes[self.first : last]
-        """Sizes of the indexed dims."""
+        """The sizes of the indexed dims."""
         self.moved_sizes = sizes
         self.merged = moved
         if len(self.axes) > 1:
@@ -54,7 +58,7 @@ class Indexing:
         self.flat = self._flat(given)
 
     def _flat(self, given: Sequence[Tensor]) -> Tensor:
-        """Row-major position in the indexed dims."""
+        """Row-major positions in the indexed dims."""
         net = self.net
         flat = wrap_index(net, given[0], self.sizes[0])
         for tensor, size in zip(given[1:], self.sizes[1:], strict=True):

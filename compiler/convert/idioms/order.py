@@ -1,8 +1,8 @@
-"""The first elements in order along a dimension, as sorts, top-k and medians need them.
+"""The first elements in order along a dimension, for sorts, top-k and medians.
 
-ITopKLayer gives at most 3840 numbers, in order, equals by ascending index. It loses NaN, which
-torch counts as larger than every number: positions are found with NaN as infinity, and values
-are read at the positions.
+ITopKLayer returns at most 3840 elements in order, equal ones by ascending index. It loses NaN, which
+torch counts as larger than every number. So positions are found with NaN replaced by infinity, and
+values are read at those positions.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from compiler.network.network import Size, Tensor
 from enginebundle.format.graph import Value
 
 LONGEST_SORT = 3840
+"""The most elements that ITopKLayer returns."""
 
 
 def check_sort(self: Value, dim: int | None) -> str | None:
-    """Sorting takes as many as there are."""
+    """Why a dimension cannot be sorted, or None. Sorting asks for as many elements as it has."""
     size = self.shape[dim] if self.shape and dim is not None else 1
     if isinstance(size, int) and size > LONGEST_SORT:
-        return f"TensorRT sorts at most {LONGEST_SORT} numbers, got {size}"
+        return f"expected at most {LONGEST_SORT} numbers to sort (TensorRT's limit), got {size}"
     return None
 
 
@@ -36,7 +37,10 @@ def check_count(k: object) -> str | None:
 def first_of(
     net: Net, x: Tensor, axis: int, k: Size, largest: bool, values: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """The k first in order along an axis, and their int64 positions."""
+    """The first k elements in order along an axis, and their int64 positions.
+
+    With values=False the first result is not meaningful.
+    """
     if k == 0:
         found = net.narrow(x, axis, 0, 0)
         return found, net.full(net.sizes(found), 0, torch.int64)
@@ -62,7 +66,7 @@ def first_of(
 def along(
     net: Net, x: Tensor, dim: int, k: Size, largest: bool, values: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """`first_of` for ATen's dim; a 0-dimensional x is its own order."""
+    """`first_of` along ATen's dim, which may be negative; a 0-dimensional x is returned unchanged."""
     if x.ndim:
         return first_of(net, x, dim % x.ndim, k, largest, values)
     return x, net.scalar(0, torch.int64)

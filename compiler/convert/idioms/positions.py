@@ -1,4 +1,4 @@
-"""Sizes of dimensions and positions in them: negative ones wrapped, slices clamped as torch clamps them."""
+"""Sizes of dimensions and positions in them: negative positions wrapped, slices clamped as in torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from compiler.convert.net import Net
 from compiler.network.network import Size, Tensor
 
 LONGEST = (1 << 31) - 1
-"""No dimension in TensorRT is longer; torch writes an open end as the largest int64."""
+"""The longest dimension in TensorRT. torch writes an open end as the largest int64."""
 
 
 def plain(size: Size) -> Size:
-    """The number behind a size that is known at build time after all."""
+    """The size, as a number if it is a constant tensor."""
     if isinstance(size, Tensor) and size.constant is not None:
         return int(size.constant.item())
     return size
@@ -24,17 +24,17 @@ def size_tensor(net: Net, size: Size) -> Tensor:
 
 
 def wrapped(net: Net, position: Size, size: Size) -> Size:
-    """position, counted from the end where negative: `position + size * (position < 0)`."""
+    """The position, counted from the end if negative: `position + size * (position < 0)`."""
     position = plain(position)
     if isinstance(position, int):
         return position if position >= 0 else net.size_op("add", size, position)
-    # -1 where negative, 0 elsewhere: no comparison layers on shape tensors
+    # -1 if negative, else 0, without comparison layers, which shape tensors do not allow
     negative = net.size_op("max", net.size_op("min", position, 0), -1)
     return net.size_op("sub", position, net.size_op("mul", negative, size))
 
 
 def bounded(net: Net, position: Size | None, size: Size, default: Size) -> Size:
-    """A slice's start or end as Python and torch take it: from the end if negative, then clamped."""
+    """A slice's start or end as in Python: counted from the end if negative, then clamped."""
     if position is None:
         return default
     position = plain(position)
@@ -50,14 +50,14 @@ def bounded(net: Net, position: Size | None, size: Size, default: Size) -> Size:
 
 
 def ceil_div(net: Net, a: Size, b: Size) -> Size:
-    """Non-negative a over positive b, rounded up."""
+    """a / b rounded up, for non-negative a and positive b."""
     if isinstance(b, int) and b == 1:
         return a
     return net.size_op("floordiv", net.size_op("sub", net.size_op("add", a, b), 1), b)
 
 
 def wrap_index(net: Net, index: Tensor, size: Size) -> Tensor:
-    """Index tensor elements, counted from the end where negative; int64."""
+    """The index tensor as int64, with negative elements counted from the end."""
     index = net.cast(index, torch.int64)
     if index.constant is not None:
         if index.constant.numel() == 0 or int(index.constant.min()) >= 0:
@@ -70,14 +70,14 @@ def wrap_index(net: Net, index: Tensor, size: Size) -> Tensor:
 
 
 def is_open(end: Size | None) -> bool:
-    """Whether a slice runs to the end whatever the size."""
+    """Whether a slice runs to the end, whatever the size."""
     return end is None or (isinstance(end, int) and end >= LONGEST)
 
 
 def part_sizes(
     net: Net, size: Size, start: Size | None, end: Size | None, step: Size
 ) -> tuple[Size, Size]:
-    """Start and length of a slice of a dimension with `size` elements."""
+    """The start and length of a slice of a dimension with `size` elements."""
     first = bounded(net, start, size, 0)
     last = bounded(net, end, size, size)
     length = last
@@ -89,6 +89,6 @@ def part_sizes(
 
 
 def as_vector(net: Net, index: Tensor, axis: int, rank: int) -> Tensor:
-    """A vector of positions with its dim at `axis` among `rank` dims of size one."""
+    """A vector of positions as int64 of `rank` dims: all of size one except `axis`."""
     index = index if index.ndim else net.reshape(index, [1])
     return net.unsqueeze(net.cast(index, torch.int64), [i for i in range(rank) if i != axis])

@@ -1,4 +1,4 @@
-"""Matrix products. Integers, which TensorRT does not multiply as matrices, become sums of products."""
+"""Matrix products. TensorRT has none for integers, so these become sums of elementwise products."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def product(net: Net, a: Tensor, b: Tensor, transpose_b: bool = False) -> Tensor
 
 
 def raised(net: Net, x: Tensor, rank: int) -> Tensor:
-    """x with leading dims of size one; a constant stays a constant, whatever its size."""
+    """x with leading dims of size one added up to `rank`; a constant of any size stays a constant."""
     if x.constant is not None and x.ndim < rank:
         return net.constant(x.constant.reshape((1,) * (rank - x.ndim) + tuple(x.constant.shape)))
     return net.unsqueeze(x, range(rank - x.ndim))

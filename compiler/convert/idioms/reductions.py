@@ -1,4 +1,4 @@
-"""Reductions over ATen's dimensions: sums, extremes that keep NaN, norms."""
+"""Reductions over dimensions as ATen gives them: sums, extremes that keep NaN, norms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Dims = int | Sequence[int] | None
 
 
 def reduced_axes(x: Tensor, dim: Dims) -> list[int]:
-    """Dimensions as non-negative axes; none where x has no dimension."""
+    """The dimensions as non-negative axes; none if x is 0-dimensional."""
     if x.ndim == 0:
         return []
     dims = [dim] if isinstance(dim, int) else list(dim or range(x.ndim))
@@ -24,19 +24,19 @@ def reduced_axes(x: Tensor, dim: Dims) -> list[int]:
 
 
 def reduced(net: Net, x: Tensor, op: str, dim: Dims, keepdim: bool) -> Tensor:
-    """IReduceLayer over ATen's dimensions; a 0-dimensional x stays as it is."""
+    """x reduced over ATen's dimensions; a 0-dimensional x is returned unchanged."""
     axes = reduced_axes(x, dim)
     return net.reduce(x, op, axes, keepdim) if axes else x
 
 
 def any_nan(net: Net, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
-    """Whether a NaN is among what is reduced."""
+    """Whether any of the elements that are reduced is NaN."""
     found = net.cast(is_nan(net, x), torch.int32)
     return net.bool_of(reduced(net, found, "MAX", dim, keepdim))
 
 
 def extreme(net: Net, x: Tensor, op: str, dim: Dims, keepdim: bool) -> Tensor:
-    """MAX or MIN; NaN where one is among the numbers, which TensorRT's reduction drops."""
+    """MAX or MIN; NaN where any element is NaN, which TensorRT's own reduction drops."""
     if x.dtype == torch.bool:
         result = reduced(net, net.cast(x, torch.int32), op, dim, keepdim)
         return net.cast(result, torch.bool)

@@ -1,4 +1,4 @@
-"""torch.scatter and torch.scatter_reduce: elements of one tensor written or reduced at positions of another."""
+"""torch.scatter and torch.scatter_reduce: elements written or reduced at given positions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def written(net: Net, x: Tensor, axis: int, index: Tensor, src: Tensor) -> Tenso
 
 
 def _cut(net: Net, src: Tensor, index: Tensor) -> Tensor:
-    """src cut to the sizes of index."""
+    """src cut to the sizes of index, which may be shorter."""
     pairs = list(zip(src.shape, index.shape, strict=True))
     if all(a is not None and a == b for a, b in pairs):
         return src
@@ -31,7 +31,7 @@ def restored(net: Net, result: Tensor, like: Tensor) -> Tensor:
 def accumulated(
     net: Net, self: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, include_self: bool
 ) -> Tensor:
-    """torch.scatter_reduce; of bools, a sum is any and a product all."""
+    """torch.scatter_reduce. For bools, a sum is `any` and a product is `all`."""
     if self.dtype == torch.bool:
         whole = "amax" if REDUCTIONS[reduce] in ("SUM", "MAX") else "amin"
         numbers = [net.cast(t, torch.int32) for t in (self, src)]
@@ -50,7 +50,7 @@ def accumulated(
 
 
 def _grown(net: Net, x: Tensor, like: Tensor, value: Scalar) -> Tensor:
-    """x filled up behind to the sizes of like."""
+    """x padded at the end to the sizes of `like`."""
     if all(a is not None and a == b for a, b in zip(x.shape, like.shape, strict=True)):
         return x
     zeros, ones = [0] * x.ndim, [1] * x.ndim

@@ -1,4 +1,4 @@
-"""Means and variances over dimensions, and tensors normalized by them."""
+"""Means and variances over dimensions, and tensors normalized with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from compiler.network.network import Tensor
 def moments(
     net: Net, x: Tensor, dim: Dims, correction: Scalar | None, keepdim: bool
 ) -> tuple[Tensor, Tensor]:
-    """(variance, mean) of a float32 tensor; the sum of squares over max(0, n - correction)."""
+    """(variance, mean) of a float32 tensor; the variance divides by max(0, n - correction)."""
     axes = reduced_axes(x, dim)
     if not axes:
         lone = net.unsqueeze(x, [0])
@@ -31,7 +31,7 @@ def moments(
 
 
 def mean_and_scale(net: Net, x: Tensor, axes: Sequence[int], eps: float) -> tuple[Tensor, Tensor]:
-    """Mean and 1 / sqrt(biased variance + eps) over axes, kept as ones, in float32."""
+    """The mean and 1 / sqrt(biased variance + eps) over axes, which are kept with size one; float32."""
     wide = net.cast(x, torch.float32)
     mean = net.reduce(wide, "AVG", axes, True)
     off = net.sub(wide, mean)
@@ -42,7 +42,7 @@ def mean_and_scale(net: Net, x: Tensor, axes: Sequence[int], eps: float) -> tupl
 def standardized(
     net: Net, x: Tensor, axes: Sequence[int], eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x in float32 with zero mean and unit variance over axes, and `mean_and_scale`."""
+    """x in float32 with zero mean and unit variance over axes, followed by `mean_and_scale`."""
     mean, inverse = mean_and_scale(net, x, axes, eps)
     return net.mul(net.sub(net.cast(x, torch.float32), mean), inverse), mean, inverse
 
@@ -54,7 +54,7 @@ def inverse_root(net: Net, variance: Tensor, eps: float) -> Tensor:
 def on_channels(
     net: Net, x: Tensor, scale: Tensor | None, shift: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
-    """x (float32, channels in dim 1) times scale plus shift, as dtype."""
+    """x * scale + shift, cast to dtype; x is float32 with its channels in dim 1."""
     outer = [0, *range(2, x.ndim)]
     if scale is not None:
         x = net.mul(x, net.unsqueeze(net.cast(scale, x.dtype), outer))

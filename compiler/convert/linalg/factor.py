@@ -41,7 +41,7 @@ def _a(A: Value) -> str | None:
 
 
 def _pivoted(A: Value, pivot: bool) -> str | None:
-    return check_sizes(A) if pivot else "expected pivot=True"
+    return check_sizes(A) if pivot else "expected pivot=True, got pivot=False"
 
 
 # -- Cholesky ------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def check_size(value: Value) -> str | None:
     known = [n for n in sizes if isinstance(n, int)]
     if len(known) == 2 and min(known) <= MOST:
         return None
-    return f"rotated column by column: expected static sizes, one of them up to {MOST}, got {sizes}"
+    return f"expected static sizes, the smaller up to {MOST} (columns are rotated in pairs), got {sizes}"
 
 
 def orthogonal(net: Net, a: Tensor, rows: int) -> Tensor:

@@ -22,7 +22,7 @@ def check_sizes(*matrices: Value) -> str | None:
     for value in matrices:
         sizes = value.shape[-2:]
         if any(not isinstance(n, int) or n > LIMIT for n in sizes):
-            return f"factored in unrolled steps: expected static sizes up to {LIMIT}, got {sizes}"
+            return f"expected static sizes up to {LIMIT} (the steps are unrolled), got {sizes}"
     return None
 
 

@@ -50,7 +50,7 @@ def _eigenvalues(net: Net, a: Tensor, lower: bool) -> Tensor:
 
 def _svd_check(A: Value, compute_uv: bool) -> str | None:
     if compute_uv:
-        return "singular vectors have no sign of their own: expected only the values to be read"
+        return "expected only the singular values to be read, got a use of the vectors, whose signs are arbitrary"
     return check_size(A)
 
 
@@ -65,7 +65,7 @@ def linalg_svd(
 
 def _eigh_check(A: Value, compute_v: bool) -> str | None:
     if compute_v:
-        return "eigenvectors have no sign of their own: expected only the values to be read"
+        return "expected only the eigenvalues to be read, got a use of the vectors, whose signs are arbitrary"
     return check_size(A)
 
 

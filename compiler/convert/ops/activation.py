@@ -198,7 +198,7 @@ def glu(net: Net, self: Tensor, dim: int) -> Tensor:
 
 @TABLE.converter(
     "aten.rrelu.default", support=_FLOATS,
-    check=lambda training: "expected training=False" if training else None,
+    check=lambda training: "expected training=False, got training=True" if training else None,
 )  # fmt: skip
 def rrelu(net: Net, self: Tensor, lower: Scalar, upper: Scalar, training: bool) -> Tensor:
     """At inference the slope is the mean of its bounds."""

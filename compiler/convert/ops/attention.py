@@ -21,7 +21,7 @@ def _check(
     query: Value, key: Value, attn_mask: Value | None, dropout_p: float, is_causal: bool
 ) -> str | None:
     if dropout_p != 0.0:
-        return f"expected dropout_p 0 at inference, got {dropout_p}; export after model.eval()"
+        return f"expected dropout_p 0 at inference, got {dropout_p}; export the model after model.eval()"
     if attn_mask is not None and is_causal:
         return "expected attn_mask or is_causal, got both"
     if len(query.shape) < 2:

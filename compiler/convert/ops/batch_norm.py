@@ -17,9 +17,12 @@ SUPPORT = Support(dtypes=FLOATS)
 
 def _training_check(training: bool, running_mean: Value | None) -> str | None:
     if training and running_mean is not None:
-        return "training updates the running statistics; export the model after model.eval()"
+        return (
+            "expected evaluation mode, got training, which updates the running statistics; "
+            "export the model after model.eval()"
+        )
     if not training and running_mean is None:
-        return "expected running statistics in evaluation mode"
+        return "expected running statistics in evaluation mode, got none"
     return None
 
 
@@ -48,7 +51,7 @@ def batch_norm_stored(
 
 @TABLE.converter(
     "aten._native_batch_norm_legit.no_stats", support=SUPPORT,
-    check=lambda training: None if training else "expected running statistics in evaluation mode",
+    check=lambda training: None if training else "expected running statistics in evaluation mode, got none",
 )  # fmt: skip
 def batch_norm_own(
     net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, training: bool,
@@ -82,7 +85,7 @@ def batch_norm_functional(
 
 def _stats_check(running_mean: Value | None, use_input_stats: bool) -> str | None:
     if not use_input_stats and running_mean is None:
-        return "expected running statistics, or use_input_stats=True"
+        return "expected running statistics or use_input_stats=True, got neither"
     return None
 
 

@@ -21,7 +21,7 @@ def _check(
     if ranks != (2, 3) or offs is None:
         return f"expected rows [s, k] by matrices [e, k, n] with offsets, got ranks {ranks}"
     if bias is not None or out_dtype not in (None, getattr(torch, self.dtype)):
-        return "expected no bias and the dtype of the rows"
+        return "expected no bias and the dtype of the rows, got a bias or another dtype"
     return None
 
 

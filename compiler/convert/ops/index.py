@@ -69,8 +69,10 @@ def take(net: Net, self: Tensor, index: Tensor) -> Tensor:
 def _combinations_check(self: Value, r: int) -> str | None:
     size = self.shape[0]
     if isinstance(size, str):
-        return f"expected a vector of static size (it decides the number of results), got {size}"
-    return None if r else "expected at least one element a combination"
+        return (
+            f"expected a vector of static size, which determines the number of results, got {size}"
+        )
+    return None if r else "expected at least 1 element per combination, got r=0"
 
 
 @TABLE.converter("aten.combinations.default", check=_combinations_check)

@@ -39,13 +39,13 @@ def _mask_check(self: Value, indices: Sequence[Value | None], values: Value) -> 
     """One bool mask and values that do not depend on the number of True become a choice."""
     given = [v for v in indices if v is not None]
     if len(given) != 1 or given[0].dtype != "bool":
-        return "expected one bool mask alone, got masks beside other indices"
+        return "expected a single bool mask, got masks beside other indices"
     start = next(i for i, v in enumerate(indices) if v is not None)
     behind = len(self.shape) - start - len(given[0].shape)
     if len(values.shape) > behind and values.shape[-behind - 1] != 1:
         return (
-            "expected one value for all places of a bool mask, got "
-            f"{values.shape}: their number depends on data"
+            "expected one value for all True elements of a bool mask, got values of shape "
+            f"{values.shape}, whose number depends on data"
         )
     return None
 

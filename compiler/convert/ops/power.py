@@ -24,8 +24,8 @@ def _check_power(self: object, exponent: object) -> str | None:
     if isinstance(self, int) and self > 0 and self & (self - 1) == 0:
         return None  # float32 holds powers of 2
     return (
-        "integer powers run in float32 in TensorRT: expected a constant exponent, "
-        "or a constant base that is a power of 2"
+        "expected a constant exponent or a constant base that is a power of 2, got neither; "
+        "TensorRT computes integer powers in float32"
     )
 
 

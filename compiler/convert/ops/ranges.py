@@ -28,7 +28,7 @@ def _check_range(start: object, end: object, step: object) -> str | None:
     if isinstance(step, Value):
         return "expected a constant step, got a computed one"
     if not all(_is_size(n) for n in numbers):
-        return f"expected whole numbers beside a computed bound, got {numbers}"
+        return f"expected whole numbers beside a computed start or end, got {numbers}"
     return None
 
 
@@ -79,7 +79,7 @@ def arange_start_step(
 
 def _check_linspace(start: object, end: object) -> str | None:
     if isinstance(start, Value) or isinstance(end, Value):
-        return "expected constant bounds, got computed ones"
+        return "expected a constant start and end, got computed ones"
     return None
 
 
@@ -102,9 +102,11 @@ def linspace(
 
 def _check_steps(steps: object, dtype: torch.dtype | None) -> str | None:
     if not isinstance(steps, int):
-        return "expected a constant number of steps between computed bounds, got a computed one"
+        return (
+            "expected a constant number of steps from a computed start or end, got a computed one"
+        )
     if dtype is not None and not dtype.is_floating_point:
-        return f"expected floats between computed bounds, got {dtype}: torch counts in float64"
+        return f"expected floats from a computed start or end, got {dtype}, which torch counts in float64"
     return None
 
 

@@ -45,9 +45,13 @@ def _steps(input: Value, batch_first: bool, train: bool, dropout: float) -> str 
         return f"expected a batched input of rank 3, got {len(input.shape)}"
     steps = input.shape[1 if batch_first else 0]
     if isinstance(steps, str) or steps > STEPS:
-        return f"expected a static number of steps up to {STEPS} (they are unrolled), got {steps}"
+        return (
+            f"expected a static number of steps of at most {STEPS} (they are unrolled), got {steps}"
+        )
     if train and dropout:
-        return f"expected no dropout at inference, got {dropout}; export after model.eval()"
+        return (
+            f"expected no dropout at inference, got {dropout}; export the model after model.eval()"
+        )
     return None
 
 

@@ -85,7 +85,7 @@ def _factor_check(
         return None
     for size, factor in zip(input.shape[2:], scale_factors, strict=False):
         if isinstance(size, str) and float(_ratio(factor)) != factor:
-            return f"expected a scale factor that is a fraction of at most 64ths, got {factor}"
+            return f"expected a scale factor in 64ths or coarser fractions, got {factor}"
     return None
 
 
@@ -175,7 +175,7 @@ def _smoothed(
     for i, (size, factor) in enumerate(zip(sizes, factors, strict=True)):
         old, new = x.shape[2 + i], plain(size)
         if old is None or not isinstance(new, int):
-            raise ValueError("antialiased resize: expected static spatial sizes")
+            raise ValueError(f"expected static spatial sizes for antialiasing, got {old} to {new}")
         unit = torch.eye(old).reshape(1, 1, old, old)
         made = op(unit, [new, old], corners, factor, None)[0, 0]
         matrices.append(net.constant(made.contiguous()))
@@ -188,7 +188,7 @@ def _static_plane(self: Value, output_size: Sequence[int | Value]) -> str | None
     if any(isinstance(n, str) for n in self.shape[2:]) or any(
         isinstance(n, Value) for n in output_size
     ):
-        return f"antialiasing expects static spatial sizes, got {self.shape}"
+        return f"expected static spatial sizes for antialiasing, got {self.shape}"
     return None
 
 

@@ -22,9 +22,7 @@ PADDING = ("FILL", "CLAMP", "REFLECT")
 
 def _rank_check(input: Value, interpolation_mode: int) -> str | None:
     if len(input.shape) == 5 and MODES[interpolation_mode] == "CUBIC":
-        return (
-            "expected linear or nearest sampling of volumes, got cubic, which torch has not either"
-        )
+        return "expected linear or nearest sampling of volumes, got cubic, which torch lacks too"
     return None
 
 

@@ -22,7 +22,7 @@ def _check(
 ) -> str | None:
     given = lengths if lengths is not None else offsets
     if given is None or indices is not None:
-        return "expected lengths or offsets"
+        return "expected lengths or offsets without indices, got indices or neither"
     return too_large(data.shape, given.shape[-1])
 
 
