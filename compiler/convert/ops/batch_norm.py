@@ -31,7 +31,7 @@ def batch_norm(
     net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
     running_var: Tensor | None, training: bool, momentum: float, eps: float, cudnn_enabled: bool,
 ) -> Tensor:  # fmt: skip
-    """input [n, c, *spatial] by the stored statistics of each channel, or by its own without any."""
+    """input [n, c, *spatial], normalized by each channel's stored statistics, or its own if there are none."""
     if running_mean is None or running_var is None:
         return _own(net, input, weight, bias, eps)[0]
     return _stored(net, input, weight, bias, running_mean, running_var, eps)
@@ -57,7 +57,7 @@ def batch_norm_own(
     net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, training: bool,
     momentum: float, eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """By the batch's own statistics, which follow the result."""
+    """The result by the batch's own statistics, and these statistics."""
     return _own(net, input, weight, bias, eps)
 
 
@@ -66,9 +66,9 @@ def batch_norm_functional(
     net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor,
     running_var: Tensor, training: bool, momentum: float, eps: float,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """The result, the batch's mean and 1 / sqrt(variance + eps), and the statistics as they go on.
+    """The result, the batch's mean and 1 / sqrt(variance + eps), and the updated running statistics.
 
-    In evaluation mode the second and third are for training only, and empty.
+    In evaluation mode the second and third result, which serve training only, are empty.
     """
     if not training:
         result = _stored(net, input, weight, bias, running_mean, running_var, eps)
@@ -94,7 +94,7 @@ def instance_norm(
     net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
     running_var: Tensor | None, use_input_stats: bool, momentum: float, eps: float, cudnn_enabled: bool,
 ) -> Tensor:  # fmt: skip
-    """input [n, c, *spatial]: statistics of each channel of each sample, or the stored ones."""
+    """input [n, c, *spatial], normalized by the statistics of each sample's channel, or the stored ones."""
     if not use_input_stats and running_mean is not None and running_var is not None:
         return _stored(net, input, weight, bias, running_mean, running_var, eps)
     normal = standardized(net, input, range(2, input.ndim), eps)[0]
@@ -105,7 +105,7 @@ def _stored(
     net: Net, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor,
     eps: float,
 ) -> Tensor:  # fmt: skip
-    """One scale and shift a channel, computed in float32 (when converting, if all are constants)."""
+    """One scale and shift per channel, in float32; computed when converting if all are constants."""
     scale = inverse_root(net, net.cast(variance, torch.float32), eps)
     if weight is not None:
         scale = net.mul(scale, net.cast(weight, torch.float32))

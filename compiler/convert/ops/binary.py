@@ -16,7 +16,7 @@ TABLE = Table("binary")
 
 
 def _scaled(net: Net, a: Operand, b: Operand, factor: Scalar, op: str) -> Tensor:
-    """a <op> factor * b, rounded once. Sums of bools are their OR."""
+    """a <op> factor * b, rounded once. The sum of bools is their OR."""
     left, right = net.promote(a, b)
     if left.dtype == torch.bool:
         if not factor:
@@ -73,7 +73,7 @@ def addcdiv(net: Net, self: Tensor, tensor1: Tensor, tensor2: Tensor, value: Sca
 
 
 def _lerp(net: Net, self: Tensor, end: Tensor, weight: Operand) -> Tensor:
-    """From the nearer end, as torch does it, so that both ends are met exactly."""
+    """Computed from the nearer end, as in torch, so that both ends are exact."""
 
     def formula(a: Tensor, b: Tensor, w: Tensor) -> Tensor:
         change = net.sub(b, a)
@@ -94,7 +94,7 @@ def lerp(net: Net, self: Tensor, end: Tensor, weight: Operand) -> Tensor:
 
 
 def _floor_quotient(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    """floor(a / b); TensorRT's FLOOR_DIV rounds integers down for either sign."""
+    """floor(a / b). TensorRT's FLOOR_DIV rounds integers down, whatever their signs."""
     if not is_float(a):
         return net.elementwise(a, b, "FLOOR_DIV")
     return widened(net, lambda x, y: net.unary(net.div(x, y), "FLOOR"), a, b)
@@ -131,14 +131,14 @@ def floor_divide(net: Net, self: Tensor, other: Operand) -> Tensor:
 
 
 def _fmod(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    """a - b * trunc(a / b); a itself where the quotient rounds to 0, b infinite included."""
+    """a - b * trunc(a / b); a itself where the quotient rounds to 0, as it does for infinite b."""
     quotient = _whole_quotient(net, a, b)
     rest = net.sub(a, net.mul(quotient, b))
     return net.select(net.equal(quotient, 0), a, rest) if is_float(a) else rest
 
 
 def _remainder(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    """`_fmod` moved to the sign of b."""
+    """`_fmod`, with the sign of b."""
     rest = _fmod(net, a, b)
     zero = constant(net, 0, a)
     signs = net.elementwise(less(net, rest, zero), less(net, b, zero), "XOR")

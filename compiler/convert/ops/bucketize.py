@@ -1,4 +1,4 @@
-"""Which bin a number falls into, between sorted edges."""
+"""Which of the bins between sorted edges each number falls into."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMBERS = Support(dtypes=NUMBERS)
 
 
 def _bins(net: Net, x: Tensor, edges: Tensor, right: bool, out_int32: bool) -> Tensor:
-    """How many edges lie before each number: n * m comparisons. NaN lies behind all."""
+    """How many edges lie below each number, by n * m comparisons. NaN lies above all of them."""
     values, sorted_edges = net.promote(x, edges)
     column = net.unsqueeze(values, [values.ndim])
     if sorted_edges.ndim > 1:

@@ -1,4 +1,4 @@
-"""Tensors put together: end to end, stacked, side by side."""
+"""Tensors joined: end to end, stacked, or side by side."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ def column_stack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _at_least(net: Net, tensors: Sequence[Tensor], rank: int) -> list[Tensor]:
-    """Leading dims of size one up to the rank."""
+    """The tensors with leading dims of size one added, up to the rank."""
     return [net.unsqueeze(t, range(max(rank - t.ndim, 0))) for t in tensors]

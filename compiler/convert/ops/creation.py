@@ -69,7 +69,7 @@ def _filled_new(value: int) -> Callable[..., Tensor]:
     return convert
 
 
-# What `empty` leaves open is zero here.
+# `empty` leaves its values open; here they are zero.
 for _name, _value in (("zeros", 0), ("ones", 1), ("empty", 0)):
     _overload = "memory_format" if _name == "empty" else "default"
     TABLE.row(f"aten.{_name}.{_overload}", _filled(_value))

@@ -1,4 +1,4 @@
-"""The larger or smaller of two numbers, elementwise, and numbers clamped between bounds."""
+"""The larger or smaller of two numbers, elementwise, and clamping between two bounds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def minimum_(net: Net, self: Tensor, other: Tensor) -> Tensor:
 def _other_than_nan(
     order: str, whole: Callable[[Net, Tensor, Tensor], Tensor]
 ) -> Callable[[Net, Tensor, Tensor], Tensor]:
-    """fmax or fmin: the number, where only one of the two is one."""
+    """fmax or fmin: where only one operand is NaN, the other one."""
 
     def convert(net: Net, self: Tensor, other: Tensor) -> Tensor:
         a, b = net.promote(self, other)

@@ -1,4 +1,4 @@
-"""Group norm: statistics over the channels of a group and space."""
+"""Group norm: statistics over the channels of each group and all spatial dims."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def group_norm(
     net: Net, input: Tensor, num_groups: int, weight: Tensor | None, bias: Tensor | None,
     eps: float, cudnn_enabled: bool,
 ) -> Tensor:  # fmt: skip
-    """input [n, c, *spatial]: statistics of each group of channels, then weight and bias [c]."""
+    """input [n, c, *spatial], normalized within each group of channels, then weight and bias [c]."""
     return _grouped(net, input, num_groups, weight, bias, eps)
 
 
@@ -37,7 +37,7 @@ def native_group_norm(
 def _grouped(
     net: Net, x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
-    """Written with reductions: TensorRT's own layer takes groups in rank 4 and 5 only."""
+    """Built from reductions: TensorRT's own layer takes groups in rank 4 and 5 only."""
     parts, sizes = _in_groups(net, x, groups)
     normal = standardized(net, parts, [2], eps)[0]
     return on_channels(net, net.reshape(normal, sizes), weight, bias, x.dtype)

@@ -21,7 +21,7 @@ def embedding(
     net: Net, weight: Tensor, indices: Tensor, padding_idx: Size, scale_grad_by_freq: bool,
     sparse: bool,
 ) -> Tensor:  # fmt: skip
-    """Rows of weight. padding_idx and the flags concern gradients only."""
+    """Rows of weight. padding_idx and the flags affect gradients only."""
     return net.gather(weight, indices, 0)
 
 
@@ -61,7 +61,7 @@ def like_index(net: Net, x: Tensor, axis: int, index: Tensor) -> Tensor:
 
 @TABLE.converter("aten.take.default")
 def take(net: Net, self: Tensor, index: Tensor) -> Tensor:
-    """Elements of the flat tensor; negative positions count from its end."""
+    """Elements of the flattened tensor; negative positions count from its end."""
     flat = net.reshape(self, [-1])
     return net.gather(flat, wrap_index(net, index, net.product(net.sizes(self))), 0)
 
@@ -77,14 +77,14 @@ def _combinations_check(self: Value, r: int) -> str | None:
 
 @TABLE.converter("aten.combinations.default", check=_combinations_check)
 def combinations(net: Net, self: Tensor, r: int, with_replacement: bool) -> Tensor:
-    """[combinations, r] of a vector's elements."""
+    """All combinations of r elements of a vector, [combinations, r]."""
     rows = positions(self.shape[0] or 0, r, with_replacement)
     return net.gather(self, net.constant(rows), 0)
 
 
 @TABLE.converter("aten.take_along_dim.default")
 def take_along_dim(net: Net, self: Tensor, indices: Tensor, dim: int | None) -> Tensor:
-    """torch.gather with the other dims broadcast; of the flat tensors if dim is None."""
+    """torch.gather with the other dims broadcast; on the flattened tensors if dim is None."""
     if dim is None:
         whole = net.reshape(self, [-1])
         indices = wrap_index(net, indices, net.size(whole, 0))
@@ -104,7 +104,7 @@ def take_along_dim(net: Net, self: Tensor, indices: Tensor, dim: int | None) -> 
     support=Support(dtypes=ANY | {"uint8"}), check=index_check,
 )  # fmt: skip
 def index(net: Net, self: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
-    """NumPy's advanced indexing by integer tensors; None takes a whole dimension."""
+    """NumPy's advanced indexing with integer tensors; None takes a whole dimension."""
     indexing = Indexing(net, self, indices)
     if not indexing.axes:
         return self

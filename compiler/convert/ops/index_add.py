@@ -31,7 +31,7 @@ def index_fill(net: Net, self: Tensor, dim: int, index: Tensor, value: Scalar) -
 
 @TABLE.converter("aten.index_fill.int_Tensor")
 def index_fill_tensor(net: Net, self: Tensor, dim: int, index: Tensor, value: Tensor) -> Tensor:
-    """As `index_fill`, the number in a 0-dimensional tensor."""
+    """As `index_fill`, with the number in a 0-dimensional tensor."""
     return _filled(net, self, dim, index, net.cast(value, self.dtype))
 
 
@@ -73,7 +73,7 @@ def index_reduce(
 def _slices(
     net: Net, self: Tensor, dim: int, index: Tensor, source: Tensor
 ) -> tuple[Tensor, int, Tensor, Tensor]:
-    """Everything with a dimension at least, and the positions repeated for all of source."""
+    """(self, axis, positions, source), of at least one dim; the positions are expanded to source's sizes."""
     x, source = (t if t.ndim else net.reshape(t, [1]) for t in (self, source))
     axis = axis_of(dim, x.ndim)
     places = net.expand(as_vector(net, index, axis, x.ndim), net.sizes(source))

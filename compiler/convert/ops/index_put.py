@@ -36,7 +36,7 @@ def _check(
 
 
 def _mask_check(self: Value, indices: Sequence[Value | None], values: Value) -> str | None:
-    """One bool mask and values that do not depend on the number of True become a choice."""
+    """Why a bool mask cannot be converted. One mask, with the same values everywhere, is a selection."""
     given = [v for v in indices if v is not None]
     if len(given) != 1 or given[0].dtype != "bool":
         return "expected a single bool mask, got masks beside other indices"
@@ -54,7 +54,7 @@ def _mask_check(self: Value, indices: Sequence[Value | None], values: Value) -> 
 def index_put(
     net: Net, self: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool
 ) -> Tensor:
-    """values, broadcast to self[indices], written there or added."""
+    """self with values, broadcast to self[indices], written or added there."""
     given = [t for t in indices if t is not None]
     if not given:
         whole = net.expand(values, net.sizes(self))
@@ -83,7 +83,7 @@ def index_put(
 
 
 def _front(rank: int, start: int, count: int) -> list[int]:
-    """The order that brings dims start .. start + count first."""
+    """The order of dims that brings dims start .. start + count to the front."""
     return [*range(start, start + count), *range(start), *range(start + count, rank)]
 
 
@@ -101,11 +101,11 @@ def _added(net: Net, data: Tensor, flat: Tensor, updates: Tensor, rest: int) -> 
 def _masked(
     net: Net, x: Tensor, indices: Sequence[Tensor | None], mask: Tensor, values: Tensor, accumulate: bool
 ) -> Tensor:  # fmt: skip
-    """A choice between values and x: every place of the mask gets the same."""
+    """A selection between values and x: every True element of the mask gets the same values."""
     start = next(i for i, t in enumerate(indices) if t is not None)
     behind = x.ndim - start - mask.ndim
     wide = net.unsqueeze(mask, range(mask.ndim, mask.ndim + behind))
-    if values.ndim > behind:  # its dim for the mask's places has size one; the mask has more dims
+    if values.ndim > behind:  # one dim of size one stands for all of the mask's dims
         at = values.ndim - behind
         values = net.unsqueeze(values, range(at, at + mask.ndim - 1))
     chosen = net.add(x, values) if accumulate else values

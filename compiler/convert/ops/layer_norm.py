@@ -22,7 +22,7 @@ def layer_norm(
     net: Net, input: Tensor, normalized_shape: Sequence[Size], weight: Tensor | None,
     bias: Tensor | None, eps: float, cudnn_enable: bool,
 ) -> Tensor:  # fmt: skip
-    """Zero mean and unit variance over the last dims, then weight and bias of their sizes."""
+    """Zero mean and unit variance over the last dims, then weight and bias of those dims' sizes."""
     return _layered(net, input, normalized_shape, weight, bias, eps)
 
 
@@ -31,11 +31,11 @@ def native_layer_norm(
     net: Net, input: Tensor, normalized_shape: Sequence[Size], weight: Tensor | None,
     bias: Tensor | None, eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """`layer_norm` with the mean and 1 / sqrt(variance + eps), of size one in the last dims."""
+    """`layer_norm`, the mean, and 1 / sqrt(variance + eps), both of size one in the last dims."""
     result = _layered(net, input, normalized_shape, weight, bias, eps)
     axes = range(input.ndim - len(normalized_shape), input.ndim)
     mean, inverse = mean_and_scale(net, input, list(axes), eps)
-    # torch keeps them in float32, except that the CPU stores them in the type of the weights
+    # torch keeps them in float32, but its CPU kernels store them in the dtype of the weights
     kept = weight.dtype if weight is not None else input.dtype
     return result, net.cast(mean, kept), net.cast(inverse, kept)
 
@@ -57,7 +57,7 @@ def _layered(
 def _fitted(
     net: Net, given: Tensor | None, default: float, x: Tensor, sizes: Sequence[Size]
 ) -> Tensor:
-    """A scale or shift with the rank and dtype of x, ones before its own sizes."""
+    """A scale or shift with the rank and dtype of x: leading dims of size one, then its own sizes."""
     if given is None:
         given = net.full(sizes, default, x.dtype)
     return net.unsqueeze(net.cast(given, x.dtype), range(x.ndim - len(sizes)))

@@ -1,6 +1,7 @@
 """The most frequent number along a dimension.
 
-Every number is compared with every other: exact, at the price of a plane of numbers x numbers in between.
+Every number is compared with every other. This is exact, but needs numbers x numbers intermediate
+elements.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def _mode_check(self: Value, dim: int) -> str | None:
 
 @TABLE.converter("aten.mode.default", support=Support(dtypes=NUMBERS), check=_mode_check)
 def mode(net: Net, self: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
-    """The most frequent number along dim, of several the smallest, and its last place."""
+    """The most frequent number along dim (the smallest of several), and its last position."""
     if self.ndim == 0:
         return self, net.scalar(0, torch.int64)
     axis = dim % self.ndim

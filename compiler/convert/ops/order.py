@@ -1,4 +1,4 @@
-"""The largest elements, and sorting."""
+"""Top-k and sorting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One element by its place in the order: extremes and their positions, the k-th smallest, medians."""
+"""Single elements by their place in the order: extremes with positions, k-th smallest, medians."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _greatest(net: Net, x: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Ten
 
 
 def _smallest(net: Net, x: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
-    """NaN wins, as in the greatest: the place of NaN counts as -infinity."""
+    """NaN wins, as in `_greatest`, so it is replaced by -infinity for the search."""
     if not is_float(x):
         return _first(net, x, dim, keepdim, False)
     key = net.select(is_nan(net, x), constant(net, -math.inf, x), x)
@@ -75,7 +75,7 @@ def argmin(net: Net, self: Tensor, dim: int | None, keepdim: bool) -> Tensor:
 
 
 def _kth(net: Net, x: Tensor, k: Size, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
-    """The k-th smallest, counted from 1."""
+    """The k-th smallest element, counted from 1."""
     if not x.ndim:
         return x, net.scalar(0, torch.int64)
     axis = dim % x.ndim
@@ -92,7 +92,7 @@ def kthvalue(net: Net, self: Tensor, k: Size, dim: int, keepdim: bool) -> tuple[
 
 
 def _median(net: Net, x: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
-    """The lower of the middle ones; the first NaN where there is one."""
+    """The lower of the two middle elements; the first NaN where there is one."""
     if not x.ndim:
         return x, net.scalar(0, torch.int64)
     half = net.size_op("floordiv", net.size_op("add", net.size(x, dim % x.ndim), 1), 2)
@@ -131,7 +131,7 @@ def median(net: Net, self: Tensor) -> Tensor:
 
 
 def _nanmedian(net: Net, x: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
-    """The lower of the middle numbers; sorting puts NaN behind them."""
+    """The lower of the two middle numbers; sorting puts NaN after all numbers."""
     if not x.ndim or not is_float(x):
         return _median(net, x, dim, keepdim)
     axis = dim % x.ndim
@@ -139,7 +139,7 @@ def _nanmedian(net: Net, x: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Te
     numbers = net.cast(net.equal(x, x), torch.int64)
     count = net.reduce(numbers, "SUM", [axis], True)
     middle = net.elementwise(net.sub(count, 1), constant(net, 2, count), "FLOOR_DIV")
-    middle = net.elementwise(middle, constant(net, 0, middle), "MAX")  # no number: NaN itself
+    middle = net.elementwise(middle, constant(net, 0, middle), "MAX")  # without numbers, NaN itself
     found = [net.gather_elements(part, middle, axis) for part in (values, where)]
     if not keepdim:
         found = [net.squeeze(part, [axis]) for part in found]

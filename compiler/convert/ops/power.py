@@ -12,7 +12,7 @@ TABLE = Table("power")
 
 
 def _is_whole(value: object) -> bool:
-    """Whether an argument, seen before conversion, is an integer or a bool."""
+    """Whether an argument of a check is an integer or a bool."""
     if isinstance(value, Value):
         return value.dtype in ("int32", "int64", "bool", "symint", "symbool")
     return isinstance(value, int)
@@ -22,7 +22,7 @@ def _check_power(self: object, exponent: object) -> str | None:
     if not (_is_whole(self) and _is_whole(exponent)) or isinstance(exponent, int):
         return None
     if isinstance(self, int) and self > 0 and self & (self - 1) == 0:
-        return None  # float32 holds powers of 2
+        return None  # float32 holds powers of 2 exactly
     return (
         "expected a constant exponent or a constant base that is a power of 2, got neither; "
         "TensorRT computes integer powers in float32"
@@ -30,7 +30,7 @@ def _check_power(self: object, exponent: object) -> str | None:
 
 
 def _whole_power(net: Net, x: Tensor, exponent: int) -> Tensor:
-    """x multiplied by itself, by squaring; wraps around as torch's integers do."""
+    """x ** exponent by repeated squaring; it wraps around as torch's integers do."""
     result, square = None, x
     while exponent:
         if exponent & 1:

@@ -15,7 +15,7 @@ TABLE = Table("ranges")
 
 
 def _is_size(number: object) -> bool:
-    """A whole number: an int, a size, or a float that is one."""
+    """Whether it is a whole number: an int, a size, or a float without a fraction."""
     if isinstance(number, Value):
         return number.dtype == "symint"
     return isinstance(number, int) or (isinstance(number, float) and number.is_integer())
@@ -52,7 +52,7 @@ def _range(
     stride = int(step)
     low, high = (first, last) if stride > 0 else (last, first)
     distance = net.size_op("sub", high, low)
-    # Rounded up, and no less than zero.
+    # Rounded up, and at least zero.
     above = net.size_op("add", distance, abs(stride) - 1)
     count = net.size_op("floordiv", net.size_op("max", above, 0), abs(stride))
     storage = torch.float32 if dtype in FLOATS else dtype
@@ -90,7 +90,7 @@ def linspace(
     dtype = torch.float32 if dtype is None else dtype
     if isinstance(steps, int):
         return net.constant(torch.linspace(start, end, steps, dtype=dtype))
-    # From the nearer end, as torch does it.
+    # From the nearer end, as in torch.
     index = net.linspace(steps, net.scalar(0.0, torch.float32), net.scalar(1.0, torch.float32))
     count = net.cast(steps, torch.float32)
     step = net.div(float(end - start), net.sub(count, 1.0))
@@ -111,7 +111,7 @@ def _check_steps(steps: object, dtype: torch.dtype | None) -> str | None:
 
 
 def _spaced(net: Net, start: Operand, end: Operand, steps: int) -> Tensor:
-    """float32, from the nearer end, as torch does it; bounds are 0-dimensional."""
+    """float32, computed from the nearer end, as in torch; start and end are 0-dimensional."""
     if not steps:
         return net.constant(torch.empty(0))
     first, last = (net.tensor(bound, torch.float32) for bound in (start, end))

@@ -21,7 +21,7 @@ TABLE = Table("reduce")
 def _accumulated(
     net: Net, x: Tensor, op: str, dim: Dims, keepdim: bool, dtype: torch.dtype | None
 ) -> Tensor:
-    """SUM or PROD in the type torch uses: integers and bools in int64, to bool through int32."""
+    """SUM or PROD in the dtype that torch uses: int64 for integers and bools; bool goes through int32."""
     if dtype is None:
         dtype = x.dtype if is_float(x) else torch.int64
     if dtype == torch.bool:
@@ -101,7 +101,7 @@ def aminmax(net: Net, self: Tensor, dim: int | None, keepdim: bool) -> tuple[Ten
 
 
 def _tests(op: str) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    """any and all as sum and product of int32: right for no elements, and bools reduce not."""
+    """any and all as the sum and product of int32: TensorRT reduces no bools, and no elements work too."""
 
     def over(net: Net, self: Tensor, dim: Dims, keepdim: bool) -> Tensor:
         found = net.cast(net.bool_of(self), torch.int32)

@@ -1,4 +1,4 @@
-"""Elements written or reduced at positions, one for each element."""
+"""Elements written or reduced at positions, each at its own."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _put_check(self: Value, source: Value, accumulate: bool) -> str | None:
 
 @TABLE.converter("aten.put.default", support=REDUCIBLE, check=_put_check)
 def put(net: Net, self: Tensor, index: Tensor, source: Tensor, accumulate: bool) -> Tensor:
-    """source written (or added) at positions of the flat tensor, negative ones from its end."""
+    """source written (or added) at positions of the flattened tensor; negative ones count from its end."""
     flat = net.reshape(self, [-1])
     places = wrap_index(net, net.reshape(index, [-1]), net.size(flat, 0))
     values = net.reshape(source, [-1])
@@ -90,7 +90,7 @@ def put(net: Net, self: Tensor, index: Tensor, source: Tensor, accumulate: bool)
 
 @TABLE.converter("aten.masked_scatter.default")
 def masked_scatter(net: Net, self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """Where mask holds, the elements of source in order: the nth of them is the running count."""
+    """The elements of source, in order, where mask is True; a running count of the mask gives their places."""
     self, mask = together(net, self, mask)
     sizes = net.sizes(self)
     flat = net.reshape(mask, [-1])

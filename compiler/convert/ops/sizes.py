@@ -1,7 +1,7 @@
 """Sizes of tensors and arithmetic on them: Python numbers where known, else 0-d tensors.
 
-A size is an int or a 0-dimensional int64 tensor, a fraction a float or a float32 tensor, a
-condition a bool or a bool tensor.
+A size is an int or a 0-dimensional int64 tensor, a fraction is a float or a float32 tensor, and a
+condition is a bool or a bool tensor.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def sym_numel(net: Net, self: Tensor) -> Size:
 
 
 def _operands(net: Net, *numbers: Operand) -> tuple[Tensor, ...]:
-    """Numbers as tensors of one type: float32 if any is a fraction, else int64."""
+    """The numbers as tensors of one dtype: float32 if any is a fraction, otherwise int64."""
     floats = any(isinstance(n, float) or (isinstance(n, Tensor) and is_float(n)) for n in numbers)
     dtype = torch.float32 if floats else torch.int64
     return tuple(net.tensor(n, dtype) for n in numbers)
@@ -55,7 +55,7 @@ def _mod(net: Net, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _truediv(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    """In float32: exact to floor and ceil for sizes below 2**21."""
+    """In float32, in which floor and ceil are exact for sizes below 2**21."""
     return net.div(a, b)
 
 
@@ -78,7 +78,7 @@ BINARY: dict[str, tuple[Callable[..., Scalar], Callable[[Net, Tensor, Tensor], T
     "le": (lambda a, b: a <= b, less_equal),
     "ge": (lambda a, b: a >= b, lambda net, a, b: less_equal(net, b, a)),
 }
-"""Name: (on numbers, on tensors of one type)."""
+"""By name: the operation on numbers, and on tensors of one dtype."""
 
 
 def _binary(
@@ -126,7 +126,7 @@ def sym_neg(net: Net, a: Operand) -> Operand:
 @TABLE.converter("sym.pow", check=lambda b: None if isinstance(b, int | float) else
                  "expected a constant power, got a computed one")  # fmt: skip
 def sym_pow(net: Net, a: Operand, b: int | float) -> Operand:
-    """By multiplication for the small whole powers that sizes have, else in float32."""
+    """By multiplication for small whole powers, which sizes have; otherwise in float32."""
     if not isinstance(a, Tensor):
         return float(a**b) if isinstance(b, float) else a**b
     if not isinstance(b, int) or not 0 <= b <= 8:

@@ -1,4 +1,4 @@
-"""A slice, a row or a diagonal replaced."""
+"""A slice, a row or a diagonal of a tensor replaced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TABLE = Table("slice_scatter")
 def slice_scatter(
     net: Net, self: Tensor, src: Tensor, dim: int, start: Size | None, end: Size | None, step: Size
 ) -> Tensor:
-    """src in the place of self[start:end:step]."""
+    """self with self[start:end:step] replaced by src."""
     axis = axis_of(dim, self.ndim)
     size = net.size(self, axis)
     first, length = part_sizes(net, size, start, end, step)
@@ -34,7 +34,7 @@ def slice_scatter(
 
 @TABLE.converter("aten.select_scatter.default")
 def select_scatter(net: Net, self: Tensor, src: Tensor, dim: int, index: Size) -> Tensor:
-    """src in the place of self[index] along dim."""
+    """self with self[index] along dim replaced by src."""
     axis = axis_of(dim, self.ndim)
     first = wrapped(net, index, net.size(self, axis))
     row = net.unsqueeze(net.cast(src, self.dtype), [axis])
@@ -45,7 +45,7 @@ def select_scatter(net: Net, self: Tensor, src: Tensor, dim: int, index: Size) -
 def diagonal_scatter(
     net: Net, self: Tensor, src: Tensor, offset: int, dim1: int, dim2: int
 ) -> Tensor:
-    """src [*, length] in the place of self's diagonal: its numbers stand in their rows, then choose."""
+    """self with a diagonal replaced by src [*, length]: src is shifted to its rows, then selected."""
     x = move(net, self, [dim1, dim2], [-2, -1])
     rows, columns = net.size(x, x.ndim - 2), net.size(x, x.ndim - 1)
     down = max(-offset, 0)

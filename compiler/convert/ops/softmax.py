@@ -16,7 +16,7 @@ SUPPORT = Support(dtypes=FLOATS)
 
 @TABLE.converter("aten.softmax.int", support=Support(dtypes=ANY))
 def softmax(net: Net, self: Tensor, dim: int, dtype: torch.dtype | None) -> Tensor:
-    """exp(x) over its sum along dim, computed in dtype if given."""
+    """exp(x) divided by its sum along dim; computed in dtype if given."""
     return _softmax(net, self if dtype is None else net.cast(self, dtype), dim)
 
 
@@ -28,7 +28,7 @@ def softmax_(net: Net, self: Tensor, dim: int, half_to_float: bool) -> Tensor:
 
 @TABLE.converter("aten.log_softmax.int", support=Support(dtypes=ANY))
 def log_softmax(net: Net, self: Tensor, dim: int, dtype: torch.dtype | None) -> Tensor:
-    """x less the logarithm of the sum of exp(x) along dim, computed in dtype if given."""
+    """x minus the logarithm of the sum of exp(x) along dim; computed in dtype if given."""
     return _log_softmax(net, self if dtype is None else net.cast(self, dtype), dim)
 
 
@@ -39,7 +39,7 @@ def log_softmax_(net: Net, self: Tensor, dim: int, half_to_float: bool) -> Tenso
 
 
 def _softmax(net: Net, x: Tensor, dim: int) -> Tensor:
-    if x.ndim < 2:  # TensorRT's softmax wants two dimensions
+    if x.ndim < 2:  # TensorRT's softmax needs two dimensions
         sizes = net.sizes(x)
         return net.reshape(net.softmax(net.reshape(x, [1, -1]), 1), sizes)
     return net.softmax(x, axis_of(dim, x.ndim))

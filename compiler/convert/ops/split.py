@@ -1,4 +1,4 @@
-"""Parts of tensors: slices, single elements, equal or given sizes."""
+"""Parts of tensors: slices, single elements, and splits into equal or given sizes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def slice_(
 def part(
     net: Net, x: Tensor, axis: int, start: Size | None, end: Size | None, step: Size = 1
 ) -> Tensor:
-    """x[start:end:step] along a non-negative axis, as torch clamps it."""
+    """x[start:end:step] along a non-negative axis, clamped as in torch."""
     start, step = None if start is None else plain(start), plain(step)
     if start in (None, 0) and is_open(end) and step == 1:
         return x
@@ -51,12 +51,12 @@ def part(
 
 @TABLE.converter("aten.select.int")
 def select(net: Net, self: Tensor, dim: int, index: Size) -> Tensor:
-    """self[index] along dim, which goes away."""
+    """self[index] along dim, which is removed."""
     return pick(net, self, axis_of(dim, self.ndim), index)
 
 
 def pick(net: Net, x: Tensor, axis: int, index: Size) -> Tensor:
-    """x[index] along a non-negative axis, which goes away."""
+    """x[index] along a non-negative axis, which is removed."""
     position = plain(index)
     if not isinstance(position, int) or position < 0:
         position = wrapped(net, position, net.size(x, axis))
@@ -65,7 +65,7 @@ def pick(net: Net, x: Tensor, axis: int, index: Size) -> Tensor:
 
 @TABLE.converter("aten.narrow.default", "aten.narrow_copy.default")
 def narrow(net: Net, self: Tensor, dim: int, start: Size, length: Size) -> Tensor:
-    """`length` elements from start on; start may be negative."""
+    """`length` elements from `start`, which may be negative."""
     axis = axis_of(dim, self.ndim)
     return net.narrow(self, axis, wrapped(net, start, net.size(self, axis)), plain(length))
 
@@ -82,12 +82,12 @@ def unbind(net: Net, self: Tensor, dim: int) -> list[Tensor]:
 
 @TABLE.converter("aten.split.Tensor", "aten.unsafe_split.Tensor")
 def split(net: Net, self: Tensor, split_size: Size, dim: int) -> list[Tensor]:
-    """Parts of split_size, the last one what is left."""
+    """Parts of split_size elements; the last one holds the rest."""
     return _equal_parts(net, self, plain(split_size), axis_of(dim, self.ndim))
 
 
 def _equal_parts(net: Net, x: Tensor, step: Size, axis: int) -> list[Tensor]:
-    """Parts of one size and what is left. Export's guards fix how many, whatever the sizes."""
+    """Parts of one size, and a last one with the rest. The export's guards fix their number."""
     others = len(net.declared) - 1
     rest = net.size_op("sub", net.size(x, axis), net.size_op("mul", step, others))
     return _sized(net, x, [*[step] * others, rest], axis)
@@ -107,14 +107,14 @@ def split_sizes(net: Net, self: Tensor, split_size: Sequence[Size], dim: int) ->
 
 @TABLE.converter("aten.chunk.default", "aten.unsafe_chunk.default")
 def chunk(net: Net, self: Tensor, chunks: int, dim: int) -> list[Tensor]:
-    """At most `chunks` parts of one size, the last one what is left."""
+    """At most `chunks` parts of one size; the last one holds the rest."""
     axis = axis_of(dim, self.ndim)
     return _equal_parts(net, self, ceil_div(net, net.size(self, axis), chunks), axis)
 
 
 @TABLE.converter("aten.tensor_split.sections")
 def tensor_split(net: Net, self: Tensor, sections: Size, dim: int) -> list[Tensor]:
-    """`sections` parts; the first ones get an element more where the size does not divide."""
+    """`sections` parts; the first ones get one more element if the size is not divisible."""
     axis, count = axis_of(dim, self.ndim), len(net.declared)
     total = net.size(self, axis)
     low = net.size_op("floordiv", total, count)

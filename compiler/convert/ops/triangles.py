@@ -53,7 +53,10 @@ def eye_m(net: Net, n: Size, m: Size, dtype: torch.dtype | None) -> Tensor:
 def _check_indices(row: object, col: object, offset: object) -> str | None:
     if all(isinstance(n, int) for n in (row, col, offset)):
         return None
-    return "expected constant sizes and offset, got computed ones: the result's size depends on the sizes"
+    return (
+        "expected constant sizes and offset, got computed ones: "
+        "the number of indices depends on the sizes"
+    )
 
 
 def _triangle(function: Callable[..., torch.Tensor]) -> Callable[..., Tensor]:
