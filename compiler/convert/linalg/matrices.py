@@ -1,7 +1,7 @@
-"""Factorizations of small float32 matrices [*, m, n], one unrolled step a column, as LAPACK does it.
+"""Factorizations of small float32 matrices [*, m, n], with one unrolled step per column, as in LAPACK.
 
 The sizes of the matrices are static and at most LIMIT, leading dims are free. Everything is
-elementwise but for sums: no matrix product, which a GPU may round to TF32 on the way.
+elementwise except for sums: there are no matrix products, which a GPU may round to TF32.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from compiler.network.network import Size, Tensor
 from enginebundle.format.graph import Value
 
 LIMIT = 16
-"""Steps; each is some ten layers, and the next waits for it."""
+"""The most steps. Each is about ten layers, and the next one depends on it."""
 
 
 def check_sizes(*matrices: Value) -> str | None:
@@ -45,7 +45,7 @@ def row_of(net: Net, a: Tensor, k: int) -> Tensor:
 
 
 def masked(net: Net, a: Tensor, keep: torch.Tensor) -> Tensor:
-    """a where the constant mask holds, else 0: whatever stood there, NaN too, is gone."""
+    """a where the constant mask is True, otherwise 0, even in place of NaN."""
     return net.select(net.constant(keep), a, net.scalar(0, a.dtype))
 
 
@@ -62,7 +62,7 @@ def triangle(net: Net, a: Tensor, lower: bool, diagonal: int = 0) -> Tensor:
 def static(a: Tensor) -> tuple[int, int]:
     """The sizes of the matrices."""
     m, n = a.shape[-2:]
-    assert m is not None and n is not None  # noqa: PT018 - check_sizes has seen to both
+    assert m is not None and n is not None  # noqa: PT018 - check_sizes ensures both
     return m, n
 
 
@@ -74,13 +74,13 @@ def diagonal(net: Net, a: Tensor) -> Tensor:
 
 
 def identity(net: Net, like: Tensor, rows: int, columns: int) -> Tensor:
-    """An identity matrix for each of the leading dims."""
+    """An identity matrix for each matrix of `like`."""
     one = net.constant(torch.eye(rows, columns))
     return net.expand(one, [*net.sizes(like)[:-2], rows, columns])
 
 
 def spread(net: Net, b: Tensor, a: Tensor) -> Tensor:
-    """b, with the leading dims that it has together with a."""
+    """b, with its leading dims broadcast against those of a."""
     a, b = net.same_rank(a, b)
     theirs, mine = net.sizes(a)[:-2], net.sizes(b)[:-2]
     lead = [t if isinstance(m, int) and m == 1 else m for m, t in zip(mine, theirs, strict=True)]
@@ -88,7 +88,7 @@ def spread(net: Net, b: Tensor, a: Tensor) -> Tensor:
 
 
 def first_bad(net: Net, bad: Tensor) -> Tensor:
-    """int32 [*]: 1 + the first place in the last dim of a bool tensor, 0 if there is none."""
+    """int32 [*]: 1 + the position of the first True in the last dim, 0 if there is none."""
     size = bad.shape[-1] or 0
     if not size:
         return net.full(net.sizes(bad)[:-1], 0, torch.int32)
@@ -102,7 +102,7 @@ def first_bad(net: Net, bad: Tensor) -> Tensor:
 
 
 def substituted(net: Net, a: Tensor, b: Tensor, lower: bool, unit: bool) -> Tensor:
-    """x with a x = b, where a [*, n, n] is triangular: only that triangle of it is read."""
+    """x with a x = b, for triangular a [*, n, n]; only that triangle is read."""
     n, _ = static(a)
     b = spread(net, b, a)
     order = range(n) if lower else range(n)[::-1]
@@ -120,7 +120,7 @@ def substituted(net: Net, a: Tensor, b: Tensor, lower: bool, unit: bool) -> Tens
 
 
 def cholesky(net: Net, a: Tensor) -> tuple[Tensor, Tensor]:
-    """(L, info): a = L L^T by the lower triangle of a; info as `first_bad`."""
+    """(L, info) with a = L L^T, from the lower triangle of a; info is `first_bad` of the pivots."""
     n, _ = static(a)
     if not n:
         return a, net.full(net.sizes(a)[:-2], 0, torch.int32)
@@ -144,7 +144,7 @@ class LU:
     """P L U = a [*, m, n]: `packed` holds L below the diagonal and U on and above it.
 
     `pivots` int32 [*, k] counts from 1: step i swapped rows i and pivots[i] - 1. `rows` int64
-    [*, m] is where the rows came from: L U = a[rows].
+    [*, m] says where each row came from: L U = a[rows].
     """
 
     def __init__(self, net: Net, a: Tensor) -> None:
@@ -189,21 +189,21 @@ class LU:
 
 
 def _largest(net: Net, x: Tensor) -> Tensor:
-    """int64 [*, 1]: the place of the largest in the last dim, the first of equals."""
+    """int64 [*, 1]: the position of the largest element in the last dim, the first of equal ones."""
     if x.ndim > 1:
         return net.topk(x, "MAX", 1, x.ndim - 1)[1]
     return net.squeeze(net.topk(net.unsqueeze(x, [0]), "MAX", 1, 1)[1], [0])
 
 
 def _swap(net: Net, count: int, k: int, where: Tensor) -> Tensor:
-    """int64 [*, count]: 0, 1, ... with k and where [*, 1] in each other's place."""
+    """int64 [*, count]: 0, 1, ... with k and `where` [*, 1] swapped."""
     numbers, mine = net.arange(count), net.scalar(k, torch.int64)
     there = net.select(net.equal(numbers, where), mine, numbers)
     return net.select(net.constant(torch.arange(count) == k), where, there)
 
 
 def rows_of(net: Net, pivots: Tensor, count: int) -> Tensor:
-    """`LU.rows` of pivots [*, k]."""
+    """`LU.rows`, from pivots [*, k]."""
     where = net.sub(net.cast(pivots, torch.int64), 1)
     order = net.expand(net.arange(count), [*net.sizes(pivots)[:-1], count])
     for k in range(pivots.shape[-1] or 0):
@@ -213,7 +213,7 @@ def rows_of(net: Net, pivots: Tensor, count: int) -> Tensor:
 
 
 def permuted(net: Net, b: Tensor, rows: Tensor) -> Tensor:
-    """b[rows]: the rows of each matrix in another order; leading dims broadcast."""
+    """b[rows]: the rows of each matrix in a new order; leading dims broadcast."""
     places = net.unsqueeze(rows, [rows.ndim])
     b = spread(net, b, places)
     sizes: list[Size] = net.sizes(b)

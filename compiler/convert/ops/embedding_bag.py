@@ -1,4 +1,4 @@
-"""Rows of a table, summed, averaged or maximized in bags that offsets delimit."""
+"""Rows of a table, reduced by sum, mean or maximum in bags that offsets delimit."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def embedding_bag(
 ) -> tuple[Tensor, None, None, None]:  # fmt: skip
     """weight [rows, d], indices [n], offsets [bags] to [bags, d]; an empty bag gives zeros.
 
-    Each bag is compared with each index. The three results that follow serve training only: they
-    are not made, and a node that reads one stays in torch with it.
+    Each bag is compared with each index. The other three results serve training only: they are not
+    computed, and a node that reads one stays in torch together with this one.
     """
     inside = _inside(net, indices, offsets, include_last_offset)
     if padding_idx >= 0:
@@ -56,7 +56,7 @@ def embedding_bag(
 
 
 def _inside(net: Net, indices: Tensor, offsets: Tensor, include_last: bool) -> Tensor:
-    """bool [bags, n]: whether an index lies in a bag, from its offset up to the next one's."""
+    """bool [bags, n]: whether an index lies in a bag, from its offset up to the next offset."""
     offsets = net.cast(offsets, torch.int64)
     place = net.unsqueeze(net.arange(net.size(indices, 0)), [0])
     begins: Sequence[Tensor] = [net.unsqueeze(offsets, [1])]

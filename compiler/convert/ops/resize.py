@@ -28,7 +28,7 @@ def resized(
     """x [n, c, *spatial] with new spatial sizes.
 
     mode is nearest, nearest-exact, linear or cubic. TensorRT's layer maps coordinates by the ratio
-    of the sizes; where torch maps by a factor that differs, or rounds in another way, each axis is
+    of the sizes. Where torch maps by a different factor, or rounds differently, each axis is
     interpolated by gathering.
     """
     first = x.ndim - len(sizes)
@@ -59,7 +59,7 @@ def resized(
 def _output(
     net: Net, x: Tensor, size: Sequence[Size] | None, factors: Sequence[float]
 ) -> list[Size]:
-    """Spatial sizes, given or computed as torch does: the size times the factor, rounded down."""
+    """The spatial sizes, given or computed as in torch: the size times the factor, rounded down."""
     if size is not None:
         return list(size)
     result: list[Size] = []
@@ -90,7 +90,7 @@ def _factor_check(
 
 
 def _plain_upsample(op: str, rank: int, mode: str) -> None:
-    """`op.default`: sizes, and a factor for each axis under its own name."""
+    """`op.default`: it takes sizes, and each axis's factor under its own name."""
     names = ["scales"] if rank == 1 else [f"scales_{axis}" for axis in "dhw"[3 - rank :]]
     aligned = mode in ("linear", "cubic")
 
@@ -164,13 +164,13 @@ for _op in ("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"):
     TABLE.row(f"aten.{_op}.vec", _smooth_vec("linear"), SUPPORT, _factor_check)
 TABLE.row("aten.upsample_bicubic2d.vec", _smooth_vec("cubic"), SUPPORT, _factor_check)
 
-# -- with antialiasing: two products with the matrices of torch's own weights -------------------
+# -- with antialiasing: two products with matrices of torch's own weights ----------------------
 
 
 def _smoothed(
     net: Net, x: Tensor, sizes: Sequence[Size], factors: Sequence[float | None], corners: bool, op: Any
 ) -> Tensor:  # fmt: skip
-    """Rows and columns by constant matrices: what torch makes of the identity."""
+    """Rows and columns times constant matrices, which are torch's own resize of the identity."""
     matrices = []
     for i, (size, factor) in enumerate(zip(sizes, factors, strict=True)):
         old, new = x.shape[2 + i], plain(size)
