@@ -11,7 +11,7 @@ from compiler.network.network import Tensor
 TABLE = Table("casts")
 
 FROM_BYTES = Support(dtypes=ANY | {"uint8"})
-"""Why a cast is refused. TensorRT takes 8-bit integers only as network inputs that are cast at once."""
+"""TensorRT takes 8-bit integers only as network inputs that are cast at once."""
 
 
 def _not_to_bytes(dtype: torch.dtype | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The library names every family there is."""
+"""The library names every family of converters."""
 
 from __future__ import annotations
 
