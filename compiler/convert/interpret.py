@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from compiler.convert.net import Net
-from compiler.convert.registry import Refusal, Registry, bind
+from compiler.convert.registry import Refusal, Registry
+from compiler.convert.schema import bind
 from compiler.network.network import Network, Shape, Tensor
 from compiler.network.reads import set_apart
 from enginebundle.format.dims import Dim

@@ -1,6 +1,6 @@
 """Linear algebra of small float32 matrices: Cholesky, LU, triangular systems, inverse, determinant.
 
-Sizes are static and at most 16, batches are free; compiler/convert/linalg/matrices.py has the algorithms.
+Sizes are static and at most 16, batches are free.
 """
 
 from __future__ import annotations
@@ -8,20 +8,17 @@ from __future__ import annotations
 import torch
 
 from compiler.convert.idioms.positions import plain
+from compiler.convert.linalg.lu import LU, rows_of, solved
 from compiler.convert.linalg.matrices import (
-    LU,
     check_sizes,
-    cholesky,
     diagonal,
     identity,
-    rows_of,
-    solved,
     spread,
     static,
-    substituted,
     transposed,
     triangle,
 )
+from compiler.convert.linalg.triangular import cholesky, substituted
 from compiler.convert.net import Net
 from compiler.convert.registry import Support, Table
 from compiler.network.network import Tensor
