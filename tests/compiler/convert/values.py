@@ -20,19 +20,19 @@ HALF = {"atol": 1e-3, "rtol": 2e-3}
 
 BRAIN = {"atol": 1e-2, "rtol": 1e-2}
 
-Make = Callable[[int], torch.Tensor]
+MakeTensor = Callable[[int], torch.Tensor]
 
 
-def down(dtype: torch.dtype = F32) -> Make:
+def down(dtype: torch.dtype = F32) -> MakeTensor:
     """[n, 13, 1] special values; with `across`, every pair of them meets."""
     return lambda n: torch.tensor(VALUES).reshape(1, -1, 1).repeat(n, 1, 1).to(dtype)
 
 
-def across(dtype: torch.dtype = F32) -> Make:
+def across(dtype: torch.dtype = F32) -> MakeTensor:
     return lambda n: torch.tensor(VALUES).to(dtype)
 
 
-def whole(dtype: torch.dtype = I64, zero: bool = True) -> Make:
+def whole(dtype: torch.dtype = I64, zero: bool = True) -> MakeTensor:
     """[n, 7] small integers of both signs."""
 
     def make(n: int) -> torch.Tensor:
@@ -42,9 +42,9 @@ def whole(dtype: torch.dtype = I64, zero: bool = True) -> Make:
     return make
 
 
-def positive(dtype: torch.dtype = F32) -> Make:
+def positive(dtype: torch.dtype = F32) -> MakeTensor:
     return lambda n: (torch.rand(n, 7) * 4 + 0.1).to(dtype)
 
 
-def scalar(value: Any, dtype: torch.dtype = F32) -> Make:
+def scalar(value: Any, dtype: torch.dtype = F32) -> MakeTensor:
     return lambda n: torch.tensor(value, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Singular values, eigenvalues and pseudo-inverses of every shape, full rank and less."""
+"""Singular values, eigenvalues and pseudo-inverses of every shape, of full and lower rank."""
 
 from __future__ import annotations
 

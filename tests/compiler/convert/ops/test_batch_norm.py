@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from tests.compiler.convert.calls import call, x
 from tests.compiler.convert.harness import Case, parametrize, run
+from tests.compiler.convert.values import MakeTensor
 
 half, bf16, ints, f32 = torch.float16, torch.bfloat16, torch.int64, torch.float32
 
 ROUGH = {"atol": 2e-2, "rtol": 2e-3}
 
-Make = Callable[[int], torch.Tensor]
 
-
-def positive(*sizes: int) -> Make:
+def positive(*sizes: int) -> MakeTensor:
     return lambda n: torch.rand(sizes) + 0.5
 
 

@@ -12,7 +12,7 @@ from tests.compiler.convert.values import BOOL, I32, I64, scalar, whole
 
 
 def large(dtype: torch.dtype) -> Callable[[int], torch.Tensor]:
-    """Integers of the whole range of the type, its limits and -1 among them."""
+    """Integers from the whole range of the dtype, including its limits and -1."""
 
     def make(n: int) -> torch.Tensor:
         limits = torch.iinfo(dtype)

@@ -1,4 +1,4 @@
-"""Tensors put together, against eager torch."""
+"""Tensors joined, against eager torch."""
 
 from __future__ import annotations
 

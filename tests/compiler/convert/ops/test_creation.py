@@ -101,7 +101,7 @@ POINTS = ((2, 7), (3, 3), (2, 9))
 
 
 class Symbol(int):
-    """A size that stands for a reference, so that one function writes calls and graphs."""
+    """A size that represents a reference, so that one function makes both calls and graphs."""
 
 
 def _argument(value: Any) -> Argument:
@@ -146,7 +146,7 @@ def test_computed(op: str, dims: Dims) -> None:
 
 
 def test_an_empty_range() -> None:
-    """Bounds that cross give no elements, as torch's own check would refuse at run time."""
+    """A start beyond the end gives no elements; torch's own check would raise at run time."""
     network = convert(graph_of("arange.start", lambda n, m: ((n, m), {})), {}, REGISTRY)
     assert evaluate(network, {"x": torch.zeros(7, 2)})["y"].shape == (0,)
 

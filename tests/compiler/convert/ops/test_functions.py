@@ -1,4 +1,4 @@
-"""Functions of two numbers at their corners."""
+"""Functions of one or two numbers, with special values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMULAS = [
 
 
 def neighbours(n: int) -> torch.Tensor:
-    """[n, 117]: powers of two, what lies beside them, and the ends of float32."""
+    """[n, 117]: powers of two, their neighbours, and the limits of float32."""
     powers = 2.0 ** torch.arange(-18, 18)
     ends = torch.tensor([0.0, -0.0, 1e-45, 1e-38, 3.4e38, INF, -INF, NAN, 1.1754943508222875e-38])
     both = torch.cat([powers, powers * (1 + 2.0**-23), powers * (1 - 2.0**-24), ends])

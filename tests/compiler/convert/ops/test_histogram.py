@@ -1,4 +1,4 @@
-"""Histograms: edges, numbers outside, one number only, none at all."""
+"""Histograms: edges, numbers outside, a single number, no numbers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ INF, NAN = float("inf"), float("nan")
 
 
 def whole(limit: int, *sizes: int | str):  # type: ignore[no-untyped-def]
-    """Whole numbers as floats: every one lies on a border of unit spans."""
+    """Whole numbers as floats: each lies on an edge of unit bins."""
     return lambda n: below(limit, *sizes)(n).float()
 
 

@@ -1,4 +1,4 @@
-"""Comparisons with NaN and infinities, logic, masks and choice."""
+"""Comparisons with NaN and infinities, logic, masks and selection."""
 
 from __future__ import annotations
 

@@ -14,18 +14,18 @@ def lone(n: int) -> torch.Tensor:
 
 
 def ties(n: int) -> torch.Tensor:
-    """[n, 3, 7]: equal ones, infinities, NaN (once a row where positions are compared)."""
+    """[n, 3, 7]: equal elements, infinities and NaN (at most one per row where positions are compared)."""
     table = [[1, 3, 3, 2, 5, 5, 0], [2, NAN, 9, -9, 1, 1, 1], [-INF, -INF, 0, 7, 1, 7, -INF]]
     return torch.tensor(table).repeat(n, 1, 1)
 
 
 def special(n: int) -> torch.Tensor:
-    """All different: torch leaves the order of equals open."""
+    """All different: torch does not define the order of equal elements."""
     return torch.tensor([[3, NAN, -INF, 2, 0], [1, INF, 7, -2, 5]]).repeat(n, 1, 1)
 
 
 def shuffled(*sizes: int | str, dtype: torch.dtype = torch.float32):  # type: ignore[no-untyped-def]
-    """All different, so that positions are decided."""
+    """All different, so that positions are unambiguous."""
 
     def make(n: int) -> torch.Tensor:
         shape = [n if s == "n" else s for s in sizes]

@@ -17,7 +17,7 @@ MODES = ("sum", "prod", "mean", "amax", "amin")
 
 
 def rows(*sizes: int, dtype: torch.dtype = ints) -> object:
-    """Positions 0..sizes[-1]-1 in random order along the last dim: no position twice."""
+    """Positions 0..sizes[-1]-1 in random order along the last dim, none of them twice."""
     return lambda n: torch.stack([torch.randperm(sizes[-1]) for _ in range(n)])[:, : sizes[0]]
 
 

@@ -14,7 +14,7 @@ INF, NAN = torch.inf, torch.nan
 
 
 def line(low: float, high: float, *more: float) -> Callable[[int], torch.Tensor]:
-    """[n, 60 + more]: evenly spaced, none of them whole, and some special ones."""
+    """[n, 60 + more]: evenly spaced numbers, none of them whole, and some special ones."""
     numbers = torch.cat([torch.linspace(low, high, 60) + 0.013, torch.tensor(more)])
     return lambda n: numbers.repeat(n, 1)
 
