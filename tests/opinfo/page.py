@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import FOLDER
+from tests.compiler.convert.core import core_states
 from tests.opinfo import record
 from tests.opinfo.record import STATES, WHOLE, Group
 
@@ -111,10 +112,6 @@ def _counts(groups: Iterable[Group]) -> str:
 
 def _core() -> str:
     """The overloads that torch tags as core, from the registry and the lowering passes."""
-    try:
-        from tests.compiler.convert.core import core_states
-    except ImportError:
-        return ""
     states = core_states()
     counts = Counter(state.kind for state in states.values())
     said = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
