@@ -6,7 +6,7 @@ Each case normalizes x [a, b, ...] along one axis (softmax, minus its sum, minus
 summed powers, or over its length), multiplies it with a second input, and reduces that along other
 axes. It is built for sm_80 in three ways, executed, and compared with the CPU evaluator: as plain
 layers ("plain"), with a dynamic first size ("dynamic"), and as the converters write it
-("lengthened", see compiler/convert/idioms/short_sums.py). Writes benchmarks/results/gpu_short_sums.json.
+("lengthened", see compiler/convert/short_sums.py). Writes benchmarks/results/gpu_short_sums.json.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _measure(case: Case, way: str) -> float | str:
 
     from compiler.build import tensorrt_rtx
     from compiler.build.builder import EngineOptions, build_engine
-    from compiler.convert.idioms import short_sums
+    from compiler.convert import short_sums
     from compiler.network.evaluate import evaluate
     from enginebundle.format.spec import Profile, Range
     from tests.compiler.network.cases import NetworkCase

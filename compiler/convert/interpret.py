@@ -1,4 +1,4 @@
-"""A graph of ATen calls to a network: each node's converter in order, each result checked."""
+"""Converts a graph of ATen calls to a network, node by node, and checks each result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from compiler.convert.net import Net
-from compiler.convert.registry import Refusal, Registry, bind
+from compiler.convert.registry import Refusal, Registry
+from compiler.convert.schema import bind
 from compiler.network.network import Network, Shape, Tensor
 from compiler.network.reads import set_apart
 from enginebundle.format.dims import Dim
@@ -18,7 +19,7 @@ from enginebundle.format.spec import TensorSpec
 
 
 class ConversionError(Exception):
-    """A converter failed on a node it had accepted. The node can be demoted to torch."""
+    """A converter failed on a node that it had accepted. The node can be left to torch."""
 
     def __init__(self, node: Node, refusal: Refusal) -> None:
         super().__init__(f"{node.op} ({node.name}) from {node.origin}: {refusal.detail}")
@@ -30,12 +31,12 @@ def convert(graph: Graph, weights: Mapping[str, torch.Tensor], registry: Registr
     """Write the whole graph into a network.
 
     Args:
-        graph: every node must have a converter; `partition` has seen to that.
+        graph: every node must have a converter; `partition` ensures that.
         weights: the graph's weights by name, on the CPU.
 
     Raises:
         ConversionError: a node without a converter, a converter that raised, or one whose result
-            has another dtype or shape than the graph says.
+            has a different dtype or shape from the graph's.
     """
     net = Net()
     values = value_table(graph)
@@ -59,7 +60,7 @@ def convert(graph: Graph, weights: Mapping[str, torch.Tensor], registry: Registr
 
 
 def value_table(graph: Graph) -> dict[str, Value]:
-    """Every value of a graph by name: inputs, weights and nodes' outputs."""
+    """Every value of a graph by name: inputs, weights and the nodes' outputs."""
     specs: list[TensorSpec] = [*graph.inputs, *(w.spec for w in graph.weights)]
     table = {spec.name: Value(spec.name, spec.dtype, spec.shape) for spec in specs}
     for node in graph.nodes:
@@ -92,7 +93,7 @@ def _call(
         TypeError,
         ValueError,
         RuntimeError,
-    ) as error:  # a converter's bug demotes its node only
+    ) as error:  # a bug in a converter costs its own node only
         raise ConversionError(node, _refusal(node, error)) from error
     results = list(result) if isinstance(result, tuple | list) else [result]
     if len(results) != len(node.outputs):
@@ -110,7 +111,7 @@ def _refusal(node: Node, error: Exception) -> Refusal:
 
 
 def _checked(node: Node, value: Value, result: Any) -> Any:
-    """The result, with sizes the graph knows to be static filled in."""
+    """The result, with the sizes filled in that the graph knows to be static."""
     if not value.is_tensor or not isinstance(result, Tensor):
         return result
     if str(result.dtype).removeprefix("torch.") != value.dtype:

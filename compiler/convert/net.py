@@ -1,4 +1,4 @@
-"""What converters write into: the layers, and the few idioms that nearly every operator needs."""
+"""The network that converters write: its layers, and the few idioms that nearly every operator needs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.idioms import short_sums
+from compiler.convert import short_sums
 from compiler.network.kinds import Layers
 from compiler.network.network import Size, Tensor
 from compiler.network.recorder import FLOATS
 
 Scalar = bool | int | float
 Operand = Tensor | Scalar
-"""A tensor, or a Python number as ATen takes it."""
+"""A tensor, or a Python number where ATen takes one."""
 
 INT64_MAX = (1 << 63) - 1
 _SIZE_OPS = {
@@ -45,7 +45,7 @@ class Net(Layers):
         )
 
     def promote(self, *operands: Operand, to_float: bool = False) -> tuple[Tensor, ...]:
-        """Operands as tensors of the dtype that torch's promotion rules give them together.
+        """The operands as tensors of one dtype, by torch's promotion rules.
 
         With `to_float`, integers and bools become torch's default float (as in `aten.div`).
         """
@@ -56,14 +56,14 @@ class Net(Layers):
 
     @staticmethod
     def result_type(*operands: Operand) -> torch.dtype:
-        """torch.result_type over tensors (0-dimensional ones rank lower) and numbers."""
+        """torch.result_type of any number of tensors and numbers."""
         samples = [
             torch.empty((1,) * min(o.ndim, 1), dtype=o.dtype, device="meta")
             if isinstance(o, Tensor)
             else o
             for o in operands
         ]
-        # Dimensioned tensors decide first, then 0-dimensional ones, then numbers.
+        # Tensors with dimensions decide first, then 0-dimensional ones, then numbers.
         samples.sort(key=lambda s: s.ndim == 0 if isinstance(s, torch.Tensor) else 2)
         result = samples[0]
         for sample in samples:
@@ -101,13 +101,13 @@ class Net(Layers):
         return self.compare(a, b, "EQUAL")
 
     def compare(self, a: Operand, b: Operand, op: str) -> Tensor:
-        """EQUAL, GREATER or LESS; TensorRT orders no bools, so they compare as int32."""
+        """EQUAL, GREATER or LESS. TensorRT does not order bools, so they are compared as int32."""
         left, right = self.promote(a, b)
         if left.dtype == torch.bool and op != "EQUAL":
             left, right = self.cast(left, torch.int32), self.cast(right, torch.int32)
         return self.elementwise(left, right, op)
 
-    # -- sums over few elements: compiler/convert/idioms/short_sums.py says why they are lengthened -----
+    # -- sums over few elements: compiler/convert/short_sums.py says why they are lengthened -----
 
     def reduce(self, x: Tensor, op: str, axes: Sequence[int], keep: bool) -> Tensor:
         """As `Layers.reduce`."""
@@ -133,7 +133,7 @@ class Net(Layers):
     def matmul(
         self, a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False
     ) -> Tensor:
-        """As `Layers.matmul`; over one element it is a product of each with each."""
+        """As `Layers.matmul`; over an inner dimension of size one it is an elementwise product."""
         left, right = a.ndim - 1 - transpose_a, b.ndim - 2 + transpose_b
         if a.is_static and b.is_static and a.shape[left] == 1:
             return self.elementwise(
@@ -146,7 +146,7 @@ class Net(Layers):
     # -- sizes -----------------------------------------------------------------------------
 
     def size_op(self, op: str, a: Size, b: Size) -> Size:
-        """add, sub, mul, floordiv, max or min of two sizes (floordiv of non-negative ones)."""
+        """add, sub, mul, floordiv, max or min of two sizes; floordiv takes non-negative ones."""
         if isinstance(a, int) and isinstance(b, int):
             return int(getattr(_IntOps, op)(a, b))
         left, right = (self.scalar(n, torch.int64) if isinstance(n, int) else n for n in (a, b))
@@ -162,7 +162,7 @@ class Net(Layers):
     # -- shape idioms ----------------------------------------------------------------------
 
     def expand(self, x: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """Broadcast x to `sizes` (rank at least x's; -1 keeps x's size), as aten.expand does."""
+        """Broadcast x to `sizes` as aten.expand does: at least as many as x has; -1 keeps x's size."""
         x = self.unsqueeze(x, range(len(sizes) - x.ndim))
         target: list[Size] = []
         stride: list[int] = []
@@ -208,7 +208,7 @@ class Net(Layers):
 
 
 def _turned(net: Net, x: Tensor, transpose: bool) -> Tensor:
-    """x, with its last two dims exchanged where `transpose`."""
+    """x, with its last two dims swapped if `transpose`."""
     order = [*range(x.ndim - 2), x.ndim - 1, x.ndim - 2]
     return net.transpose(x, order) if transpose else x
 

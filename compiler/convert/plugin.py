@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from compiler.convert.registry import parameters
+from compiler.convert.schema import parameters
 from compiler.network.kinds.plugin import call_operator
 from compiler.network.network import Tensor
 

@@ -1,4 +1,4 @@
-"""Operators that no engine takes whatever their arguments: each with its reason, as data."""
+"""Operators that no engine takes, whatever their arguments, each with its reason as data."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def _rows(names: str, code: str, reason: str, remedy: str) -> dict[str, Refusal]
 
 STATED: Mapping[str, Refusal] = {
     **_rows(
-        _TRAINING, "training", "computes a gradient; expected an operator of inference",
+        _TRAINING, "training", "computes a gradient; expected an inference operator",
         "export the model's forward under torch.no_grad()",
     ),
     **_rows(
         _RANDOM, "random",
-        "draws random numbers; expected a result that the inputs decide, which goldens can prove",
+        "draws random numbers; expected a result that the inputs determine, so that goldens can check it",
         "draw the numbers outside the model and pass them as an input",
     ),
     **_rows(
         _NUMBER_OF_DATA, "data_dependent",
-        "reads a number out of a tensor's data to the host; expected values that stay on the device",
+        "copies a number from a tensor to the host; expected values that stay on the device",
         "keep the number as a 0-dimensional tensor, or pass it as an input",
     ),
     **_rows(
         _SIZE_OF_DATA, "data_dependent",
-        "gives a result whose size depends on data; expected sizes that the inputs' shapes decide "
+        "returns a result whose size depends on data; expected sizes set by the inputs' shapes "
         "(TensorRT-RTX builds no NonZero layer)",
-        "use a form of fixed size: torch.nonzero_static, torch.where or a mask; else this part runs in torch",
+        "use a form of fixed size (torch.nonzero_static, torch.where or a mask); otherwise this part runs in torch",
     ),
     **_rows(
         "as_strided.default as_strided_scatter.default sym_stride.int sym_storage_offset.default",
@@ -61,4 +61,4 @@ STATED: Mapping[str, Refusal] = {
         "index, slice or permute the tensor instead",
     ),
 }  # fmt: skip
-"""Overload to refusal: what `Registry.find` answers for it."""
+"""The refusal of each overload, as `Registry.find` returns it."""

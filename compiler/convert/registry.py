@@ -1,7 +1,7 @@
-"""Which ATen overload is written by which converter, and what each refuses, as data.
+"""Which converter writes each ATen overload, and what each one refuses, as data.
 
-A converter is a function `f(net, <the ATen schema's argument names>)`. Arguments reach it bound
-by name with the schema's defaults; a schema argument it does not name must be in IGNORED. Names
+A converter is a function `f(net, <the ATen schema's argument names>)`. Its arguments are passed by
+name, with the schema's defaults; a schema argument that it does not name must be in IGNORED. Names
 are checked when the converter is registered, so a typo fails at import.
 """
 
@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from enginebundle.format.graph import Argument, Node, Ref, Value, Word
+from compiler.convert.schema import bind, parameters
+from enginebundle.format.graph import Node, Value
 
 IGNORED = frozenset(
     {"memory_format", "layout", "device", "pin_memory", "generator", "non_blocking", "out",
      "is_coalesced", "enable_gqa", "requires_grad"}
 )  # fmt: skip
-"""Schema arguments that mean nothing to an inference network."""
+"""Schema arguments that have no meaning for an inference network."""
 
 FLOATS = frozenset({"float32", "float16", "bfloat16"})
 INTEGERS = frozenset({"int32", "int64"})
@@ -30,7 +29,7 @@ ANY = NUMBERS | {"bool"}
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a node stays in torch: a stable code, expected and got, and what would help."""
+    """Why a node stays in torch: a stable code, what was expected and found, and what would help."""
 
     code: str
     detail: str
@@ -39,14 +38,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """What a converter takes: dtypes of its tensor arguments, and whether sizes may be dynamic."""
+    """What a converter accepts: dtypes of its tensor arguments, and whether sizes may be dynamic."""
 
     dtypes: frozenset[str] = ANY
     dynamic: bool = True
 
 
 Check = Callable[..., str | None]
-"""Called with some of the bound arguments by name (tensors as `Value`); a text refuses."""
+"""Takes some of the arguments by name (tensors as `Value`); returns the reason to refuse, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +55,13 @@ class Converter:
     op: str
     function: Callable[..., Any]
     parameters: tuple[str, ...]
-    """The bound arguments that `function` takes after `net`."""
+    """The arguments that `function` takes after `net`."""
     support: Support
     check: Check | None = None
 
 
 class Table:
-    """The converters of one family, filled by its module, merged explicitly into a Registry."""
+    """The converters of one family: its module fills the table, the library merges it into a Registry."""
 
     def __init__(self, family: str) -> None:
         self.family = family
@@ -101,17 +100,17 @@ class Table:
         unknown = [n for n in wanted if n not in names]
         if missing or unknown:
             raise ValueError(
-                f"{op}: converter misses {missing}, has unknown {unknown}; schema: {names}"
+                f"{op}: the converter lacks {missing} and has unknown {unknown}; the schema has {names}"
             )
         if check is not None:
             unknown = [n for n in inspect.signature(check).parameters if n not in names]
             if unknown:
-                raise ValueError(f"{op}: check has unknown {unknown}; schema: {names}")
+                raise ValueError(f"{op}: the check has unknown {unknown}; the schema has {names}")
         self.rows[op] = Converter(op, function, wanted, support, check)
 
 
 class Registry:
-    """All converters, frozen, and what is refused whatever its arguments."""
+    """All converters, and the operators that are refused whatever their arguments."""
 
     def __init__(self, tables: Iterable[Table], stated: Mapping[str, Refusal] = {}) -> None:
         self._rows: dict[str, Converter] = {}
@@ -123,17 +122,17 @@ class Registry:
                 self._rows[op] = row
 
     def overlaid(self, table: Table) -> Registry:
-        """Another registry in which the table's rows stand before this one's."""
+        """A new registry in which the table's rows take precedence over this one's."""
         made = Registry((table,), self._stated)
         made._rows = self._rows | made._rows
         return made
 
     def ops(self) -> frozenset[str]:
-        """Overloads taken whole: decompositions must leave them alone."""
+        """Overloads that have a converter: decompositions must leave them alone."""
         return frozenset(self._rows)
 
     def find(self, node: Node, values: Mapping[str, Value]) -> Converter | Refusal:
-        """The converter of a node, or why there is none. `values` describes what the node reads."""
+        """The node's converter, or why there is none. `values` describes what the node reads."""
         row = self._rows.get(node.op)
         if row is None and node.op in self._stated:
             return self._stated[node.op]
@@ -141,8 +140,9 @@ class Registry:
         if any(v.dtype.startswith("complex") for v in (*read, *node.outputs)):
             return Refusal(
                 "complex",
-                f"{node.op} on complex numbers has no form in real ones here; TensorRT has no complex type",
-                "keep to arithmetic, products, exponentials, views and transforms of up to 2,048 points, "
+                f"{node.op}: expected real tensors, got complex ones that no rewrite to real tensors covers; "
+                "TensorRT has no complex type",
+                "use only arithmetic, products, exponentials, views and transforms of up to 2,048 points, "
                 "with real inputs and outputs (torch.view_as_real)",
             )  # fmt: skip
         if row is None:
@@ -151,25 +151,13 @@ class Registry:
                 "it runs in torch; rewrite it with supported operators, or replace it",
             )  # fmt: skip
         for value in (*read, *node.outputs):
-            if value.is_tensor and value.dtype not in row.support.dtypes and value.dtype != "none":
-                return Refusal(
-                    "dtype", f"{node.op}: expected {_list(row.support.dtypes)}, got {value.dtype} ({value.name})",
-                    "cast to a supported type before this operator",
-                )  # fmt: skip
-            if len(value.shape) > 8:
-                return Refusal("rank", f"{node.op}: TensorRT allows rank 8, got {len(value.shape)} ({value.name})",
-                               "reshape to fewer dimensions")  # fmt: skip
-            if (
-                value.is_tensor
-                and not row.support.dynamic
-                and any(isinstance(n, str) for n in value.shape)
-            ):
-                return Refusal("dynamic", f"{node.op}: static sizes only, got {value.shape} ({value.name})",
-                               "fix the dimension in the manifest's inputs")  # fmt: skip
+            refused = _unsupported(node.op, value, row.support)
+            if refused is not None:
+                return refused
         if row.check is not None:
-            bound = bind(node, lambda ref: values[ref.name])
+            arguments = bind(node, lambda ref: values[ref.name])
             wanted = inspect.signature(row.check).parameters
-            reason = row.check(**{name: bound[name] for name in wanted})
+            reason = row.check(**{name: arguments[name] for name in wanted})
             if reason is not None:
                 return Refusal(
                     "argument", f"{node.op}: {reason}", "change the argument, or leave it in torch"
@@ -177,63 +165,24 @@ class Registry:
         return row
 
 
-def bind(node: Node, look_up: Callable[[Ref], Any]) -> dict[str, Any]:
-    """The node's arguments by the schema's names, defaults filled in, references looked up.
-
-    dtype words become torch.dtype; lists are lists. TypeError on a call its schema forbids.
-    """
-    schema = _schema(node.op)
-    if schema is None:
-        names = parameters(node.op) or ()
-        return {name: _resolve(a, look_up) for name, a in zip(names, node.args, strict=True)}
-    bound: dict[str, Any] = {}
-    keywords = dict(node.kwargs)
-    for position, argument in enumerate(schema.arguments):
-        if position < len(node.args) and not argument.kwarg_only:
-            bound[argument.name] = _resolve(node.args[position], look_up)
-        elif argument.name in keywords:
-            bound[argument.name] = _resolve(keywords.pop(argument.name), look_up)
-        elif argument.has_default_value():
-            bound[argument.name] = argument.default_value
-        else:
-            raise TypeError(f"{node.op}: argument {argument.name!r} is missing")
-    if keywords:
-        raise TypeError(f"{node.op}: unknown arguments {sorted(keywords)}")
-    return bound
-
-
-def parameters(op: str) -> tuple[str, ...] | None:
-    """Argument names of an overload; None if this torch lacks it. `sym.*` take a (and b)."""
-    namespace, _, name = op.partition(".")
-    if namespace == "sym":
-        return (
-            ("a",)
-            if name in ("neg", "not", "int", "float", "ceil", "floor", "sqrt")
-            else ("a", "b")
-        )
-    schema = _schema(op)
-    return None if schema is None else tuple(a.name for a in schema.arguments)
-
-
-def _schema(op: str) -> Any:
-    namespace, _, rest = op.partition(".")
-    name, _, overload = rest.partition(".")
-    packet = getattr(getattr(torch.ops, namespace), name, None) if namespace != "sym" else None
-    found = getattr(packet, overload, None) if packet is not None else None
-    return getattr(found, "_schema", None)
-
-
-def _resolve(argument: Argument, look_up: Callable[[Ref], Any]) -> Any:
-    match argument:
-        case Ref():
-            return look_up(argument)
-        case tuple():
-            return [_resolve(item, look_up) for item in argument]
-        case Word("dtype", name):
-            return getattr(torch, name)
-        case Word(_, text):
-            return text
-    return argument
+def _unsupported(op: str, value: Value, support: Support) -> Refusal | None:
+    """Why a converter with this support cannot read or write a value."""
+    if value.is_tensor and value.dtype not in support.dtypes and value.dtype != "none":
+        return Refusal(
+            "dtype", f"{op}: expected {_list(support.dtypes)}, got {value.dtype} ({value.name})",
+            "cast to a supported type before this operator",
+        )  # fmt: skip
+    if len(value.shape) > 8:
+        return Refusal(
+            "rank", f"{op}: expected at most 8 dimensions, got {len(value.shape)} ({value.name})",
+            "reshape to fewer dimensions; TensorRT allows 8",
+        )  # fmt: skip
+    if value.is_tensor and not support.dynamic and any(isinstance(n, str) for n in value.shape):
+        return Refusal(
+            "dynamic", f"{op}: expected static sizes, got {value.shape} ({value.name})",
+            "fix the dimension in the manifest's inputs",
+        )  # fmt: skip
+    return None
 
 
 def _list(names: Iterable[str]) -> str:

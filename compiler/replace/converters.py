@@ -10,7 +10,8 @@ from torch.export import ExportedProgram
 
 from compiler.convert.library import REGISTRY
 from compiler.convert.plugin import plugin_converter
-from compiler.convert.registry import Registry, Table, parameters
+from compiler.convert.registry import Registry, Table
+from compiler.convert.schema import parameters
 from compiler.replace.functions import as_operator, function_operator
 from compiler.replace.replacement import Replaced, Replacement, ReplaceRefused, nothing
 from compiler.trace.load import load_function

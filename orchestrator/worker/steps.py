@@ -20,7 +20,7 @@ from compiler.replace.replacement import Replacement
 from compiler.trace.source import Source
 from enginebundle.format.digest import Digest, canonical_json
 from enginebundle.format.spec import Profile, Target, TensorSpec
-from enginebundle.serve.validate import validate
+from enginebundle.serve.validate import validate as validate_variant
 from enginebundle.storage.store import Store
 from enginebundle.storage.trust import Trust
 from orchestrator.plan.task import Upstream
@@ -161,7 +161,7 @@ def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     """
     index = of(upstream, "publish")["index"]
     reference = f"{spec['name']}@{index}"
-    evidence = validate(
+    evidence = validate_variant(
         store, store.resolve(reference), Target.parse(spec["target"]), _trust(spec["trust"])
     )
     return {

@@ -1,9 +1,9 @@
-"""Random programs through the whole compiler: by the CPU evaluator, and with --gpu on real engines.
+"""Random programs through the whole compiler: in the CPU evaluator and, with --gpu, on real engines.
 
     python -m tests.fuzz --programs 2000 [--first 0] [--gpu] [--jobs 2] [--minutes 30]
 
-Prints each program that is wrong or was not built, as Python; its number makes it again. Exit code 1
-if there is one. On a GPU float32 products are exact (TF32 is off), and
+Prints each program that is wrong or was not built, as Python; its number recreates it. The exit code
+is 1 if there is one. On a GPU, float32 products are exact (TF32 is off), and
 benchmarks/results/gpu_fuzz.json is written.
 """
 
@@ -24,7 +24,7 @@ from tests.fuzz.programs import Seeds  # noqa: E402
 from tests.opinfo.lane import run  # noqa: E402
 
 CHUNK = 25
-"""Programs that a worker is given at once."""
+"""How many programs a worker is given at once."""
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What random programs call beside torch's own operators: functions of a few, kept moderate."""
+"""Functions that random programs call besides torch's own operators; their values stay moderate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ratio(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def blend(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """A choice by the first, which a sum that is not exactly rounded hardly moves across zero."""
+    """A soft selection by x, which a rounding error in x hardly changes, even near zero."""
     return y * torch.sigmoid(4 * x) + z * torch.sigmoid(-4 * x)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a random program: the whole compiler on it, and its numbers in double precision."""
+"""Judges a random program: compiles it, and compares its numbers with double precision."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from compiler.lower import LowerRefused, lower
 from compiler.lower.capture import CaptureRefused, capture
 from compiler.network.evaluate import evaluate
 from compiler.network.network import Network
-from compiler.program import Program as Captured
+from compiler.program import Program
 from compiler.trace.export import TraceRefused, trace
 from enginebundle.format.spec import Profile, Range, TensorSpec
-from tests.fuzz.programs import DYNAMIC, Program
+from tests.fuzz.programs import DYNAMIC, RandomProgram
 from tests.fuzz.shrink import shrink
 from tests.opinfo.judge import refusals
 
 RTOL, ATOL, SLACK = 1e-4, 1e-5, 32
-"""A result may be off by RTOL of its size, by ATOL of 1 and of the largest of its tensor, and by
-SLACK times what eager torch is off in float32."""
+"""A result may be off by the sum of RTOL of its size, ATOL of 1 plus the tensor's largest element, and
+SLACK times the error of eager torch in float32."""
 
 Results = Mapping[str, torch.Tensor]
 Runner = Callable[[bytes, Results], Results]
@@ -35,8 +35,10 @@ Runner = Callable[[bytes, Results], Results]
 
 @dataclass(frozen=True)
 class Verdict:
-    """`right`; `wrong`; `refused`: torch.export or the compiler says why not; `not built`. After a
-    `fatal` one the process is of no further use."""
+    """What became of a program. `refused`: torch.export or the compiler refuses it, for `reason`.
+
+    After a `fatal` verdict the process cannot judge any more programs.
+    """
 
     sample: str
     state: Literal["right", "wrong", "refused", "not built"]
@@ -46,8 +48,10 @@ class Verdict:
     fatal: bool = False
 
 
-def judge(program: Program, run: Runner | None = None, architecture: str = "sm_89") -> Verdict:
-    """Compile, evaluate, build, and with `run` execute; at each size, where a size is dynamic."""
+def judge(
+    program: RandomProgram, run: Runner | None = None, architecture: str = "sm_89"
+) -> Verdict:
+    """Compile, evaluate, build and, with `run`, execute; at each size if one is dynamic."""
     found = _compiled(program)
     if isinstance(found, str):
         return Verdict(program.id, "refused", found)
@@ -76,42 +80,42 @@ def judge(program: Program, run: Runner | None = None, architecture: str = "sm_8
     return Verdict(program.id, "right")
 
 
-def on_cpu(program: Program) -> Verdict:
-    """Judge without executing the engine; what is wrong, cut down."""
+def on_cpu(program: RandomProgram) -> Verdict:
+    """Judge without executing the engine; a wrong program is cut down."""
     return cut_down(program, judge)
 
 
-def on_gpu(program: Program) -> Verdict:
-    """Judge with an engine that this machine's GPU executes; what is wrong, cut down."""
+def on_gpu(program: RandomProgram) -> Verdict:
+    """Judge with an engine executed on this machine's GPU; a wrong program is cut down."""
     from tests.gpu.execute import execute
 
     run = partial(execute, tensorrt_rtx.module())
     return cut_down(program, partial(judge, run=run, architecture="sm_80"))
 
 
-def cut_down(program: Program, judged: Callable[[Program], Verdict]) -> Verdict:
-    """The verdict on a program, or on the least of it that comes to the same state."""
+def cut_down(program: RandomProgram, judged: Callable[[RandomProgram], Verdict]) -> Verdict:
+    """The verdict on a program; a bad one is first cut down to a smaller program of the same state."""
     verdict = judged(program)
     if verdict.state in ("right", "refused") or verdict.fatal:
         return verdict
 
-    def as_bad(smaller: Program) -> bool:
+    def as_bad(smaller: RandomProgram) -> bool:
         try:
             if not all(y.isfinite().all() for y in smaller.module(*smaller.inputs())):
                 return False
             found = judged(smaller)
-        except RuntimeError:  # with a dynamic size that PyTorch itself refuses
+        except RuntimeError:  # PyTorch itself refuses it at some dynamic size
             return False
         return found.state == verdict.state and not found.fatal
 
     return judged(shrink(program, as_bad))
 
 
-def _profile(program: Program) -> Profile:
+def _profile(program: RandomProgram) -> Profile:
     return Profile("p", (("n", Range(*DYNAMIC)),) if program.dynamic else ())
 
 
-def _compiled(program: Program) -> tuple[Captured, Network] | str:
+def _compiled(program: RandomProgram) -> tuple[Program, Network] | str:
     specs = tuple(
         TensorSpec(f"x{i}", "float32", ("n", *shape[1:]) if program.dynamic else shape)
         for i, shape in enumerate(program.shapes)
@@ -128,13 +132,13 @@ def _compiled(program: Program) -> tuple[Captured, Network] | str:
 
 
 Answer = tuple[torch.Tensor, torch.Tensor]
-"""A result in double precision, and how far off each element may be."""
+"""A result in double precision, and the tolerance of each element."""
 
 
 def _answers(
-    program: Program, captured: Captured
+    program: RandomProgram, captured: Program
 ) -> Iterator[tuple[dict[str, torch.Tensor], dict[str, Answer]]]:
-    """Feeds with the right results, at each size."""
+    """Inputs and the right results, at each size."""
     for first in DYNAMIC if program.dynamic else (None,):
         inputs = program.inputs(first)
         exact = program.module(*(x.double() for x in inputs))
@@ -150,12 +154,12 @@ def _answer(exact: torch.Tensor, single: torch.Tensor) -> Answer:
 
 
 def difference(got: Results, wants: Mapping[str, Answer]) -> str:
-    """Where a result is off, in words, or an empty text."""
-    for name, (exact, bound) in wants.items():
+    """Describes where a result is off, or an empty text."""
+    for name, (exact, tolerance) in wants.items():
         if got[name].shape != exact.shape:
             return f"{name}: expected the shape {tuple(exact.shape)}, got {tuple(got[name].shape)}"
         off = (got[name].double() - exact).abs()
-        over = ~(off <= bound)  # a NaN is off
+        over = ~(off <= tolerance)  # NaN counts as off
         if over.any():
             place = tuple(over.nonzero()[0].tolist())
             return (

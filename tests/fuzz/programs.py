@@ -1,9 +1,9 @@
-"""Small random programs of PyTorch operators: what no table of cases thinks of combining.
+"""Small random programs of PyTorch operators, for combinations that no table of cases has.
 
-    program(seed) -> Program        the same seed gives the same program, with one torch version
+    program(seed) -> RandomProgram      with one torch version, the same seed gives the same program
 
-Values stay finite and moderate, and no operator has a jump (no rounding, no sorting by near-equal
-keys whose positions are read), so that whatever computes the program rightly gives nearly the same.
+Values stay finite and moderate, and no operator is discontinuous (no rounding, no positions read from
+a sort of nearly equal keys), so that every correct computation gives nearly the same result.
 """
 
 from __future__ import annotations
@@ -34,15 +34,16 @@ from tests.fuzz.functions import (
 
 SIZES = (1, 2, 2, 3, 4, 5, 8)
 LARGEST = 4096
-"""Elements of one value."""
+"""The most elements of one value."""
 DYNAMIC = (2, 3, 5)
-"""The first size of every input, where it is dynamic: minimum, optimum, maximum."""
+"""The first size of every input, if it is dynamic: minimum, optimum, maximum."""
 
 
 @dataclass(frozen=True)
-class Program:
-    """`module` takes `shapes`' tensors in order; with `dynamic` their first size may be any of
-    DYNAMIC, and `shapes` gives the second."""
+class RandomProgram:
+    """`module` takes tensors of `shapes`, in order. If `dynamic`, their first size may be any of
+    DYNAMIC; `shapes` has the optimum.
+    """
 
     seed: int
     module: torch.fx.GraphModule
@@ -50,7 +51,7 @@ class Program:
     dynamic: bool
 
     def inputs(self, first: int | None = None) -> list[torch.Tensor]:
-        """float32 inputs of normal numbers; `first` replaces each first size."""
+        """Normally distributed float32 inputs; `first` replaces each first size."""
         generator = torch.Generator().manual_seed(self.seed)
         shapes = [(first, *s[1:]) if first is not None else s for s in self.shapes]
         return [torch.randn(s, generator=generator) for s in shapes]
@@ -65,8 +66,8 @@ class Program:
         return "\n".join(line for line in self.module.code.splitlines() if line.strip())
 
 
-def program(seed: int, steps: int = 8) -> Program:
-    """One to three inputs, up to `steps` operators, each value that nothing reads is a result."""
+def program(seed: int, steps: int = 8) -> RandomProgram:
+    """One to three inputs and up to `steps` operators; every value that nothing reads is a result."""
     rng = random.Random(seed)
     dynamic = rng.random() < 0.3
     rank = rng.choice((2, 3, 3, 4, 4, 5) if not dynamic else (2, 3, 4))
@@ -79,17 +80,17 @@ def program(seed: int, steps: int = 8) -> Program:
         alike = index == 0 or rng.random() < 0.6
         shape = base if alike else tuple(n if rng.random() < 0.7 else 1 for n in base)
         shapes.append((base[0], *shape[1:]) if dynamic else shape)
-    found = Program(seed, torch.fx.GraphModule({}, torch.fx.Graph()), tuple(shapes), dynamic)
+    found = RandomProgram(seed, torch.fx.GraphModule({}, torch.fx.Graph()), tuple(shapes), dynamic)
     for index, tensor in enumerate(found.inputs()):
         writer.values.append((writer.graph.placeholder(f"x{index}"), tensor))
     for _ in range(rng.randint(2, steps)):
         writer.step()
-    return Program(seed, writer.finish(), tuple(shapes), dynamic)
+    return RandomProgram(seed, writer.finish(), tuple(shapes), dynamic)
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """Programs by their numbers."""
+    """A range of programs, by number."""
 
     first: int
     count: int
@@ -99,7 +100,7 @@ class Seeds:
     def name(self) -> str:
         return f"program/{self.first}"
 
-    def todo(self) -> list[Program]:
+    def todo(self) -> list[RandomProgram]:
         made = map(program, range(self.first, self.first + self.count))
         return [one for one in made if one.id not in self.done]
 
@@ -108,7 +109,7 @@ Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class _Writer:
-    """Appends one operator after another, and knows each value's numbers at one size."""
+    """Appends operators one by one, and keeps each value's numbers at one size."""
 
     def __init__(self, rng: random.Random, dynamic: bool) -> None:
         self.rng, self.dynamic = rng, dynamic
@@ -116,10 +117,10 @@ class _Writer:
         self.values: list[tuple[torch.fx.Node, torch.Tensor]] = []
 
     def step(self) -> None:
-        """One more operator, if the one that is drawn fits."""
+        """Append one more operator, if the one drawn fits."""
         node, x = self.pick()
         if not x.ndim:
-            return  # read by later ones beside others, never alone
+            return  # read only beside other values, never alone
         function, args, kwargs = self.rng.choice(STEPS)(self, node, x)
         tensors = dict(self.values)
         given = torch.fx.node.map_arg(args, lambda n: tensors[n])
@@ -139,7 +140,7 @@ class _Writer:
         return torch.fx.GraphModule({}, self.graph)
 
     def pick(self) -> tuple[torch.fx.Node, torch.Tensor]:
-        """A value, the newest ones rather than old ones."""
+        """A value, more likely a recent one."""
         return self.values[-1 - min(int(self.rng.expovariate(0.8)), len(self.values) - 1)]
 
     def axis(self, x: torch.Tensor) -> int:

@@ -1,4 +1,4 @@
-"""A wrong program, cut down: what is left when nothing more can go and it is still wrong."""
+"""Cuts a wrong program down until nothing more can be removed and it is still wrong."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.passes.shape_prop import ShapeProp
 
-from tests.fuzz.programs import Program
+from tests.fuzz.programs import RandomProgram
 
 
-def shrink(program: Program, wrong: Callable[[Program], bool]) -> Program:
-    """The smallest program found by dropping results, passing an operator's operand on in its place,
-    and reading an input where a value was computed. `wrong` says whether one is still wrong."""
+def shrink(program: RandomProgram, wrong: Callable[[RandomProgram], bool]) -> RandomProgram:
+    """The smallest program found by dropping results, replacing an operator by its operand, and
+    replacing a computed value by an input. `wrong` tells whether a program is still wrong.
+    """
     while True:
         smaller = next((one for one in _smaller(program) if wrong(one)), None)
         if smaller is None:
@@ -20,8 +21,8 @@ def shrink(program: Program, wrong: Callable[[Program], bool]) -> Program:
         program = smaller
 
 
-def _smaller(program: Program) -> Iterator[Program]:
-    """Each program that is one cut away, the largest cuts first."""
+def _smaller(program: RandomProgram) -> Iterator[RandomProgram]:
+    """Each program that is one cut smaller, the largest cuts first."""
     graph = program.module.graph
     results = _results(graph)
     if len(results) > 1:
@@ -34,15 +35,15 @@ def _smaller(program: Program) -> Iterator[Program]:
             if _shape(operand) == _shape(node):
                 yield _made(program, results, {node: operand})
     for node in computed:
-        # With a dynamic first size every input has it; only a value that does can become one.
+        # If the first size is dynamic, every input has it, so only a value that has it can become one.
         fits = not program.dynamic or _shape(node)[:1] == program.shapes[0][:1]
         if fits and any(user.op == "call_function" for user in node.users):
             yield _made(program, results, {node: None})
 
 
 def _made(
-    program: Program, results: list[Node], instead: dict[Node, Node | None] | None = None
-) -> Program:
+    program: RandomProgram, results: list[Node], instead: dict[Node, Node | None] | None = None
+) -> RandomProgram:
     """The program with these results, and for one value another, or None for a new input. Inputs and
     operators that nothing reads any more are gone."""
     instead = instead or {}
@@ -69,7 +70,7 @@ def _made(
         if node not in read:
             graph.erase_node(node)
     left = tuple(shapes[node] for node in read)
-    return Program(program.seed, GraphModule({}, graph), left, program.dynamic)
+    return RandomProgram(program.seed, GraphModule({}, graph), left, program.dynamic)
 
 
 def _results(graph: Graph) -> list[Node]:

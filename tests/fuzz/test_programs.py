@@ -1,4 +1,4 @@
-"""A fixed share of the random programs; `make fuzz` judges thousands, `--gpu` executes them."""
+"""A fixed share of the random programs. `make fuzz` judges thousands; `--gpu` executes them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Literal
 import pytest
 import torch
 
-from compiler.convert.idioms import short_sums
-from compiler.convert.net import Net
 from tests.fuzz.judge import Results, Verdict, cut_down, difference, judge
-from tests.fuzz.programs import Program, program
+from tests.fuzz.programs import RandomProgram, program
 
 SHARE = 8
-"""Programs a test: enough to keep processes busy, few enough to say which."""
+"""How many programs a test judges: enough to keep processes busy, few enough to show which failed."""
 
 
 @pytest.mark.parametrize("first", range(0, 96, SHARE))
@@ -52,7 +50,7 @@ def test_an_engine_that_is_off_is_found() -> None:
 def test_a_wrong_program_is_cut_down_to_what_is_wrong() -> None:
     one = program(318)
 
-    def judged(given: Program) -> Verdict:
+    def judged(given: RandomProgram) -> Verdict:
         state: Literal["right", "wrong"] = "wrong" if "log_softmax" in given.text else "right"
         return Verdict(given.id, state, text=given.text)
 
@@ -69,25 +67,3 @@ def test_a_nan_and_another_shape_are_differences() -> None:
     assert not difference({"y": torch.tensor([1.0, 1.0005])}, answer)
     assert difference({"y": torch.tensor([1.0, torch.nan])}, answer)
     assert difference({"y": torch.ones(3)}, answer)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "axes", "long"),
-    [((4, 3), [1], 8), ((4, 3, 1), [1, 2], 8), ((4, 8), [1], 8), ((4, 3), [0, 1], 3),
-     ((None, 3), [1], 3), ((4, 1), [1], None)],
-)  # fmt: skip
-def test_only_short_sums_of_static_tensors_are_lengthened(
-    sizes: tuple[int | None, ...], axes: list[int], long: int | None
-) -> None:
-    """What a GPU showed to be wrong never reaches a reduction layer."""
-    net = Net()
-    x = net.input("x", torch.float32, sizes)
-    y = net.reduce(x, "SUM", axes, True)
-    layers = {layer.kind: layer for layer in net.finish({"y": y}, {}).layers}
-    if long is None:
-        assert "reduce" not in layers
-    else:
-        read = layers["reduce"].inputs[0]
-        assert read is not None
-        assert read.shape[1] == long
-    assert short_sums.LENGTH == 8

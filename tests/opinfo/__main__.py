@@ -1,12 +1,12 @@
-"""Judge PyTorch's operator samples, keep the results, make docs/operators.md of them.
+"""Judge PyTorch's operator samples, record the results, and write docs/operators.md from them.
 
-    python -m tests.opinfo                      the whole lane: judge all, write record and page
-    python -m tests.opinfo --share 0            one fifth, compared with the record; writes nothing
-    python -m tests.opinfo --only abs,sort      some operators, compared with the record
-    python -m tests.opinfo --write-docs         the page, from the committed record
+    python -m tests.opinfo                      judge all samples, write the record and the page
+    python -m tests.opinfo --share 0            compare one fifth with the record; writes nothing
+    python -m tests.opinfo --only abs,sort      compare some operators with the record
+    python -m tests.opinfo --write-docs         write the page from the committed record
 
-A run keeps its rows as JSON lines in `--rows` and goes on from there when started again. Exit code
-1: a sample is wrong, or was whole in TensorRT by the record and is not any more.
+A run keeps its rows as JSON lines in `--rows` and resumes from there. The exit code is 1 if a sample
+is wrong, or was whole in TensorRT according to the record and no longer is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from tests.opinfo import page, record
 
 LIMITS = {"float32": None, "float16": 20, "int64": 20, "bool": 20}
-"""Samples of each operator, chosen by hash; None for all."""
+"""How many samples of each operator are judged, chosen by hash; None for all."""
 ROWS = Path("build/opinfo.jsonl")
 
 
@@ -30,10 +30,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--share", type=int, choices=range(5))
-    parser.add_argument("--only", help="operators by OpInfo's names, with commas")
+    parser.add_argument("--only", help="operators by OpInfo's names, separated by commas")
     parser.add_argument("--dtypes", default=",".join(LIMITS))
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=120.0, help="limit for one sample")
+    parser.add_argument("--seconds", type=float, default=120.0, help="time limit for one sample")
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def judge_all(options: argparse.Namespace, keep: bool) -> list[dict[str, Any]]:
-    """Run the lane. With `keep`, rows of an earlier run are taken over and new ones appended."""
+    """Run the lane. With `keep`, rows of an earlier run are kept and new ones appended."""
     from dataclasses import replace
 
     from tests.opinfo.judge import judge
@@ -75,7 +75,7 @@ def judge_all(options: argparse.Namespace, keep: bool) -> list[dict[str, Any]]:
 
 
 def verdict(rows: list[dict[str, Any]]) -> int:
-    """Print what is worse than the record, and the counts."""
+    """Print what is worse than the record, and the counts; return the exit code."""
     states = {
         f"{group.op}/{group.dtype}/{place}": group.state
         for group in record.groups(record.read())

@@ -1,8 +1,9 @@
-"""How far a result is from eager torch's, in units of the bound that counts as equal.
+"""How far a result is from eager torch's, in units of the tolerance within which they count as equal.
 
-Half precision has two right answers: what eager torch gives, rounding wherever one of its kernels
-does, and what the same call gives in float32. A result may be as far from the second as eager is, and
-where elements are summed as far as the second moves when each input moves by one rounding.
+Half precision has two right answers: that of eager torch, which rounds in each of its kernels, and
+that of the same call in float32. A result may be as far from the second as eager is. Where elements
+are summed, it may also be off by as much as the second changes when each input is changed by one
+rounding.
 """
 
 from __future__ import annotations
@@ -17,39 +18,43 @@ from torch.utils._pytree import tree_flatten
 from compiler.network.network import Network
 from tests.opinfo.samples import Sample
 
-BOUNDS = {torch.float32: (1e-4, 1e-5), torch.float16: (2e-3, 2e-3), torch.bfloat16: (2e-2, 2e-2)}
-"""Relative and absolute error that counts as 1."""
+TOLERANCES = {
+    torch.float32: (1e-4, 1e-5),
+    torch.float16: (2e-3, 2e-3),
+    torch.bfloat16: (2e-2, 2e-2),
+}
+"""The relative and absolute error that count as 1."""
 CANCELLED = 1e-6
-"""Where float32 terms are summed, errors of this share of the largest result do not count: terms of that
-size that cancel lose as much in any order."""
+"""Where float32 terms are summed, errors up to this fraction of the largest result do not count: when
+terms of that size cancel, any order of summation loses as much."""
 SUMS = frozenset({
     "matmul", "einsum", "reduce", "convolution", "deconvolution", "cumulative", "attention",
     "softmax", "normalization",
 })  # fmt: skip
-"""Layers that add up elements."""
+"""Layers that sum elements."""
 OPEN = {"mode": (1,), "kthvalue": (1,), "topk": (1,)}
-"""Results that torch leaves open, by operator: which of several equal numbers they point at."""
+"""Results that torch does not define, by operator: positions of one of several equal numbers."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What one result of a sample must be: eager torch's, and in half precision the float32 one."""
+    """What a result of a sample is compared with: eager torch's, and in half precision also float32's."""
 
     want: torch.Tensor
     exact: torch.Tensor | None = None
     slack: torch.Tensor | None = None
-    """How far from `exact` a result may be, for its elements."""
+    """How far each element may be from `exact`."""
     sums: bool = False
     open: bool = False
 
     def distance(self, got: torch.Tensor) -> float:
-        """The largest error; infinite where dtype, shape or a NaN differs."""
+        """The largest error; infinite if the dtype, the shape or a NaN differs."""
         if got.dtype != self.want.dtype or got.shape != self.want.shape:
             return math.inf
         return float(self._errors(got).max()) if self.want.numel() else 0.0
 
     def describe(self, got: torch.Tensor) -> str:
-        """Where a result differs most, in words."""
+        """Describes where a result differs most."""
         want = self.want
         if got.dtype != want.dtype or got.shape != want.shape:
             return f"expected {want.dtype} {tuple(want.shape)}, got {got.dtype} {tuple(got.shape)}"
@@ -71,8 +76,8 @@ class Reference:
 def _relative(
     got: torch.Tensor, want: torch.Tensor, slack: torch.Tensor, sums: bool
 ) -> torch.Tensor:
-    """Each element's error, less the slack, in units of the bound."""
-    rtol, atol = BOUNDS.get(want.dtype, BOUNDS[torch.float32])
+    """Each element's error minus the slack, in units of the tolerance."""
+    rtol, atol = TOLERANCES.get(want.dtype, TOLERANCES[torch.float32])
     a, b = got.double(), want.double()
     if sums and want.dtype == torch.float32:
         finite = b[b.isfinite()].abs()
@@ -84,7 +89,7 @@ def _relative(
 
 
 def references(sample: Sample, want: Sequence[torch.Tensor], network: Network) -> list[Reference]:
-    """One for each of eager torch's results."""
+    """One reference for each of eager torch's results."""
     sums = any(layer.kind in SUMS for layer in network.layers)
     free = OPEN.get(sample.op, ())
     plain = [Reference(w, sums=sums, open=i in free) for i, w in enumerate(want)]
@@ -104,7 +109,7 @@ def references(sample: Sample, want: Sequence[torch.Tensor], network: Network) -
 def _called(
     sample: Sample, inputs: Sequence[torch.Tensor], want: Sequence[torch.Tensor]
 ) -> list[torch.Tensor] | None:
-    """The call's results on other inputs, if they are of the same shapes."""
+    """The call's results on other inputs, if their shapes are the same."""
     try:
         with torch.no_grad():
             result = sample.module(*(t.clone() for t in inputs))
@@ -115,7 +120,7 @@ def _called(
 
 
 def _moved(inputs: Sequence[torch.Tensor], seed: int) -> list[torch.Tensor]:
-    """Float32 inputs, each element up or down by one rounding of float16."""
+    """The float32 inputs, with each element changed up or down by one rounding of float16."""
     torch.manual_seed(seed)
     step = torch.finfo(torch.float16).eps / 2
     return [

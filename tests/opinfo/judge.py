@@ -1,4 +1,4 @@
-"""What becomes of one sample: the whole compiler on it, and the numbers against eager torch."""
+"""Judges one sample: compiles it, and compares the numbers with eager torch's."""
 
 from __future__ import annotations
 
@@ -37,44 +37,47 @@ ARCHITECTURE = "sm_89"
 
 @dataclass(frozen=True)
 class Verdict:
-    """`converted`: one engine, the operator itself has a converter. `decomposed`: one engine of
-    other operators. `cut`: one engine whose results torch cuts to the size that the engine computed.
-    `constant`: nothing to compute. `torch`: some node has no converter, `reason` says which; a torch
-    segment runs it. `excluded`: not something an inference engine is asked. `wrong`: must not be."""
+    """What became of a sample.
+
+    `converted`: one engine; the operator has its own converter. `decomposed`: one engine, of other
+    operators. `cut`: one engine; torch cuts its results to the size that the engine computed.
+    `constant`: nothing to compute. `torch`: a torch segment runs some node, for `reason`. `excluded`:
+    not a task for an inference engine, for `reason`. `wrong`: there must be none.
+    """
 
     sample: str
     state: State
     reason: str = ""
     worst: float = 0.0
-    """The largest error, in units of the bound."""
+    """The largest error, in units of the tolerance."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A sample that is one network: its results by the CPU evaluator are eager torch's."""
+    """A sample that is one network, whose results in the CPU evaluator equal eager torch's."""
 
     verdict: Verdict
     network: Network
     graph: Graph
-    """The network's nodes, and its inputs and outputs."""
+    """The nodes, inputs and outputs of the network."""
     tail: Graph | None
-    """What cuts the results."""
+    """What cuts the results to size, if anything."""
     feeds: dict[str, torch.Tensor]
     wants: dict[str, Reference]
     evaluated: dict[str, torch.Tensor]
 
     def engine(self, architecture: str) -> bytes:
-        """Built with TensorRT-RTX. Raises BuildRefused."""
+        """The engine, built with TensorRT-RTX. Raises BuildRefused."""
         options = EngineOptions((PROFILE,), capabilities=(architecture,))
         return build_engine(tensorrt_rtx.module(), self.network, self.graph, options)
 
     def results(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The sample's, from an engine's outputs."""
+        """The sample's results, from an engine's outputs."""
         return finish(self.tail, outputs)
 
 
 def finish(tail: Graph | None, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The engine's outputs, and what the tail makes of them."""
+    """The engine's outputs, and the tail's results for them."""
     found = dict(outputs)
     if tail is not None:
         found |= run_graph(tail, {}, {spec.name: found[spec.name] for spec in tail.inputs})
@@ -93,7 +96,7 @@ def judge(sample: Sample) -> Verdict:
 
 
 def examine(sample: Sample) -> Whole | Verdict:
-    """All that `judge` does before an engine is built."""
+    """Everything that `judge` does before it builds an engine."""
     want = eager(sample)
     if isinstance(want, Excluded):
         return Verdict(sample.id, "excluded", want.reason)
@@ -118,7 +121,7 @@ def examine(sample: Sample) -> Whole | Verdict:
 
 
 def _kept(sample: Sample, reason: Refusal, graph: Graph) -> Verdict:
-    """A sample that is no engine: it draws numbers, or torch runs it, or nothing does."""
+    """The verdict on a sample that is not one engine: random, run by torch, or run by nothing."""
     homeless = [n.op for n in graph.nodes if n.op.startswith("aten.") and n.op not in ALLOWED]
     if reason.code == "random" or any(
         torch.Tag.nondeterministic_seeded in _tags(op) for op in homeless
@@ -136,12 +139,12 @@ def _tags(op: str) -> list[torch.Tag]:
 
 
 def refusals(graph: Graph) -> list[Refusal]:
-    """Why nodes of the graph stay in torch."""
+    """Why nodes of a graph stay in torch."""
     return reasons(split(graph))
 
 
 def split(graph: Graph) -> Partition:
-    """The graph in segments for engines and for torch."""
+    """The graph split into segments for engines and for torch."""
     values = value_table(graph)
 
     def refuse(node: Any) -> Refusal | None:
@@ -152,7 +155,7 @@ def split(graph: Graph) -> Partition:
 
 
 def reasons(parts: Partition) -> list[Refusal]:
-    """Why nodes stay in torch that have work to do."""
+    """Why nodes that compute something stay in torch."""
     return [
         kept.reason
         for kept in parts.report.kept
@@ -181,14 +184,14 @@ def _numbers(
         return Verdict(sample.id, "wrong", f"evaluation: {error}"[:300])
     names = program.graph.returns if tail is not None else [s.name for s in graph.outputs]
     if len(names) != len(want):
-        return Verdict(sample.id, "wrong", f"{len(want)} results expected, got {len(names)}")
+        return Verdict(sample.id, "wrong", f"expected {len(want)} results, got {len(names)}")
     wants = dict(zip(names, references(sample, want, network), strict=True))
     worst = 0.0
     for name, reference in wants.items():
         found = reference.distance(got[name])
         worst = max(worst, found)
         if found > 1:
-            detail = f"off by {found:.3g} times the bound; {reference.describe(got[name])}"
+            detail = f"off by {found:.3g} times the tolerance; {reference.describe(got[name])}"
             return Verdict(sample.id, "wrong", detail, found)
     operators = {n.op for n in graph.nodes if is_compute(n)}
     state: State = "converted" if len(operators) <= 1 else "decomposed"
@@ -197,8 +200,8 @@ def _numbers(
 
 
 _BUILT: dict[str, str] = {}
-"""Why a network was not built, or an empty text, by its digest: samples that differ in their values
-only are one engine."""
+"""Why a network was not built, or an empty text, by its digest: samples that differ only in their
+values share an engine."""
 
 
 def _refused_build(whole: Whole) -> str:

@@ -1,10 +1,10 @@
-"""Runs a judge over many samples in parallel processes, each sample within a time limit.
+"""Runs a judge over many samples in parallel processes, with a time limit for each sample.
 
-    pieces(limits, share) -> what to run, an operator with a dtype each
+    pieces(limits, share) -> what to run, one operator and dtype each
     run(work, judge, ...) -> rows, as they come
 
-A worker that dies or stands still costs the sample it was at and nothing else: the sample becomes
-a row, and a fresh worker takes what was left of its piece.
+A worker that dies or hangs loses only the sample it was at: the sample becomes a row, and a new
+worker takes the rest of its piece.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from tests.opinfo.samples import Sample, operators, samples
 
 Row = dict[str, Any]
 LIFE = 1500
-"""Samples after which a worker gives its memory back by ending."""
+"""How many samples a worker judges before it ends, to release its memory."""
 RETIRED = 75
-"""A worker's exit code after a row that says `"fatal": true`: it can't go on, nothing is lost."""
-torch.set_num_threads(1)  # a pool of threads would not outlive the fork
+"""A worker's exit code after a row with `"fatal": true`: it cannot go on, but lost no sample."""
+torch.set_num_threads(1)  # a pool of threads would not survive the fork
 
 
 class Work(Protocol):
-    """What one worker does in one go. A dataclass: what is left after a loss has more in `done`."""
+    """What a worker is given at once. A dataclass: after a loss, the rest is a copy with more `done`."""
 
     @property
     def name(self) -> str: ...
     @property
     def done(self) -> frozenset[str]: ...
     def todo(self) -> list[Any]:
-        """Samples, each with an `id`, without those done."""
+        """The samples that are not done, each with an `id`."""
         ...
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The samples of one operator and dtype: `limit` of them, or all; of these one fifth, or all."""
+    """The samples of one operator and dtype: all or `limit` of them, and of these all or one fifth."""
 
     op: str
     dtype: str
@@ -82,14 +82,14 @@ def run(
     log: Path = Path(os.devnull),
     start: Literal["fork", "spawn"] = "fork",
 ) -> Iterator[Row]:
-    """A row for each sample: judge's dataclass as a dict, with the time it took.
+    """Yield a row for each sample: the judge's dataclass as a dict, with the time it took.
 
     Args:
-        judge: from a sample to a dataclass; called in workers only.
-        seconds: a sample's limit; past it the row's state is "torch" and its reason says so.
-        until: time.monotonic() after which no more rows are made.
-        log: what workers print, TensorRT's messages among it.
-        start: how workers start; "fork" spares them the imports, CUDA needs "spawn".
+        judge: turns a sample into a dataclass; called in workers only.
+        seconds: the limit for a sample; a slower one gets the state "torch", and the limit as reason.
+        until: the time.monotonic() at which to stop.
+        log: receives what workers print, including TensorRT's messages.
+        start: how workers start; "fork" saves them the imports, CUDA needs "spawn".
     """
     queue = deque[Any](todo)
     workers: list[_Worker] = []

@@ -1,9 +1,9 @@
-"""Which samples no inference engine is asked to run, and why: every exclusion has a stated rule.
+"""Which samples are no task for an inference engine, and why: every exclusion follows a stated rule.
 
     eager(sample) -> the tensors that eager torch gives | Excluded(reason)
 
-The rules look at the call itself, not at its name, wherever that is possible: a result counts as
-random where an operator of the call took numbers from the random generator.
+Where possible, the rules look at the call itself rather than its name: a result counts as random if
+an operator of the call drew numbers from the random generator.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from tests.opinfo.samples import Sample
 UNINITIALISED = (
     "empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided",
 )  # fmt: skip
-"""Allocations: their values are whatever the memory held."""
+"""Allocations, whose values are whatever the memory held."""
 
 BACKWARD = ("backward", "_softmax_backward_data")
-"""Parts of the names of gradients: training's, and never in a graph traced for inference."""
+"""Parts of the names of gradients, which are never in a graph traced for inference."""
 
 
 @dataclass(frozen=True)
 class Excluded:
-    """Why a sample is nothing an inference engine is asked."""
+    """Why a sample is no task for an inference engine."""
 
     reason: str
 
 
 def eager(sample: Sample) -> list[torch.Tensor] | Excluded:
-    """What eager torch gives for the sample, or why nothing is asked of an engine here."""
+    """Eager torch's results for the sample, or why it is no task for an engine."""
     if not sample.tensors:
         return Excluded("no tensor inputs: nothing depends on a request")
     if any(word in sample.op for word in BACKWARD):
@@ -64,7 +64,7 @@ def eager(sample: Sample) -> list[torch.Tensor] | Excluded:
 
 
 class _Drawn(TorchDispatchMode):
-    """Notes which operators take numbers from the random generator."""
+    """Records which operators draw numbers from the random generator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class _Drawn(TorchDispatchMode):
 
 
 def _foreign(tensors: Any, what: str) -> Excluded | None:
-    """What no TensorRT tensor can hold."""
+    """Why a TensorRT tensor cannot hold a tensor, or None."""
     for tensor in tensors:
         if tensor.layout != torch.strided or tensor.is_quantized:
             return Excluded(f"sparse or quantized {what}")
@@ -90,7 +90,7 @@ def _foreign(tensors: Any, what: str) -> Excluded | None:
         if tensor.is_complex():
             return Excluded(f"complex {what}")
         if tensor.dtype not in DTYPES:
-            return Excluded(f"{what} of a dtype that TensorRT has not")
+            return Excluded(f"{what} of a dtype that TensorRT lacks")
     return None
 
 

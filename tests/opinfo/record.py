@@ -1,8 +1,8 @@
-"""The committed results: which state each sample had in the last whole run.
+"""The committed results: the state of each sample in the last complete run.
 
     benchmarks/results/opinfo.json: operators -> dtype -> state -> samples, or reason -> samples
 
-Samples are written as ranges of their places among the operator's samples: "0-3 7".
+Samples are written as ranges of their indices among the operator's samples: "0-3 7".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.results import FOLDER, circumstances
 
 PATH = FOLDER / "opinfo.json"
 WHOLE = ("converted", "decomposed", "cut", "constant")
-"""States of a sample that is one engine."""
+"""The states of samples that are one engine."""
 STATES = (*WHOLE, "torch", "excluded", "wrong")
 
 Row = Mapping[str, Any]
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Group:
-    """Samples of one operator and dtype that share a state and a reason."""
+    """The samples of one operator and dtype that share a state and a reason."""
 
     op: str
     dtype: str
@@ -36,7 +36,7 @@ class Group:
 
 
 def write(rows: Iterable[Row], limits: Mapping[str, int | None], path: Path = PATH) -> None:
-    """Keep a run's rows, an operator a line."""
+    """Write a run's rows, one line per operator."""
     table: dict[str, dict[str, dict[str, dict[str, list[int]]]]] = {}
     for row in rows:
         op, dtype, place = row["sample"].rsplit("/", 2)
@@ -53,7 +53,7 @@ def write(rows: Iterable[Row], limits: Mapping[str, int | None], path: Path = PA
 
 
 def _general(reason: str) -> str:
-    """A reason without what only one sample or machine has: files, names of values."""
+    """A reason without what is specific to a sample or machine: files, names of values."""
     reason = re.sub(
         r" at \S*samples\.py:\d+( in forward: `[^`]*`| \(module root: Call\))", "", reason
     )
@@ -72,13 +72,13 @@ def _spelled(dtypes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path = PATH) -> dict[str, Any]:
-    """The file as it is: `operators`, `samples_of_an_operator`, versions, machine and date."""
+    """The file's contents: `operators`, `samples_of_an_operator`, versions, machine and date."""
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 
 def groups(record: Mapping[str, Any]) -> Iterator[Group]:
-    """Everything in the record, in its order."""
+    """Everything in the record, in order."""
     for op, dtypes in record["operators"].items():
         for dtype, states in dtypes.items():
             for state, reasons in states.items():
@@ -87,7 +87,7 @@ def groups(record: Mapping[str, Any]) -> Iterator[Group]:
 
 
 def worse(row: Row, states: Mapping[str, str]) -> str:
-    """How a sample is worse than `states` (sample -> state) says, or an empty text."""
+    """How a sample is worse than in `states` (sample -> state), or an empty text."""
     was = states.get(row["sample"], "not on record")
     if row["state"] == "wrong":
         return f"{row['sample']}: wrong: {row['reason']}"

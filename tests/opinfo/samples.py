@@ -1,6 +1,6 @@
 """PyTorch's own operator samples (`op_db`), each as a module with tensor inputs.
 
-`torch.testing._internal` is private: torch is pinned where this runs.
+`torch.testing._internal` is private, so torch is pinned where this runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DTYPES = {
 
 
 class Call(torch.nn.Module):
-    """One call of an operator; the tensors among its arguments are forward's arguments."""
+    """One call of an operator, as a module; its tensor arguments are the arguments of forward."""
 
     def __init__(self, op: Any, leaves: list[Any], spec: TreeSpec) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Call(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Sample:
-    """One call: `op` is OpInfo's name with its variant, `index` its place among the op's samples."""
+    """One call. `op` is OpInfo's name with the variant, `index` the place among the operator's samples."""
 
     op: str
     dtype: str
@@ -60,7 +60,7 @@ class Sample:
 
     @property
     def hash(self) -> str:
-        """By this a share of the samples is chosen that stays the same."""
+        """Selects a fixed share of the samples."""
         return digest_bytes(self.id.encode())
 
     @property
@@ -74,12 +74,12 @@ class Sample:
 
 
 def operators(dtype: str) -> list[str]:
-    """The full name of every OpInfo that has the dtype on the CPU, in op_db's order."""
+    """The full name of every OpInfo that supports the dtype on the CPU, in op_db's order."""
     return [op for op, info in _infos().items() if DTYPES[dtype] in info.supported_dtypes("cpu")]
 
 
 def samples(op: str, dtype: str, limit: int | None = None) -> list[Sample]:
-    """An operator's samples from a fixed seed, the same in every run; at most `limit`, by hash."""
+    """An operator's samples, from a fixed seed, so the same in every run; at most `limit`, chosen by hash."""
     torch.manual_seed(0)
     random.seed(0)
     np.random.seed(0)
@@ -96,6 +96,6 @@ def samples(op: str, dtype: str, limit: int | None = None) -> list[Sample]:
 
 @functools.cache
 def _infos() -> dict[str, Any]:
-    """By full name: the operator's, and the variant's where there is one."""
+    """By full name: the operator's, followed by the variant's if there is one."""
     named = ((i.name, f".{i.variant_test_name}" if i.variant_test_name else "", i) for i in op_db)
     return {name + variant: info for name, variant, info in named}

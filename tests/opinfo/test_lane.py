@@ -1,4 +1,4 @@
-"""The lane: a sample that kills its worker or stands still is one row, and the rest goes on."""
+"""The lane: a sample that kills or hangs its worker becomes one row, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Judged:
 
 
 def cruel(sample: Sample) -> Judged:
-    """The piece's second sample ends the process, its fourth hangs."""
+    """The piece's second sample kills the process, the fourth hangs."""
     order = [s.id for s in samples("tril", "float32", 5)]
     if sample.id == order[1]:
         os._exit(3)

@@ -1,4 +1,4 @@
-"""The record of OpInfo's results, and the page made of it."""
+"""The record of OpInfo's results, and the page generated from it."""
 
 from __future__ import annotations
 

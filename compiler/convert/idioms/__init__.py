@@ -1,1 +1,1 @@
-"""What several operators are written with."""
+"""Building blocks that several families of operators share. Imports no operators."""

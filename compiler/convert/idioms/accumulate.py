@@ -1,7 +1,7 @@
-"""Many values reduced into one place: TensorRT's scatter layer keeps only one of them.
+"""Several values reduced into one place, where TensorRT's scatter layer would keep only one of them.
 
-Every value is compared with every place (a one-hot plane), masked and reduced: exact, also with
-infinities, in any order of the positions, at the price of values x places elements in between.
+Every value is compared with every place (a one-hot plane), masked and reduced. This is exact, even
+with infinities and for positions in any order, but needs values x places intermediate elements.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.idioms.axes import plain
 from compiler.convert.idioms.numeric import maximum, minimum
+from compiler.convert.idioms.positions import plain
+from compiler.convert.idioms.reductions import extreme
 from compiler.convert.net import Net
-from compiler.convert.ops.reduce import extreme
 from compiler.network.network import Size, Tensor
 from compiler.network.recorder import FLOATS
 
 LIMIT = 1 << 28
-"""Elements of the plane between; more would not fit a GPU beside a model."""
+"""Most elements of the intermediate plane; more would not fit on a GPU beside a model."""
+
 
 REDUCTIONS = {
     "sum": "SUM", "add": "SUM", "mean": "SUM", "prod": "PROD", "multiply": "PROD", "amax": "MAX",
     "amin": "MIN",
 }  # fmt: skip
-"""torch's name to the reduction of the values, which also joins them with a place."""
+"""The reduction of the values, by torch's name; it also combines them with what a place held."""
 
 
 def too_large(shape: Sequence[int | str], places: int | str) -> str | None:
-    """Why values of this shape cannot be reduced into so many places, if all sizes are known."""
+    """Why values of this shape cannot be reduced into this many places; None if some size is unknown."""
     sizes = [n for n in (*shape, places) if isinstance(n, int)]
     count = math.prod(sizes)
     if len(sizes) <= len(shape) or count <= LIMIT:
@@ -47,15 +48,15 @@ def neutral(dtype: torch.dtype, reduction: str) -> float:
 
 
 def one_hot(net: Net, positions: Tensor, count: Size) -> Tensor:
-    """bool [*positions, count]: where the last dim's number is the position."""
+    """bool [*positions, count]: True where the index in the last dim equals the position."""
     numbers = net.cast(net.arange(plain(count)), positions.dtype)
     return net.equal(net.unsqueeze(positions, [positions.ndim]), numbers)
 
 
-def reduced(
+def reduced_hits(
     net: Net, hits: Tensor, values: Tensor, axis: int, op: str, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Values where hits, reduced along axis, and how many there were (of hits' rank, int32)."""
+    """The values at hits reduced along axis, and how many there were (int32, as the sum of hits)."""
     fill = net.scalar(neutral(dtype, op), dtype)
     chosen = net.select(hits, values, fill)
     found = (
@@ -69,7 +70,7 @@ def reduced(
 def combined(
     net: Net, x: Tensor, found: Tensor, count: Tensor, reduce: str, include_self: bool
 ) -> Tensor:
-    """x with the reduced values of each place; places without any keep x."""
+    """x combined with the reduced values of each place; places without values keep x."""
     result = found
     if include_self:
         join = {"MAX": maximum, "MIN": minimum, "SUM": Net.add, "PROD": Net.mul}
@@ -83,7 +84,7 @@ def combined(
 
 
 def _divided(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    """a / b with b positive; integers are rounded down."""
+    """a / b for positive b; integer quotients are rounded down."""
     if a.dtype in FLOATS:
         return net.div(a, b)
     up = net.binary(a, 0, "MAX")

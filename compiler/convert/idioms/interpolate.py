@@ -1,6 +1,6 @@
-"""Interpolation along one axis at a time, with torch's coordinates to the last bit.
+"""Interpolation along one axis at a time, with exactly torch's coordinates.
 
-For the resizes whose coordinates TensorRT's layer would compute differently.
+Used for resizes whose coordinates TensorRT's layer would compute differently.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from compiler.convert.idioms.axes import size_tensor
+from compiler.convert.idioms.positions import size_tensor
 from compiler.convert.net import Net
 from compiler.network.network import Size, Tensor
 
@@ -18,7 +18,7 @@ CUBIC = -0.75
 
 @dataclass(frozen=True)
 class Axis:
-    """A spatial axis of x: its size before and after, and the scale factor if torch was given one."""
+    """A spatial axis of x: its size before and after, and the scale factor if the call gives one."""
 
     axis: int
     before: Size
@@ -27,7 +27,7 @@ class Axis:
 
     @property
     def exact(self) -> bool:
-        """Whether before / after is the step between coordinates, given factor or not."""
+        """Whether the step between coordinates is before / after, even if a factor is given."""
         if self.factor is None:
             return True
         if isinstance(self.before, int) and isinstance(self.after, int):
@@ -36,7 +36,7 @@ class Axis:
 
     @property
     def doubling(self) -> bool:
-        """Whether the size grows by a power of two: then every nearest coordinate is exact."""
+        """Whether the size grows by a power of two, so that every nearest coordinate is exact."""
         if not (isinstance(self.before, int) and isinstance(self.after, int)):
             growth = self.factor or 0.0
         else:
@@ -44,7 +44,7 @@ class Axis:
         return growth >= 1 and growth.is_integer() and int(growth).bit_count() == 1
 
     def step(self, net: Net, corners: bool) -> Tensor:
-        """Input elements a step of one output element, float32."""
+        """How many input elements one output element advances, float32."""
         if corners:
             if isinstance(self.before, int) and isinstance(self.after, int):
                 wide = self.after > 1
@@ -58,7 +58,7 @@ class Axis:
         return net.div(_as_float(net, self.before), _as_float(net, self.after))
 
     def source(self, net: Net, corners: bool, clamp: bool) -> Tensor:
-        """Coordinates in x of every output element, float32 [after]."""
+        """The coordinate in x of every output element, float32 [after]."""
         number, step = net.arange(self.after, torch.float32), self.step(net, corners)
         if corners:
             return net.mul(number, step)
@@ -67,14 +67,14 @@ class Axis:
 
 
 def nearest(net: Net, x: Tensor, axis: Axis, centred: bool) -> Tensor:
-    """The element at the rounded-down coordinate (of the output element's centre if centred)."""
+    """The element at the coordinate rounded down (that of the output element's centre if `centred`)."""
     number = net.arange(axis.after, torch.float32)
     place = net.mul(net.add(number, 0.5) if centred else number, axis.step(net, False))
     return net.gather(x, _bounded(net, net.unary(place, "FLOOR"), axis), axis.axis)
 
 
 def linear(net: Net, x: Tensor, axis: Axis, corners: bool) -> Tensor:
-    """Two neighbours by their distance; x is float32."""
+    """Two neighbours weighted by distance; x is float32."""
     source = axis.source(net, corners, clamp=True)
     base = net.unary(source, "FLOOR")
     right = net.sub(source, base)
@@ -83,7 +83,7 @@ def linear(net: Net, x: Tensor, axis: Axis, corners: bool) -> Tensor:
 
 
 def cubic(net: Net, x: Tensor, axis: Axis, corners: bool) -> Tensor:
-    """Four neighbours by the cubic convolution kernel; x is float32."""
+    """Four neighbours weighted by the cubic convolution kernel; x is float32."""
     source = axis.source(net, corners, clamp=False)
     base = net.unary(source, "FLOOR")
     t = net.sub(source, base)
@@ -96,13 +96,13 @@ def cubic(net: Net, x: Tensor, axis: Axis, corners: bool) -> Tensor:
 
 
 def _near(net: Net, d: Tensor) -> Tensor:
-    """The kernel at distances up to 1."""
+    """The cubic kernel at distances up to 1."""
     inner = net.sub(net.mul(d, CUBIC + 2), CUBIC + 3)
     return net.add(net.mul(net.mul(inner, d), d), 1.0)
 
 
 def _far(net: Net, d: Tensor) -> Tensor:
-    """The kernel at distances from 1 to 2."""
+    """The cubic kernel at distances from 1 to 2."""
     inner = net.add(net.mul(net.sub(net.mul(d, CUBIC), 5 * CUBIC), d), 8 * CUBIC)
     return net.sub(net.mul(inner, d), 4 * CUBIC)
 
@@ -120,7 +120,7 @@ def _blend(net: Net, x: Tensor, axis: Axis, taps: list[tuple[Tensor, Tensor]]) -
 
 
 def _bounded(net: Net, place: Tensor, axis: Axis) -> Tensor:
-    """Whole coordinates as positions within x."""
+    """Whole coordinates as positions, clamped to x."""
     index = net.binary(net.cast(place, torch.int64), 0, "MAX")
     return net.binary(index, net.sub(size_tensor(net, axis.before), 1), "MIN")
 

@@ -1,8 +1,8 @@
-"""Idioms that several operator families share: NaN-exact selection, and half precision done wide.
+"""Elementwise arithmetic that treats NaN as torch does, and half precision computed in float32.
 
-TensorRT's MAX, MIN, CLIP and its MAX/MIN reductions drop NaN (which operand wins depends on the
-type), and its SIGN keeps NaN where torch says 0. Comparisons and selections are exact, so order
-is decided with those.
+TensorRT's MAX, MIN and CLIP and its MAX and MIN reductions drop NaN (which operand wins depends on
+the type), and its SIGN returns NaN for NaN where torch returns 0. Comparisons and selections are
+exact, so these decide the order.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ def is_float(x: Tensor) -> bool:
 
 
 def as_float(net: Net, x: Tensor) -> Tensor:
-    """x, with integers and bools as float32, as torch's float functions take them."""
+    """x, with integers and bools cast to float32, as torch's float functions do."""
     return x if is_float(x) else net.cast(x, torch.float32)
 
 
 def widened(net: Net, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """`function(*tensors)` computed in float32 where the tensors are of half precision.
+    """`function(*tensors)`, computed in float32 if the tensors have half precision.
 
-    The result is rounded once, as torch does it, instead of once a layer. All tensors have one
-    dtype; a bool result stays bool.
+    The result is rounded once, as in torch, instead of once per layer. All tensors have one dtype; a
+    bool result stays bool.
     """
     dtype = tensors[0].dtype
     if dtype not in HALVES:
@@ -80,12 +80,12 @@ def greater_equal(net: Net, a: Tensor, b: Tensor) -> Tensor:
 
 
 def maximum(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    """The larger of two tensors of one dtype; NaN if either is."""
+    """The larger of two tensors of one dtype; NaN where either is NaN."""
     return _extreme(net, a, b, "MAX", "GREATER", "OR")
 
 
 def minimum(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    """The smaller of two tensors of one dtype; NaN if either is."""
+    """The smaller of two tensors of one dtype; NaN where either is NaN."""
     return _extreme(net, a, b, "MIN", "LESS", "AND")
 
 
@@ -95,7 +95,7 @@ def _extreme(net: Net, a: Tensor, b: Tensor, op: str, order: str, of_bools: str)
     if not is_float(a):
         return net.elementwise(a, b, op)
     if b.constant is not None and not bool(b.constant.isnan().any()):
-        # A NaN in a loses every comparison with b and stays.
+        # A NaN in a fails the comparison with b, so it stays.
         opposite = "LESS" if order == "GREATER" else "GREATER"
         return net.select(net.elementwise(a, b, opposite), b, a)
     first = net.elementwise(net.elementwise(a, b, order), is_nan(net, a), "OR")
@@ -103,7 +103,7 @@ def _extreme(net: Net, a: Tensor, b: Tensor, op: str, order: str, of_bools: str)
 
 
 def clamp(net: Net, x: Tensor, low: Scalar | None, high: Scalar | None) -> Tensor:
-    """x held within numbers; NaN stays."""
+    """x clamped between two numbers; NaN stays NaN."""
     if low is not None:
         x = maximum(net, x, constant(net, low, x))
     if high is not None:
@@ -112,7 +112,7 @@ def clamp(net: Net, x: Tensor, low: Scalar | None, high: Scalar | None) -> Tenso
 
 
 def sign_bit(net: Net, x: Tensor) -> Tensor:
-    """Where x is negative, -0.0 included; a NaN counts as positive."""
+    """Where x is negative, including -0.0; NaN counts as positive."""
     zero = constant(net, 0, x)
     negative = less(net, x, zero)
     if not is_float(x):
@@ -121,7 +121,7 @@ def sign_bit(net: Net, x: Tensor) -> Tensor:
 
 
 def truncate(net: Net, x: Tensor) -> Tensor:
-    """x rounded towards zero, -0.0 kept."""
+    """x rounded towards zero; -0.0 is kept."""
     if not is_float(x):
         return x
     negative = less(net, x, constant(net, 0, x))
@@ -129,7 +129,7 @@ def truncate(net: Net, x: Tensor) -> Tensor:
 
 
 def polynomial(net: Net, x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
-    """By Horner's rule; the coefficient of the highest power comes first."""
+    """A polynomial of x by Horner's rule; the coefficient of the highest power comes first."""
     result = constant(net, coefficients[0], x)
     for coefficient in coefficients[1:]:
         result = net.add(net.mul(result, x), coefficient)
@@ -139,7 +139,7 @@ def polynomial(net: Net, x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
 def log1p(net: Net, x: Tensor) -> Tensor:
     """log(1 + x) of a float32 tensor, accurate near 0.
 
-    With u = 1 + x rounded, log(u) * x / (u - 1) corrects for the rounding.
+    With u = 1 + x, rounded, log(u) * x / (u - 1) corrects for the rounding.
     """
     u = net.add(x, 1.0)
     log = net.unary(u, "LOG")
@@ -150,7 +150,7 @@ def log1p(net: Net, x: Tensor) -> Tensor:
 
 
 def expm1(net: Net, x: Tensor) -> Tensor:
-    """exp(x) - 1 of a float32 tensor, accurate near 0; the same correction as `log1p`."""
+    """exp(x) - 1 of a float32 tensor, accurate near 0, with the same correction as `log1p`."""
     u = net.unary(x, "EXP")
     rest = net.sub(u, 1.0)
     near = net.mul(rest, net.div(x, net.unary(u, "LOG")))
@@ -163,5 +163,5 @@ def log_add_exp(net: Net, a: Tensor, b: Tensor) -> Tensor:
     """log(exp(a) + exp(b)) of float32 tensors, without overflow."""
     high, low = maximum(net, a, b), minimum(net, a, b)
     sum_ = net.add(high, log1p(net, net.unary(net.sub(low, high), "EXP")))
-    # Equal infinities have no difference.
+    # The difference of equal infinities is NaN.
     return net.select(net.equal(a, b), net.add(a, math.log(2.0)), sum_)

@@ -1,6 +1,6 @@
 """Windows gathered along one axis at a time: `[..., out, window, ...]`, ready to be reduced.
 
-For the poolings that TensorRT's layer does not have.
+Used for poolings that TensorRT's layer does not support.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from compiler.convert.idioms.axes import plain, size_tensor
+from compiler.convert.idioms.positions import plain, size_tensor
 from compiler.convert.net import Net
 from compiler.network.network import Size, Tensor
 from compiler.network.recorder import FLOATS
@@ -32,7 +32,7 @@ class Window:
         return self.dilation * (self.size - 1) + 1
 
     def count(self, net: Net, length: Size) -> Size:
-        """How many windows. With ceil, partial ones too, if they start before the padding's end."""
+        """The number of windows. With `ceil`, partial ones count if they start before the end padding."""
         room = net.size_op("add", length, 2 * self.pad - self.span)
         if not self.ceil:
             return net.size_op("add", net.size_op("floordiv", room, self.stride), 1)
@@ -46,7 +46,7 @@ def windows(
     kernel: Sequence[int], stride: Sequence[int], pad: Sequence[int], dilation: Sequence[int],
     ceil: bool, rank: int,
 ) -> list[Window]:  # fmt: skip
-    """Windows of `rank` spatial axes from torch's arguments."""
+    """The windows of `rank` spatial axes, from torch's arguments."""
     size = _each(kernel, rank)
     strides, pads, dilations = (_each(v, rank) for v in (stride or size, pad, dilation))
     return [Window(size[i], strides[i], pads[i], dilations[i], ceil) for i in range(rank)]
@@ -59,7 +59,8 @@ def _each(values: Sequence[int] | int, count: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Span:
-    """Positions that each window reads, [out, window]; where they lie in x, and in its padding."""
+    """The positions that each window reads, [out, window]; which of them lie in x, and which in x or its
+    padding."""
 
     index: Tensor
     valid: Tensor
@@ -79,7 +80,7 @@ def spans(net: Net, x: Tensor, window: Window, axis: int) -> Span:
 
 
 def _inside(net: Net, index: Tensor, length: Size) -> tuple[Tensor, Tensor]:
-    """Positions clamped to 0..length - 1, and whether they lay there."""
+    """The positions clamped to 0..length - 1, and which of them were in that range."""
     size = size_tensor(net, length)
     low = net.compare(index, -1, "GREATER")
     valid = net.elementwise(low, net.compare(index, size, "LESS"), "AND")
@@ -89,7 +90,7 @@ def _inside(net: Net, index: Tensor, length: Size) -> tuple[Tensor, Tensor]:
 
 
 def gathered(net: Net, x: Tensor, span: Span, axis: int, outside: float) -> Tensor:
-    """Windows of x along an axis: [..., out, window, ...], `outside` where they leave x."""
+    """The windows of x along an axis, [..., out, window, ...], with `outside` where they leave x."""
     read = net.gather(x, span.index, axis)
     valid = net.unsqueeze(span.valid, range(2, read.ndim - axis))
     return net.select(valid, read, net.scalar(outside, x.dtype))
@@ -100,10 +101,10 @@ def _lowest(dtype: torch.dtype) -> float:
 
 
 def first_largest(net: Net, x: Tensor, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
-    """The largest of each window over the spans' axes, and its first position in their plane.
+    """The largest element of each window over the spans' axes, and its first position in their plane.
 
-    One axis after the other, the last first: of the rows' winners the topmost wins, so the
-    position is the smallest flat one. A NaN is larger than anything.
+    The axes are reduced one by one, the last one first. Of equal elements the topmost row's first one
+    wins, so the position is the smallest flat one. NaN is larger than anything.
     """
     values: Tensor = x
     places: Tensor | None = None
@@ -135,7 +136,7 @@ def first_largest(net: Net, x: Tensor, spans: Sequence[Span]) -> tuple[Tensor, T
 
 
 def adaptive_spans(net: Net, x: Tensor, sizes: Sequence[Size]) -> list[Span]:
-    """Window i of n over a length: floor(i * length / n) up to ceil((i + 1) * length / n)."""
+    """Adaptive windows: window i of n runs from floor(i * length / n) to ceil((i + 1) * length / n)."""
     found = []
     for i, size in enumerate(sizes):
         axis = x.ndim - len(sizes) + i

@@ -1,1 +1,1 @@
-"""Small linear algebra, unrolled. Nothing but the library of converters imports from here."""
+"""Linear algebra of small matrices, unrolled. Only the library of converters imports it."""

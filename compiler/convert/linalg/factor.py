@@ -1,27 +1,24 @@
 """Linear algebra of small float32 matrices: Cholesky, LU, triangular systems, inverse, determinant.
 
-Sizes are static and at most 16, batches free; see compiler/convert/linalg/matrices.py for how.
+Sizes are static and at most 16, batches are free.
 """
 
 from __future__ import annotations
 
 import torch
 
-from compiler.convert.idioms.axes import plain
+from compiler.convert.idioms.positions import plain
+from compiler.convert.linalg.lu import LU, rows_of, solved
 from compiler.convert.linalg.matrices import (
-    LU,
     check_sizes,
-    cholesky,
     diagonal,
     identity,
-    rows_of,
-    solved,
     spread,
     static,
-    substituted,
     transposed,
     triangle,
 )
+from compiler.convert.linalg.triangular import cholesky, substituted
 from compiler.convert.net import Net
 from compiler.convert.registry import Support, Table
 from compiler.network.network import Tensor
@@ -41,7 +38,7 @@ def _a(A: Value) -> str | None:
 
 
 def _pivoted(A: Value, pivot: bool) -> str | None:
-    return check_sizes(A) if pivot else "expected pivot=True"
+    return check_sizes(A) if pivot else "expected pivot=True, got pivot=False"
 
 
 # -- Cholesky ------------------------------------------------------------------------------
@@ -51,7 +48,7 @@ def _pivoted(A: Value, pivot: bool) -> str | None:
 def linalg_cholesky_ex(
     net: Net, self: Tensor, upper: bool, check_errors: bool
 ) -> tuple[Tensor, Tensor]:
-    """The factor and info. An engine raises nothing: `check_errors` shows in info and in NaN."""
+    """The factor and info. An engine cannot raise: errors show in info and as NaN."""
     return _cholesky(net, self, upper)
 
 
@@ -142,7 +139,7 @@ def _unpacked(LU_data: Value) -> str | None:
 def lu_unpack(
     net: Net, LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool, unpack_pivots: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """P, L and U; what is not asked for is an empty tensor."""
+    """P, L and U; those not asked for are empty tensors."""
     none = net.constant(torch.empty(0, dtype=LU_data.dtype))
     order = rows_of(net, LU_pivots, static(LU_data)[0])
     p = _permutation(net, order, LU_data.dtype) if unpack_pivots else none
@@ -173,7 +170,7 @@ def _lu_check(LU: Value) -> str | None:
 def linalg_lu_solve(
     net: Net, LU: Tensor, pivots: Tensor, B: Tensor, left: bool, adjoint: bool
 ) -> Tensor:
-    """x with A x = B or x A = B, of A or its transpose, by A's packed L and U."""
+    """x with A x = B or x A = B, for A or its transpose, from A's packed L and U."""
     rows = rows_of(net, pivots, static(LU)[0])
     if left:
         return solved(net, LU, rows, B, adjoint)
@@ -184,7 +181,7 @@ def linalg_lu_solve(
 def linalg_solve_ex(
     net: Net, A: Tensor, B: Tensor, left: bool, check_errors: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x with A x = B or x A = B; B may be a vector a matrix of A. Then A's packed L and U, pivots, info."""
+    """x with A x = B or x A = B, A's packed L and U, pivots, info; B may be one vector per matrix of A."""
     lu = LU(net, A)
     vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and B.shape == A.shape[:-1])
     b = net.unsqueeze(B, [B.ndim]) if vector else B
@@ -213,7 +210,7 @@ def linalg_det(net: Net, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @TABLE.converter("aten._linalg_slogdet.default", support=_FLOAT32, check=_a)
 def linalg_slogdet(net: Net, A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The determinant's sign and the logarithm of its size; A's packed L and U, and pivots."""
+    """The determinant's sign and the logarithm of its absolute value; A's packed L and U, and pivots."""
     lu = LU(net, A)
     on = diagonal(net, lu.packed)
     last = [on.ndim - 1]

@@ -1,7 +1,7 @@
 """QR by Householder reflections of small float32 matrices, with LAPACK's signs.
 
-A reflection is I - tau v v^T with v = (0, ..., 0, 1, below): LAPACK keeps `below` under the diagonal
-of R and the taus beside it. Sizes are static and at most 16, batches free.
+A reflection is I - tau v v^T with v = (0, ..., 0, 1, below). LAPACK stores `below` under the diagonal
+of R, and the taus separately. Sizes are static and at most 16, batches are free.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _factored(net: Net, a: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _reflected(net: Net, a: Tensor, v: Tensor, tau: Tensor) -> Tensor:
-    """a - tau v (v^T a), of v [*, m, 1] and tau [*, 1, 1]."""
+    """a - tau v (v^T a), for v [*, m, 1] and tau [*, 1, 1]."""
     along = net.reduce(net.mul(v, a), "SUM", [max(a.ndim, v.ndim) - 2], True)
     return net.sub(a, net.mul(net.mul(v, tau), along))
 
@@ -92,7 +92,7 @@ def _product(net: Net, packed: Tensor, tau: Tensor, x: Tensor, backward: bool) -
 
 @TABLE.converter("aten.linalg_householder_product.default", support=_FLOAT32, check=_input)
 def householder_product(net: Net, input: Tensor, tau: Tensor) -> Tensor:
-    """The first columns of H1 H2 ..., as many as input has."""
+    """The first columns of H1 H2 ...; as many as input has."""
     return _product(net, input, tau, identity(net, input, *static(input)), False)
 
 
@@ -100,7 +100,7 @@ def householder_product(net: Net, input: Tensor, tau: Tensor) -> Tensor:
 def ormqr(
     net: Net, self: Tensor, input2: Tensor, input3: Tensor, left: bool, transpose: bool
 ) -> Tensor:
-    """Q input3 or input3 Q, of Q = H1 H2 ... or its transpose; self and input2 as geqrf gives them."""
+    """Q input3 or input3 Q, for Q = H1 H2 ... or its transpose; self and input2 are geqrf's results."""
     if left:
         return _product(net, self, input2, spread(net, input3, self), transpose)
     flipped = spread(net, transposed(net, input3), self)
@@ -109,7 +109,7 @@ def ormqr(
 
 @TABLE.converter("aten.linalg_qr.default", support=_FLOAT32, check=_a)
 def linalg_qr(net: Net, A: Tensor, mode: str) -> tuple[Tensor, Tensor]:
-    """Q and R: [*, m, k] and [*, k, n], all of Q if complete, none of it (empty) if mode is r."""
+    """Q [*, m, k] and R [*, k, n]. "complete" gives all of Q, "r" an empty tensor in its place."""
     m, n = static(A)
     k = m if mode == "complete" else min(m, n)
     packed, tau = _factored(net, A)

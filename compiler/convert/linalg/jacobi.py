@@ -1,7 +1,7 @@
-"""One-sided Jacobi: the columns of float32 matrices rotated until they are orthogonal.
+"""One-sided Jacobi: the columns of float32 matrices are rotated until they are orthogonal.
 
-Their lengths are then the singular values. A turn of the loop rotates every column against one other;
-after a sweep of turns each pair has met.
+Their lengths are then the singular values. Each turn of the loop rotates every column against one
+other; a sweep of turns covers every pair.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from compiler.network.network import Tensor
 from enginebundle.format.graph import Value
 
 MOST = 64
-"""Columns (or rows, if they are fewer)."""
+"""The most columns (or rows, if there are fewer)."""
 SWEEPS = 10
-"""Float32 has converged by then: each sweep after the first few squares what is left."""
+"""Float32 has converged by then: after the first few sweeps, each squares the remaining error."""
 
 FEWEST_ROWS = 8
-"""Of smaller matrices TensorRT-RTX unrolls the loop, into engines of a hundred megabytes."""
+"""For matrices of fewer rows TensorRT-RTX unrolls the loop, into engines of a hundred megabytes."""
 
 
 def check_size(value: Value) -> str | None:
@@ -31,7 +31,7 @@ def check_size(value: Value) -> str | None:
     known = [n for n in sizes if isinstance(n, int)]
     if len(known) == 2 and min(known) <= MOST:
         return None
-    return f"rotated column by column: expected static sizes, one of them up to {MOST}, got {sizes}"
+    return f"expected static sizes, the smaller up to {MOST} (columns are rotated in pairs), got {sizes}"
 
 
 def orthogonal(net: Net, a: Tensor, rows: int) -> Tensor:
@@ -40,7 +40,7 @@ def orthogonal(net: Net, a: Tensor, rows: int) -> Tensor:
     if n < 2 or not rows:
         return a
     last, half = a.ndim - 1, (n + 1) // 2
-    a = _grown(net, a, 0, n % 2)  # a column of zeros makes them pairs
+    a = _grown(net, a, 0, n % 2)  # a column of zeros makes their number even
 
     def turn(inner: Layers, state: Sequence[Tensor]) -> Sequence[Tensor]:
         assert isinstance(inner, Net)
@@ -53,7 +53,7 @@ def orthogonal(net: Net, a: Tensor, rows: int) -> Tensor:
 
 
 def _rotated(net: Net, left: Tensor, right: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    """Each column of left and right against each other, by the smaller angle."""
+    """Each column of left rotated against its column of right, by the smaller angle."""
     upper, lower = (net.narrow(t, t.ndim - 2, 0, rows) for t in (left, right))
     sums = [dot(net, x, y) for x, y in ((upper, upper), (lower, lower), (upper, lower))]
     difference, twice = net.sub(sums[1], sums[0]), net.mul(sums[2], 2.0)
@@ -75,7 +75,7 @@ def dot(net: Net, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _next_pairs(net: Net, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """The first column stays, the others go round: in as many turns as columns less one, back."""
+    """The first column stays and the others go round; after n - 1 turns they are back in place."""
     half, axis = static(left)[1], left.ndim - 1
     if half == 1:
         return left, right
@@ -87,14 +87,14 @@ def _next_pairs(net: Net, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def tall_of(net: Net, a: Tensor) -> Tensor:
-    """a, or its transpose: with at least as many rows as columns, and rows of zeros up to eight."""
+    """a or its transpose, with at least as many rows as columns, padded with rows of zeros up to eight."""
     m, n = static(a)
     tall = a if m >= n else transposed(net, a)
     return _grown(net, tall, FEWEST_ROWS - max(m, n), 0)
 
 
 def _grown(net: Net, a: Tensor, rows: int, columns: int) -> Tensor:
-    """a with as many more rows and columns of zeros."""
+    """a with that many rows and columns of zeros added."""
     if max(rows, columns) <= 0:
         return a
     m, n = static(a)
@@ -117,7 +117,7 @@ def ordered(net: Net, values: Tensor, largest: bool) -> Tensor:
 
 
 def symmetric(net: Net, a: Tensor, lower: bool) -> Tensor:
-    """The symmetric matrix that one triangle of a says."""
+    """The symmetric matrix that one triangle of a defines."""
     other = triangle(net, transposed(net, a), not lower, 1 if lower else -1)
     return net.add(triangle(net, a, lower), other)
 
@@ -125,7 +125,7 @@ def symmetric(net: Net, a: Tensor, lower: bool) -> Tensor:
 def cut_of(
     net: Net, largest: Tensor, size: int, atol: Tensor | float | None, rtol: Tensor | float | None
 ) -> Tensor:
-    """[*, 1, 1]: the largest length that counts as 0, with torch's default."""
+    """[*, 1, 1]: the largest length that counts as 0, with torch's defaults."""
     default = net.scalar(torch.finfo(torch.float32).eps * size, torch.float32)
     zero = net.scalar(0.0, torch.float32)
     absolute = zero if atol is None else _plane(net, atol)

@@ -1,20 +1,21 @@
-"""Factorizations of small float32 matrices [*, m, n], one unrolled step a column, as LAPACK does it.
+"""Small float32 matrices [*, m, n]: their entries, triangles and other pieces.
 
-The sizes of the matrices are static and at most LIMIT, leading dims are free. Everything is
-elementwise but for sums: no matrix product, which a GPU may round to TF32 on the way.
+The sizes of the matrices are static and at most LIMIT, leading dims are free. Factorizations take one
+unrolled step per column, as in LAPACK. Everything is elementwise except for sums: there are no matrix
+products, which a GPU may round to TF32.
 """
 
 from __future__ import annotations
 
 import torch
 
+from compiler.convert.idioms.axes import swap
 from compiler.convert.net import Net
-from compiler.convert.ops.shape import swap
-from compiler.network.network import Size, Tensor
+from compiler.network.network import Tensor
 from enginebundle.format.graph import Value
 
 LIMIT = 16
-"""Steps; each is some ten layers, and the next waits for it."""
+"""The most steps. Each is about ten layers, and the next one depends on it."""
 
 
 def check_sizes(*matrices: Value) -> str | None:
@@ -22,11 +23,8 @@ def check_sizes(*matrices: Value) -> str | None:
     for value in matrices:
         sizes = value.shape[-2:]
         if any(not isinstance(n, int) or n > LIMIT for n in sizes):
-            return f"factored in unrolled steps: expected static sizes up to {LIMIT}, got {sizes}"
+            return f"expected static sizes up to {LIMIT} (the steps are unrolled), got {sizes}"
     return None
-
-
-# -- pieces --------------------------------------------------------------------------------
 
 
 def entry(net: Net, a: Tensor, row: int, column: int) -> Tensor:
@@ -45,7 +43,7 @@ def row_of(net: Net, a: Tensor, k: int) -> Tensor:
 
 
 def masked(net: Net, a: Tensor, keep: torch.Tensor) -> Tensor:
-    """a where the constant mask holds, else 0: whatever stood there, NaN too, is gone."""
+    """a where the constant mask is True, otherwise 0, even in place of NaN."""
     return net.select(net.constant(keep), a, net.scalar(0, a.dtype))
 
 
@@ -62,7 +60,7 @@ def triangle(net: Net, a: Tensor, lower: bool, diagonal: int = 0) -> Tensor:
 def static(a: Tensor) -> tuple[int, int]:
     """The sizes of the matrices."""
     m, n = a.shape[-2:]
-    assert m is not None and n is not None  # noqa: PT018 - check_sizes has seen to both
+    assert m is not None and n is not None  # noqa: PT018 - check_sizes ensures both
     return m, n
 
 
@@ -74,13 +72,13 @@ def diagonal(net: Net, a: Tensor) -> Tensor:
 
 
 def identity(net: Net, like: Tensor, rows: int, columns: int) -> Tensor:
-    """An identity matrix for each of the leading dims."""
+    """An identity matrix for each matrix of `like`."""
     one = net.constant(torch.eye(rows, columns))
     return net.expand(one, [*net.sizes(like)[:-2], rows, columns])
 
 
 def spread(net: Net, b: Tensor, a: Tensor) -> Tensor:
-    """b, with the leading dims that it has together with a."""
+    """b, with its leading dims broadcast against those of a."""
     a, b = net.same_rank(a, b)
     theirs, mine = net.sizes(a)[:-2], net.sizes(b)[:-2]
     lead = [t if isinstance(m, int) and m == 1 else m for m, t in zip(mine, theirs, strict=True)]
@@ -88,7 +86,7 @@ def spread(net: Net, b: Tensor, a: Tensor) -> Tensor:
 
 
 def first_bad(net: Net, bad: Tensor) -> Tensor:
-    """int32 [*]: 1 + the first place in the last dim of a bool tensor, 0 if there is none."""
+    """int32 [*]: 1 + the position of the first True in the last dim, 0 if there is none."""
     size = bad.shape[-1] or 0
     if not size:
         return net.full(net.sizes(bad)[:-1], 0, torch.int32)
@@ -96,143 +94,3 @@ def first_bad(net: Net, bad: Tensor) -> Tensor:
     none = net.scalar(size + 1, torch.int32)
     first = net.reduce(net.select(bad, numbers, none), "MIN", [bad.ndim - 1], False)
     return net.select(net.equal(first, none), net.scalar(0, torch.int32), first)
-
-
-# -- triangular systems --------------------------------------------------------------------
-
-
-def substituted(net: Net, a: Tensor, b: Tensor, lower: bool, unit: bool) -> Tensor:
-    """x with a x = b, where a [*, n, n] is triangular: only that triangle of it is read."""
-    n, _ = static(a)
-    b = spread(net, b, a)
-    order = range(n) if lower else range(n)[::-1]
-    rows: dict[int, Tensor] = {}
-    for k in order:
-        rows[k] = row_of(net, b, k)
-        if not unit:
-            rows[k] = net.div(rows[k], entry(net, a, k, k))
-        if k != order[-1]:
-            places = torch.arange(n).unsqueeze(1)
-            ahead = places > k if lower else places < k
-            taken = net.mul(column_of(net, a, k), rows[k])
-            b = net.sub(b, masked(net, taken, ahead))
-    return net.concat([rows[k] for k in range(n)], b.ndim - 2) if n else b
-
-
-def cholesky(net: Net, a: Tensor) -> tuple[Tensor, Tensor]:
-    """(L, info): a = L L^T by the lower triangle of a; info as `first_bad`."""
-    n, _ = static(a)
-    if not n:
-        return a, net.full(net.sizes(a)[:-2], 0, torch.int32)
-    columns, pivots = [], []
-    for k in range(n):
-        pivot = entry(net, a, k, k)
-        pivots.append(pivot)
-        column = net.div(column_of(net, a, k), net.unary(pivot, "SQRT"))
-        column = masked(net, column, torch.arange(n).unsqueeze(1) >= k)
-        columns.append(column)
-        a = net.sub(a, net.mul(column, transposed(net, column)))
-    joined = net.squeeze(net.concat(pivots, a.ndim - 1), [a.ndim - 2])
-    good = net.compare(joined, 0.0, "GREATER")
-    return net.concat(columns, a.ndim - 1), first_bad(net, net.unary(good, "NOT"))
-
-
-# -- LU with partial pivoting --------------------------------------------------------------
-
-
-class LU:
-    """P L U = a [*, m, n]: `packed` holds L below the diagonal and U on and above it.
-
-    `pivots` int32 [*, k] counts from 1: step i swapped rows i and pivots[i] - 1. `rows` int64
-    [*, m] is where the rows came from: L U = a[rows].
-    """
-
-    def __init__(self, net: Net, a: Tensor) -> None:
-        m, n = static(a)
-        lead = net.sizes(a)[:-2]
-        rows, columns = torch.arange(m).unsqueeze(1), torch.arange(n).unsqueeze(0)
-        order = net.expand(net.arange(m), [*lead, m])
-        found = []
-        for k in range(min(m, n)):
-            size = net.squeeze(net.unary(column_of(net, a, k), "ABS"), [a.ndim - 1])
-            size = net.select(net.constant(torch.arange(m) >= k), size, net.scalar(-1.0, a.dtype))
-            where = _largest(net, size)
-            found.append(where)
-            swapped = _swap(net, m, k, where)
-            a = permuted(net, a, swapped)
-            order = net.gather_elements(order, swapped, order.ndim - 1)
-            column, pivot = column_of(net, a, k), entry(net, a, k, k)
-            column = net.select(net.equal(pivot, 0.0), column, net.div(column, pivot))
-            taken = net.mul(
-                masked(net, column, rows > k), masked(net, row_of(net, a, k), columns > k)
-            )
-            below = net.constant((rows > k) & (columns == k))
-            a = net.select(below, column, net.sub(a, taken))
-        self.packed, self.rows = a, order
-        if found:
-            places = net.add(net.concat(found, order.ndim - 1), 1)
-            self.pivots = net.cast(places, torch.int32)
-        else:
-            self.pivots = net.full([*lead, 0], 0, torch.int32)
-
-    def info(self, net: Net) -> Tensor:
-        """int32 [*]: 1 + the first zero on the diagonal of U, 0 if there is none."""
-        return first_bad(net, net.equal(diagonal(net, self.packed), 0.0))
-
-    def sign(self, net: Net) -> Tensor:
-        """[*]: the determinant of P."""
-        count = self.pivots.shape[-1] or 0
-        numbers = net.constant(torch.arange(1, count + 1, dtype=torch.int32))
-        one, minus = net.scalar(1.0, torch.float32), net.scalar(-1.0, torch.float32)
-        signs = net.select(net.equal(self.pivots, numbers), one, minus)
-        return net.reduce(signs, "PROD", [signs.ndim - 1], False)
-
-
-def _largest(net: Net, x: Tensor) -> Tensor:
-    """int64 [*, 1]: the place of the largest in the last dim, the first of equals."""
-    if x.ndim > 1:
-        return net.topk(x, "MAX", 1, x.ndim - 1)[1]
-    return net.squeeze(net.topk(net.unsqueeze(x, [0]), "MAX", 1, 1)[1], [0])
-
-
-def _swap(net: Net, count: int, k: int, where: Tensor) -> Tensor:
-    """int64 [*, count]: 0, 1, ... with k and where [*, 1] in each other's place."""
-    numbers, mine = net.arange(count), net.scalar(k, torch.int64)
-    there = net.select(net.equal(numbers, where), mine, numbers)
-    return net.select(net.constant(torch.arange(count) == k), where, there)
-
-
-def rows_of(net: Net, pivots: Tensor, count: int) -> Tensor:
-    """`LU.rows` of pivots [*, k]."""
-    where = net.sub(net.cast(pivots, torch.int64), 1)
-    order = net.expand(net.arange(count), [*net.sizes(pivots)[:-1], count])
-    for k in range(pivots.shape[-1] or 0):
-        swapped = _swap(net, count, k, net.narrow(where, where.ndim - 1, k, 1))
-        order = net.gather_elements(order, swapped, order.ndim - 1)
-    return order
-
-
-def permuted(net: Net, b: Tensor, rows: Tensor) -> Tensor:
-    """b[rows]: the rows of each matrix in another order; leading dims broadcast."""
-    places = net.unsqueeze(rows, [rows.ndim])
-    b = spread(net, b, places)
-    sizes: list[Size] = net.sizes(b)
-    places = spread(net, places, b)
-    return net.gather_elements(b, net.expand(places, sizes), b.ndim - 2)
-
-
-def inverse_order(net: Net, rows: Tensor) -> Tensor:
-    """The permutation that undoes `rows` [*, m]."""
-    sizes = net.sizes(rows)
-    return net.scatter_elements(rows, rows, net.expand(net.arange(sizes[-1]), sizes), rows.ndim - 1)
-
-
-def solved(net: Net, packed: Tensor, rows: Tensor, b: Tensor, adjoint: bool = False) -> Tensor:
-    """x with P L U x = b, or with (P L U)^T x = b; b [*, n, r]."""
-    if not adjoint:
-        x = substituted(net, packed, permuted(net, b, rows), lower=True, unit=True)
-        return substituted(net, packed, x, lower=False, unit=False)
-    flipped = transposed(net, packed)
-    x = substituted(net, flipped, b, lower=True, unit=False)
-    x = substituted(net, flipped, x, lower=False, unit=True)
-    return permuted(net, x, inverse_order(net, rows))

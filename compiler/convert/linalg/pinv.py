@@ -1,4 +1,4 @@
-"""Pseudo-inverses of float32 matrices; compiler/convert/linalg/jacobi.py says how, and up to which size."""
+"""Pseudo-inverses of float32 matrices; compiler/convert/linalg/jacobi.py has the method and its limits."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def _pinv(
 ) -> Tensor:
     """The pseudo-inverse: singular values up to max(atol, rtol * the largest) count as 0.
 
-    With the rotations V and the orthogonal columns x V, it is V (x V / lengths^2)^T. A hermitian x is
-    read below its diagonal only.
+    With the rotations V and the orthogonal columns x V, it is V (x V / lengths^2)^T. Of a hermitian x,
+    only the lower triangle is read.
     """
     if hermitian:
         x = symmetric(net, x, True)
@@ -64,11 +64,11 @@ def linalg_pinv_by_numbers(
     "aten.linalg_pinv.default", "aten.linalg_pinv.rcond_tensor", support=_FLOAT32, check=_pinv_check
 )  # fmt: skip
 def linalg_pinv_rcond(net: Net, self: Tensor, rcond: Tensor | float, hermitian: bool) -> Tensor:
-    """The older name of rtol."""
+    """`linalg_pinv` with rtol under its older name."""
     return _pinv(net, self, 0.0, rcond, hermitian)
 
 
 @TABLE.converter("aten.pinverse.default", support=_FLOAT32, check=_pinv_check)
 def pinverse(net: Net, self: Tensor, rcond: float) -> Tensor:
-    """The older name of the operator too."""
+    """`linalg_pinv` under its older name."""
     return _pinv(net, self, 0.0, rcond, False)

@@ -1,7 +1,7 @@
 """Singular values, eigenvalues of symmetric matrices, and ranks, of float32 matrices.
 
-Singular and eigenvectors stay in torch: their signs are the library's choice, and no two libraries
-agree. compiler/convert/linalg/jacobi.py says how, and up to which size.
+Singular vectors and eigenvectors stay in torch: their signs are arbitrary, and no two libraries
+agree on them. compiler/convert/linalg/jacobi.py has the method and its limits.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def _singular(net: Net, a: Tensor) -> Tensor:
 
 
 def _eigenvalues(net: Net, a: Tensor, lower: bool) -> Tensor:
-    """[*, n], in no order, of the symmetric matrix that one triangle of a says.
+    """[*, n], in no order, of the symmetric matrix that one triangle of a defines.
 
-    Moved up by its length the matrix has no negative ones: they are its singular values then.
+    Shifted by its norm, the matrix has no negative eigenvalues: they are then its singular values.
     """
     n, whole = static(a)[0], symmetric(net, a, lower)
     if n == 0:
@@ -50,7 +50,7 @@ def _eigenvalues(net: Net, a: Tensor, lower: bool) -> Tensor:
 
 def _svd_check(A: Value, compute_uv: bool) -> str | None:
     if compute_uv:
-        return "singular vectors have no sign of their own: expected only the values to be read"
+        return "expected only the singular values to be read, got a use of the vectors, whose signs are arbitrary"
     return check_size(A)
 
 
@@ -58,20 +58,20 @@ def _svd_check(A: Value, compute_uv: bool) -> str | None:
 def linalg_svd(
     net: Net, A: Tensor, full_matrices: bool, compute_uv: bool, driver: str | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Empty tensors for U and V, and the singular values between, the largest first."""
+    """An empty tensor for U, the singular values in descending order, and an empty tensor for V."""
     none = net.constant(torch.empty(0))
     return none, ordered(net, _singular(net, A), True), none
 
 
 def _eigh_check(A: Value, compute_v: bool) -> str | None:
     if compute_v:
-        return "eigenvectors have no sign of their own: expected only the values to be read"
+        return "expected only the eigenvalues to be read, got a use of the vectors, whose signs are arbitrary"
     return check_size(A)
 
 
 @TABLE.converter("aten._linalg_eigh.default", support=_FLOAT32, check=_eigh_check)
 def linalg_eigh(net: Net, A: Tensor, UPLO: str, compute_v: bool) -> tuple[Tensor, Tensor]:
-    """Eigenvalues of a symmetric matrix, the smallest first, and an empty tensor."""
+    """The eigenvalues of a symmetric matrix in ascending order, and an empty tensor."""
     values = ordered(net, _eigenvalues(net, A, UPLO.upper() == "L"), False)
     return values, net.constant(torch.empty(0))
 

@@ -51,7 +51,7 @@ def tanh(net: Net, self: Tensor) -> Tensor:
 @TABLE.converter("aten.gelu.default", support=_FLOATS)
 def gelu(net: Net, self: Tensor, approximate: str) -> Tensor:
     op = "GELU_TANH" if approximate == "tanh" else "GELU_ERF"
-    if self.dtype == torch.bfloat16:  # 1 + erf cancels in 8 bits
+    if self.dtype == torch.bfloat16:  # 1 + erf would cancel in 8 bits
         return widened(net, lambda x: net.activation(x, op), self)
     return net.activation(self, op)
 
@@ -66,7 +66,7 @@ def hardsigmoid(net: Net, self: Tensor) -> Tensor:
     return widened(net, lambda x: net.activation(x, "HARD_SIGMOID", 1 / 6, 0.5), self)
 
 
-# -- bounded lines -------------------------------------------------------------------------
+# -- piecewise linear -------------------------------------------------------------------------
 
 
 @TABLE.converter("aten.relu6.default", support=_NUMBERS)
@@ -94,7 +94,7 @@ def hardshrink(net: Net, self: Tensor, lambd: Scalar) -> Tensor:
 
 @TABLE.converter("aten.softshrink.default", support=_FLOATS)
 def softshrink(net: Net, self: Tensor, lambd: Scalar) -> Tensor:
-    """Towards zero by lambd, zero within it; NaN stays."""
+    """Moved towards zero by lambd, zero between -lambd and lambd; NaN stays NaN."""
     zero = net.mul(self, 0.0)
     low = less(net, self, constant(net, -lambd, self))
     rest = net.select(low, net.add(self, lambd), zero)
@@ -103,7 +103,7 @@ def softshrink(net: Net, self: Tensor, lambd: Scalar) -> Tensor:
 
 @TABLE.converter("aten.prelu.default", "aten._prelu_kernel.default", support=_FLOATS)
 def prelu(net: Net, self: Tensor, weight: Tensor) -> Tensor:
-    """One slope for all, or one a channel (dimension 1)."""
+    """One slope for all, or one per channel (dimension 1)."""
     if weight.ndim == 1 and self.ndim > 1 and weight.shape[0] != 1:
         weight = net.unsqueeze(weight, [0, *range(2, self.ndim)])
     if weight.ndim > self.ndim:
@@ -183,7 +183,7 @@ def log_sigmoid(net: Net, self: Tensor) -> Tensor:
 
 @TABLE.converter("aten.log_sigmoid_forward.default", support=_FLOATS)
 def log_sigmoid_forward(net: Net, self: Tensor) -> tuple[Tensor, Tensor]:
-    """The second result serves the backward pass: exp(-|x|)."""
+    """The second result, exp(-|x|), serves the backward pass."""
     decay = net.unary(net.unary(net.unary(self, "ABS"), "NEG"), "EXP")
     return _log_sigmoid(net, self), decay
 
@@ -198,10 +198,10 @@ def glu(net: Net, self: Tensor, dim: int) -> Tensor:
 
 @TABLE.converter(
     "aten.rrelu.default", support=_FLOATS,
-    check=lambda training: "expected training=False" if training else None,
+    check=lambda training: "expected training=False, got training=True" if training else None,
 )  # fmt: skip
 def rrelu(net: Net, self: Tensor, lower: Scalar, upper: Scalar, training: bool) -> Tensor:
-    """At inference the slope is the mean of its bounds."""
+    """At inference the slope is the mean of lower and upper."""
     return net.activation(self, "LEAKY_RELU", alpha=(lower + upper) / 2)
 
 
@@ -209,7 +209,7 @@ def rrelu(net: Net, self: Tensor, lower: Scalar, upper: Scalar, training: bool) 
 
 
 def _dropout_check(p: float, train: bool | None) -> str | None:
-    # torch takes no word about training for training.
+    # In torch, train=None means training.
     if train is False or p in (0, 1):
         return None
     return "expected evaluation mode, got training, which draws random numbers"
@@ -217,7 +217,7 @@ def _dropout_check(p: float, train: bool | None) -> str | None:
 
 @TABLE.converter("aten.native_dropout.default", check=_dropout_check)
 def native_dropout(net: Net, input: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
-    """The input as it is and a mask of ones; zeros for both where training drops everything."""
+    """The input unchanged and a mask of ones; if training drops everything, zeros for both."""
     sizes = net.sizes(input)
     if train is not False and p == 1:
         return net.full(sizes, 0, input.dtype), net.full(sizes, False, torch.bool)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.idioms.axes import plain
+from compiler.convert.idioms.positions import plain
 from compiler.convert.net import Net
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Size, Tensor
@@ -21,7 +21,7 @@ def _check(
     query: Value, key: Value, attn_mask: Value | None, dropout_p: float, is_causal: bool
 ) -> str | None:
     if dropout_p != 0.0:
-        return f"expected dropout_p 0 at inference, got {dropout_p}; export after model.eval()"
+        return f"expected dropout_p 0 at inference, got {dropout_p}; export the model after model.eval()"
     if attn_mask is not None and is_causal:
         return "expected attn_mask or is_causal, got both"
     if len(query.shape) < 2:
@@ -45,7 +45,7 @@ def attention(
 ) -> Tensor:  # fmt: skip
     """query [..., h, s, d], key [..., h', t, d], value [..., h', t, e]; leading dims broadcast.
 
-    With enable_gqa, h is a multiple of h'. Any rank from 2 up becomes TensorRT's 4.
+    With enable_gqa, h is a multiple of h'. Any rank from 2 up is reshaped to the rank 4 of TensorRT.
     """
     rank = max(t.ndim for t in (query, key, value))
     lead = _lead(net, [query, key, value, attn_mask], rank, enable_gqa)
@@ -71,7 +71,7 @@ def flash_attention(
     attn_mask: Tensor | None, scale: float | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`attention`, and the logarithm of each row's sum of exponentials, float32 [b, h, s]."""
-    # Written out: beside products of the same query, TensorRT-RTX fails to build its own layer.
+    # Written out: TensorRT-RTX fails to build its own layer beside products of the same query.
     scores = _scores(net, query, key, attn_mask, is_causal, scale)
     top = net.reduce(scores, "MAX", [3], True)
     total = net.reduce(net.unary(net.sub(scores, top), "EXP"), "SUM", [3], True)
@@ -85,13 +85,13 @@ def flash_attention(
 def dot_product(
     net: Net, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None
 ) -> Tensor:  # fmt: skip
-    """Attention on rank 4; rows whose mask leaves nothing give zeros, as torch defines them."""
+    """Attention of rank 4. As in torch, rows whose mask hides every key give zeros."""
     depth, wanted = q.shape[3], v.shape[3]
     if depth is None or wanted is None or k.shape[1] != v.shape[1]:
         return _written_out(net, q, k, v, mask, causal, scale)
     q = net.mul(q, _scale(net, q, scale))
     if depth is not None and wanted is not None and depth != wanted:
-        # TensorRT wants one depth: zeros change neither the products nor the other columns.
+        # TensorRT needs one depth; padding with zeros changes neither the products nor other columns.
         q, k, v = (_deepened(net, t, max(depth, wanted)) for t in (q, k, v))
     result = net.attention(q, k, v, mask, causal)
     if result.shape[3] != wanted and wanted is not None:
@@ -110,7 +110,7 @@ def _deepened(net: Net, x: Tensor, depth: int) -> Tensor:
 
 
 def _scale(net: Net, q: Tensor, scale: float | None) -> float | Tensor:
-    """What products are scaled by: a number, or of q's dtype where its depth is dynamic."""
+    """The factor for the products: a number, or a tensor of q's dtype if its depth is dynamic."""
     depth = net.size(q, q.ndim - 1)
     if scale is not None:
         return scale
@@ -123,8 +123,8 @@ def _scale(net: Net, q: Tensor, scale: float | None) -> float | Tensor:
 def _written_out(
     net: Net, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None
 ) -> Tensor:  # fmt: skip
-    """`dot_product` as products and a softmax: TensorRT's layer wants one static depth, and as
-    many heads of values as of keys."""
+    """`dot_product` as products and a softmax: TensorRT's layer needs one static depth, and as many
+    heads of values as of keys."""
     k, v = (_repeated(net, t, q) for t in (k, v))
     scores = _scores(net, q, k, mask, causal, scale)
     top = net.reduce(scores, "MAX", [3], True)
@@ -134,7 +134,7 @@ def _written_out(
 
 
 def _repeated(net: Net, x: Tensor, q: Tensor) -> Tensor:
-    """Each head as many times in a row as q has heads for it."""
+    """Each head repeated in a row, once for each of its heads in q."""
     heads, wanted = x.shape[1], q.shape[1]
     if heads in (1, wanted) or heads is None or wanted is None:
         return x
@@ -145,14 +145,14 @@ def _repeated(net: Net, x: Tensor, q: Tensor) -> Tensor:
 
 
 def _some(net: Net, mask: Tensor) -> Tensor:
-    """bool [.., s, 1]: rows that see at least one key."""
+    """bool [..., s, 1]: True for rows that see at least one key."""
     open_ = mask if mask.dtype == torch.bool else net.compare(mask, -math.inf, "GREATER")
     count = net.reduce(net.cast(open_, torch.int32), "MAX", [mask.ndim - 1], True)
     return net.compare(count, 0, "GREATER")
 
 
 def _lead(net: Net, tensors: Sequence[Tensor | None], rank: int, gqa: bool) -> list[Size]:
-    """Sizes that the dims before the last two broadcast to (with gqa, the heads of the query)."""
+    """The sizes that the dims before the last two broadcast to (with gqa, the query's heads)."""
     lead: list[Size] = []
     for i in range(rank - 2):
         found: Size = 1
@@ -174,7 +174,7 @@ def _above_one(size: Size) -> bool:
 
 
 def _flat(net: Net, x: Tensor, rank: int, lead: Sequence[Size]) -> Tensor:
-    """x with its leading dims broadcast to `lead`, then made two."""
+    """x with its leading dims broadcast to `lead`, then merged into two."""
     known = [n if isinstance(n, int) else None for n in lead]
     full = net.unsqueeze(x, range(rank - x.ndim))
     if any(a == 1 and b != 1 for a, b in zip(full.shape, known, strict=False)):
@@ -183,8 +183,8 @@ def _flat(net: Net, x: Tensor, rank: int, lead: Sequence[Size]) -> Tensor:
 
 
 def _two(net: Net, x: Tensor, lead: Sequence[Size]) -> Tensor:
-    """Leading dims as batch and heads. TensorRT wants a static number of heads: where the last
-    one is dynamic (or the only one), all count as batch, of one head each.
+    """The leading dims as batch and heads. TensorRT needs a static number of heads: if the last dim is
+    dynamic (or the only one), all dims are batch, with one head each.
     """
     if len(lead) < 2:
         return net.unsqueeze(x, range(1, 2) if lead else range(2))
@@ -197,7 +197,7 @@ def _two(net: Net, x: Tensor, lead: Sequence[Size]) -> Tensor:
 def _mask(
     net: Net, mask: Tensor, query: Tensor, key: Tensor, rank: int, lead: Sequence[Size]
 ) -> Tensor:
-    """The mask with all its rows and keys, of rank 4, bool or of query's dtype."""
+    """The mask of rank 4 with all rows and keys; bool, or of the query's dtype."""
     if mask.dtype != torch.bool:
         mask = net.cast(mask, query.dtype)
     mask = net.unsqueeze(mask, range(rank - mask.ndim))

@@ -1,7 +1,7 @@
-"""Logic on the bits of integers; TensorRT has it on bool only.
+"""Logic on the bits of integers, which TensorRT has for bool only, and shifts.
 
-Integers are taken apart into a last dimension of bits by dividing, which rounds down and so fits
-the two's complement of negative ones, and summed up again.
+Division splits integers into bits in a new last dimension; it rounds down, which matches the two's
+complement of negative numbers. The resulting bits are summed up again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from compiler.convert.registry import INTEGERS, Support, Table
 from compiler.network.network import Tensor
 
 TABLE = Table("bitwise")
+
 SUPPORT = Support(dtypes=INTEGERS | {"bool"})
 
 
@@ -38,7 +39,7 @@ def _number(x: Tensor) -> int:
 
 
 def _is_low_bits(mask: Tensor) -> bool:
-    """Whether the mask is the number 2**k - 1: its AND is a remainder."""
+    """Whether the mask is 2**k - 1, so that AND with it is a remainder."""
     number = _number(mask)
     return 0 <= number < 1 << 30 and number & (number + 1) == 0
 
@@ -50,7 +51,7 @@ def _remainder(net: Net, x: Tensor, divisor: int) -> Tensor:
 
 
 def _by_bits(net: Net, a: Tensor, b: Tensor, op: str) -> Tensor:
-    """The bits below the sign as a dimension of 31 or 63, and the sign by itself."""
+    """The bits below the sign in a dimension of 31 or 63, and the sign separately."""
     limits = torch.iinfo(a.dtype)
     powers = net.constant(torch.tensor([1 << i for i in range(limits.bits - 1)], dtype=a.dtype))
     zero = constant(net, 0, a)
@@ -72,3 +73,63 @@ for _name, _op in (("and", "AND"), ("or", "OR"), ("xor", "XOR")):
         TABLE.row(f"aten.bitwise_{_name}.{_overload}", _bitwise(_op), SUPPORT)
     for _overload in ("Tensor", "Scalar"):
         TABLE.row(f"aten.__{_name}__.{_overload}", _bitwise(_op), SUPPORT)
+
+
+# -- shifts --------------------------------------------------------------------------------
+
+_WHOLE = Support(dtypes=INTEGERS)
+
+
+def _check_shift(other: object) -> str | None:
+    if isinstance(other, int) and 0 <= other < 63:
+        return None
+    return f"expected a constant shift from 0 to 62, got {other}"
+
+
+@TABLE.converter(
+    "aten.bitwise_left_shift.Tensor_Scalar", "aten.__lshift__.Scalar",
+    support=_WHOLE, check=_check_shift,
+)  # fmt: skip
+def left_shift(net: Net, self: Tensor, other: int) -> Tensor:
+    if self.dtype == torch.int32 and other > 31:
+        return net.mul(self, 0)
+    factor = 1 << other
+    if self.dtype == torch.int32 and other == 31:
+        factor = -factor
+    return net.mul(self, factor)
+
+
+@TABLE.converter(
+    "aten.bitwise_right_shift.Tensor_Scalar", "aten.__rshift__.Scalar",
+    support=_WHOLE, check=_check_shift,
+)  # fmt: skip
+def right_shift(net: Net, self: Tensor, other: int) -> Tensor:
+    """By division that rounds down, as an arithmetic shift does."""
+    places = min(other, 31) if self.dtype == torch.int32 else other
+    half, rest = divmod(places, 2)
+    for part in (half, half + rest):  # 2**31 does not fit int32
+        self = net.elementwise(self, constant(net, 1 << part, self), "FLOOR_DIV")
+    return self
+
+
+def _powers_of_two(net: Net, places: Tensor) -> Tensor:
+    """2 ** places. TensorRT computes integer powers in float32, which holds these exactly."""
+    return net.elementwise(constant(net, 2, places), places, "POW")
+
+
+@TABLE.converter(
+    "aten.bitwise_left_shift.Tensor", "aten.__lshift__.Tensor", support=_WHOLE
+)  # fmt: skip
+def left_shift_tensor(net: Net, self: Tensor, other: Tensor) -> Tensor:
+    """By 0 to 30 places in int32, 62 in int64."""
+    x, places = net.promote(self, other)
+    return net.mul(x, _powers_of_two(net, places))
+
+
+@TABLE.converter(
+    "aten.bitwise_right_shift.Tensor", "aten.__rshift__.Tensor", support=_WHOLE
+)  # fmt: skip
+def right_shift_tensor(net: Net, self: Tensor, other: Tensor) -> Tensor:
+    """By 0 to 30 places in int32, 62 in int64."""
+    x, places = net.promote(self, other)
+    return net.elementwise(x, _powers_of_two(net, places), "FLOOR_DIV")

@@ -1,4 +1,4 @@
-"""Changes of type, and operators that only pass a tensor on."""
+"""Changes of dtype, and operators that return their tensor unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from compiler.network.network import Tensor
 TABLE = Table("casts")
 
 FROM_BYTES = Support(dtypes=ANY | {"uint8"})
-"""TensorRT takes 8-bit integers as inputs of the network, to be cast at once."""
+"""TensorRT takes 8-bit integers only as network inputs that are cast at once."""
 
 
 def _not_to_bytes(dtype: torch.dtype | None) -> str | None:
@@ -59,5 +59,5 @@ def same(net: Net, self: Tensor) -> Tensor:
 
 @TABLE.converter("aten.copy.default")
 def copy(net: Net, self: Tensor, src: Tensor) -> Tensor:
-    """`src` in the type and sizes of `self`, whose values do not matter."""
+    """`src` with the dtype and sizes of `self`, whose values do not matter."""
     return net.expand(net.cast(src, self.dtype), net.sizes(self))

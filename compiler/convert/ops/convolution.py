@@ -1,6 +1,6 @@
 """Convolutions and their transposes in one, two and three dimensions.
 
-TensorRT has two and three: one dimension becomes two, the second of size one.
+TensorRT has two and three dimensions. One becomes two, the second of size one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def convolve_padded(
     net: Net, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int],
     padding: str, dilation: Sequence[int], groups: int,
 ) -> Tensor:  # fmt: skip
-    """As `convolve`; "same" pads for a result of input's size, one more behind where it is odd."""
+    """As `convolve`. "same" pads to keep the input's size, with the odd element at the end."""
     rank = weight.ndim - 2
     total = [
         d * ((k or 1) - 1) if padding == "same" else 0
@@ -102,9 +102,9 @@ def backward(
     net: Net, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int],
     padding: Sequence[int], output_padding: Sequence[int], dilation: Sequence[int], groups: int,
 ) -> Tensor:  # fmt: skip
-    """A transposed convolution: of the full result, `padding` is cut before, and after
-    `padding - output_padding`. Where that is negative, positions no input reaches are added: zeros
-    before the bias.
+    """A transposed convolution. The full result loses `padding` at the start and
+    `padding - output_padding` at the end; if that is negative, positions that no input reaches are
+    added, which are zero before the bias.
     """
     rank = weight.ndim - 2
     batched = x.ndim == weight.ndim
@@ -131,7 +131,7 @@ def backward(
 
 
 def _spread_out(net: Net, weight: Tensor, dilation: Sequence[int]) -> Tensor:
-    """A kernel with zeros where its dilation leaves gaps."""
+    """A kernel with zeros in the gaps that its dilation leaves."""
     for axis, d in enumerate(dilation, 2):
         length = weight.shape[axis]
         assert length is not None
@@ -165,7 +165,7 @@ def convolution(
     padding: Sequence[int], dilation: Sequence[int], transposed: bool,
     output_padding: Sequence[int], groups: int,
 ) -> Tensor:  # fmt: skip
-    """Either kind, in any of the dimensions."""
+    """A convolution of either kind, of any number of dimensions."""
     return either(
         net, input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
     )
@@ -190,7 +190,7 @@ def convolution_(
     output_padding: Sequence[int], groups: int, benchmark: bool, deterministic: bool,
     cudnn_enabled: bool, allow_tf32: bool,
 ) -> Tensor:  # fmt: skip
-    """As `convolution`; the flags choose kernels of other libraries."""
+    """As `convolution`; the flags choose between kernels of other libraries."""
     return either(
         net, input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
     )

@@ -1,4 +1,4 @@
-"""Distances between rows: all pairs of two sets, or all pairs within one."""
+"""Distances between rows: of all pairs from two sets, or all pairs within one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 import torch
 
 from compiler.convert.idioms.accumulate import LIMIT
-from compiler.convert.idioms.axes import plain
 from compiler.convert.idioms.numeric import clamp, widened
+from compiler.convert.idioms.positions import plain
+from compiler.convert.idioms.products import product
+from compiler.convert.idioms.reductions import norm
 from compiler.convert.net import Net
-from compiler.convert.ops.linear import product
-from compiler.convert.ops.reduce import norm
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Size, Tensor
 
@@ -23,8 +23,8 @@ FLOAT = Support(dtypes=FLOATS)
 def cdist(net: Net, x1: Tensor, x2: Tensor, p: float, compute_mode: int | None) -> Tensor:
     """[..., n, m] and [..., k, m] to [..., n, k]: p-norms of the differences; batches broadcast.
 
-    The differences are n * k * m numbers in between. `compute_mode` chooses torch's algorithm: here
-    squares are completed (less exact, with TF32 much less) only where those would be too many.
+    The differences are n * k * m intermediate elements. `compute_mode` chooses torch's algorithm;
+    here the square is expanded (which is less exact, much less with TF32) only if those are too many.
     """
 
     def distances(a: Tensor, b: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def cdist(net: Net, x1: Tensor, x2: Tensor, p: float, compute_mode: int | None) 
 
 
 def _count(a: Tensor, b: Tensor) -> int:
-    """Differences between rows, as far as sizes are known."""
+    """The number of differences between rows, as far as sizes are known."""
     lead = math.prod(max(m or 1, n or 1) for m, n in zip(a.shape[:-2], b.shape[:-2], strict=True))
     return lead * math.prod(n or 1 for n in (*a.shape[-2:], b.shape[-2]))
 
@@ -52,7 +52,7 @@ def _euclidean(net: Net, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _length(net: Net, apart: Tensor, p: float) -> Tensor:
-    """The p-norm over the last dimension; 0 where that is empty."""
+    """The p-norm over the last dimension; 0 if that is empty."""
     if apart.shape[-1] == 0:
         return net.full(net.sizes(apart)[:-1], 0.0, apart.dtype)
     return norm(net, apart, p, -1, False)
@@ -70,10 +70,10 @@ def pdist(net: Net, self: Tensor, p: float) -> Tensor:
 
 
 def _pairs(net: Net, n: Size) -> tuple[Tensor, Tensor]:
-    """i and j of every pair i < j below n, int64 vectors.
+    """i and j of every pair i < j < n, as int64 vectors.
 
-    Row i begins at i * (2n - i - 1) / 2. The root that inverts this is off by one at most in
-    float32; comparing the beginnings corrects it.
+    Row i begins at i * (2n - i - 1) / 2. In float32 the root that inverts this is off by at most one;
+    comparing with the beginnings corrects it.
     """
     n = plain(n)
     if isinstance(n, int):

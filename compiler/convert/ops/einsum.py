@@ -1,6 +1,6 @@
-"""Sums of products by torch's notation, as transposes, reshapes and matrix products.
+"""Sums of products in torch's notation, by transposes, reshapes and matrix products.
 
-TensorRT's own einsum layer takes less: no ellipsis, no diagonals, two operands.
+TensorRT's own einsum layer takes no ellipsis, no diagonals and only two operands.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compiler.convert.idioms.axes import diagonal_of
+from compiler.convert.idioms.products import product
 from compiler.convert.net import Net
-from compiler.convert.ops.linear import product
-from compiler.convert.ops.movement import take_diagonal
 from compiler.convert.registry import NUMBERS, Support, Table
 from compiler.network.network import Size, Tensor
 from enginebundle.format.graph import Value
@@ -20,7 +20,7 @@ TABLE = Table("einsum")
 
 @dataclass(frozen=True)
 class Term:
-    """A tensor and one label a dimension, each label once."""
+    """A tensor with one label per dimension, each label once."""
 
     tensor: Tensor
     labels: tuple[str, ...]
@@ -30,10 +30,10 @@ class Term:
 
 
 def parse(equation: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """Labels of each operand and of the result.
+    """The labels of each operand and of the result.
 
-    Dims under an ellipsis get numbers, the last one "0". Without "->" the result has those, then
-    the letters that occur once, in alphabetical order (capitals first).
+    Dims under an ellipsis get numbers, "0" for the last. Without "->" the result has those, followed
+    by the letters that occur once, in alphabetical order (capitals first).
     """
     left, arrow, right = equation.replace(" ", "").partition("->")
     operands, widest = [], 0
@@ -64,7 +64,7 @@ def _check(tensors: Sequence[Value]) -> str | None:
 def einsum(
     net: Net, equation: str, tensors: Sequence[Tensor], path: Sequence[int] | None
 ) -> Tensor:
-    """Operands are multiplied from left to right; path, an order to save work, is ignored."""
+    """Operands are multiplied from left to right; `path`, a cheaper order, is ignored."""
     operands, wanted = parse(equation, [t.ndim for t in tensors])
     terms = [_without_repeats(net, t, labels) for t, labels in zip(tensors, operands, strict=True)]
     result = terms[0]
@@ -76,13 +76,13 @@ def einsum(
 
 
 def _without_repeats(net: Net, x: Tensor, labels: tuple[str, ...]) -> Term:
-    """The diagonal over dims of one label, at the end."""
+    """The diagonal over the dims that share a label, as the last dim."""
     while True:
         pairs = [(i, j) for j, b in enumerate(labels) for i, a in enumerate(labels[:j]) if a == b]
         if not pairs:
             return Term(x, labels)
         first, second = pairs[0]
-        x = take_diagonal(net, x, 0, first, second)
+        x = diagonal_of(net, x, 0, first, second)
         kept = tuple(a for i, a in enumerate(labels) if i not in (first, second))
         labels = (*kept, labels[first])
 
@@ -97,10 +97,10 @@ def _summed(net: Net, term: Term, labels: set[str]) -> Term:
 
 
 def _contract(net: Net, a: Term, b: Term, needed: set[str]) -> Term:
-    """The product of two terms, summed over labels that nothing needs any more."""
+    """The product of two terms, summed over labels that nothing else needs."""
     a = _summed(net, a, set(a.labels) - needed - {*b.labels})
     b = _summed(net, b, set(b.labels) - needed - {*a.labels})
-    # A dim of size one beside a longer one broadcasts: sum the longer one, drop the other.
+    # A dim of size one broadcasts against a longer one: sum the longer one, drop the other.
     for label in {*a.labels} & {*b.labels} - needed:
         one, other = (t.tensor.shape[t.axis(label)] == 1 for t in (a, b))
         if one != other:
@@ -126,7 +126,7 @@ def _sizes(net: Net, term: Term, labels: Sequence[str]) -> list[Size]:
 def _matrix(
     net: Net, term: Term, batch: Sequence[str], free: Sequence[str], inner: Sequence[str]
 ) -> Tensor:  # fmt: skip
-    """[*batch, free dims as one, inner dims as one]."""
+    """[*batch, free dims merged, inner dims merged]."""
     order = [*batch, *free, *inner]
     x = net.transpose(term.tensor, [term.axis(label) for label in order])
     if len(free) == 1 and len(inner) == 1:

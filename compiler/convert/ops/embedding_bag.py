@@ -1,4 +1,4 @@
-"""Rows of a table, summed, averaged or maximized in bags that offsets delimit."""
+"""Rows of a table, reduced by sum, mean or maximum in bags that offsets delimit."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.idioms.accumulate import reduced, too_large
-from compiler.convert.idioms.axes import size_tensor
+from compiler.convert.idioms.accumulate import reduced_hits, too_large
+from compiler.convert.idioms.positions import size_tensor
 from compiler.convert.net import Net
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Tensor
@@ -33,8 +33,8 @@ def embedding_bag(
 ) -> tuple[Tensor, None, None, None]:  # fmt: skip
     """weight [rows, d], indices [n], offsets [bags] to [bags, d]; an empty bag gives zeros.
 
-    Each bag is compared with each index. The three results that follow serve training only: they
-    are not made, and a node that reads one stays in torch with it.
+    Each bag is compared with each index. The other three results serve training only: they are not
+    computed, and a node that reads one stays in torch together with this one.
     """
     inside = _inside(net, indices, offsets, include_last_offset)
     if padding_idx >= 0:
@@ -44,7 +44,9 @@ def embedding_bag(
     if per_sample_weights is not None:
         rows = net.mul(rows, net.unsqueeze(net.cast(per_sample_weights, torch.float32), [1]))
     hits = net.unsqueeze(inside, [2])
-    found, count = reduced(net, hits, net.unsqueeze(rows, [0]), 1, REDUCTIONS[mode], torch.float32)
+    found, count = reduced_hits(
+        net, hits, net.unsqueeze(rows, [0]), 1, REDUCTIONS[mode], torch.float32
+    )
     if mode == MEAN:
         found = net.div(found, net.cast(net.binary(count, 1, "MAX"), torch.float32))
     if mode == MAX:
@@ -54,7 +56,7 @@ def embedding_bag(
 
 
 def _inside(net: Net, indices: Tensor, offsets: Tensor, include_last: bool) -> Tensor:
-    """bool [bags, n]: whether an index lies in a bag, from its offset up to the next one's."""
+    """bool [bags, n]: whether an index lies in a bag, from its offset up to the next offset."""
     offsets = net.cast(offsets, torch.int64)
     place = net.unsqueeze(net.arange(net.size(indices, 0)), [0])
     begins: Sequence[Tensor] = [net.unsqueeze(offsets, [1])]

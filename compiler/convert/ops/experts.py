@@ -1,4 +1,4 @@
-"""Rows grouped by expert, each group times its own matrix, as mixtures of experts ask for."""
+"""Rows grouped by expert, each group times its own matrix, as in mixtures of experts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _check(
     if ranks != (2, 3) or offs is None:
         return f"expected rows [s, k] by matrices [e, k, n] with offsets, got ranks {ranks}"
     if bias is not None or out_dtype not in (None, getattr(torch, self.dtype)):
-        return "expected no bias and the dtype of the rows"
+        return "expected no bias and the dtype of the rows, got a bias or another dtype"
     return None
 
 
@@ -31,8 +31,8 @@ def grouped_mm(
 ) -> Tensor:
     """self [s, k], sorted by group; mat2 [e, k, n]; group i ends before row offs[i].
 
-    Every row meets every matrix and its own product is kept: e times the work, but one product of
-    static rank, and each matrix is read once. Rows past the last group are zeros.
+    Every row is multiplied with every matrix, and its own product is kept: e times the work, but one
+    product of static rank that reads each matrix once. Rows past the last group are zero.
     """
     rows, experts = net.size(self, 0), net.size(mat2, 0)
     row = net.unsqueeze(net.arange(rows, offs.dtype), [1])

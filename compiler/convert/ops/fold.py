@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.idioms.axes import plain
+from compiler.convert.idioms.positions import plain
 from compiler.convert.net import Net
 from compiler.convert.registry import NUMBERS, Support, Table
 from compiler.network.network import Size, Tensor
@@ -22,7 +22,7 @@ def col2im(
 ) -> Tensor:  # fmt: skip
     """[n, c * kh * kw, windows] (or without n) to [n, c, h, w].
 
-    One axis after the other: each place gathers the windows that cover it and sums them.
+    One axis at a time: each place gathers and sums the windows that cover it.
     """
     x = self if self.ndim == 3 else net.unsqueeze(self, [0])
     batch, rows, _ = net.sizes(x)
@@ -50,13 +50,13 @@ class _Axis:
         self.pad, self.stride = pad, stride
 
     def windows(self, net: Net) -> Size:
-        """How many windows the axis has."""
+        """The number of windows along the axis."""
         span = self.dilation * (self.kernel - 1) + 1
         room = net.size_op("add", self.length, 2 * self.pad - span)
         return net.size_op("add", net.size_op("floordiv", room, self.stride), 1)
 
     def sum(self, net: Net, x: Tensor, axis: int, count: Size) -> Tensor:
-        """[..., kernel * windows, ...] to [..., length, ...]: what covers each place, added up."""
+        """[..., kernel * windows, ...] to [..., length, ...]: the sum of what covers each place."""
         steps = net.unsqueeze(net.arange(self.kernel), [0])
         begin = net.unsqueeze(net.add(net.arange(self.length), self.pad), [1])
         begin = net.sub(begin, net.mul(steps, self.dilation))

@@ -1,4 +1,4 @@
-"""Functions of two numbers that take several layers, elementwise, and shifts of integers."""
+"""Functions of one or two numbers that take several layers, elementwise."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ from compiler.network.network import Tensor
 
 TABLE = Table("functions")
 
+
 Formula = Callable[[Net, Tensor, Tensor], Tensor]
 
 
 def _atan2(net: Net, y: Tensor, x: Tensor) -> Tensor:
-    """The angle within the first octant, then unfolded by the signs and the order of |x|, |y|."""
+    """The angle in the first octant, then unfolded by the signs and the order of |x| and |y|."""
     ax, ay = net.unary(x, "ABS"), net.unary(y, "ABS")
     steep = greater(net, ay, ax)
     high, low = net.select(steep, ay, ax), net.select(steep, ax, ay)
     ratio = net.div(low, high)
-    # 0/0 counts as 0, inf/inf as 1: torch's conventions for the corners.
+    # As in torch, 0/0 counts as 0, and inf/inf as 1.
     ratio = net.select(net.equal(high, 0.0), low, ratio)
     corner = net.elementwise(net.equal(low, math.inf), net.equal(high, math.inf), "AND")
     ratio = net.select(corner, constant(net, 1, low), ratio)
@@ -45,7 +46,7 @@ def _atan2(net: Net, y: Tensor, x: Tensor) -> Tensor:
 
 
 def _hypot(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    """Scaled by the larger one, so that no square overflows; infinite if either is."""
+    """Scaled by the larger operand, so that no square overflows; infinite if either is."""
     a, b = net.unary(a, "ABS"), net.unary(b, "ABS")
     high, low = maximum(net, a, b), minimum(net, a, b)
     ratio = net.div(low, high)
@@ -61,7 +62,7 @@ def _copysign(net: Net, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _xlogy(net: Net, x: Tensor, y: Tensor) -> Tensor:
-    """x * log(y), 0 where x is 0 and y a number."""
+    """x * log(y); 0 where x is 0 and y is not NaN."""
     product = net.mul(x, net.unary(y, "LOG"))
     zero = net.elementwise(net.equal(x, 0.0), net.equal(y, y), "AND")
     return net.select(zero, constant(net, 0, x), product)
@@ -102,7 +103,7 @@ for _name, _formula in TWO.items():
 
 @TABLE.converter("aten.heaviside.default", support=Support(dtypes=FLOATS | INTEGERS))
 def heaviside(net: Net, self: Tensor, values: Tensor) -> Tensor:
-    """1 above 0, `values` at 0, else 0, NaN included."""
+    """1 above 0, `values` at 0, otherwise 0, also for NaN."""
     zero, one = constant(net, 0, self), constant(net, 1, self)
     step = net.select(greater(net, self, zero), one, zero)
     return net.select(net.equal(self, 0), values, step)
@@ -126,8 +127,8 @@ def entr(net: Net, self: Tensor) -> Tensor:
 def nextafter(net: Net, self: Tensor, other: Tensor) -> Tensor:
     """The next float32 towards other.
 
-    A little more than |x| / 2^24 is between one half and one step of x's size, in either direction:
-    added, it rounds to one step.
+    A little more than |x| / 2^24 is between half and one step of x's floating-point grid, in either
+    direction: adding it rounds to exactly one step.
     """
     step = net.mul(net.unary(self, "ABS"), 2.0**-24 * (1 + 2.0**-10))
     limit = torch.finfo(torch.float32)
@@ -139,20 +140,20 @@ def nextafter(net: Net, self: Tensor, other: Tensor) -> Tensor:
         up, net.scalar(limit.min, torch.float32), net.scalar(limit.max, torch.float32)
     )
     moved = net.select(net.unary(self, "ISINF"), largest, moved)
-    # Equal ones stay, and so does the NaN of either.
+    # Equal operands keep their value, and a NaN in either is kept.
     differ = net.elementwise(up, less(net, other, self), "OR")
     return net.select(differ, moved, net.select(net.equal(self, self), other, self))
 
 
 _HALF_RANGE = 80
-"""Exponents that a float32 power of two is looked up for; twice as many are reached in two steps."""
+"""Powers of two are looked up for exponents up to this; two look-ups reach twice as far."""
 
 
 @TABLE.converter("aten.frexp.Tensor", support=Support(dtypes=frozenset({"float32", "int32"})))
 def frexp(net: Net, self: Tensor) -> tuple[Tensor, Tensor]:
-    """A fraction from 0.5 to 1 and an exponent; 0, infinities and NaN stay, with exponent 0.
+    """A fraction from 0.5 to 1 and an exponent; 0, infinities and NaN keep their value, with exponent 0.
 
-    The logarithm only guesses the exponent: powers of two come from a table, exactly.
+    The logarithm only estimates the exponent; the powers of two come exact from a table.
     """
     size = net.unary(self, "ABS")
     zero = constant(net, 0, self)
@@ -177,63 +178,3 @@ def frexp(net: Net, self: Tensor) -> tuple[Tensor, Tensor]:
         net.select(ordinary, fraction, self),
         net.select(ordinary, exponent, constant(net, 0, exponent)),
     )
-
-
-# -- integers as bits ----------------------------------------------------------------------
-
-_WHOLE = Support(dtypes=INTEGERS)
-
-
-def _check_shift(other: object) -> str | None:
-    if isinstance(other, int) and 0 <= other < 63:
-        return None
-    return f"expected a constant shift from 0 to 62, got {other}"
-
-
-@TABLE.converter(
-    "aten.bitwise_left_shift.Tensor_Scalar", "aten.__lshift__.Scalar",
-    support=_WHOLE, check=_check_shift,
-)  # fmt: skip
-def left_shift(net: Net, self: Tensor, other: int) -> Tensor:
-    if self.dtype == torch.int32 and other > 31:
-        return net.mul(self, 0)
-    factor = 1 << other
-    if self.dtype == torch.int32 and other == 31:
-        factor = -factor
-    return net.mul(self, factor)
-
-
-@TABLE.converter(
-    "aten.bitwise_right_shift.Tensor_Scalar", "aten.__rshift__.Scalar",
-    support=_WHOLE, check=_check_shift,
-)  # fmt: skip
-def right_shift(net: Net, self: Tensor, other: int) -> Tensor:
-    """Rounds down, as an arithmetic shift does."""
-    places = min(other, 31) if self.dtype == torch.int32 else other
-    half, rest = divmod(places, 2)
-    for part in (half, half + rest):  # 2**31 is no int32
-        self = net.elementwise(self, constant(net, 1 << part, self), "FLOOR_DIV")
-    return self
-
-
-def _powers_of_two(net: Net, places: Tensor) -> Tensor:
-    """2 ** places, which float32, that TensorRT computes integer powers in, holds exactly."""
-    return net.elementwise(constant(net, 2, places), places, "POW")
-
-
-@TABLE.converter(
-    "aten.bitwise_left_shift.Tensor", "aten.__lshift__.Tensor", support=_WHOLE
-)  # fmt: skip
-def left_shift_tensor(net: Net, self: Tensor, other: Tensor) -> Tensor:
-    """By 0 to 30 places in int32, 62 in int64."""
-    x, places = net.promote(self, other)
-    return net.mul(x, _powers_of_two(net, places))
-
-
-@TABLE.converter(
-    "aten.bitwise_right_shift.Tensor", "aten.__rshift__.Tensor", support=_WHOLE
-)  # fmt: skip
-def right_shift_tensor(net: Net, self: Tensor, other: Tensor) -> Tensor:
-    """By 0 to 30 places in int32, 62 in int64."""
-    x, places = net.promote(self, other)
-    return net.elementwise(x, _powers_of_two(net, places), "FLOOR_DIV")

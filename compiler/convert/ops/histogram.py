@@ -1,7 +1,6 @@
-"""Counts of equal or neighbouring numbers: histograms, the most frequent one.
+"""Counts of numbers in bins.
 
-Every number is compared with every bin (or every other number): exact, at the price of a plane of
-numbers x bins between.
+Every number is compared with every bin. This is exact, but needs numbers x bins intermediate elements.
 """
 
 from __future__ import annotations
@@ -12,54 +11,23 @@ from collections.abc import Callable, Sequence
 import torch
 
 from compiler.convert.idioms.accumulate import one_hot, too_large
-from compiler.convert.idioms.numeric import constant
 from compiler.convert.net import Net, Scalar
 from compiler.convert.registry import FLOATS, NUMBERS, Support, Table
 from compiler.network.network import Tensor
 from enginebundle.format.graph import Value
 
 TABLE = Table("histogram")
+
 _FLOATS = Support(dtypes=FLOATS)
-
-
-# -- the most frequent number --------------------------------------------------------------
-
-
-def _mode_check(self: Value, dim: int) -> str | None:
-    return too_large(self.shape, self.shape[dim]) if self.shape else None
-
-
-@TABLE.converter("aten.mode.default", support=Support(dtypes=NUMBERS), check=_mode_check)
-def mode(net: Net, self: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
-    """The most frequent number along dim, of several the smallest, and its last place."""
-    if self.ndim == 0:
-        return self, net.scalar(0, torch.int64)
-    axis = dim % self.ndim
-    order = [*(i for i in range(self.ndim) if i != axis), axis]
-    x = net.transpose(self, order)  # [*, n]
-    last = x.ndim - 1
-    same = net.equal(net.unsqueeze(x, [x.ndim]), net.unsqueeze(x, [last]))
-    count = net.reduce(net.cast(same, torch.int32), "SUM", [x.ndim], False)
-    often = net.equal(count, net.reduce(count, "MAX", [last], True))
-    highest = math.inf if x.dtype.is_floating_point else torch.iinfo(x.dtype).max
-    value = net.reduce(net.select(often, x, constant(net, highest, x)), "MIN", [last], True)
-    numbers = net.arange(net.size(x, last))
-    places = net.select(net.equal(x, value), numbers, net.scalar(-1, torch.int64))
-    place = net.reduce(places, "MAX", [last], True)
-    back = [order.index(i) for i in range(self.ndim)]
-    value, place = net.transpose(value, back), net.transpose(place, back)
-    if keepdim:
-        return value, place
-    return net.squeeze(value, [axis]), net.squeeze(place, [axis])
 
 
 # -- bins ----------------------------------------------------------------------------------
 
 
 def _edges(net: Net, x: Tensor, bins: int, bounds: Sequence[float] | None, around: float) -> Tensor:
-    """bins + 1 edges of equal bins over bounds, or over the numbers [n] there are.
+    """bins + 1 edges of equal bins between `bounds`, or across the range of the numbers x [n].
 
-    `around` widens bounds that are equal, to either side.
+    Equal bounds are moved apart by `around` on either side.
     """
     if bounds is not None:
         low, high = (net.scalar(float(b), torch.float32) for b in bounds)
@@ -78,7 +46,7 @@ def _edges(net: Net, x: Tensor, bins: int, bounds: Sequence[float] | None, aroun
 
 
 def _hits(net: Net, x: Tensor, edges: Tensor) -> Tensor:
-    """bool [n, bins]: edge <= number < next edge; the last bin has its upper edge too."""
+    """bool [n, bins]: edge <= number < next edge; the last bin includes its upper edge."""
     count = edges.shape[0]
     assert count is not None
     column = net.reshape(x, [-1, 1])
@@ -93,7 +61,7 @@ def _hits(net: Net, x: Tensor, edges: Tensor) -> Tensor:
 
 
 def _searched(net: Net, x: Tensor, edges: Tensor) -> Tensor:
-    """bool [n, bins]: as `_hits`, by torch's binary search, whatever the order of the edges."""
+    """bool [n, bins]: as `_hits`, but by torch's binary search, whatever the order of the edges."""
     count = edges.shape[0]
     assert count is not None
     flat = net.reshape(x, [-1])
@@ -117,7 +85,7 @@ def _searched(net: Net, x: Tensor, edges: Tensor) -> Tensor:
 
 
 def _summed(net: Net, hits: Tensor, weight: Tensor | None) -> Tensor:
-    """[bins]: the number of hits, or of their weights."""
+    """[bins]: the number of hits, or the sum of their weights."""
     one = net.scalar(1.0, torch.float32)
     each = one if weight is None else net.reshape(weight, [-1, 1])
     return net.reduce(net.select(hits, each, net.scalar(0.0, torch.float32)), "SUM", [0], False)
@@ -137,7 +105,7 @@ def _bins_check(self: Value, bins: int) -> str | None:
 
 @TABLE.converter("aten.histc.default", support=Support(dtypes=NUMBERS), check=_bins_check)
 def histc(net: Net, self: Tensor, bins: int, min: Scalar, max: Scalar) -> Tensor:
-    """How many numbers fall into each of `bins` bins between min and max; equal ones: of the data."""
+    """How many numbers fall into each of `bins` bins between min and max; if equal, those of the data."""
     x = net.cast(net.reshape(self, [-1]), torch.float32)
     bounds = None if min == max else (float(min), float(max))
     edges = _edges(net, x, bins, bounds, 1.0)
@@ -179,6 +147,7 @@ def histogram_between(
 
 # -- bins in several dimensions ------------------------------------------------------------
 
+
 _FLOAT32 = Support(dtypes=frozenset({"float32"}))
 
 
@@ -193,7 +162,7 @@ def histogramdd_edges(
     net: Net, self: Tensor, bins: Sequence[int], range: Sequence[float] | None,
     weight: Tensor | None, density: bool,
 ) -> list[Tensor]:  # fmt: skip
-    """The edges of each of the last dim's coordinates."""
+    """The edges for each coordinate of the last dim."""
     return _edges_of_all(net, self, bins, range)
 
 
@@ -207,7 +176,7 @@ def _edges_of_all(
 
 
 def _coordinate(net: Net, points: Tensor, i: int) -> Tensor:
-    """[n]: one of the last dim's coordinates of every point."""
+    """[n]: one coordinate of every point, of those in the last dim."""
     return net.reshape(net.narrow(points, points.ndim - 1, i, 1), [-1])
 
 
@@ -235,7 +204,7 @@ def _counted(
     net: Net, points: Tensor, edges: Sequence[Tensor], weight: Tensor | None, density: bool,
     hits_of: Callable[[Net, Tensor, Tensor], Tensor],
 ) -> Tensor:  # fmt: skip
-    """A point is in a bin if each of its coordinates is; bins in C order, then in their dims."""
+    """A point is in a bin if each of its coordinates is. Bins are counted in C order, then reshaped."""
     hits = None
     sizes = [(e.shape[0] or 1) - 1 for e in edges]
     for i, edge in enumerate(edges):

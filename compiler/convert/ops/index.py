@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
-from compiler.convert.idioms.axes import axis_of, size_tensor, wrap_index
+from compiler.convert.idioms.axes import axis_of
+from compiler.convert.idioms.indexing import Indexing, index_check
+from compiler.convert.idioms.positions import wrap_index
 from compiler.convert.net import Net
 from compiler.convert.registry import ANY, Support, Table
 from compiler.network.network import Size, Tensor
@@ -15,15 +15,13 @@ from enginebundle.format.graph import Value
 
 TABLE = Table("index")
 
-MASK_REASON = "a bool mask gives a result whose size depends on data, which TensorRT-RTX cannot run"
-
 
 @TABLE.converter("aten.embedding.default")
 def embedding(
     net: Net, weight: Tensor, indices: Tensor, padding_idx: Size, scale_grad_by_freq: bool,
     sparse: bool,
 ) -> Tensor:  # fmt: skip
-    """Rows of weight. padding_idx and the flags concern gradients only."""
+    """Rows of weight. padding_idx and the flags affect gradients only."""
     return net.gather(weight, indices, 0)
 
 
@@ -63,7 +61,7 @@ def like_index(net: Net, x: Tensor, axis: int, index: Tensor) -> Tensor:
 
 @TABLE.converter("aten.take.default")
 def take(net: Net, self: Tensor, index: Tensor) -> Tensor:
-    """Elements of the flat tensor; negative positions count from its end."""
+    """Elements of the flattened tensor; negative positions count from its end."""
     flat = net.reshape(self, [-1])
     return net.gather(flat, wrap_index(net, index, net.product(net.sizes(self))), 0)
 
@@ -71,20 +69,22 @@ def take(net: Net, self: Tensor, index: Tensor) -> Tensor:
 def _combinations_check(self: Value, r: int) -> str | None:
     size = self.shape[0]
     if isinstance(size, str):
-        return f"expected a vector of static size (it decides the number of results), got {size}"
-    return None if r else "expected at least one element a combination"
+        return (
+            f"expected a vector of static size, which determines the number of results, got {size}"
+        )
+    return None if r else "expected at least 1 element per combination, got r=0"
 
 
 @TABLE.converter("aten.combinations.default", check=_combinations_check)
 def combinations(net: Net, self: Tensor, r: int, with_replacement: bool) -> Tensor:
-    """[combinations, r] of a vector's elements."""
+    """All combinations of r elements of a vector, [combinations, r]."""
     rows = positions(self.shape[0] or 0, r, with_replacement)
     return net.gather(self, net.constant(rows), 0)
 
 
 @TABLE.converter("aten.take_along_dim.default")
 def take_along_dim(net: Net, self: Tensor, indices: Tensor, dim: int | None) -> Tensor:
-    """torch.gather with the other dims broadcast; of the flat tensors if dim is None."""
+    """torch.gather with the other dims broadcast; on the flattened tensors if dim is None."""
     if dim is None:
         whole = net.reshape(self, [-1])
         indices = wrap_index(net, indices, net.size(whole, 0))
@@ -99,72 +99,13 @@ def take_along_dim(net: Net, self: Tensor, indices: Tensor, dim: int | None) -> 
     return gather_along(net, net.expand(self, mine), axis, net.expand(indices, theirs))
 
 
-# -- self[i, :, j, ...] --------------------------------------------------------------------
-
-
-def index_check(self: Value, indices: Sequence[Value | None]) -> str | None:
-    """Why an index list cannot be taken."""
-    given = [v for v in indices if v is not None]
-    if any(v.dtype in ("bool", "uint8") for v in given):
-        return MASK_REASON
-    if len(self.shape) - len(given) + max((len(v.shape) for v in given), default=0) > 8:
-        return "the result has more than TensorRT's 8 dimensions"
-    return None
-
-
 @TABLE.converter(
     "aten.index.Tensor", "aten._unsafe_index.Tensor",
     support=Support(dtypes=ANY | {"uint8"}), check=index_check,
 )  # fmt: skip
 def index(net: Net, self: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
-    """NumPy's advanced indexing by integer tensors; None takes a whole dimension."""
-    plan = Indexing(net, self, indices)
-    if not plan.axes:
+    """NumPy's advanced indexing with integer tensors; None takes a whole dimension."""
+    indexing = Indexing(net, self, indices)
+    if not indexing.axes:
         return self
-    return net.gather(plan.merged, plan.flat, plan.first)
-
-
-class Indexing:
-    """Index tensors of several dims as one index of those dims merged.
-
-    Adjacent dims stay where they are; separated ones move to the front, as in NumPy, where the
-    dims of the index come first in the result. `merged` is x with the indexed dims (moved and)
-    merged at `first`; `flat` holds the positions in it, with the broadcast shape of the indices.
-    """
-
-    def __init__(self, net: Net, x: Tensor, indices: Sequence[Tensor | None]) -> None:
-        self.net = net
-        self.axes = [i for i, t in enumerate(indices) if t is not None]
-        given = [t for t in indices if t is not None]
-        self.first = 0
-        if not self.axes:
-            return
-        adjacent = self.axes[-1] - self.axes[0] == len(self.axes) - 1
-        rest = [i for i in range(x.ndim) if i not in self.axes]
-        self.first = self.axes[0] if adjacent else 0
-        self.order = [*rest[: self.first], *self.axes, *rest[self.first :]]
-        moved = net.transpose(x, self.order)
-        sizes = net.sizes(moved)
-        last = self.first + len(self.axes)
-        self.sizes = sizes[self.first : last]
-        """Sizes of the indexed dims."""
-        self.moved_sizes = sizes
-        self.merged = moved
-        if len(self.axes) > 1:
-            count = net.product(self.sizes)
-            self.merged = net.reshape(moved, [*sizes[: self.first], count, *sizes[last:]])
-        self.flat = self._flat(given)
-
-    def _flat(self, given: Sequence[Tensor]) -> Tensor:
-        """Row-major position in the indexed dims."""
-        net = self.net
-        flat = wrap_index(net, given[0], self.sizes[0])
-        for tensor, size in zip(given[1:], self.sizes[1:], strict=True):
-            flat = net.add(net.mul(flat, size_tensor(net, size)), wrap_index(net, tensor, size))
-        return flat
-
-
-def as_vector(net: Net, index: Tensor, axis: int, rank: int) -> Tensor:
-    """A vector of positions with its dim at `axis` among `rank` dims of size one."""
-    index = index if index.ndim else net.reshape(index, [1])
-    return net.unsqueeze(net.cast(index, torch.int64), [i for i in range(rank) if i != axis])
+    return net.gather(indexing.merged, indexing.flat, indexing.first)

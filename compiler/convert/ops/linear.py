@@ -1,37 +1,19 @@
-"""Matrix products. Integers, which TensorRT does not multiply as matrices, become sums of products."""
+"""Linear layers and products of matrices and vectors."""
 
 from __future__ import annotations
 
 import torch
 
 from compiler.convert.idioms.axes import axis_of
+from compiler.convert.idioms.products import product
 from compiler.convert.net import Net, Scalar
 from compiler.convert.registry import NUMBERS, Support, Table
 from compiler.network.network import Size, Tensor
-from compiler.network.recorder import FLOATS, broadcast
+from compiler.network.recorder import broadcast
 
 TABLE = Table("linear")
+
 PRODUCTS = Support(dtypes=NUMBERS)
-
-
-def product(net: Net, a: Tensor, b: Tensor, transpose_b: bool = False) -> Tensor:
-    """[..., m, k] times [..., k, n] (or [..., n, k] with transpose_b); batch dims broadcast."""
-    rank = max(a.ndim, b.ndim)
-    a, b = raised(net, a, rank), raised(net, b, rank)
-    if a.dtype in FLOATS:
-        return net.matmul(a, b, False, transpose_b)
-    left = net.unsqueeze(a, [rank - 1])
-    right = net.unsqueeze(b, [rank - 2])
-    if not transpose_b:
-        right = net.transpose(right, [*range(rank - 1), rank, rank - 1])
-    return net.reduce(net.mul(left, right), "SUM", [rank], False)
-
-
-def raised(net: Net, x: Tensor, rank: int) -> Tensor:
-    """x with leading dims of size one; a constant stays a constant, whatever its size."""
-    if x.constant is not None and x.ndim < rank:
-        return net.constant(x.constant.reshape((1,) * (rank - x.ndim) + tuple(x.constant.shape)))
-    return net.unsqueeze(x, range(rank - x.ndim))
 
 
 # -- linear and matmul ---------------------------------------------------------------------
@@ -51,7 +33,7 @@ def linear(net: Net, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
 
 @TABLE.converter("aten.matmul.default", "aten.linalg_matmul.default", support=PRODUCTS)
 def matmul(net: Net, self: Tensor, other: Tensor) -> Tensor:
-    """Any ranks from 1 up; vectors are rows on the left and columns on the right."""
+    """Any ranks from 1 up; a vector is a row on the left and a column on the right."""
     return times(net, self, other)
 
 
@@ -67,31 +49,31 @@ def times(net: Net, a: Tensor, b: Tensor) -> Tensor:
 
 @TABLE.converter("aten.mm.default", "aten.bmm.default", support=PRODUCTS)
 def mm(net: Net, self: Tensor, mat2: Tensor) -> Tensor:
-    """Matrices, or batches of them."""
+    """The product of two matrices, or of batches of them."""
     return product(net, self, mat2)
 
 
 @TABLE.converter("aten.mv.default", support=PRODUCTS)
 def mv(net: Net, self: Tensor, vec: Tensor) -> Tensor:
-    """A matrix and a vector."""
+    """The product of a matrix and a vector."""
     return times(net, self, vec)
 
 
 @TABLE.converter("aten.dot.default", support=PRODUCTS)
 def dot(net: Net, self: Tensor, tensor: Tensor) -> Tensor:
-    """Two vectors."""
+    """The product of two vectors."""
     return times(net, self, tensor)
 
 
 @TABLE.converter("aten.vdot.default", support=PRODUCTS)
 def vdot(net: Net, self: Tensor, other: Tensor) -> Tensor:
-    """Two real vectors."""
+    """The product of two real vectors."""
     return times(net, self, other)
 
 
 @TABLE.converter("aten.inner.default", support=PRODUCTS)
 def inner(net: Net, self: Tensor, other: Tensor) -> Tensor:
-    """Sums over the last dims; other's leading dims follow self's."""
+    """Products summed over the last dims; other's leading dims follow self's."""
     if self.ndim == 0 or other.ndim == 0:
         return net.mul(self, other)
     if self.ndim == 1 or other.ndim == 1:
@@ -106,14 +88,14 @@ def inner(net: Net, self: Tensor, other: Tensor) -> Tensor:
 
 @TABLE.converter("aten.linalg_vecdot.default", support=PRODUCTS)
 def vecdot(net: Net, x: Tensor, y: Tensor, dim: int) -> Tensor:
-    """Sums of products along dim; the others broadcast."""
+    """Products summed along dim; the other dims broadcast."""
     both = net.mul(x, y)
     return net.reduce(both, "SUM", [axis_of(dim, both.ndim)], False)
 
 
 @TABLE.converter("aten.outer.default", "aten.ger.default")
 def outer(net: Net, self: Tensor, vec2: Tensor) -> Tensor:
-    """Every element of self times every element of vec2; bools are and-ed."""
+    """Every element of self times every element of vec2; for bools, their AND."""
     column, row = net.unsqueeze(self, [1]), net.unsqueeze(vec2, [0])
     left, right = net.promote(column, row)
     return net.elementwise(left, right, "AND" if left.dtype == torch.bool else "PROD")
@@ -123,7 +105,7 @@ def outer(net: Net, self: Tensor, vec2: Tensor) -> Tensor:
 
 
 def _sum(net: Net, self: Tensor, made: Tensor, beta: Scalar, alpha: Scalar) -> Tensor:
-    """beta * self + alpha * made; with beta 0, self (even NaN) does not count."""
+    """beta * self + alpha * made; if beta is 0, self is ignored, even NaN."""
     if alpha != 1:
         made = net.mul(made, net.scalar(alpha, made.dtype))
     if beta == 0:

@@ -1,4 +1,4 @@
-"""Comparisons, logic, and choice between two tensors. NaN is equal to nothing and in no order."""
+"""Comparisons, logic, and selection between two tensors. NaN equals nothing and has no order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TABLE = Table("logical")
 
 
 def _ordered(net: Net, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
-    """Promoted operands; bools as int32, which TensorRT can order."""
+    """Promoted operands, with bools as int32, which TensorRT can order."""
     left, right = net.promote(a, b)
     if left.dtype == torch.bool:
         left, right = net.cast(left, torch.int32), net.cast(right, torch.int32)
@@ -53,7 +53,7 @@ for _name in (*COMPARISONS, *_SPELLINGS):
 def isclose(
     net: Net, self: Tensor, other: Tensor, rtol: float, atol: float, equal_nan: bool
 ) -> Tensor:
-    """Equal, or finitely apart by at most atol + rtol * |other|."""
+    """Equal, or a finite distance of at most atol + rtol * |other| apart."""
     close = net.equal(self, other)
     if equal_nan and is_float(self):
         both = net.elementwise(is_nan(net, self), is_nan(net, other), "AND")
@@ -79,7 +79,7 @@ for _name, _op in (("and", "AND"), ("or", "OR"), ("xor", "XOR")):
     TABLE.row(f"aten.logical_{_name}.default", _logical(_op))
 
 
-# -- choice --------------------------------------------------------------------------------
+# -- selection --------------------------------------------------------------------------------
 
 
 @TABLE.converter(
@@ -95,7 +95,7 @@ def masked_fill(net: Net, self: Tensor, mask: Tensor, value: Operand) -> Tensor:
 
 
 def _is_in(net: Net, elements: Tensor, candidates: Tensor, invert: bool) -> Tensor:
-    """Compares every element with every candidate: n * m comparisons."""
+    """Every element is compared with every candidate: n * m comparisons."""
     a, b = net.promote(elements, candidates)
     flat = net.reshape(b, [-1]) if b.ndim != 1 else b
     found = net.equal(net.unsqueeze(a, [a.ndim]), flat)

@@ -1,23 +1,24 @@
-"""Elements repeated, reversed, rotated or picked by a fixed pattern of positions."""
+"""Elements repeated, reversed, rotated, or picked by a fixed pattern."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.convert.idioms.axes import axes_of, axis_of, ceil_div, plain
+from compiler.convert.idioms.axes import axes_of, axis_of, diagonal_of, move, swap
+from compiler.convert.idioms.positions import ceil_div, plain
 from compiler.convert.net import Net
-from compiler.convert.ops.shape import move, swap
 from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor
 
 TABLE = Table("movement")
+
 
 # -- repeating -----------------------------------------------------------------------------
 
 
 @TABLE.converter("aten.repeat.default")
 def repeat(net: Net, self: Tensor, repeats: Sequence[Size]) -> Tensor:
-    """The whole tensor side by side; more repeats than dims add leading dims."""
+    """The whole tensor repeated along each dim; extra repeats add leading dims."""
     return _repeated(net, self, repeats)
 
 
@@ -36,7 +37,7 @@ def _repeated(net: Net, self: Tensor, repeats: Sequence[Size]) -> Tensor:
 
 @TABLE.converter("aten.tile.default")
 def tile(net: Net, self: Tensor, dims: Sequence[Size]) -> Tensor:
-    """As `repeat`; fewer repeats than dims count for the last dims."""
+    """As `repeat`; if there are fewer repeats than dims, they apply to the last dims."""
     return _repeated(net, self, [*[1] * (self.ndim - len(dims)), *dims])
 
 
@@ -44,7 +45,7 @@ def tile(net: Net, self: Tensor, dims: Sequence[Size]) -> Tensor:
 def repeat_interleave(
     net: Net, self: Tensor, repeats: Size, dim: int | None, output_size: Size | None
 ) -> Tensor:
-    """Each element `repeats` times in a row along dim (of the flat tensor if None)."""
+    """Each element `repeats` times in a row along dim (of the flattened tensor if None)."""
     x = net.reshape(self, [-1]) if dim is None or self.ndim == 0 else self
     axis = axis_of(dim or 0, x.ndim)
     sizes = net.sizes(x)
@@ -76,7 +77,7 @@ def _flipped(net: Net, self: Tensor, dims: Sequence[int]) -> Tensor:
 
 @TABLE.converter("aten.roll.default")
 def roll(net: Net, self: Tensor, shifts: Sequence[Size], dims: Sequence[int]) -> Tensor:
-    """Elements moved by shifts along dims (of the flat tensor if there are none), around the end."""
+    """Elements rotated by shifts along dims (of the flattened tensor if there are none)."""
     if self.ndim == 0:
         return self
     if not dims:
@@ -100,7 +101,7 @@ def _rolled(net: Net, self: Tensor, shifts: Sequence[Size], dims: Sequence[int])
 
 @TABLE.converter("aten.rot90.default")
 def rot90(net: Net, self: Tensor, k: int, dims: Sequence[int]) -> Tensor:
-    """k quarter turns from the first to the second of dims."""
+    """k quarter turns, from the first of dims to the second."""
     first, second = axes_of(dims, self.ndim)
     if k % 4 == 1:
         return swap(net, _flipped(net, self, [second]), first, second)
@@ -115,35 +116,19 @@ def rot90(net: Net, self: Tensor, k: int, dims: Sequence[int]) -> Tensor:
 @TABLE.converter("aten.diagonal.default")
 def diagonal(net: Net, self: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
     """The diagonal of two dims as a new last dim."""
-    return take_diagonal(net, self, offset, dim1, dim2)
-
-
-def take_diagonal(net: Net, self: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
-    """torch.diagonal: every (columns + 1)th element of the flat plane."""
-    x = move(net, self, [dim1, dim2], [-2, -1])
-    *lead, rows, columns = net.sizes(x)
-    down, right = max(-offset, 0), max(offset, 0)
-    height, width = net.size_op("sub", rows, down), net.size_op("sub", columns, right)
-    length = net.size_op("max", net.size_op("min", height, width), 0)
-    flat = net.reshape(x, [*lead, net.size_op("mul", rows, columns)])
-    start = net.size_op("add", net.size_op("mul", columns, down), right)
-    if isinstance(length, int) and length == 0:
-        start = 0
-    step = net.size_op("add", columns, 1)
-    zeros, ones = [0] * len(lead), [1] * len(lead)
-    return net.slice(flat, [*zeros, start], [*lead, length], [*ones, step])
+    return diagonal_of(net, self, offset, dim1, dim2)
 
 
 @TABLE.converter("aten.diag_embed.default")
 def diag_embed(net: Net, self: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
-    """Zeros with the last dim of self on a diagonal of dims dim1 and dim2 of the result."""
+    """Zeros, with the last dim of self on a diagonal of the result's dims dim1 and dim2."""
     size = net.size_op("add", net.size(self, self.ndim - 1), abs(offset))
     lead = net.sizes(self)[:-1]
     zero = net.scalar(0, self.dtype)
     x = self
     if offset:
         x = net.slice(self, [0] * self.ndim, [*lead, size], [1] * self.ndim, "FILL", zero)
-    # A column beside the plane where it lies above the diagonal, a row where below.
+    # A column if the diagonal lies above the main one, a row if below.
     x = net.unsqueeze(x, [self.ndim if offset >= 0 else self.ndim - 1])
     steps = net.arange(size)
     row, column = net.unsqueeze(steps, [1]), net.unsqueeze(steps, [0])
@@ -154,7 +139,7 @@ def diag_embed(net: Net, self: Tensor, offset: int, dim1: int, dim2: int) -> Ten
 
 @TABLE.converter("aten.unfold.default")
 def unfold(net: Net, self: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """Windows of `size` elements every `step` along a dimension; positions in a window come last."""
+    """Windows of `size` elements, `step` apart, along a dimension; each window is laid out in a new last dim."""
     if self.ndim == 0:
         return net.reshape(self, [1]) if size else net.slice(net.reshape(self, [1]), [0], [0], [1])
     axis = axis_of(dimension, self.ndim)
@@ -193,7 +178,7 @@ def pixel_unshuffle(net: Net, self: Tensor, downscale_factor: int) -> Tensor:
 
 @TABLE.converter("aten.channel_shuffle.default")
 def channel_shuffle(net: Net, self: Tensor, groups: Size) -> Tensor:
-    """Channels (dim 1) of the groups interleaved."""
+    """The channels (dim 1) of all groups interleaved."""
     batch, channels, *rest = net.sizes(self)
     inner = net.size_op("floordiv", channels, groups)
     parts = net.reshape(self, [batch, groups, inner, net.product(rest)])

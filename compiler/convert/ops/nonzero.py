@@ -1,11 +1,11 @@
-"""Positions of elements that are not zero, as many as the caller says."""
+"""Positions of elements that are not zero, in a number that the caller fixes."""
 
 from __future__ import annotations
 
 import torch
 
 from compiler.convert.idioms.accumulate import too_large
-from compiler.convert.idioms.axes import plain, size_tensor
+from compiler.convert.idioms.positions import plain, size_tensor
 from compiler.convert.net import Net
 from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor
@@ -20,9 +20,9 @@ def _check(self: Value, size: int | Value) -> str | None:
 
 @TABLE.converter("aten.nonzero_static.default", check=_check)
 def nonzero_static(net: Net, self: Tensor, size: Size, fill_value: int) -> Tensor:
-    """int64 [size, rank of self]: positions in C order, cut or filled up to size.
+    """int64 [size, rank of self]: positions in C order, cut or padded to size.
 
-    Each row is compared with the number of each element among those that are not zero.
+    Each row is compared with each element's running count among those that are not zero.
     """
     found = (
         net.reshape(net.bool_of(self), [-1]) if self.ndim else net.unsqueeze(net.bool_of(self), [0])
@@ -40,7 +40,7 @@ def nonzero_static(net: Net, self: Tensor, size: Size, fill_value: int) -> Tenso
         return net.full([size, 0], fill_value, torch.int64)
     columns: list[Tensor] = []
     for size_ in reversed(net.sizes(self)):
-        length = size_tensor(net, net.size_op("max", size_, 1))  # nothing is found in an empty one
+        length = size_tensor(net, net.size_op("max", size_, 1))  # an empty tensor has none
         above = net.binary(flat, length, "FLOOR_DIV")
         columns.insert(0, net.sub(flat, net.mul(above, length)))
         flat = above

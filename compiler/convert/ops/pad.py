@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.convert.idioms.axes import plain
+from compiler.convert.idioms.positions import plain
 from compiler.convert.net import Net, Scalar
 from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor
@@ -16,7 +16,7 @@ ENUM = ("reflect", "replicate", "circular", "constant")
 
 
 def padded(net: Net, x: Tensor, pad: Sequence[Size], mode: str, value: Scalar = 0) -> Tensor:
-    """x with `pad` elements (last dim first, before and after) around it; negative ones crop.
+    """x padded with `pad` elements (last dim first, each before and after); negative numbers crop.
 
     `mode` is one of torch's; "constant" fills with value.
     """
@@ -25,7 +25,7 @@ def padded(net: Net, x: Tensor, pad: Sequence[Size], mode: str, value: Scalar = 
         return x
     cut = [n if isinstance(n, int) and n < 0 else 0 for n in counts]
     if mode == "circular" and any(cut) and cut != counts:
-        # What wraps around is what cutting has left.
+        # Wrapping reads what cropping has left.
         rest = [n if c == 0 else 0 for n, c in zip(counts, cut, strict=True)]
         return padded(net, padded(net, x, cut, mode), rest, mode)
     start: list[Size] = [0] * x.ndim
@@ -42,7 +42,7 @@ def padded(net: Net, x: Tensor, pad: Sequence[Size], mode: str, value: Scalar = 
 
 @TABLE.converter("aten.constant_pad_nd.default")
 def constant_pad_nd(net: Net, self: Tensor, pad: Sequence[Size], value: Scalar) -> Tensor:
-    """Padded with one value."""
+    """Padded with a constant value."""
     return padded(net, self, pad, "constant", value)
 
 
@@ -54,13 +54,13 @@ def pad(net: Net, self: Tensor, pad: Sequence[Size], mode: str, value: float | N
 
 @TABLE.converter("aten._pad_enum.default")
 def pad_enum(net: Net, self: Tensor, pad: Sequence[Size], mode: int, value: float | None) -> Tensor:
-    """As `pad`, the mode by its number."""
+    """As `pad`, with the mode as a number."""
     return padded(net, self, pad, ENUM[mode], value or 0)
 
 
 @TABLE.converter("aten._pad_circular.default")
 def pad_circular(net: Net, self: Tensor, pad: Sequence[Size]) -> Tensor:
-    """Padded with the other end."""
+    """Padded with the elements of the other end."""
     return padded(net, self, pad, "circular")
 
 
@@ -68,7 +68,7 @@ def pad_circular(net: Net, self: Tensor, pad: Sequence[Size]) -> Tensor:
     "aten.reflection_pad1d.default", "aten.reflection_pad2d.default", "aten.reflection_pad3d.default"
 )  # fmt: skip
 def reflection_pad(net: Net, self: Tensor, padding: Sequence[Size]) -> Tensor:
-    """Padded with the mirror image, the edge itself not repeated."""
+    """Padded with the mirror image; the edge is not repeated."""
     return padded(net, self, padding, "reflect")
 
 
@@ -76,5 +76,5 @@ def reflection_pad(net: Net, self: Tensor, padding: Sequence[Size]) -> Tensor:
     "aten.replication_pad1d.default", "aten.replication_pad2d.default", "aten.replication_pad3d.default"
 )  # fmt: skip
 def replication_pad(net: Net, self: Tensor, padding: Sequence[Size]) -> Tensor:
-    """Padded with the edge."""
+    """Padded with the edge element."""
     return padded(net, self, padding, "replicate")

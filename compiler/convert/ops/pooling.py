@@ -1,8 +1,8 @@
 """Pooling over windows, with torch's rules for partial windows.
 
-TensorRT's pooling layer takes the usual cases. The others (dilation, indices, integers, divisors
-of partial windows, dynamic sizes with ceil_mode, uneven adaptive windows) gather each window along
-one axis at a time: `[..., out, window, ...]`, then reduce.
+TensorRT's pooling layer covers the usual cases. The others (dilation, indices, integers, divisors of
+partial windows, dynamic sizes with ceil_mode, uneven adaptive windows) gather each window along one
+axis at a time, as `[..., out, window, ...]`, and reduce it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import torch
 
-from compiler.convert.idioms.axes import plain
 from compiler.convert.idioms.numeric import constant, is_nan
+from compiler.convert.idioms.positions import plain
 from compiler.convert.idioms.windows import (
     Window,
     adaptive_spans,
@@ -66,7 +66,7 @@ def maximum(net: Net, x: Tensor, parts: Sequence[Window]) -> Tensor:
     if layer is None:
         axes = [spans(net, x, w, x.ndim - len(parts) + i) for i, w in enumerate(parts)]
         return first_largest(net, x, axes)[0]
-    # The layer drops NaN, so where they are is pooled beside the numbers.
+    # The layer drops NaN, so a second pooling finds the windows that have one.
     nan = net.cast(is_nan(net, x), x.dtype)
     values, spoiled = (_layer(net, t, parts, "MAX", layer, exclude=True) for t in (x, nan))
     return net.select(net.compare(spoiled, 0.0, "GREATER"), constant(net, math.nan, x), values)
@@ -75,7 +75,7 @@ def maximum(net: Net, x: Tensor, parts: Sequence[Window]) -> Tensor:
 def _clipped(x: Tensor, parts: Sequence[Window]) -> list[Window]:
     """Windows that reach beyond the whole padded axis, as ceil_mode allows, cut to its size.
 
-    Global pooling is spelled so in EfficientNet, with windows that TensorRT finds too large.
+    EfficientNet writes global pooling like this, with windows that are too large for TensorRT.
     """
     result = []
     for w, length in zip(parts, x.shape[x.ndim - len(parts) :], strict=True):
@@ -85,7 +85,7 @@ def _clipped(x: Tensor, parts: Sequence[Window]) -> list[Window]:
 
 
 def _fits_layer(x: Tensor, parts: Sequence[Window]) -> list[int] | None:
-    """The padding behind each axis for TensorRT's layer, or None where it has no such pooling."""
+    """The padding at the end of each axis for TensorRT's layer; None if it has no such pooling."""
     if x.dtype not in FLOATS or any(w.dilation != 1 for w in parts):
         return None
     post = []
@@ -104,7 +104,7 @@ def _fits_layer(x: Tensor, parts: Sequence[Window]) -> list[int] | None:
 def _layer(
     net: Net, x: Tensor, parts: Sequence[Window], op: str, post: Sequence[int], exclude: bool
 ) -> Tensor:
-    """TensorRT's pooling of rank 4 or 5; a single axis gets one of size one beside it."""
+    """TensorRT's pooling, of rank 4 or 5; a single spatial axis gets a second one of size one."""
     rank, missing = len(parts), len(parts) + 2 - x.ndim
     full = net.unsqueeze(x, range(missing))
     size, stride, pre = [w.size for w in parts], [w.stride for w in parts], [w.pad for w in parts]
@@ -151,8 +151,8 @@ def avg_pool1d(
 def average(
     net: Net, x: Tensor, parts: Sequence[Window], include_pad: bool, divisor: int | None
 ) -> Tensor:
-    """Sums over windows, over the elements counted: those of x, or also of its padding (but not of
-    what ceil mode adds), or `divisor`.
+    """Sums over windows, divided by the number of elements counted: those of x, optionally those of its
+    padding (but not what ceil mode adds), or by `divisor`.
     """
     parts = _clipped(x, parts)
     post = _fits_layer(x, parts)
@@ -184,7 +184,7 @@ def average(
 
 
 def _even(x: Tensor, sizes: Sequence[Size]) -> list[Window] | None:
-    """Equal windows, where every size is static and divides its length."""
+    """Equal windows, if every size is static and divides its length."""
     parts = []
     for length, size in zip(x.shape[x.ndim - len(sizes) :], sizes, strict=True):
         if length is None or not isinstance(size, int) or not size or length % size:
@@ -194,7 +194,7 @@ def _even(x: Tensor, sizes: Sequence[Size]) -> list[Window] | None:
 
 
 def adaptive_average(net: Net, x: Tensor, output_size: Sequence[Size]) -> Tensor:
-    """Means of `output_size` windows over the last axes, of nearly one size."""
+    """The means of `output_size` windows over the last axes, of nearly equal size."""
     sizes = [plain(n) for n in output_size]
     axes = range(x.ndim - len(sizes), x.ndim)
     if all(isinstance(n, int) and n == 1 for n in sizes):

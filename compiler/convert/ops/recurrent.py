@@ -1,7 +1,8 @@
 """Recurrent layers, unrolled over a static number of steps.
 
-The inputs' products are one for all steps; a step is one product of the state and a few
-elementwise layers. TensorRT's loop layer would allow dynamic lengths, but runs every step apart.
+The products of the inputs are one product for all steps; each step is one product of the state and
+a few elementwise layers. TensorRT's loop layer would allow dynamic lengths, but runs every step
+separately.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
+from compiler.convert.idioms.products import product
 from compiler.convert.net import Net
-from compiler.convert.ops.linear import product
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Tensor
 from enginebundle.format.graph import Value
@@ -21,12 +22,12 @@ TABLE = Table("recurrent")
 SUPPORT = Support(dtypes=FLOATS)
 
 STEPS = 256
-"""Longer sequences make networks that take minutes to build."""
+"""The most steps; longer sequences make networks that take minutes to build."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """One direction of one layer: [gates * hidden, features], its biases, and a projection."""
+    """One direction of one layer: weights [gates * hidden, features], biases, and a projection."""
 
     input: Tensor
     hidden: Tensor
@@ -37,7 +38,7 @@ class Weights:
 
 State = tuple[Tensor, ...]
 Step = Callable[[Net, Tensor, State, Weights], State]
-"""(net, the step's input product [b, gates * hidden], state, weights) to the next state."""
+"""(net, the step's input product [b, gates * hidden], state, weights) -> the next state."""
 
 
 def _steps(input: Value, batch_first: bool, train: bool, dropout: float) -> str | None:
@@ -45,9 +46,13 @@ def _steps(input: Value, batch_first: bool, train: bool, dropout: float) -> str 
         return f"expected a batched input of rank 3, got {len(input.shape)}"
     steps = input.shape[1 if batch_first else 0]
     if isinstance(steps, str) or steps > STEPS:
-        return f"expected a static number of steps up to {STEPS} (they are unrolled), got {steps}"
+        return (
+            f"expected a static number of steps of at most {STEPS} (they are unrolled), got {steps}"
+        )
     if train and dropout:
-        return f"expected no dropout at inference, got {dropout}; export after model.eval()"
+        return (
+            f"expected no dropout at inference, got {dropout}; export the model after model.eval()"
+        )
     return None
 
 
@@ -56,7 +61,7 @@ def lstm(
     net: Net, input: Tensor, hx: Sequence[Tensor], params: Sequence[Tensor], has_biases: bool,
     num_layers: int, dropout: float, train: bool, bidirectional: bool, batch_first: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Long short-term memory, with projections if the parameters have them."""
+    """Long short-term memory, with projections if the parameters include them."""
     each = len(params) // (num_layers * (2 if bidirectional else 1))
     projected = each in (3, 5)
     output, (hidden, cell) = _layers(
@@ -135,7 +140,7 @@ def _parts(net: Net, x: Tensor, count: int) -> list[Tensor]:
 
 
 def _weights(params: Sequence[Tensor], biases: bool, projected: bool) -> list[Weights]:
-    """The flat parameters in torch's order, grouped by layer and direction."""
+    """The flat list of parameters in torch's order, grouped by layer and direction."""
     each = 2 + (2 if biases else 0) + (1 if projected else 0)
     groups = [list(params[i : i + each]) for i in range(0, len(params), each)]
     return [
@@ -151,7 +156,7 @@ def _layers(
     net: Net, x: Tensor, states: Sequence[Tensor], weights: Sequence[Weights], bidirectional: bool,
     batch_first: bool, step: Step,
 ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
-    """The output of the last layer and, for each kind of state, all final ones stacked."""
+    """The output of the last layer and, for each kind of state, all final states stacked."""
     x = net.transpose(x, [1, 0, 2]) if batch_first else x
     directions = 2 if bidirectional else 1
     final: list[State] = []

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from compiler.convert.idioms.axes import plain
 from compiler.convert.idioms.interpolate import CUBIC, Axis, cubic, linear, nearest
+from compiler.convert.idioms.positions import plain
 from compiler.convert.net import Net
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Size, Tensor
@@ -28,7 +28,7 @@ def resized(
     """x [n, c, *spatial] with new spatial sizes.
 
     mode is nearest, nearest-exact, linear or cubic. TensorRT's layer maps coordinates by the ratio
-    of the sizes; where torch maps by a factor that differs, or rounds in another way, each axis is
+    of the sizes. Where torch maps by a different factor, or rounds differently, each axis is
     interpolated by gathering.
     """
     first = x.ndim - len(sizes)
@@ -59,7 +59,7 @@ def resized(
 def _output(
     net: Net, x: Tensor, size: Sequence[Size] | None, factors: Sequence[float]
 ) -> list[Size]:
-    """Spatial sizes, given or computed as torch does: the size times the factor, rounded down."""
+    """The spatial sizes, given or computed as in torch: the size times the factor, rounded down."""
     if size is not None:
         return list(size)
     result: list[Size] = []
@@ -85,12 +85,12 @@ def _factor_check(
         return None
     for size, factor in zip(input.shape[2:], scale_factors, strict=False):
         if isinstance(size, str) and float(_ratio(factor)) != factor:
-            return f"expected a scale factor that is a fraction of at most 64ths, got {factor}"
+            return f"expected a scale factor in 64ths or coarser fractions, got {factor}"
     return None
 
 
 def _plain_upsample(op: str, rank: int, mode: str) -> None:
-    """`op.default`: sizes, and a factor for each axis under its own name."""
+    """`op.default`: it takes sizes, and each axis's factor under its own name."""
     names = ["scales"] if rank == 1 else [f"scales_{axis}" for axis in "dhw"[3 - rank :]]
     aligned = mode in ("linear", "cubic")
 
@@ -164,18 +164,18 @@ for _op in ("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"):
     TABLE.row(f"aten.{_op}.vec", _smooth_vec("linear"), SUPPORT, _factor_check)
 TABLE.row("aten.upsample_bicubic2d.vec", _smooth_vec("cubic"), SUPPORT, _factor_check)
 
-# -- with antialiasing: two products with the matrices of torch's own weights -------------------
+# -- with antialiasing: two products with matrices of torch's own weights ----------------------
 
 
 def _smoothed(
     net: Net, x: Tensor, sizes: Sequence[Size], factors: Sequence[float | None], corners: bool, op: Any
 ) -> Tensor:  # fmt: skip
-    """Rows and columns by constant matrices: what torch makes of the identity."""
+    """Rows and columns times constant matrices, which are torch's own resize of the identity."""
     matrices = []
     for i, (size, factor) in enumerate(zip(sizes, factors, strict=True)):
         old, new = x.shape[2 + i], plain(size)
         if old is None or not isinstance(new, int):
-            raise ValueError("antialiased resize: expected static spatial sizes")
+            raise ValueError(f"expected static spatial sizes for antialiasing, got {old} to {new}")
         unit = torch.eye(old).reshape(1, 1, old, old)
         made = op(unit, [new, old], corners, factor, None)[0, 0]
         matrices.append(net.constant(made.contiguous()))
@@ -188,7 +188,7 @@ def _static_plane(self: Value, output_size: Sequence[int | Value]) -> str | None
     if any(isinstance(n, str) for n in self.shape[2:]) or any(
         isinstance(n, Value) for n in output_size
     ):
-        return f"antialiasing expects static spatial sizes, got {self.shape}"
+        return f"expected static spatial sizes for antialiasing, got {self.shape}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Sampling at coordinates that are computed."""
+"""Sampling at computed coordinates."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from compiler.convert.idioms.axes import size_tensor
 from compiler.convert.idioms.numeric import constant, maximum, minimum
+from compiler.convert.idioms.positions import size_tensor
 from compiler.convert.net import Net
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Size, Tensor
@@ -22,9 +22,7 @@ PADDING = ("FILL", "CLAMP", "REFLECT")
 
 def _rank_check(input: Value, interpolation_mode: int) -> str | None:
     if len(input.shape) == 5 and MODES[interpolation_mode] == "CUBIC":
-        return (
-            "expected linear or nearest sampling of volumes, got cubic, which torch has not either"
-        )
+        return "expected linear or nearest sampling of volumes, got cubic, which torch lacks too"
     return None
 
 
@@ -35,7 +33,7 @@ def _rank_check(input: Value, interpolation_mode: int) -> str | None:
 def grid_sampler(
     net: Net, input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
 ) -> Tensor:  # fmt: skip
-    """input [n, c, h, w] at grid [n, y, x, 2] of coordinates from -1 to 1; or with a depth, and 3."""
+    """input [n, c, h, w] at grid [n, y, x, 2] of coordinates from -1 to 1, or volumes at [n, z, y, x, 3]."""
     mode, padding = MODES[interpolation_mode], PADDING[padding_mode]
     if input.ndim == 4:
         return net.grid_sample(input, grid, mode=mode, padding=padding, align_corners=align_corners)
@@ -47,7 +45,7 @@ def grid_sampler(
 
 @dataclass(frozen=True)
 class _Pick:
-    """One neighbour along one axis, for each point [n, points]; the weight [n, points, 1] or []."""
+    """One neighbour along one axis for each point [n, points], and its weight [n, points, 1] or []."""
 
     index: Tensor
     weight: Tensor
@@ -55,7 +53,7 @@ class _Pick:
 
 
 def _volume(net: Net, x: Tensor, grid: Tensor, mode: str, padding: str, corners: bool) -> Tensor:
-    """Each point gathers its neighbours (8, or the nearest) and weighs them."""
+    """Each point gathers and weights its neighbours: 8, or the nearest."""
     batch, channels, *sizes = net.sizes(x)
     places = net.sizes(grid)[1:-1]
     points = net.product(places)
@@ -83,7 +81,7 @@ def _volume(net: Net, x: Tensor, grid: Tensor, mode: str, padding: str, corners:
 
 
 def _placed(net: Net, given: Tensor, size: Size, padding: str, corners: bool) -> Tensor:
-    """Coordinates from -1 to 1 as positions along an axis, with what padding makes of those outside."""
+    """Coordinates from -1 to 1 as positions along an axis; those outside are treated as padding says."""
     length = net.tensor(size, torch.float32)
     last = net.sub(length, 1.0)
     if corners:
@@ -99,7 +97,7 @@ def _placed(net: Net, given: Tensor, size: Size, padding: str, corners: bool) ->
 
 
 def _reflected(net: Net, place: Tensor, start: float, span: Tensor) -> Tensor:
-    """Positions folded back and forth between start and start + span; 0 where that has no length."""
+    """Positions reflected into the range from start to start + span; 0 if span is 0."""
     far = net.unary(net.sub(place, start), "ABS")
     turns = net.unary(net.div(far, span), "FLOOR")
     rest = net.sub(far, net.mul(turns, span))
@@ -121,7 +119,7 @@ def _neighbours(net: Net, place: Tensor, size: Size, mode: str) -> list[_Pick]:
 
 
 def _pick(net: Net, place: Tensor, weight: Tensor, size: Size) -> _Pick:
-    """A neighbour at a whole position; outside (or at NaN) it reads nothing."""
+    """A neighbour at a whole position; one outside, or at NaN, counts as zero."""
     length = net.tensor(size, torch.float32)
     inside = net.elementwise(
         net.compare(place, -1.0, "GREATER"), net.compare(place, length, "LESS"), "AND"

@@ -17,8 +17,8 @@ from compiler.convert.idioms.numeric import (
     log_add_exp,
     widened,
 )
+from compiler.convert.idioms.reductions import extreme, log_sum_exp
 from compiler.convert.net import Net, Scalar
-from compiler.convert.ops.reduce import extreme, logsumexp
 from compiler.convert.registry import FLOATS, NUMBERS, Support, Table
 from compiler.network.network import Size, Tensor
 
@@ -37,11 +37,11 @@ def cumsum(net: Net, self: Tensor, dim: int, dtype: torch.dtype | None) -> Tenso
     return net.cumulative(x, dim % x.ndim) if x.ndim else x
 
 
-# -- the others: log2(n) steps where n is known, else a plane of what comes before each --------
+# -- others: log2(n) steps if n is static, otherwise a plane of what precedes each element -----
 
 
 def _shifted(net: Net, x: Tensor, axis: int, by: int, fill: Scalar) -> Tensor:
-    """x moved towards higher indices, `fill` before it."""
+    """x shifted towards higher indices, with `fill` before it."""
     start: list[Size] = [0] * x.ndim
     start[axis] = -by
     return net.slice(x, start, net.sizes(x), [1] * x.ndim, mode="FILL", fill=constant(net, fill, x))
@@ -51,9 +51,9 @@ def _scan(
     net: Net, parts: Sequence[Tensor], axis: int, fills: Sequence[Scalar],
     combine: Callable[..., Sequence[Tensor]],
 ) -> Sequence[Tensor]:  # fmt: skip
-    """Inclusive scan in log2(n) steps, of a static n: each joins the results of neighbours twice as far away.
+    """An inclusive scan over a static n in log2(n) steps; each combines results twice as far apart.
 
-    `combine(*earlier, *later)` is associative and `fills` its neutral element.
+    `combine(*earlier, *later)` is associative, and `fills` is its neutral element.
     """
     size = parts[0].shape[axis]
     assert size is not None
@@ -66,7 +66,7 @@ def _scan(
 
 
 def _plane(net: Net, x: Tensor, axis: int, fill: Scalar) -> tuple[Tensor, Tensor]:
-    """[..., n, n, ...]: for each place, the elements up to it and `fill` behind; and which are."""
+    """[..., n, n, ...]: for each place the elements up to it, then `fill`; and a mask of the former."""
     size = net.size(x, axis)
     places = net.arange(size)
     later = net.compare(net.unsqueeze(places, [0]), net.unsqueeze(places, [1]), "GREATER")
@@ -98,7 +98,7 @@ def logcumsumexp(net: Net, self: Tensor, dim: int) -> Tensor:
         axis = dim % x.ndim
         if x.shape[axis] is None:
             plane, _ = _plane(net, x, axis, -math.inf)
-            made: Tensor = logsumexp(net, plane, [axis + 1], False)
+            made: Tensor = log_sum_exp(net, plane, [axis + 1], False)
             return made
         return _scan(net, [x], axis, [-math.inf], lambda a, b: [log_add_exp(net, a, b)])[0]
 
@@ -108,7 +108,7 @@ def logcumsumexp(net: Net, self: Tensor, dim: int) -> Tensor:
 def _running(
     later_wins: Callable[[Net, Tensor, Tensor], Tensor], worst: float
 ) -> Callable[..., tuple[Tensor, Tensor]]:
-    """cummax or cummin with indices: of equals the last one, and a NaN from its place on."""
+    """cummax or cummin with indices: the last of equal elements, and NaN from its place onwards."""
 
     def convert(net: Net, self: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         if not self.ndim:
@@ -140,7 +140,7 @@ def _running(
 
 
 def _extremes(net: Net, x: Tensor, axis: int, fill: Scalar, op: str) -> tuple[Tensor, Tensor]:
-    """`_running` where the size is dynamic."""
+    """`_running` for a dynamic size."""
     plane, before = _plane(net, x, axis, fill)
     values = extreme(net, plane, op, axis + 1, False)
     best = net.unsqueeze(values, [axis + 1])
@@ -153,5 +153,9 @@ def _extremes(net: Net, x: Tensor, axis: int, fill: Scalar, op: str) -> tuple[Te
 
 
 _CUM = Support(dtypes=NUMBERS)
+
+
 TABLE.row("aten.cummax.default", _running(greater_equal, -math.inf), _CUM)
+
+
 TABLE.row("aten.cummin.default", _running(less_equal, math.inf), _CUM)

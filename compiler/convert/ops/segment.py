@@ -1,4 +1,4 @@
-"""Reductions over consecutive segments of one dimension, whose lengths are data."""
+"""Reductions over consecutive segments of one dimension, whose lengths depend on data."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import torch
 
 from compiler.convert.idioms.accumulate import REDUCTIONS, neutral, too_large
+from compiler.convert.idioms.axes import move
 from compiler.convert.idioms.numeric import constant
 from compiler.convert.net import Net, Scalar
-from compiler.convert.ops.shape import move
 from compiler.convert.registry import FLOATS, INTEGERS, Support, Table
 from compiler.network.network import Tensor
 from enginebundle.format.graph import Value
@@ -22,7 +22,7 @@ def _check(
 ) -> str | None:
     given = lengths if lengths is not None else offsets
     if given is None or indices is not None:
-        return "expected lengths or offsets"
+        return "expected lengths or offsets without indices, got indices or neither"
     return too_large(data.shape, given.shape[-1])
 
 
@@ -35,7 +35,7 @@ def segment_reduce(
 ) -> Tensor:  # fmt: skip
     """data [*batch, n, *rest] to [*batch, segments, *rest] by sum, mean, max, min or prod.
 
-    lengths [*batch, segments], or offsets [*batch, segments + 1]: where each begins, and the end.
+    lengths is [*batch, segments]; offsets is [*batch, segments + 1]: where each begins, and the end.
     """
     start, end = _borders(net, lengths, offsets)
     x = move(net, data, [axis], [-1])  # [*batch, *rest, n]
@@ -62,7 +62,7 @@ def segment_reduce(
 
 
 def _borders(net: Net, lengths: Tensor | None, offsets: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Where each segment starts and ends."""
+    """The start and the end of each segment."""
     if lengths is not None:
         wide = net.cast(lengths, torch.int64)
         end = net.cumulative(wide, wide.ndim - 1)

@@ -1,27 +1,28 @@
-"""Views: the same elements under other sizes, orders and dimension numbers."""
+"""Views: the same elements with other sizes or another order of dimensions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.convert.idioms.axes import axes_of, axis_of
+from compiler.convert.idioms.axes import axes_of, axis_of, move, swap
 from compiler.convert.net import Net
 from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor
 
 TABLE = Table("shape")
 
+
 # -- new sizes -----------------------------------------------------------------------------
 
 
 @TABLE.converter("aten.view.default", "aten._unsafe_view.default", "aten.view_copy.default")
 def view(net: Net, self: Tensor, size: Sequence[Size]) -> Tensor:
-    """The elements in C order under new sizes; one may be -1."""
+    """The elements in C order with new sizes; one may be -1."""
     return net.reshape(self, _filled(net, size))
 
 
 def _filled(net: Net, sizes: Sequence[Size]) -> list[Size]:
-    """-1 replaced by the size that the graph knows: TensorRT would take it for a dynamic one."""
+    """-1 replaced by the size that the graph knows: TensorRT would treat it as dynamic."""
     known = net.declared[0]
     return [n if k is None or n != -1 else k for n, k in zip(sizes, known, strict=True)]
 
@@ -40,7 +41,7 @@ def view_as(net: Net, self: Tensor, other: Tensor) -> Tensor:
 
 @TABLE.converter("aten.flatten.using_ints")
 def flatten(net: Net, self: Tensor, start_dim: int, end_dim: int) -> Tensor:
-    """Dims start_dim to end_dim as one; a 0-dimensional tensor becomes [1]."""
+    """Dims start_dim to end_dim merged into one; a 0-dimensional tensor becomes [1]."""
     if self.ndim == 0:
         return net.reshape(self, [1])
     start, end = axes_of([start_dim, end_dim], self.ndim)
@@ -49,13 +50,13 @@ def flatten(net: Net, self: Tensor, start_dim: int, end_dim: int) -> Tensor:
 
 @TABLE.converter("aten.ravel.default")
 def ravel(net: Net, self: Tensor) -> Tensor:
-    """All dims as one."""
+    """All dims merged into one."""
     return net.reshape(self, [-1])
 
 
 @TABLE.converter("aten.unflatten.int")
 def unflatten(net: Net, self: Tensor, dim: int, sizes: Sequence[Size]) -> Tensor:
-    """Dimension dim as several."""
+    """One dimension split into several."""
     axis, old = axis_of(dim, self.ndim), net.sizes(self)
     return net.reshape(self, _filled(net, [*old[:axis], *sizes, *old[axis + 1 :]]))
 
@@ -71,19 +72,19 @@ def unsqueeze(net: Net, self: Tensor, dim: int) -> Tensor:
 
 @TABLE.converter("aten.squeeze.default", "aten.squeeze_copy.default")
 def squeeze(net: Net, self: Tensor) -> Tensor:
-    """Without dims of size one. A dynamic size is never one: export has guarded it."""
+    """Removes dims of size one. A dynamic size is never one: the export's guards ensure that."""
     return _squeeze(net, self, range(self.ndim))
 
 
 @TABLE.converter("aten.squeeze.dim", "aten.squeeze_copy.dim")
 def squeeze_dim(net: Net, self: Tensor, dim: int) -> Tensor:
-    """As `squeeze`, one dimension."""
+    """As `squeeze`, for one dimension."""
     return _squeeze(net, self, [axis_of(dim, self.ndim)])
 
 
 @TABLE.converter("aten.squeeze.dims", "aten.squeeze_copy.dims")
 def squeeze_dims(net: Net, self: Tensor, dim: Sequence[int]) -> Tensor:
-    """As `squeeze`, several dimensions."""
+    """As `squeeze`, for several dimensions."""
     return _squeeze(net, self, axes_of(dim, self.ndim))
 
 
@@ -120,7 +121,7 @@ def reverse(net: Net, self: Tensor) -> Tensor:
 
 @TABLE.converter("aten.mT.default", "aten.mH.default", "aten.adjoint.default")
 def matrix_transpose(net: Net, self: Tensor) -> Tensor:
-    """The last two dimensions swapped; TensorRT's types are all real."""
+    """The last two dimensions swapped; there is nothing to conjugate, as all of TensorRT's types are real."""
     return swap(net, self, -1, -2) if self.ndim else self
 
 
@@ -134,25 +135,6 @@ def movedim(net: Net, self: Tensor, source: int, destination: int) -> Tensor:
 def movedims(net: Net, self: Tensor, source: Sequence[int], destination: Sequence[int]) -> Tensor:
     """Several dimensions moved; the others keep their order."""
     return move(net, self, source, destination)
-
-
-def swap(net: Net, x: Tensor, first: int, second: int) -> Tensor:
-    """Two dimensions swapped; either may be negative."""
-    if x.ndim == 0:
-        return x
-    order = list(range(x.ndim))
-    a, b = axes_of([first, second], x.ndim)
-    order[a], order[b] = b, a
-    return net.transpose(x, order)
-
-
-def move(net: Net, x: Tensor, source: Sequence[int], destination: Sequence[int]) -> Tensor:
-    """Dimensions moved to new places, the others in their order; any may be negative."""
-    if x.ndim == 0:
-        return x
-    moved = dict(zip(axes_of(destination, x.ndim), axes_of(source, x.ndim), strict=True))
-    rest = iter(axis for axis in range(x.ndim) if axis not in moved.values())
-    return net.transpose(x, [moved[i] if i in moved else next(rest) for i in range(x.ndim)])
 
 
 # -- broadcasting --------------------------------------------------------------------------
@@ -176,19 +158,9 @@ def expand_as(net: Net, self: Tensor, other: Tensor) -> Tensor:
     return net.expand(self, net.sizes(other))
 
 
-def together(net: Net, *tensors: Tensor) -> list[Tensor]:
-    """The tensors broadcast with each other."""
-    raised = net.same_rank(*tensors)
-    sizes = []
-    for axis in range(raised[0].ndim):
-        large = [t for t in raised if t.shape[axis] != 1]
-        sizes.append(net.size(large[0] if large else raised[0], axis))
-    return [net.expand(t, sizes) for t in raised]
-
-
 @TABLE.converter("aten.meshgrid.default")
 def meshgrid(net: Net, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Each vector along its own dimension of the common grid."""
+    """Each vector along its own dimension of a common grid."""
     return _grid(net, tensors)
 
 

@@ -1,7 +1,7 @@
 """Sizes of tensors and arithmetic on them: Python numbers where known, else 0-d tensors.
 
-A size is an int or a 0-dimensional int64 tensor, a fraction a float or a float32 tensor, a
-condition a bool or a bool tensor.
+A size is an int or a 0-dimensional int64 tensor, a fraction is a float or a float32 tensor, and a
+condition is a bool or a bool tensor.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from collections.abc import Callable
 import torch
 
 from compiler.convert.idioms.numeric import constant, is_float, less_equal, negated
-from compiler.convert.net import Net, Scalar
+from compiler.convert.net import Net, Operand, Scalar
 from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor
 
 TABLE = Table("sizes")
-
-Number = Scalar | Tensor
 
 
 @TABLE.converter("aten.sym_size.int")
@@ -31,8 +29,8 @@ def sym_numel(net: Net, self: Tensor) -> Size:
     return net.product(net.sizes(self))
 
 
-def _operands(net: Net, *numbers: Number) -> tuple[Tensor, ...]:
-    """Numbers as tensors of one type: float32 if any is a fraction, else int64."""
+def _operands(net: Net, *numbers: Operand) -> tuple[Tensor, ...]:
+    """The numbers as tensors of one dtype: float32 if any is a fraction, otherwise int64."""
     floats = any(isinstance(n, float) or (isinstance(n, Tensor) and is_float(n)) for n in numbers)
     dtype = torch.float32 if floats else torch.int64
     return tuple(net.tensor(n, dtype) for n in numbers)
@@ -57,11 +55,13 @@ def _mod(net: Net, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _truediv(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    """In float32: exact to floor and ceil for sizes below 2**21."""
+    """In float32, in which floor and ceil are exact for sizes below 2**21."""
     return net.div(a, b)
 
 
 _EQUAL, _GREATER, _LESS = _layer("EQUAL"), _layer("GREATER"), _layer("LESS")
+
+
 BINARY: dict[str, tuple[Callable[..., Scalar], Callable[[Net, Tensor, Tensor], Tensor]]] = {
     "add": (lambda a, b: a + b, _layer("SUM")),
     "sub": (lambda a, b: a - b, _layer("SUB")),
@@ -78,13 +78,13 @@ BINARY: dict[str, tuple[Callable[..., Scalar], Callable[[Net, Tensor, Tensor], T
     "le": (lambda a, b: a <= b, less_equal),
     "ge": (lambda a, b: a >= b, lambda net, a, b: less_equal(net, b, a)),
 }
-"""Name: (on numbers, on tensors of one type)."""
+"""By name: the operation on numbers, and on tensors of one dtype."""
 
 
 def _binary(
     known: Callable[..., Scalar], layer: Callable[[Net, Tensor, Tensor], Tensor]
-) -> Callable[..., Number]:
-    def convert(net: Net, a: Number, b: Number) -> Number:
+) -> Callable[..., Operand]:
+    def convert(net: Net, a: Operand, b: Operand) -> Operand:
         if isinstance(a, Tensor) or isinstance(b, Tensor):
             return layer(net, *_operands(net, a, b))
         return known(a, b)
@@ -98,8 +98,8 @@ for _name, _functions in BINARY.items():
 
 def _logical(
     op: str, known: Callable[[Scalar, Scalar], Scalar]
-) -> Callable[[Net, Number, Number], Number]:
-    def convert(net: Net, a: Number, b: Number) -> Number:
+) -> Callable[[Net, Operand, Operand], Operand]:
+    def convert(net: Net, a: Operand, b: Operand) -> Operand:
         if isinstance(a, Tensor) or isinstance(b, Tensor):
             return net.elementwise(net.tensor(a, torch.bool), net.tensor(b, torch.bool), op)
         return known(a, b)
@@ -108,23 +108,25 @@ def _logical(
 
 
 TABLE.row("sym.and", _logical("AND", lambda a, b: a and b))
+
+
 TABLE.row("sym.or", _logical("OR", lambda a, b: a or b))
 
 
 @TABLE.converter("sym.not")
-def sym_not(net: Net, a: Number) -> Number:
+def sym_not(net: Net, a: Operand) -> Operand:
     return negated(net, net.bool_of(a)) if isinstance(a, Tensor) else not a
 
 
 @TABLE.converter("sym.neg")
-def sym_neg(net: Net, a: Number) -> Number:
+def sym_neg(net: Net, a: Operand) -> Operand:
     return net.unary(a, "NEG") if isinstance(a, Tensor) else -a
 
 
 @TABLE.converter("sym.pow", check=lambda b: None if isinstance(b, int | float) else
                  "expected a constant power, got a computed one")  # fmt: skip
-def sym_pow(net: Net, a: Number, b: int | float) -> Number:
-    """By multiplication for the small whole powers that sizes have, else in float32."""
+def sym_pow(net: Net, a: Operand, b: int | float) -> Operand:
+    """By multiplication for small whole powers, which sizes have; otherwise in float32."""
     if not isinstance(a, Tensor):
         return float(a**b) if isinstance(b, float) else a**b
     if not isinstance(b, int) or not 0 <= b <= 8:
@@ -137,17 +139,17 @@ def sym_pow(net: Net, a: Number, b: int | float) -> Number:
 
 
 @TABLE.converter("sym.int")
-def sym_int(net: Net, a: Number) -> Number:
+def sym_int(net: Net, a: Operand) -> Operand:
     return net.cast(a, torch.int64) if isinstance(a, Tensor) else int(a)
 
 
 @TABLE.converter("sym.float")
-def sym_float(net: Net, a: Number) -> Number:
+def sym_float(net: Net, a: Operand) -> Operand:
     return net.cast(a, torch.float32) if isinstance(a, Tensor) else float(a)
 
 
-def _rounded(op: str, known: Callable[[float], int]) -> Callable[[Net, Number], Number]:
-    def convert(net: Net, a: Number) -> Number:
+def _rounded(op: str, known: Callable[[float], int]) -> Callable[[Net, Operand], Operand]:
+    def convert(net: Net, a: Operand) -> Operand:
         if not isinstance(a, Tensor):
             return known(a)
         return net.cast(net.unary(a, op), torch.int64) if is_float(a) else a
@@ -156,11 +158,13 @@ def _rounded(op: str, known: Callable[[float], int]) -> Callable[[Net, Number], 
 
 
 TABLE.row("sym.floor", _rounded("FLOOR", math.floor))
+
+
 TABLE.row("sym.ceil", _rounded("CEIL", math.ceil))
 
 
 @TABLE.converter("sym.sqrt")
-def sym_sqrt(net: Net, a: Number) -> Number:
+def sym_sqrt(net: Net, a: Operand) -> Operand:
     if not isinstance(a, Tensor):
         return math.sqrt(a)
     return net.unary(net.cast(a, torch.float32), "SQRT")

@@ -1,14 +1,14 @@
-"""Parts of tensors, and tensors put together."""
+"""Parts of tensors: slices, single elements, and splits into equal or given sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.convert.idioms.axes import (
-    LONGEST,
-    axis_of,
-    bounded,
+from compiler.convert.idioms.axes import axis_of
+from compiler.convert.idioms.positions import (
     ceil_div,
+    is_open,
+    part_sizes,
     plain,
     size_tensor,
     wrapped,
@@ -18,6 +18,7 @@ from compiler.convert.registry import Table
 from compiler.network.network import Size, Tensor
 
 TABLE = Table("split")
+
 
 # -- one part ------------------------------------------------------------------------------
 
@@ -33,9 +34,9 @@ def slice_(
 def part(
     net: Net, x: Tensor, axis: int, start: Size | None, end: Size | None, step: Size = 1
 ) -> Tensor:
-    """x[start:end:step] along a non-negative axis, as torch clamps it."""
+    """x[start:end:step] along a non-negative axis, clamped as in torch."""
     start, step = None if start is None else plain(start), plain(step)
-    if start in (None, 0) and _open(end) and step == 1:
+    if start in (None, 0) and is_open(end) and step == 1:
         return x
     size = net.size(x, axis)
     first, length = part_sizes(net, size, start, end, step)
@@ -48,33 +49,14 @@ def part(
     return net.slice(x, starts, sizes, steps)
 
 
-def part_sizes(
-    net: Net, size: Size, start: Size | None, end: Size | None, step: Size
-) -> tuple[Size, Size]:
-    """Start and length of a slice of a dimension with `size` elements."""
-    first = bounded(net, start, size, 0)
-    last = bounded(net, end, size, size)
-    length = last
-    if not (isinstance(first, int) and first == 0):
-        length = net.size_op("sub", last, first)
-        if not _open(end):
-            length = net.size_op("max", length, 0)
-    return first, ceil_div(net, length, plain(step))
-
-
-def _open(end: Size | None) -> bool:
-    """Whether a slice runs to the end whatever the size."""
-    return end is None or (isinstance(end, int) and end >= LONGEST)
-
-
 @TABLE.converter("aten.select.int")
 def select(net: Net, self: Tensor, dim: int, index: Size) -> Tensor:
-    """self[index] along dim, which goes away."""
+    """self[index] along dim, which is removed."""
     return pick(net, self, axis_of(dim, self.ndim), index)
 
 
 def pick(net: Net, x: Tensor, axis: int, index: Size) -> Tensor:
-    """x[index] along a non-negative axis, which goes away."""
+    """x[index] along a non-negative axis, which is removed."""
     position = plain(index)
     if not isinstance(position, int) or position < 0:
         position = wrapped(net, position, net.size(x, axis))
@@ -83,7 +65,7 @@ def pick(net: Net, x: Tensor, axis: int, index: Size) -> Tensor:
 
 @TABLE.converter("aten.narrow.default", "aten.narrow_copy.default")
 def narrow(net: Net, self: Tensor, dim: int, start: Size, length: Size) -> Tensor:
-    """`length` elements from start on; start may be negative."""
+    """`length` elements from `start`, which may be negative."""
     axis = axis_of(dim, self.ndim)
     return net.narrow(self, axis, wrapped(net, start, net.size(self, axis)), plain(length))
 
@@ -100,12 +82,12 @@ def unbind(net: Net, self: Tensor, dim: int) -> list[Tensor]:
 
 @TABLE.converter("aten.split.Tensor", "aten.unsafe_split.Tensor")
 def split(net: Net, self: Tensor, split_size: Size, dim: int) -> list[Tensor]:
-    """Parts of split_size, the last one what is left."""
+    """Parts of split_size elements; the last one holds the rest."""
     return _equal_parts(net, self, plain(split_size), axis_of(dim, self.ndim))
 
 
 def _equal_parts(net: Net, x: Tensor, step: Size, axis: int) -> list[Tensor]:
-    """Parts of one size and what is left. Export's guards fix how many, whatever the sizes."""
+    """Parts of one size, and a last one with the rest. The export's guards fix their number."""
     others = len(net.declared) - 1
     rest = net.size_op("sub", net.size(x, axis), net.size_op("mul", step, others))
     return _sized(net, x, [*[step] * others, rest], axis)
@@ -125,14 +107,14 @@ def split_sizes(net: Net, self: Tensor, split_size: Sequence[Size], dim: int) ->
 
 @TABLE.converter("aten.chunk.default", "aten.unsafe_chunk.default")
 def chunk(net: Net, self: Tensor, chunks: int, dim: int) -> list[Tensor]:
-    """At most `chunks` parts of one size, the last one what is left."""
+    """At most `chunks` parts of one size; the last one holds the rest."""
     axis = axis_of(dim, self.ndim)
     return _equal_parts(net, self, ceil_div(net, net.size(self, axis), chunks), axis)
 
 
 @TABLE.converter("aten.tensor_split.sections")
 def tensor_split(net: Net, self: Tensor, sections: Size, dim: int) -> list[Tensor]:
-    """`sections` parts; the first ones get an element more where the size does not divide."""
+    """`sections` parts; the first ones get one more element if the size is not divisible."""
     axis, count = axis_of(dim, self.ndim), len(net.declared)
     total = net.size(self, axis)
     low = net.size_op("floordiv", total, count)
@@ -163,57 +145,3 @@ def _sized(net: Net, x: Tensor, sizes: Sequence[Size], axis: int) -> list[Tensor
         parts.append(net.narrow(x, axis, start, length))
         start = net.size_op("add", start, length)
     return parts
-
-
-# -- together ------------------------------------------------------------------------------
-
-
-@TABLE.converter("aten.cat.default", "aten.concat.default")
-def cat(net: Net, tensors: Sequence[Tensor], dim: int) -> Tensor:
-    """Tensors end to end, in their promoted dtype; empty one-dimensional ones are left out."""
-    return joined(net, tensors, dim)
-
-
-def joined(net: Net, tensors: Sequence[Tensor], dim: int) -> Tensor:
-    """torch.cat."""
-    promoted = net.promote(*tensors)
-    kept = [t for t in promoted if t.shape != (0,)] or list(promoted[:1])
-    return net.concat(kept, axis_of(dim, kept[0].ndim))
-
-
-@TABLE.converter("aten.stack.default")
-def stack(net: Net, tensors: Sequence[Tensor], dim: int) -> Tensor:
-    """Tensors of one shape along a new dimension, in their promoted dtype."""
-    axis = axis_of(dim, tensors[0].ndim + 1)
-    return net.concat([net.unsqueeze(t, [axis]) for t in net.promote(*tensors)], axis)
-
-
-@TABLE.converter("aten.hstack.default")
-def hstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
-    """Side by side: along dim 1, or 0 for vectors."""
-    lifted = _at_least(net, tensors, 1)
-    return joined(net, lifted, 0 if lifted[0].ndim == 1 else 1)
-
-
-@TABLE.converter("aten.vstack.default")
-def vstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
-    """One below another; vectors are rows."""
-    return joined(net, _at_least(net, tensors, 2), 0)
-
-
-@TABLE.converter("aten.dstack.default")
-def dstack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
-    """One behind another, along dim 2."""
-    flat = _at_least(net, tensors, 2)
-    return joined(net, [t if t.ndim > 2 else net.unsqueeze(t, [2]) for t in flat], 2)
-
-
-@TABLE.converter("aten.column_stack.default")
-def column_stack(net: Net, tensors: Sequence[Tensor]) -> Tensor:
-    """Vectors and scalars as columns, then side by side."""
-    return joined(net, [t if t.ndim > 1 else net.reshape(t, [-1, 1]) for t in tensors], 1)
-
-
-def _at_least(net: Net, tensors: Sequence[Tensor], rank: int) -> list[Tensor]:
-    """Leading dims of size one up to the rank."""
-    return [net.unsqueeze(t, range(max(rank - t.ndim, 0))) for t in tensors]

@@ -1,4 +1,4 @@
-"""Functions of one number, elementwise. Integers become float32 where torch makes them float."""
+"""Functions of one number, elementwise. Integers become float32 where torch converts them to float."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LAYERS = {
 """One layer on floats."""
 
 ROUNDINGS = {"ceil": "CEIL", "floor": "FLOOR", "round": "ROUND"}
-"""One layer on floats; integers stay as they are."""
+"""One layer on floats; integers are unchanged."""
 
 
 def _on_floats(op: str) -> Callable[..., Tensor]:
@@ -131,7 +131,7 @@ def positive(net: Net, self: Tensor) -> Tensor:
 
 @TABLE.converter("aten.sign.default", "aten.sgn.default")
 def sign(net: Net, self: Tensor) -> Tensor:
-    """-1, 0 or 1; 0 for NaN, where the SIGN layer would keep it."""
+    """-1, 0 or 1; 0 for NaN, for which the SIGN layer would return NaN."""
     if self.dtype == torch.bool:
         return self
     if not is_float(self):
@@ -148,7 +148,7 @@ def signbit(net: Net, self: Tensor) -> Tensor:
 
 @TABLE.converter("aten.angle.default")
 def angle(net: Net, self: Tensor) -> Tensor:
-    """Pi where a real number is negative, else 0; NaN stays."""
+    """Pi where a real number is negative, otherwise 0; NaN stays NaN."""
     x = as_float(net, self)
     zero = constant(net, 0, x)
     result = net.select(less(net, x, zero), constant(net, math.pi, x), zero)
@@ -185,7 +185,7 @@ def round_decimals(net: Net, self: Tensor, decimals: int) -> Tensor:
 
 
 def _never(net: Net, x: Tensor) -> Tensor:
-    """False everywhere, in the sizes of x."""
+    """False everywhere, with the sizes of x."""
     return negated(net, net.elementwise(x, x, "EQUAL"))
 
 
@@ -223,7 +223,7 @@ def logical_not(net: Net, self: Tensor) -> Tensor:
 
 @TABLE.converter("aten.bitwise_not.default")
 def bitwise_not(net: Net, self: Tensor) -> Tensor:
-    """Of an integer, in two's complement: -1 - x."""
+    """For an integer, in two's complement, -1 - x."""
     return negated(net, self) if self.dtype == torch.bool else net.sub(-1, self)
 
 

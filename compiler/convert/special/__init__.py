@@ -1,1 +1,1 @@
-"""Special functions. Nothing but the library of converters imports from here."""
+"""Special functions. Only the library of converters imports them."""

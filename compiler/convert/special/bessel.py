@@ -1,7 +1,7 @@
 """Bessel functions, elementwise in float32, by the approximations of Abramowitz and Stegun.
 
-Formulas 9.4.1 to 9.4.6 and 9.8.1 to 9.8.8, each a polynomial near zero and one in 1 / x beyond; their
-errors are about 2e-7. Coefficients come with the highest power first.
+Formulas 9.4.1 to 9.4.6 and 9.8.1 to 9.8.8: each has a polynomial near zero and one in 1 / x beyond.
+Their errors are about 2e-7. Coefficients are listed with the highest power first.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _sign(net: Net, x: Tensor, size: Tensor) -> Tensor:
 
 
 def _i(order: int, scaled: bool) -> Callable[[Net, Tensor], Tensor]:
-    """I0 or I1; `scaled` times exp(-|x|)."""
+    """I0 or I1; times exp(-|x|) if `scaled`."""
 
     def formula(net: Net, x: Tensor) -> Tensor:
         size = net.unary(x, "ABS")
@@ -70,7 +70,7 @@ def _i(order: int, scaled: bool) -> Callable[[Net, Tensor], Tensor]:
 
 
 def _k(order: int, scaled: bool) -> Callable[[Net, Tensor], Tensor]:
-    """K0 or K1: infinite at 0, NaN below; `scaled` times exp(x)."""
+    """K0 or K1: infinite at 0, NaN below; times exp(x) if `scaled`."""
     other = _i(order, False)
 
     def formula(net: Net, x: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def _k(order: int, scaled: bool) -> Callable[[Net, Tensor], Tensor]:
 
 
 def _far(net: Net, x: Tensor, order: int, sine: bool) -> Tensor:
-    """size / sqrt(x) times cosine or sine of the angle, of x above 3."""
+    """size / sqrt(x) times the cosine or sine of the angle, for x above 3."""
     t = net.div(3.0, x)
     size = net.div(polynomial(net, t, _SIZE1 if order else _SIZE0), net.unary(x, "SQRT"))
     angle = net.add(x, polynomial(net, t, _ANGLE1 if order else _ANGLE0))
@@ -116,7 +116,7 @@ def _j(order: int) -> Callable[[Net, Tensor], Tensor]:
 
 
 def _y(order: int) -> Callable[[Net, Tensor], Tensor]:
-    """Y0 or Y1: -infinite at 0, NaN below."""
+    """Y0 or Y1: -infinity at 0, NaN below."""
     first = _j(order)
 
     def formula(net: Net, x: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ FORMULAS_OF_X = {
     "special_scaled_modified_bessel_k1": _k(1, True),
     "special_spherical_bessel_j0": _spherical_j0,
 }
-"""Those whose schema calls the argument x."""
+"""Formulas whose schema names the argument x."""
 
 
 def _applied(net: Net, function: Callable[[Net, Tensor], Tensor], value: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ _ERFC = (
 
 
 def _erfc_tail(net: Net, z: Tensor, scaled: bool) -> Tensor:
-    """erfc(z), `scaled` times exp(z z), of z not below 0."""
+    """erfc(z) for non-negative z; times exp(z z) if `scaled`."""
     t = net.unary(net.add(net.mul(z, 0.5), 1.0), "RECIP")
     power = polynomial(net, t, _ERFC)
     power = power if scaled else net.sub(power, net.mul(z, z))
@@ -47,7 +47,7 @@ def _erfcx(net: Net, x: Tensor) -> Tensor:
 
 
 def _log_ndtr(net: Net, x: Tensor) -> Tensor:
-    """The logarithm of the normal distribution: by erfcx where the distribution is small."""
+    """The logarithm of the normal distribution function, from erfcx where that is small."""
     z = net.mul(x, -math.sqrt(0.5))
     high = log1p(net, net.mul(_erfc(net, net.unary(z, "NEG")), -0.5))
     half = net.mul(_erfc_tail(net, net.unary(z, "ABS"), True), 0.5)
@@ -63,7 +63,7 @@ _ERFINV_TAIL = (
     -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613,
     0.00943887047, 1.00167406, 2.83297682,
 )  # fmt: skip
-"""Two polynomials in w = -log(1 - x x): around 2.5, and around sqrt(w) = 3 (M. Giles, 2010)."""
+"""Two polynomials for w = -log(1 - x x): around w = 2.5, and around sqrt(w) = 3 (M. Giles, 2010)."""
 
 
 def _erfinv(net: Net, x: Tensor) -> Tensor:
@@ -71,11 +71,11 @@ def _erfinv(net: Net, x: Tensor) -> Tensor:
 
 
 def _ndtri(net: Net, p: Tensor) -> Tensor:
-    """The normal distribution's inverse; 1 - x x is 4 p (1 - p), exact where p is small."""
+    """The inverse of the normal distribution function; 1 - x x is 4 p (1 - p), which is exact for small p."""
     x = net.sub(net.mul(p, 2.0), 1.0)
     rest = net.mul(net.mul(p, 4.0), net.sub(1.0, p))
     near = net.mul(_erfinv_of(net, x, rest), math.sqrt(2.0))
-    # Far out p is the density over z, nearly: that gives a better z from a good one.
+    # Far out, p is nearly the density divided by z, which improves a good z.
     log = net.unary(p, "LOG")
     z = net.unary(net.mul(log, -2.0), "SQRT")
     for _ in range(4):

@@ -21,14 +21,14 @@ _LANCZOS = (
 """Gamma(x) = sqrt(2 pi) / x * (c0 + sum ci / (x + i)) * (x + 5.5)^(x + 0.5) * exp(-x - 5.5)."""
 
 _BERNOULLI = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)
-"""B2j / (2j)!, of the Euler-Maclaurin sum."""
+"""B2j / (2j)!, for the Euler-Maclaurin sum."""
 
 TERMS = 32
-"""Summands of zeta before the Euler-Maclaurin rest takes over, which wants a positive place."""
+"""Terms of zeta before the Euler-Maclaurin remainder takes over, which needs a positive argument."""
 
 
 def _sine_of_pi(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
-    """sin(pi x) and cos(pi x) by the fraction of x; 0 and +-1 exactly at whole numbers."""
+    """sin(pi x) and cos(pi x) from the fraction of x; exactly 0 and +-1 at whole numbers."""
     whole = net.unary(x, "ROUND")
     angle = net.mul(net.sub(x, whole), math.pi)
     half = net.mul(whole, 0.5)
@@ -38,7 +38,7 @@ def _sine_of_pi(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def log_gamma(net: Net, x: Tensor) -> Tensor:
-    """log |Gamma(x)|: Lanczos' sum from 0.5 up, below by the reflection formula."""
+    """log |Gamma(x)|: Lanczos' sum from 0.5 up, the reflection formula below."""
     low = less(net, x, constant(net, 0.5, x))
     y = net.select(low, net.sub(1.0, x), x)
     series = constant(net, _LANCZOS[0], x)
@@ -56,7 +56,7 @@ def log_gamma(net: Net, x: Tensor) -> Tensor:
 
 
 def _digamma(net: Net, x: Tensor) -> Tensor:
-    """The asymptotic series after six steps up, below zero by reflection; infinite at 0."""
+    """The asymptotic series after six steps up, reflection below zero; infinite at 0."""
     low = less(net, x, constant(net, 0, x))
     y = net.select(low, net.sub(1.0, x), x)
     steps = net.unary(y, "RECIP")
@@ -71,12 +71,12 @@ def _digamma(net: Net, x: Tensor) -> Tensor:
     reflected = net.sub(high, net.div(net.mul(cosine, math.pi), sine))
     reflected = net.select(net.equal(sine, 0.0), constant(net, math.nan, x), reflected)
     result = net.select(low, reflected, high)
-    pole = net.unary(net.unary(x, "RECIP"), "NEG")  # -inf or inf, as the zero's sign is
+    pole = net.unary(net.unary(x, "RECIP"), "NEG")  # -inf or inf, by the sign of the zero
     return net.select(net.equal(x, 0.0), pole, result)
 
 
 def zeta(net: Net, s: Tensor, q: Tensor) -> Tensor:
-    """Hurwitz' zeta: sum of (q + k)^-s. NaN below q = 1 - TERMS, where this sum would be too short."""
+    """Hurwitz' zeta: the sum of (q + k)^-s. NaN below q = 1 - TERMS, where these terms are too few."""
     exponent, half = net.unary(s, "NEG"), net.mul(s, 0.5)
     odd = net.unary(net.equal(half, net.unary(half, "FLOOR")), "NOT")
     total = None
@@ -92,7 +92,7 @@ def zeta(net: Net, s: Tensor, q: Tensor) -> Tensor:
 
 
 def _rest(net: Net, s: Tensor, w: Tensor) -> Tensor:
-    """The sum of (w + k)^-s by Euler and Maclaurin, of w from about 8 up."""
+    """The sum of (w + k)^-s by the Euler-Maclaurin formula, for w from about 8 up."""
     power = net.elementwise(w, net.unary(s, "NEG"), "POW")
     rest = net.add(net.div(net.mul(power, w), net.sub(s, 1.0)), net.mul(power, 0.5))
     factor = s
@@ -105,7 +105,7 @@ def _rest(net: Net, s: Tensor, w: Tensor) -> Tensor:
 
 
 def _at_poles(net: Net, s: Tensor, q: Tensor, result: Tensor) -> Tensor:
-    """As torch has it: infinite at s = 1 and at whole q up to 0, NaN where no real number is."""
+    """As in torch: infinite at s = 1 and at whole q up to 0, NaN where no real value exists."""
     nan, infinite = constant(net, math.nan, q), constant(net, math.inf, q)
     negative = net.unary(net.compare(q, 0.0, "GREATER"), "NOT")
     broken = net.unary(net.equal(s, net.unary(s, "FLOOR")), "NOT")
@@ -118,25 +118,25 @@ def _at_poles(net: Net, s: Tensor, q: Tensor, result: Tensor) -> Tensor:
     return _chosen(net, net.compare(s, 1.0, "LESS"), nan, result)
 
 
-# TensorRT-RTX fails to build some networks that combine a constant scalar truth with a computed one.
+# TensorRT-RTX fails to build some networks that combine a constant scalar bool with a computed one.
 
 
 def _both(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    """a AND b, of which b may be constant."""
+    """a AND b, where b may be constant."""
     if b.constant is None:
         return net.elementwise(a, b, "AND")
     return a if bool(b.constant.all()) else b
 
 
 def _chosen(net: Net, condition: Tensor, then: Tensor, otherwise: Tensor) -> Tensor:
-    """select, of which the condition may be constant."""
+    """select, where the condition may be constant."""
     if condition.constant is not None and not bool(condition.constant.any()):
         return otherwise
     return net.select(condition, then, otherwise)
 
 
 def _trigamma(net: Net, x: Tensor) -> Tensor:
-    """The sum of 1 / (x + k)^2; below 0.5 by reflection, with torch's sine: huge at whole numbers."""
+    """The sum of 1 / (x + k)^2; reflection below 0.5 with torch's sine, so huge at whole numbers."""
     low = less(net, x, constant(net, 0.5, x))
     y = net.select(low, net.sub(1.0, x), x)
     high = _rest(net, constant(net, 2, x), net.add(y, 8.0))

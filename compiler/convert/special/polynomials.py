@@ -1,8 +1,8 @@
 """Orthogonal polynomials p(x) of degrees that are data, elementwise in float32, by their recurrences.
 
-Every element runs through all degrees up to LIMIT and keeps its own; above it the result is NaN, but for
-Chebyshev polynomials between -1 and 1, which have a closed form. Degrees are cut to whole numbers;
-below 0 the result is 0.
+Every element goes through all degrees up to LIMIT and keeps its own. Above LIMIT the result is NaN,
+except for Chebyshev polynomials between -1 and 1, which have a closed form. Degrees are truncated to
+whole numbers; below 0 the result is 0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Step = Callable[[Net, Tensor, Tensor, Tensor, int], Tensor]
 
 @dataclass(frozen=True)
 class Family:
-    """`first` gives the polynomial of degree 1, `step` the later ones, `closed` all of them in (-1, 1)."""
+    """`first` is the polynomial of degree 1, `step` gives later ones, `closed` any degree in (-1, 1)."""
 
     first: Callable[[Net, Tensor], Tensor]
     step: Step

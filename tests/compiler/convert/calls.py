@@ -13,7 +13,7 @@ Make = Callable[[int], tuple[tuple[Any, ...], dict[str, Any]]]
 
 
 def call(*args: Any, **kwargs: Any) -> Make:
-    """Positional and keyword arguments; those that are functions (or lists of them) are called with n."""
+    """Positional and keyword arguments; functions among them (also in lists) are called with n."""
 
     def make(n: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         seeds = itertools.count()
@@ -26,7 +26,7 @@ def call(*args: Any, **kwargs: Any) -> Make:
 
 
 def _at(argument: Any, n: int, seeds: Iterator[int]) -> Any:
-    """Each argument has its own seed, so that weights do not depend on n."""
+    """Each argument has its own seed, so weights do not depend on n."""
     if isinstance(argument, list):
         return [_at(a, n, seeds) for a in argument]
     if not callable(argument):
@@ -42,7 +42,7 @@ def x(*sizes: int | str, dtype: torch.dtype = torch.float32) -> Callable[[int], 
 
 def below(limit: int | str, *sizes: int | str, low: int | str = 0,
           dtype: torch.dtype = torch.int64) -> Callable[[int], torch.Tensor]:  # fmt: skip
-    """Random integers from low up to, not including, limit."""
+    """Random integers from low up to but excluding limit."""
     return lambda n: torch.randint(
         size(low, n), size(limit, n), [size(s, n) for s in sizes], dtype=dtype
     )

@@ -1,8 +1,8 @@
 """Runs a table of operator cases: convert once, evaluate at several sizes, build for real.
 
-`Case(op, make)` gives an overload and `make(n) -> (args, kwargs)`. It is called for n in SIZES;
-tensor sizes and integer arguments that vary with n become dynamic, and such integers are computed
-in the graph from the sizes of an input, as `torch.export` would write them.
+`Case(op, make)` is an overload and `make(n) -> (args, kwargs)`, which is called for n in SIZES. Tensor
+sizes and integer arguments that vary with n become dynamic, and such integers are computed in the
+graph from the sizes of an input, as `torch.export` would write them.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Case:
         make: n -> (args, kwargs); called with a fixed seed.
         static: only n = 3, all sizes fixed.
         weights: positions (among the flattened tensor arguments) that are the graph's weights.
-        refused: (code, part of the detail) that `Registry.find` must answer.
+        refused: (code, part of the detail) of the refusal that `Registry.find` must return.
         atol, rtol: against eager torch.
         build: also build an engine with TensorRT-RTX (sm_89).
-        results: how many results count, from the first; the others serve training. None: all.
+        results: how many results are compared, from the first; the others serve training. None: all.
         name: shown in the test's id.
     """
 
@@ -79,7 +79,7 @@ class _GraphMaker:
         self.tensors = 0
 
     def size(self, found: list[int]) -> int | str:
-        """A size seen at each n: a number, the line `a*n + b` through the points, or pairs of n."""
+        """A size seen at each n, as a number, as the line `a*n + b`, or as the number of pairs of n."""
         if len(set(found)) == 1:
             return found[0]
         a, remainder = divmod(found[1] - found[0], self.sizes[1] - self.sizes[0])
@@ -175,7 +175,7 @@ def overload(op: str) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Converted:
-    """A case's graph and network, with what to feed it at each n and what eager torch gives."""
+    """A case's graph and network, with inputs and eager torch's results at each n."""
 
     graph: Graph
     network: Network
@@ -184,7 +184,7 @@ class Converted:
     wants: tuple[dict[str, torch.Tensor], ...]
 
     def engine(self, capability: str) -> bytes:
-        """Built with TensorRT-RTX, for every n between the smallest and the largest."""
+        """The engine, built with TensorRT-RTX for every n between the smallest and the largest."""
         low, high = self.sizes[0], self.sizes[-1]
         profile = Profile("p", (("n", Range(low, self.sizes[len(self.sizes) // 2], high)),))
         options = EngineOptions((profile,), capabilities=(capability,))
@@ -213,7 +213,7 @@ def converted(case: Case) -> Converted | Refusal:
 
 
 def run(case: Case) -> None:
-    """Run one case on the CPU; AssertionError says at which n what differs."""
+    """Run one case on the CPU; an AssertionError says what differs, and at which n."""
     found = converted(case)
     if case.refused is not None:
         assert isinstance(found, Refusal), f"{case}: expected a refusal, got a converter"

@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 import torch
 
-from compiler.convert.core import core_overloads, core_states
 from compiler.convert.library import REGISTRY
 from compiler.convert.registry import Refusal
 from enginebundle.format.graph import Node, Value
 from enginebundle.runtimes.torch_ops import ALLOWED
+from tests.compiler.convert.core import core_overloads, core_states
 from tests.compiler.convert.families import families
 from tests.compiler.convert.whole import Call, check
 
@@ -80,7 +80,7 @@ CALLS = {
 WITHOUT_NUMBERS = {
     "aten.empty.memory_format", "aten.empty_strided.default", "aten.sym_numel.default", "aten.sym_size.int",
 }  # fmt: skip
-"""Memory as it is found, which has no numbers to compare, and sizes, at which test_sizes looks."""
+"""Uninitialised memory, which has no numbers to compare, and sizes, which test_sizes covers."""
 
 
 def test_none_is_missing() -> None:
@@ -90,7 +90,7 @@ def test_none_is_missing() -> None:
 
 
 def test_converted_ones_are_compared_with_eager() -> None:
-    """Each has a row in some family's table of cases, run at several sizes and built."""
+    """Each has a case in some family's table, which is run at several sizes and built."""
     cases = [case for table in families().values() for case in table]
     covered = {case.op for case in cases if case.refused is None}
     converted = {op for op, state in STATES.items() if state.kind == "converted"}
@@ -99,7 +99,7 @@ def test_converted_ones_are_compared_with_eager() -> None:
 
 @pytest.mark.parametrize("op", DECOMPOSED)
 def test_decomposed_ones_end_in_converted_ones(op: str) -> None:
-    """Really exported and lowered; the numbers of the network are eager torch's."""
+    """Exported and lowered for real; the network's numbers are eager torch's."""
     program = check(CALLS[op])
     assert op not in {node.op for node in program.graph.nodes}
 
@@ -116,7 +116,7 @@ def test_refused_ones_say_why(op: str) -> None:
 
 
 def test_a_torch_segment_may_call_what_a_converter_is_for() -> None:
-    """A converter that fails, or an engine that does not build, leaves its node to torch."""
+    """If a converter fails or an engine does not build, torch runs the node."""
     written_or_random = {"aten.detach_.default", "aten.rrelu.default"}
     ours = {op for op in REGISTRY.ops() if op.startswith("aten.")}
     assert ours - ALLOWED == written_or_random

@@ -81,7 +81,7 @@ def test_arithmetic(
 
 
 def test_fractions_become_sizes() -> None:
-    """ceil, floor and int of a quotient of sizes, as interpolation asks for them."""
+    """ceil, floor and int of a quotient of sizes, as interpolation uses them."""
     graph = program(
         ("quotient", "sym.truediv", (M, N), "symfloat"),
         ("up", "sym.ceil", (Ref("quotient"),), "symint"),
@@ -102,7 +102,7 @@ def test_fractions_become_sizes() -> None:
 
 
 def test_every_operation_builds() -> None:
-    """One engine that holds all of it; TensorRT-RTX accepts each layer on sizes."""
+    """One engine with all of them: TensorRT-RTX accepts each layer on sizes."""
     nodes = [(f"y{i}", f"sym.{op}", args, kind) for i, (op, args, kind, _) in enumerate(CASES)]
     graph = program(*nodes, ("up", "sym.ceil", (Ref("y5"),), "symint"))
     network = convert(graph, {}, Registry([sizes.TABLE]))
@@ -112,7 +112,7 @@ def test_every_operation_builds() -> None:
 
 
 def test_a_rounded_quotient_sizes_a_tensor() -> None:
-    """The float32 detour is allowed in TensorRT's shape arithmetic."""
+    """TensorRT's shape arithmetic allows the detour through float32."""
     filled = Node(
         "aten.full.default", ((Ref("up"), 2), 1.5), (), (Value("y", "float32", ("u", 2)),)
     )

@@ -102,7 +102,7 @@ def refusals(program: Program) -> list[Refusal]:
 
 
 def check(call: Call, build: bool = False) -> Program:
-    """Every node converted, and the numbers of eager torch at every size. Returns the program."""
+    """Check that every node converts, with eager torch's numbers at every size. Returns the program."""
     program = call.program()
     assert refusals(program) == []
     network = convert(program.graph, program.weights, REGISTRY)

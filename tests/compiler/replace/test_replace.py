@@ -112,7 +112,7 @@ def test_an_operator_by_a_torch_function() -> None:
 
 def test_a_built_in_operator_by_a_converter_of_one_s_own() -> None:
     one = Replacement("operator", "aten.gelu.default", "converter", "replace_examples:swish_on_net")
-    with pytest.raises(ReplaceRefused, match=r"misses \['self', 'approximate'\]"):
+    with pytest.raises(ReplaceRefused, match=r"lacks \['self', 'approximate'\]"):
         traced("plain", one)
     one = Replacement("operator", "aten.gelu.default", "converter", "replace_examples:gelu_on_net")
     made = traced("plain", one)

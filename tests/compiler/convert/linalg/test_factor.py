@@ -1,4 +1,4 @@
-"""Small matrices factored and solved with: every shape, batches that grow, singular ones."""
+"""Factorizations of small matrices, and systems solved with them: every shape, dynamic batches, singular."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.compiler.convert.harness import Case, parametrize, run
 
 
 def square(size: int, *lead: int) -> Callable[[int], torch.Tensor]:
-    """[n, *lead, size, size], with the rows that pivoting must swap."""
+    """[n, *lead, size, size], with rows that pivoting must swap."""
     return lambda n: torch.randn(n, *lead, size, size) + 2 * torch.eye(size).flip(0)
 
 
@@ -30,7 +30,7 @@ def singular(n: int) -> torch.Tensor:
 
 
 def triangular(upper: bool) -> Callable[[int], torch.Tensor]:
-    """The other triangle holds NaN: it must not be read."""
+    """The other triangle holds NaN, as it must not be read."""
 
     def make(n: int) -> torch.Tensor:
         a = torch.randn(n, 4, 4) + 5 * torch.eye(4)
@@ -112,7 +112,7 @@ CASES = [
     ),
     Case("aten.linalg_inv_ex.default", call(square(4)), atol=1e-4, rtol=1e-4),
     Case("aten.linalg_inv_ex.default", call(square(3, 2)), atol=1e-4, rtol=1e-4, name="batches"),
-    # Eager torch factors the transpose of what lies in C order, and only its LU shows that.
+    # Eager torch factors the transpose of matrices in C order, which only its LU reveals.
     Case("aten._linalg_det.default", call(fortran(4)), rtol=1e-4),
     Case("aten._linalg_slogdet.default", call(fortran(4)), rtol=1e-4),
     Case("aten._linalg_slogdet.default", call(lambda n: singular(n).mT.contiguous().mT), name="singular"),

@@ -1,4 +1,4 @@
-"""QR and what is made of reflections, against LAPACK's, signs included."""
+"""QR and products of reflections, against LAPACK's, including signs."""
 
 from __future__ import annotations
 

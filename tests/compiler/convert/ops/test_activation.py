@@ -6,7 +6,7 @@ import torch
 
 from tests.compiler.convert.calls import call, x
 from tests.compiler.convert.harness import Case, parametrize, run
-from tests.compiler.convert.ops.test_binary import BF16, BRAIN, F16, HALF, I32, I64, down, whole
+from tests.compiler.convert.values import BF16, BRAIN, F16, HALF, I32, I64, down, whole
 
 PLAIN = [
     "relu", "relu6", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid", "hardtanh",

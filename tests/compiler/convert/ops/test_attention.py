@@ -16,7 +16,7 @@ Q, K, V = x("n", 2, "n", 8), x("n", 2, "2n", 8), x("n", 2, "2n", 8)
 
 
 def mask(*sizes: int | str) -> Callable[[int], torch.Tensor]:
-    """bool, with some rows that see nothing."""
+    """A bool mask with some rows that hide every key."""
 
     def make(n: int) -> torch.Tensor:
         result = x(*sizes)(n) > -2
@@ -27,7 +27,7 @@ def mask(*sizes: int | str) -> Callable[[int], torch.Tensor]:
 
 
 def added(n: int) -> torch.Tensor:
-    """Added to the scores; -inf hides a key, and in one row all of them."""
+    """A mask that is added to the scores; -inf hides a key, and in one row all of them."""
     result = torch.randn(n, 1, n, 2 * n)
     result[:, :, :, 1] = -torch.inf
     result[0, :, 0] = -torch.inf

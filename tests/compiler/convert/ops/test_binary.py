@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
-
-import torch
 
 from tests.compiler.convert.calls import call, i, x
 from tests.compiler.convert.harness import Case, parametrize, run
-
-INF, NAN = math.inf, math.nan
-VALUES = (-INF, -7.5, -2.0, -1.0, -0.5, -0.0, 0.0, 0.25, 1.0, 3.0, 7.5, INF, NAN)
-F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16
-I32, I64, BOOL = torch.int32, torch.int64, torch.bool
-HALF = {"atol": 1e-3, "rtol": 2e-3}
-BRAIN = {"atol": 1e-2, "rtol": 1e-2}
-
-Make = Callable[[int], torch.Tensor]
-
-
-def down(dtype: torch.dtype = F32) -> Make:
-    """[n, 13, 1] special values; with `across`, every pair of them meets."""
-    return lambda n: torch.tensor(VALUES).reshape(1, -1, 1).repeat(n, 1, 1).to(dtype)
-
-
-def across(dtype: torch.dtype = F32) -> Make:
-    return lambda n: torch.tensor(VALUES).to(dtype)
-
-
-def whole(dtype: torch.dtype = I64, zero: bool = True) -> Make:
-    """[n, 7] small integers of both signs."""
-
-    def make(n: int) -> torch.Tensor:
-        found = torch.randint(-9, 10, (n, 7))
-        return (found if zero else torch.where(found == 0, 4, found)).to(dtype)
-
-    return make
-
-
-def positive(dtype: torch.dtype = F32) -> Make:
-    return lambda n: (torch.rand(n, 7) * 4 + 0.1).to(dtype)
-
-
-def scalar(value: Any, dtype: torch.dtype = F32) -> Make:
-    return lambda n: torch.tensor(value, dtype=dtype)
+from tests.compiler.convert.values import (
+    BOOL,
+    F16,
+    HALF,
+    I32,
+    I64,
+    across,
+    down,
+    positive,
+    scalar,
+    whole,
+)
 
 
 def pairs(op: str, *extra: Any, **keywords: Any) -> Case:
@@ -53,6 +25,7 @@ def pairs(op: str, *extra: Any, **keywords: Any) -> Case:
 
 
 ARITHMETIC = ["add", "sub", "mul", "div", "maximum", "minimum", "fmax", "fmin", "rsub"]
+
 OVERLOAD = {"maximum": "default", "minimum": "default", "fmax": "default", "fmin": "default"}
 
 
@@ -61,7 +34,6 @@ def _op(name: str) -> str:
 
 
 CASES = [
-    # -- promotion and broadcasting
     *(pairs(_op(f)) for f in ARITHMETIC),
     *(Case(_op(f), call(down(F16), across(F16)), **HALF, name="half") for f in ARITHMETIC),
     *(Case(_op(f), call(whole(), whole(zero=False)), name="int64") for f in ARITHMETIC),
@@ -113,7 +85,6 @@ CASES = [
         rtol=1e-2,
         name="half",
     ),
-    # -- division
     *(
         Case("aten.div.Tensor_mode", call(*pair, rounding_mode=mode), name=f"{mode} {name}", **kind)
         for mode in ("floor", "trunc", None)
@@ -142,48 +113,6 @@ CASES = [
     Case("aten.remainder.Scalar", call(whole(), -4)),
     Case("aten.remainder.Scalar_Tensor", call(7, whole(zero=False))),
     Case("aten.fmod.Scalar", call(x("n", 5), 1.5)),
-    # -- powers
-    *(
-        Case("aten.pow.Tensor_Scalar", call(positive(), p), name=f"{p}")
-        for p in (0, 1, 2, 3, 4, 0.5, -0.5, -1, -2, 1.5)
-    ),
-    *(
-        Case("aten.pow.Tensor_Scalar", call(down(), p), name=f"special {p}")
-        for p in (0, 2, 3, 4, -1, 1.5)
-    ),
-    *(
-        Case("aten.pow.Tensor_Scalar", call(whole(), p), name=f"int64 {p}")
-        for p in (0, 1, 2, 3, 7, 10, 20)
-    ),
-    Case("aten.pow.Tensor_Scalar", call(whole(I32), 13), name="int32 wraps"),
-    Case("aten.pow.Tensor_Scalar", call(whole(BOOL), 2), name="bool"),
-    Case("aten.pow.Tensor_Scalar", call(whole(), 2.0), name="int64 to float"),
-    Case("aten.pow.Tensor_Scalar", call(positive(F16), 3), **HALF, name="half"),
-    Case("aten.pow.Tensor_Tensor", call(down(), across()), name="special"),
-    Case("aten.pow.Tensor_Tensor", call(positive(), whole()), name="float and int"),
-    Case("aten.pow.Tensor_Tensor", call(whole(), whole()), refused=("argument", "float32")),
-    Case("aten.pow.Scalar", call(2, lambda n: torch.arange(n * 10).reshape(n, 10) % 40)),
-    Case("aten.pow.Scalar", call(3, whole()), refused=("argument", "constant exponent"), name="3"),
-    Case("aten.pow.Scalar", call(10.0, x("n", 3)), rtol=1e-4),
-    Case("aten.ldexp.Tensor", call(x("n", 7), whole())),
-    # -- bounds
-    Case("aten.clamp.default", call(down(), -1, 2.5)),
-    Case("aten.clamp.default", call(down(), min=-1), name="min"),
-    Case("aten.clamp.default", call(down(), max=1), name="max"),
-    Case("aten.clamp.default", call(down(), 3, 1), name="crossed"),
-    Case("aten.clamp.default", call(down(), NAN, 1), name="NaN bound"),
-    Case("aten.clamp.default", call(down(F16), -1, 1), name="half"),
-    Case("aten.clamp.default", call(whole(), -3, 4), name="int64"),
-    Case("aten.clamp.default", call(whole(), -3.5, 4), name="int64 and float"),
-    Case("aten.clamp.default", call(x("n", 3), max=i("n")), name="size"),
-    Case("aten.clamp.Tensor", call(down(), across(), scalar(2.0)), name="special"),
-    Case("aten.clamp.Tensor", call(whole(I32), max=whole(I64)), name="int"),
-    Case("aten.clamp_min.default", call(down(), 0)),
-    Case("aten.clamp_min.Tensor", call(down(), across())),
-    Case("aten.clamp_max.default", call(whole(), 2)),
-    Case("aten.clamp_max.Tensor", call(down(), across())),
-    Case("aten.max.other", call(down(), across())),
-    Case("aten.min.other", call(down(BF16), across(BF16)), **BRAIN, name="bfloat16"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Changes of type, and operators that pass a tensor on."""
+"""Changes of dtype, and operators that return their tensor unchanged."""
 
 from __future__ import annotations
 

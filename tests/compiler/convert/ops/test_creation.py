@@ -1,4 +1,4 @@
-"""Ranges, constants and triangles, of static and computed sizes."""
+"""Tensors filled with one value, and ranges and identities of computed sizes."""
 
 from __future__ import annotations
 
@@ -18,32 +18,10 @@ from enginebundle.format.graph import Argument, Graph, Node, Ref, Value, Word
 from enginebundle.format.spec import Profile, Range, TensorSpec
 from tests.compiler.convert.calls import call, i, x
 from tests.compiler.convert.harness import Case, overload, parametrize, run
-from tests.compiler.convert.ops.test_binary import BOOL, F16, I32, scalar, whole
+from tests.compiler.convert.values import BOOL, F16, I32, scalar, whole
 
 D = x("n", 3)
-CREATED = [
-    *(
-        Case(
-            f"aten.{f}.{which}",
-            call(start, end, steps, *base),
-            rtol=1e-4,
-            name=f"{steps}",
-            static=True,
-        )
-        for f, base in (("linspace", ()), ("logspace", (2.0,)))
-        for which, start, end in (
-            ("Tensor_Tensor", scalar(-2.5), scalar(4.0)),
-            ("Tensor_Scalar", scalar(3), -2.0),
-            ("Scalar_Tensor", 1, scalar(2.0, F16)),
-        )
-        for steps in (0, 1, 2, 9)
-    ),
-    Case(
-        "aten.linspace.Tensor_Tensor",
-        call(scalar(0), scalar(9), 4, dtype=torch.int64),
-        static=True,
-        refused=("argument", "float64"),
-    ),
+CASES = [
     *(
         Case(
             f"aten.new_{f}.default",
@@ -85,40 +63,10 @@ CREATED = [
     Case("aten.full.default", call([], 1, dtype=F16), static=True, name="0-d"),
     Case("aten.zeros.default", call([2, 0, 3]), static=True, name="empty"),
     Case("aten.ones.default", call([2, 3], dtype=I32), static=True),
-    Case("aten.eye.default", call(3), static=True),
-    Case("aten.eye.m", call(3, 5, dtype=torch.int64), static=True),
-    Case("aten.tril_indices.default", call(3, 4, 1), static=True),
-    Case("aten.triu_indices.default", call(3, 4, -1, dtype=I32), static=True),
-    Case("aten.arange.default", call(5), static=True),
-    Case("aten.arange.default", call(5.5), static=True, name="float"),
-    Case("aten.arange.start", call(2, 5, dtype=torch.float32), static=True),
-    Case("aten.arange.start_step", call(5, -3, -2), static=True),
-    Case("aten.arange.start_step", call(0.0, 1.0, 0.1), static=True, name="float"),
-    Case("aten.arange.start_step", call(3, 3), static=True, name="none"),
-    Case("aten.linspace.default", call(0.0, 1.0, 7), static=True),
-    Case("aten.linspace.default", call(3, -2, 5, dtype=F16), static=True, name="half"),
 ]
 
-TRIANGLES = [
-    *(
-        Case(f"aten.{f}.default", call(make, k), name=f"{name} {k}")
-        for f in ("tril", "triu")
-        for k in (0, -1, 2)
-        for name, make in (("square", x("n", "n")), ("batch", x("n", 3, 4)))
-    ),
-    *(
-        Case(f"aten.{f}.default", call(make), name=name)
-        for f in ("tril", "triu")
-        for name, make in (
-            ("bool", whole(BOOL)), ("int64", whole()), ("half", x(3, "n", dtype=F16)),
-            ("infinite", lambda n: torch.full((n, n), float("-inf"))),
-        )
-    ),
-    Case("aten.triu.default", call(x("n", "n"), i("n-1")), name="size"),
-]  # fmt: skip
 
-
-@parametrize([*CREATED, *TRIANGLES])
+@parametrize(CASES)
 def test_creation(case: Case) -> None:
     run(case)
 
@@ -153,7 +101,7 @@ POINTS = ((2, 7), (3, 3), (2, 9))
 
 
 class Symbol(int):
-    """A size that stands for a reference, so that one function writes calls and graphs."""
+    """A size that represents a reference, so that one function makes both calls and graphs."""
 
 
 def _argument(value: Any) -> Argument:
@@ -198,7 +146,7 @@ def test_computed(op: str, dims: Dims) -> None:
 
 
 def test_an_empty_range() -> None:
-    """Bounds that cross give no elements, as torch's own check would refuse at run time."""
+    """A start beyond the end gives no elements; torch's own check would raise at run time."""
     network = convert(graph_of("arange.start", lambda n, m: ((n, m), {})), {}, REGISTRY)
     assert evaluate(network, {"x": torch.zeros(7, 2)})["y"].shape == (0,)
 

@@ -15,7 +15,7 @@ ints = torch.int32
 
 
 def offsets(*, last: bool = False, dtype: torch.dtype = torch.int64) -> object:
-    """n bags over 3n indices, the second one empty; with `last`, their end too."""
+    """n bags over 3n indices, the second one empty; with `last`, the end of the last one is included."""
 
     def make(n: int) -> torch.Tensor:
         found = [0, *[1 + 2 * k for k in range(n - 1)]]

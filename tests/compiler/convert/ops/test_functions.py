@@ -1,4 +1,4 @@
-"""Functions of two numbers at their corners, and shifts."""
+"""Functions of one or two numbers, with special values."""
 
 from __future__ import annotations
 
@@ -6,18 +6,7 @@ import torch
 
 from tests.compiler.convert.calls import call, x
 from tests.compiler.convert.harness import Case, parametrize, run
-from tests.compiler.convert.ops.test_binary import (
-    F16,
-    HALF,
-    I32,
-    INF,
-    NAN,
-    across,
-    down,
-    positive,
-    scalar,
-    whole,
-)
+from tests.compiler.convert.values import F16, HALF, INF, NAN, across, down, positive, scalar, whole
 
 FORMULAS = [
     "atan2.default", "copysign.Tensor", "hypot.default", "logaddexp.default",
@@ -26,7 +15,7 @@ FORMULAS = [
 
 
 def neighbours(n: int) -> torch.Tensor:
-    """[n, 117]: powers of two, what lies beside them, and the ends of float32."""
+    """[n, 117]: powers of two, their neighbours, and the limits of float32."""
     powers = 2.0 ** torch.arange(-18, 18)
     ends = torch.tensor([0.0, -0.0, 1e-45, 1e-38, 3.4e38, INF, -INF, NAN, 1.1754943508222875e-38])
     both = torch.cat([powers, powers * (1 + 2.0**-23), powers * (1 - 2.0**-24), ends])
@@ -56,23 +45,7 @@ CASES = [
     Case("aten.heaviside.default", call(whole(), scalar(5, torch.int64)), name="int64"),
     Case("aten.special_entr.default", call(down())),
     Case("aten.special_entr.default", call(positive(F16)), **HALF, name="half"),
-    *(
-        Case(f"aten.bitwise_{side}_shift.Tensor_Scalar", call(whole(dtype), k), name=f"{dtype} {k}")
-        for side in ("left", "right")
-        for dtype in (I32, torch.int64)
-        for k in (0, 1, 5, 31)
-    ),
-    *(
-        Case(f"aten.bitwise_{side}_shift.Tensor", call(whole(), lambda n: torch.arange(7) * 9))
-        for side in ("left", "right")
-    ),
-    Case(
-        "aten.bitwise_right_shift.Tensor",
-        call(whole(I32), lambda n: torch.arange(7) * 5),
-        name="mixed",
-    ),
     Case("aten.frexp.Tensor", call(neighbours), atol=0, rtol=0),
-    Case("aten.__lshift__.Scalar", call(whole(), 3)),
     *(
         Case(
             "aten.nextafter.default",
@@ -82,13 +55,6 @@ CASES = [
             name=f"{towards(1).flatten()[0]}",
         )
         for towards in (scalar(INF), scalar(-INF), scalar(0.0), scalar(NAN), neighbours)
-    ),
-    Case("aten.__rshift__.Scalar", call(whole(), 40)),
-    Case(
-        "aten.bitwise_left_shift.Tensor_Scalar",
-        call(whole(), 63),
-        refused=("argument", "0 to 62"),
-        name="too far",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Histograms and modes: edges, numbers outside, one number only, none at all."""
+"""Histograms: edges, numbers outside, a single number, no numbers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,10 @@ def on_edges(n: int) -> torch.Tensor:
 
 
 COUNT, BETWEEN = "aten.histogram.bin_ct", "aten.histogram.bins_tensor"
+
 EDGES, POINTS = "aten._histogramdd_bin_edges.default", "aten._histogramdd_from_bin_cts.default"
 
 CASES = [
-    Case("aten.mode.default", call(below(4, "n", 9))),
-    Case("aten.mode.default", call(below(3, "n", 5, 4), 1, True), name="keep"),
-    Case("aten.mode.default", call(lambda n: below(3, "n", 6)(n).float(), 0), name="float"),
-    Case("aten.mode.default", call(x()), name="0-d", static=True),
     Case("aten.histc.default", call(x("n", 9), 7, -3, 4)),
     Case("aten.histc.default", call(x("n", 9), 5), name="of the data"),
     Case("aten.histc.default", call(ones, 4), name="one number"),
@@ -49,6 +46,34 @@ CASES = [
 ]  # fmt: skip
 
 
+INF, NAN = float("inf"), float("nan")
+
+
+def whole(limit: int, *sizes: int | str):  # type: ignore[no-untyped-def]
+    """Whole numbers as floats: each lies on an edge of unit bins."""
+    return lambda n: below(limit, *sizes)(n).float()
+
+
+HISTC = [
+    Case("aten.histc.default", call(x("n", 7), 5, -3, 4)),
+    Case("aten.histc.default", call(whole(8, "4n"), 8, 0, 7), name="experts"),
+    Case("aten.histc.default", call(whole(9, "4n", 3), 3, 1, 7), name="borders"),
+    Case("aten.histc.default", call(x("2n"), 4), name="own-bounds"),
+    Case("aten.histc.default", call(lambda n: torch.full((n,), 2.0), 4), name="one-value"),
+    Case(
+        "aten.histc.default",
+        call(lambda n: torch.tensor([NAN, INF, -INF, 1.0] * n), 2, 0, 2),
+        name="special",
+    ),
+    Case("aten.histc.default", call(lambda n: torch.tensor(1.5), 3, 0, 3), static=True, name="0d"),
+]
+
+
 @parametrize(CASES)
 def test_histogram(case: Case) -> None:
+    run(case)
+
+
+@parametrize(HISTC)
+def test_against_eager(case: Case) -> None:
     run(case)

@@ -1,4 +1,4 @@
-"""Positions of what is not zero, against eager torch."""
+"""Positions of elements that are not zero, against eager torch."""
 
 from __future__ import annotations
 

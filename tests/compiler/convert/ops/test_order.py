@@ -1,4 +1,4 @@
-"""Order: ties, NaN, every axis, dynamic k, the limit of 3840."""
+"""Top-k and sorting: ties, NaN, every axis, dynamic k, the limit of 3840."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from tests.compiler.convert.calls import call, i, x
 from tests.compiler.convert.harness import Case, parametrize, run
-from tests.compiler.convert.ops.test_binary import BF16, BOOL, F16, I32, INF, NAN, scalar, whole
+from tests.compiler.convert.values import BOOL, F16, I32, INF, NAN, whole
 
 
 def lone(n: int) -> torch.Tensor:
@@ -14,18 +14,18 @@ def lone(n: int) -> torch.Tensor:
 
 
 def ties(n: int) -> torch.Tensor:
-    """[n, 3, 7]: equal ones, infinities, NaN (once a row where positions are compared)."""
+    """[n, 3, 7]: equal elements, infinities and NaN (at most one per row where positions are compared)."""
     table = [[1, 3, 3, 2, 5, 5, 0], [2, NAN, 9, -9, 1, 1, 1], [-INF, -INF, 0, 7, 1, 7, -INF]]
     return torch.tensor(table).repeat(n, 1, 1)
 
 
 def special(n: int) -> torch.Tensor:
-    """All different: torch leaves the order of equals open."""
+    """All different: torch does not define the order of equal elements."""
     return torch.tensor([[3, NAN, -INF, 2, 0], [1, INF, 7, -2, 5]]).repeat(n, 1, 1)
 
 
 def shuffled(*sizes: int | str, dtype: torch.dtype = torch.float32):  # type: ignore[no-untyped-def]
-    """All different, so that positions are decided."""
+    """All different, so that positions are unambiguous."""
 
     def make(n: int) -> torch.Tensor:
         shape = [n if s == "n" else s for s in sizes]
@@ -62,68 +62,7 @@ CASES = [
     Case("aten.sort.stable", call(ties, stable=True, dim=-1, descending=True), name="descending"),
     Case("aten.sort.stable", call(whole(BOOL), stable=True, dim=0), name="bool"),
     Case("aten.argsort.stable", call(ties, stable=True, dim=1)),
-    *(
-        Case(f"aten.{f}.dim", call(*args), name=name)
-        for f in ("max", "min")
-        for name, args in (
-            ("last", (shuffled("n", 5), -1)),
-            ("first", (shuffled("n", 5), 0, True)),
-            ("middle", (shuffled("n", 3, 5), 1)),
-            ("special", (ties, -1)),
-            ("ties", (lambda n: torch.tensor([1, 2, 2, 1, 2]).repeat(n, 1), 1)),
-            ("half", (shuffled("n", 5, dtype=BF16), 1)),
-            ("bool", (whole(BOOL), 1)),
-            ("0-d", (lone, 0)),
-            ("rank 5", (shuffled("n", 2, 1, 2, 3), 0)),
-        )
-    ),
-    *(
-        Case(f"aten.{f}.default", call(*args), name=name)
-        for f in ("argmax", "argmin")
-        for name, args in (
-            ("all", (shuffled("n", 3, 5),)),
-            ("all keep", (shuffled("n", 3), None, True)),
-            ("dim", (shuffled("n", 3, 5), 1)),
-            ("dim keep", (shuffled("n", 3, 5), -1, True)),
-            ("special", (ties, -1)),
-            ("int64", (shuffled("n", 4, dtype=torch.int64), 0)),
-            ("0-d", (lone,)),
-        )
-    ),
-    Case("aten.kthvalue.default", call(shuffled("n", 6), 2)),
-    Case("aten.kthvalue.default", call(shuffled("n", 6), 3, 1, True), name="keep"),
-    Case("aten.kthvalue.default", call(shuffled("n", 6), i("n"), 1), name="dynamic k"),
-    Case("aten.kthvalue.default", call(lone, 1), name="0-d"),
-    Case("aten.median.dim", call(shuffled("n", 6), 1)),
-    Case("aten.median.dim", call(shuffled("n", 5), 0, True), name="dynamic"),
-    Case("aten.median.dim", call(lambda n: ties(n)[:, 1:2], -1), name="NaN"),
-    Case("aten.median.dim", call(shuffled("n", 5, dtype=torch.int64), -1), name="int64"),
-    Case("aten.median.default", call(shuffled("n", 5))),
-    Case("aten.median.default", call(ties), name="NaN"),
-    Case("aten.nanmedian.dim", call(special, -1)),
-    Case("aten.nanmedian.dim", call(shuffled("n", 6), 0, True), name="dynamic"),
-    Case("aten.nanmedian.dim", call(lambda n: torch.full((n, 1), NAN), 1), name="no number"),
-    Case("aten.nanmedian.default", call(special)),
-    Case("aten.nanmedian.default", call(whole()), name="int64"),
-    *(
-        Case("aten.bucketize.Tensor", call(make, edges, right=right), name=f"{name} {right}")
-        for right in (False, True)
-        for name, make, edges in (
-            ("float", ties, lambda n: torch.tensor([-1.0, 1.0, 2.0, 3.0, 7.0])),
-            ("int64", whole(), lambda n: torch.tensor([-4, 0, 0, 5])),
-        )
-    ),
-    Case("aten.bucketize.Tensor", call(x("n"), lambda n: torch.tensor([0, 2]), out_int32=True), name="int32"),
-    Case("aten.bucketize.Scalar", call(2.5, lambda n: torch.arange(5.0)), static=True),
-    Case("aten.searchsorted.Tensor", call(lambda n: torch.arange(5.0), x("n", 3))),
-    Case("aten.searchsorted.Tensor", call(lambda n: torch.arange(5.0).repeat(n, 1), x("n", 3), side="right"),
-         name="rows"),
-    Case("aten.searchsorted.Tensor", call(lambda n: torch.arange(3.0), scalar(1.0)), name="0-d"),
-    Case("aten.searchsorted.Scalar", call(lambda n: torch.arange(n), 1.5)),
     Case("aten.sort.default", call(x("n", 0)), name="none"),
-    Case("aten.searchsorted.Tensor",
-         call(lambda n: torch.tensor([[3.0, 1.0, 2.0]]).repeat(n, 1), x("n", 4),
-              sorter=lambda n: torch.tensor([[1, 2, 0]]).repeat(n, 1)), name="sorter"),
 ]  # fmt: skip
 
 

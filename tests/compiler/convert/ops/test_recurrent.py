@@ -12,7 +12,7 @@ from tests.compiler.convert.harness import Case, parametrize, run
 
 
 def layer(cls: Callable[..., Any], dtype: torch.dtype = torch.float32, **options: Any) -> Make:
-    """The call that a layer of 4 features and 6 hidden ones makes on 5 steps."""
+    """The call of a layer of 4 input and 6 hidden features, on 5 steps."""
 
     def make(n: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         torch.manual_seed(7)

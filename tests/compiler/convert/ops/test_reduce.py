@@ -6,20 +6,10 @@ import torch
 
 from tests.compiler.convert.calls import call, x
 from tests.compiler.convert.harness import Case, parametrize, run
-from tests.compiler.convert.ops.test_binary import (
-    BF16,
-    BOOL,
-    BRAIN,
-    F16,
-    HALF,
-    I32,
-    I64,
-    INF,
-    NAN,
-    whole,
-)
+from tests.compiler.convert.values import BF16, BOOL, BRAIN, F16, HALF, I32, I64, INF, NAN, whole
 
 D3 = x("n", 3, 4)
+
 LONE = lambda n: torch.tensor(2.5)  # noqa: E731
 
 
@@ -30,10 +20,8 @@ def rows(dtype: torch.dtype = torch.float32):  # type: ignore[no-untyped-def]
 
 
 DIMS = ("sum.dim_IntList", "mean.dim", "amax.default", "amin.default", "nansum.default")
-STATISTICS = ("var", "std", "var_mean", "std_mean")
 
 CASES = [
-    # -- dims
     *(
         Case(f"aten.{f}", call(D3, dim, keep), name=f"{dim} {keep}", build=not keep)
         for f in DIMS
@@ -47,7 +35,6 @@ CASES = [
     *(Case(f"aten.{f}", call(x("n", 9, dtype=BF16), [1]), **BRAIN, name="bfloat16") for f in DIMS),
     Case("aten.sum.dim_IntList", call(D3, None), name="None"),
     Case("aten.mean.dim", call(D3, None, True), name="None"),
-    # -- sums, products, means
     *(
         Case("aten.sum.dim_IntList", call(whole(t), [1]), name=f"{t}")
         for t in (I32, I64, BOOL)
@@ -75,7 +62,6 @@ CASES = [
     Case("aten.count_nonzero.default", call(whole())),
     Case("aten.count_nonzero.default", call(x("n", 3), -1), name="dim"),
     Case("aten.count_nonzero.dim_IntList", call(whole(BOOL), [0, 1])),
-    # -- extremes
     *(
         Case(f"aten.{f}.default", call(make), name=name)
         for f in ("max", "min", "aminmax")
@@ -91,7 +77,6 @@ CASES = [
     ),
     Case("aten.amax.default", call(rows(F16), [1]), name="half special"),
     Case("aten.aminmax.default", call(rows(), dim=-1, keepdim=True), name="dim"),
-    # -- tests
     *(
         Case(f"aten.{f}.default", call(make), name=name)
         for f in ("any", "all")
@@ -111,33 +96,6 @@ CASES = [
     Case("aten.all.dim", call(lambda n: torch.ones(n, 0, dtype=BOOL), 1), name="empty"),
     Case("aten.any.dim", call(lambda n: torch.ones(n, 0, dtype=BOOL), 1), name="empty"),
     Case("aten.any.dim", call(LONE, 0), name="0-d"),
-    # -- statistics
-    *(
-        Case(f"aten.{f}.correction", call(D3, dim, correction=c, keepdim=k), name=f"{dim} {c} {k}")
-        for f in STATISTICS
-        for dim, c, k in (([1], 1, False), ([0, -1], 0, True), (None, None, False), ([1, 2], 2.5, False))
-    ),
-    *(Case(f"aten.{f}.dim", call(D3, [1], False, True)) for f in STATISTICS),
-    *(Case(f"aten.{f}.default", call(D3, True)) for f in STATISTICS),
-    *(Case(f"aten.{f}.correction", call(x("n", 9, dtype=F16), [1]), **HALF, name="half") for f in STATISTICS),
-    Case("aten.var.correction", call(x("n", 1), [1]), name="too few"),
-    Case("aten.var.correction", call(LONE, None, correction=0), name="0-d"),
-    Case("aten.var.correction", call(lambda n: torch.randn(n, 50) + 1e3, [0]), rtol=1e-3, name="far from 0"),
-    # -- norms
-    *(
-        Case("aten.linalg_vector_norm.default", call(D3, p, dim, k), name=f"{p} {dim}")
-        for p in (0, 1, 2, 3, 2.5, -1, INF, -INF)
-        for dim, k in (([1], True), (None, False))
-    ),
-    Case("aten.linalg_vector_norm.default", call(x("n", 9, dtype=F16), dtype=torch.float32), name="dtype", **HALF),
-    Case("aten.linalg_vector_norm.default", call(lambda n: torch.full((n, 9), 300.0, dtype=F16), 2, [1]),
-         **HALF, name="half squares overflow"),
-    Case("aten.norm.ScalarOpt_dim", call(D3, None, [1])),
-    *(Case("aten.dist.default", call(x("n", 5), x(5), p), rtol=1e-4, name=f"{p}") for p in (2, 1.5, 0, INF)),
-    Case("aten.norm.ScalarOpt_dim", call(D3, 1, [0, 1], True), name="1"),
-    Case("aten.norm.ScalarOpt_dim_dtype", call(x("n", 9, dtype=F16), 2, [1], True, dtype=torch.float32), **HALF),
-    Case("aten.norm.Scalar", call(D3, 2)),
-    # -- logsumexp
     Case("aten.logsumexp.default", call(D3, [1])),
     Case("aten.logsumexp.default", call(D3, [0, -1], True), name="keep"),
     Case("aten.logsumexp.default", call(rows(), [-1]), name="special"),

@@ -6,7 +6,7 @@ import torch
 
 from tests.compiler.convert.calls import call, x
 from tests.compiler.convert.harness import Case, parametrize, run
-from tests.compiler.convert.ops.test_binary import BOOL, F16, HALF, I32, INF, NAN, whole
+from tests.compiler.convert.values import BOOL, F16, HALF, I32, INF, NAN, whole
 
 
 def lone(n: int) -> torch.Tensor:
@@ -14,13 +14,13 @@ def lone(n: int) -> torch.Tensor:
 
 
 def bumps(n: int) -> torch.Tensor:
-    """Equal ones, NaN and infinities in rows of 7."""
+    """Equal elements, NaN and infinities, in rows of 7."""
     table = [[1, 3, 3, 2, 5, 5, 0], [2, NAN, 9, NAN, 1, 1, 1], [-INF, -INF, 0, INF, 1, INF, -INF]]
     return torch.tensor(table).repeat(n, 1, 1)
 
 
 def tall(n: int) -> torch.Tensor:
-    """[3, n]: the rows of `bumps` cut."""
+    """[3, n]: the rows of `bumps`, cut."""
     return bumps(1)[0][:, :n]
 
 

@@ -1,4 +1,4 @@
-"""Segments of every length, none included, of one dimension among others."""
+"""Segments of every length, including empty ones, of any dimension."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of tensors, and tensors put together, against eager torch."""
+"""Parts of tensors, against eager torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from tests.compiler.convert.calls import call, i, x
 from tests.compiler.convert.harness import Case, parametrize, run
 
 END = (1 << 63) - 1
+
 half, ints = torch.float16, torch.int64
+
 CASES = [
     Case("aten.slice.Tensor", call(x("n", 7), 1, 1, 6, 2)),
     Case("aten.slice.Tensor", call(x("n", 7), 0, 0, END), name="whole"),
@@ -58,23 +60,6 @@ CASES = [
     Case("aten.tensor_split.sections", call(x("3n+2"), 3), name="dynamic"),
     Case("aten.tensor_split.indices", call(x("n", 7), [2, 5, 9], 1)),
     Case("aten.tensor_split.indices", call(x("2n", "n"), [i("n"), -1], 0), name="dynamic"),
-    Case("aten.cat.default", call([x("n", 3), x("n", 2)], 1)),
-    Case("aten.cat.default", call([x("n", 3), x("2n", 3), x(1, 3)], -2), name="dynamic"),
-    Case("aten.cat.default", call([x("n", 3), x(0)], 1), name="legacy-empty"),
-    Case("aten.cat.default", call([x("n", 3), x("n", 0)], 1), name="empty"),
-    Case("aten.cat.default", call([x("n", dtype=ints), x("n", dtype=half)]), name="promotion"),
-    Case("aten.cat.default", call([x("n", dtype=torch.bool), x(2, dtype=torch.bool)]), name="bool"),
-    Case("aten.concat.default", call([x("n", 3)], 1), name="one"),
-    Case("aten.stack.default", call([x("n", 3), x("n", 3)], -1)),
-    Case("aten.stack.default", call([x(), x(dtype=ints)]), static=True, name="0d"),
-    Case("aten.hstack.default", call([x("n"), x(3)])),
-    Case("aten.hstack.default", call([x("n", 3), x("n", 2)]), name="matrices"),
-    Case("aten.hstack.default", call([x(), x()]), static=True, name="0d"),
-    Case("aten.vstack.default", call([x("n"), x("n")])),
-    Case("aten.vstack.default", call([x("n", 3), x(3)]), name="mixed"),
-    Case("aten.dstack.default", call([x("n"), x("n")])),
-    Case("aten.dstack.default", call([x("n", 3), x("n", 3)]), name="matrices"),
-    Case("aten.column_stack.default", call([x("n"), x("n", 2)])),
 ]
 
 

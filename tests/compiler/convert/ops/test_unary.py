@@ -58,7 +58,7 @@ FLOAT = [
 """Integers become float32."""
 
 KEEP = ["ceil", "floor", "round", "trunc", "neg", "positive"]
-"""The type of numbers stays."""
+"""The dtype of numbers is kept."""
 
 ANY = [
     "abs", "sign", "sgn", "signbit", "isnan", "isinf", "isfinite", "isposinf", "isneginf",

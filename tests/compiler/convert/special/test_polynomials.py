@@ -1,4 +1,4 @@
-"""Every degree up to ten, inside and outside of [-1, 1]; what lies beyond says so."""
+"""Every degree up to ten, inside and outside of [-1, 1]; NaN above the highest degree."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Short sums in static tensors, lengthened with what changes nothing.
+"""Sums over few elements of static tensors, padded with neutral elements.
 
-TensorRT-RTX 1.5 unrolls a reduction, softmax or matrix product over 2 to 6 elements where every size
-is static and, where another reduction reads what becomes of it, fuses the two wrongly: such engines
-gave wrong numbers on an H100, and none did with a longer or a dynamic axis
-(benchmarks/results/gpu_short_sums.json). Padded to LENGTH elements they are right. It may be what
-reads.py describes, of reads that TensorRT-RTX makes itself: x and x's first element of the unrolled
-sum.
+TensorRT-RTX 1.5 unrolls a reduction, softmax or matrix product over 2 to 6 elements if every size is
+static. If another reduction then reads a value computed from the result, it fuses the two wrongly:
+such engines gave wrong numbers on an H100, and none did with a longer or a dynamic axis
+(benchmarks/results/gpu_short_sums.json). Padded to LENGTH elements the results are right. The cause
+may be the one that compiler/network/reads.py describes, with reads that TensorRT-RTX makes itself: x
+and, in the unrolled sum, the first element of x.
 
-    short_axis(x, axes) -> the axis, or None where there is no such case
+    short_axis(x, axes) -> the axis to pad, or None
     lengthen(net, x, axis, value) -> x with LENGTH elements along the axis, the new ones `value`
-    NEUTRAL -> what to lengthen with, by the reduction's name
+    NEUTRAL -> the value to pad with, by the reduction's name
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NEUTRAL = {"SUM": 0.0, "PROD": 1.0, "MAX": -math.inf, "MIN": math.inf}
 
 
 def short_axis(x: Tensor, axes: Sequence[int]) -> int | None:
-    """The one axis among `axes` that has more than one element, if it is short and x static."""
+    """The only one of `axes` with more than one element, if it is short and x is static."""
     longer = [axis for axis in axes if x.shape[axis] != 1]
     if not x.is_static or len(longer) != 1 or x.shape[longer[0]] not in range(2, LENGTH):
         return None

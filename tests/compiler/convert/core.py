@@ -2,7 +2,7 @@
 
     core_states() -> {"aten.add.Tensor": State("converted"), ...}
 
-"Core" is torch's own tag (`torch.Tag.core`): the set that every exporter and compiler agrees on.
+"Core" is torch's own tag (`torch.Tag.core`), a set that exporters and compilers agree on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FUNCTIONAL = {
     "aten.resize_.default": "aten.as_strided.default",
     "aten._native_batch_norm_legit.default": "aten._native_batch_norm_legit_functional.default",
 }
-"""Core overloads that write into an argument, and what functionalization makes of them."""
+"""Core overloads that write into an argument, and their functional forms."""
 
 REWRITTEN = {
     "aten.as_strided.default": "resolve_strides",
@@ -31,18 +31,20 @@ REWRITTEN = {
     "aten._fft_r2c.default": "complex_pairs",
     "aten._fft_c2r.default": "complex_pairs",
 }
-"""Core overloads that a lowering pass of that name writes with converted ones."""
+"""Core overloads that the named lowering pass rewrites with converted ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`converted`: a row of the registry. `decomposed`: lowering writes it with converted ones.
-    `refused`: stays in torch for the reason `refusal`. `missing`: none of these; there are none.
+    """What becomes of an overload.
+
+    `converted`: a row of the registry. `decomposed`: lowering rewrites it with converted ones.
+    `refused`: stays in torch because of `refusal`. `missing`: none of these; there must be none.
     """
 
     kind: Literal["converted", "decomposed", "refused", "missing"]
     detail: str = ""
-    """How, in a few words, where `kind` does not say it."""
+    """How, in a few words, if `kind` alone does not say."""
     refusal: Refusal | None = None
 
 
