@@ -76,11 +76,16 @@ def decomposed(exported: ExportedProgram, options: Options) -> str | None:
     """No call that the decomposition table has a rule for, unless its operator is kept whole."""
     table = _table(options.keep)
     for node in calls(exported):
-        # Passes that follow remove assertions and inactive dropout.
-        removed = node.target in ASSERTS or is_inactive_dropout(node)
-        if node.target in table and not removed:
+        # Later passes remove assertions and inactive dropout; tracing reads sizes without the table.
+        spared = node.target in ASSERTS or is_inactive_dropout(node) or _is_number(node)
+        if node.target in table and not spared:
             return f"node {node.name} calls {node.target}"
     return None
+
+
+def _is_number(node: torch.fx.Node) -> bool:
+    value = node.meta["val"]
+    return isinstance(value, int | float | torch.SymInt | torch.SymFloat | torch.SymBool)
 
 
 DECOMPOSE = Pass(

@@ -65,6 +65,9 @@ def _remove_noops(exported: ExportedProgram, _: Options) -> ExportedProgram:
             user.replace_all_uses_with(source)
         if _is_noop(node):
             node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+            exported.graph.erase_node(
+                node
+            )  # dropout counts as random, so it would outlive its readers
     return exported
 
 
