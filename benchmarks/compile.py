@@ -60,7 +60,7 @@ def kiln(name: str, model: Any) -> tuple[Stages, int]:
     """The farm's own steps, in one process."""
     from compiler.build import tensorrt_rtx
     from compiler.build.builder import EngineOptions, build_engine
-    from compiler.build.networks import BuildJob, plan_job
+    from compiler.build.networks import BuildRequest, convert_program
     from compiler.convert.library import REGISTRY
     from compiler.lower import lower
     from compiler.lower.capture import capture
@@ -75,10 +75,10 @@ def kiln(name: str, model: Any) -> tuple[Stages, int]:
     watch.stage("lower")
     program = capture(lowered, entry.inputs)
     watch.stage("capture")
-    job = BuildJob(target, entry.profiles, require_full_compilation=True)
-    planned = plan_job(program, job)
+    job = BuildRequest(target, entry.profiles, require_full_compilation=True)
+    converted = convert_program(program, job)
     watch.stage("convert")
-    (segment,), (network,) = planned.parts.segments, planned.networks
+    (segment,), (network,) = converted.parts.segments, converted.networks
     assert network is not None
     options = EngineOptions(entry.profiles, capabilities=target.archs)
     engine = build_engine(module, network, segment.graph, options)
@@ -139,7 +139,7 @@ def onnx(name: str, model: Any) -> tuple[Stages, int]:
 def child(name: str, way: str) -> None:
     import tensorrt_rtx  # noqa: F401
 
-    from compiler.collector import collector_paused
+    from compiler.pipeline import collector_paused
 
     model = zoo.build(name)
     run: Callable[[str, Any], tuple[Stages, int]] = {"kiln": kiln, "onnx": onnx}[way]

@@ -36,9 +36,9 @@ LIMIT = 1800
 
 
 def measure(name: str, small: bool, target: str) -> Row:
-    """One model through trace_job and build_job in this process."""
+    """One model through trace_model and build_program in this process."""
     from compiler.goldens.goldens import GoldenSource
-    from compiler.pipeline import BuildJob, TraceJob, build_job, trace_job
+    from compiler.pipeline import BuildRequest, TraceRequest, build_program, trace_model
     from compiler.trace.source import Source
     from enginebundle.format.spec import Target
 
@@ -47,10 +47,10 @@ def measure(name: str, small: bool, target: str) -> Row:
     source = Source(entrypoint="benchmarks.zoo:build", kwargs=kwargs, search_path=(str(ROOT),))
     goldens = GoldenSource(entrypoint="benchmarks.zoo:goldens", kwargs=kwargs)
     start = time.perf_counter()
-    traced = trace_job(TraceJob(source, entry.inputs, entry.profiles, goldens))
+    traced = trace_model(TraceRequest(source, entry.inputs, entry.profiles, goldens))
     traced_at, traced_cpu = time.perf_counter(), time.process_time()
-    job = BuildJob(Target.parse(target), entry.profiles)
-    built = build_job(traced.program, job, traced.goldens)
+    job = BuildRequest(Target.parse(target), entry.profiles)
+    built = build_program(traced.program, job, traced.goldens)
     seconds, cpu = time.perf_counter() - traced_at, time.process_time() - traced_cpu
     engines = [segment for segment in built.segments if segment.kind == "engine"]
     report = built.report
@@ -98,7 +98,7 @@ def refusals(report: dict[str, Any]) -> list[Row]:
 def errors(built: Any) -> dict[str, dict[str, float]]:
     """Golden -> the largest |error| of its outputs, absolute and in units of the tolerance."""
     found: dict[str, dict[str, float]] = {}
-    for golden, _, worst, max_abs in built.simulated.cases if built.simulated is not None else ():
+    for golden, _, worst, max_abs in built.evaluated.cases if built.evaluated is not None else ():
         point = found.setdefault(golden, {"max_abs": 0.0, "worst": 0.0})
         point["max_abs"] = max(point["max_abs"], max_abs)
         point["worst"] = max(point["worst"], worst)

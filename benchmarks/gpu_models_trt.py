@@ -45,8 +45,8 @@ def measure(name: str, way: str) -> dict[str, Any]:
     import torch
 
     from benchmarks import zoo
-    from compiler.goldens.goldens import GoldenSource
-    from compiler.pipeline import BuildJob, TraceJob, build_job, trace_job
+    from compiler.goldens.source import GoldenSource
+    from compiler.pipeline import BuildRequest, TraceRequest, build_program, trace_model
     from compiler.trace.source import Source
     from enginebundle.format.spec import Profile, Range, Target
     from enginebundle.serve.compare import compare
@@ -58,19 +58,19 @@ def measure(name: str, way: str) -> dict[str, Any]:
     if way == "static":
         opt = profiles[0].at("opt")
         profiles = (Profile("p", tuple((s, Range(n, n, n)) for s, n in opt.items())),)
-    where = {"kwargs": (("name", name), ("small", True)), "search_path": (str(ROOT),)}
-    source = Source(entrypoint="benchmarks.zoo:build", **where)
-    goldens = GoldenSource(entrypoint="benchmarks.zoo:goldens", **where)
+    kwargs = (("name", name), ("small", True))
+    source = Source(entrypoint="benchmarks.zoo:build", kwargs=kwargs, search_path=(str(ROOT),))
+    goldens = GoldenSource(entrypoint="benchmarks.zoo:goldens", kwargs=kwargs)
     start = time.perf_counter()
-    traced = trace_job(TraceJob(source, entry.inputs, entry.profiles, goldens))
+    traced = trace_model(TraceRequest(source, entry.inputs, entry.profiles, goldens))
     cases = [g for g in traced.goldens if way == "dynamic" or g.name == "opt"]
     major, minor = torch.cuda.get_device_capability()
-    job = BuildJob(Target.parse(f"trt:sm_{major}{minor}"), profiles)
+    job = BuildRequest(Target.parse(f"trt:sm_{major}{minor}"), profiles)
     row: dict[str, Any] = {"trace_seconds": round(time.perf_counter() - start, 1)}
     with TURN.open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         start = time.perf_counter()
-        built = build_job(traced.program, job, tuple(cases))
+        built = build_program(traced.program, job, tuple(cases))
         row["build_seconds"] = round(time.perf_counter() - start, 1)
         engines = [segment for segment in built.segments if segment.kind == "engine"]
         row |= {"engines": len(engines), "segments": len(built.segments)}

@@ -35,7 +35,7 @@ class InaccurateBuild(Refused):
 
 
 @dataclass(frozen=True)
-class Simulated:
+class Evaluated:
     """Errors over all goldens; `worst` is in units of the tolerance (1 is the limit)."""
 
     worst: float
@@ -56,14 +56,14 @@ def callable_in_torch(node: Node) -> bool:
     return node.op in ALLOWED or node.op.startswith("sym.")
 
 
-def simulate(
+def evaluate_partition(
     program: Program,
     parts: Partition,
     networks: Sequence[Network | None],
     goldens: Sequence[GoldenCase],
     precision: str,
     overrides: Mapping[str, Tolerance],
-) -> Simulated:
+) -> Evaluated:
     """Compare every golden. `networks` has None for the segments that run in torch.
 
     An override looser than the table's bound is allowed for the output that it names. Raises
@@ -90,7 +90,7 @@ def simulate(
                     "keep that module in torch with torch_executed_modules, raise the precision, "
                     "or state a tolerance for the output",
                 )
-    return Simulated(
+    return Evaluated(
         max((worst for _, _, worst, _ in cases), default=0.0),
         max((max_abs for _, _, _, max_abs in cases), default=0.0),
         tuple(cases),

@@ -1,6 +1,6 @@
 """What would run where: a program's partition for a target, and the networks of its engine segments.
 
-plan_job(program, job) -> Planned(parts, networks)      nothing is built
+convert_program(program, request) -> Converted(parts, networks)      nothing is built
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from enginebundle.format.spec import Profile, Target, Tolerance
 MAX_DEMOTED = 10_000
 """Nodes handed to torch, after a converter or the builder failed on them, before giving up."""
 
-
 _TORCH_TARGET = Refusal("target", "the target runs everything in torch")
 
 
 @dataclass(frozen=True)
-class BuildJob:
-    """What to build: one runnable pipeline for `profiles` on `target`."""
+class BuildRequest:
+    """What to build a program for: `profiles` on one `target`."""
 
     target: Target
     profiles: tuple[Profile, ...]
@@ -37,49 +36,50 @@ class BuildJob:
     require_full_compilation: bool = False
     min_nodes: int = 1
     tolerance: tuple[tuple[str, Tolerance], ...] = ()
-    """Bounds for outputs by name, `*` for all others, in place of the table's."""
+    """Tolerances for outputs by name, `*` for all others, in place of the table's."""
     replace: tuple[Replacement, ...] = ()
-    """As in the TraceJob: a build takes the converters and plugins from it."""
+    """As in the TraceRequest: a build takes its converters and plugins."""
     search_path: tuple[str, ...] = ()
     """Folders where the entrypoints of `replace` are found, before `sys.path`."""
 
 
 @dataclass(frozen=True)
-class Planned:
+class Converted:
     """A partition, and a network for each of its engine segments; None for the torch ones."""
 
     parts: Partition
     networks: tuple[Network | None, ...]
 
 
-def plan_job(program: Program, job: BuildJob) -> Planned:
+def convert_program(program: Program, request: BuildRequest) -> Converted:
     """Partition and convert without building: what would run where.
 
     Raises PartitionRefused (full compilation was required, or a pattern matches nothing) and
     ReplaceRefused.
     """
-    return plan(program, job, registry_with(job.replace, job.target, job.search_path), {})
+    registry = registry_with(request.replace, request.target, request.search_path)
+    return convert_or_demote(program, request, registry, {})
 
 
-def plan(
-    program: Program, job: BuildJob, registry: Registry, demoted: dict[str, Refusal]
-) -> Planned:
-    """Partition and convert; what a converter fails on is added to `demoted` and tried again."""
+def convert_or_demote(
+    program: Program, request: BuildRequest, registry: Registry, demoted: dict[str, Refusal]
+) -> Converted:
+    """Partition and convert; a node whose converter fails is added to `demoted`, to run in torch."""
     while len(demoted) <= MAX_DEMOTED:
-        parts = _partition(program.graph, job, registry, demoted)
+        parts = _partition(program.graph, request, registry, demoted)
         try:
-            return Planned(parts, tuple(_convert(parts, program, registry)))
+            return Converted(parts, tuple(_convert(parts, program, registry)))
         except Demote as demotion:
-            if job.require_full_compilation:
+            if request.require_full_compilation:
                 raise demotion.cause from None
             demoted |= demotion.nodes
     raise gave_up(demoted)
 
 
 def _partition(
-    graph: Graph, job: BuildJob, registry: Registry, demoted: Mapping[str, Refusal]
+    graph: Graph, request: BuildRequest, registry: Registry, demoted: Mapping[str, Refusal]
 ) -> Partition:
-    if job.target.backend == "torch":
+    if request.target.backend == "torch":
         whole = partition(graph, lambda node: _TORCH_TARGET)
         return replace(whole, report=replace(whole.report, kept=()))
     values = value_table(graph)
@@ -89,8 +89,8 @@ def _partition(
         return found if isinstance(found, Refusal) else None
 
     options = PartitionOptions(
-        job.torch_executed_modules, job.torch_executed_ops, job.min_nodes,
-        job.require_full_compilation,
+        request.torch_executed_modules, request.torch_executed_ops, request.min_nodes,
+        request.require_full_compilation,
     )  # fmt: skip
     return partition(graph, refuse, options)
 

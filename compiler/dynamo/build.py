@@ -22,9 +22,9 @@ from compiler.lower import lower
 from compiler.lower.capture import capture
 from compiler.network.evaluate import evaluate
 from compiler.network.network import Network
-from compiler.partition import PartitionRefused, Report
+from compiler.partition import PartitionRefused, PartitionReport
 from compiler.partition.select import executed_in_torch
-from compiler.pipeline import BuildJob, build_job, plan_job
+from compiler.pipeline import BuildRequest, build_program, convert_program
 from compiler.program import Program
 from compiler.replace.apply import Replacement, registry_with, replace_operators
 from compiler.replace.converters import operator_name, operators_of
@@ -38,7 +38,7 @@ from enginebundle.serve.compare import compare
 from enginebundle.storage.store import Store
 
 SIMULATED = Target("rtx", ("sm_89",))
-"""What a simulation is partitioned for, if no target is given: the networks are the same for all."""
+"""What is partitioned for with `simulate` where no target is given: the networks are the same for all."""
 
 Tensors = dict[str, torch.Tensor]
 Values = Mapping[str, torch.Tensor | float]
@@ -55,7 +55,7 @@ class Runner:
     """Segments in order, and the names of the values they end in."""
 
     program: Program
-    report: Report
+    report: PartitionReport
     steps: tuple[Step, ...]
     returns: tuple[str, ...]
     judge: Target
@@ -86,11 +86,11 @@ def build(region: Region, values: Values, options: Options, target: Target) -> R
     # Without Dynamo's context: tracing inside it adds guards to those of Dynamo's frame.
     with tracing(None):
         program = _program(region, values, options)
-    job = _job(program, region, options, target)
+    request = _request(program, region, options, target)
     if options.simulate:
-        steps, report = _simulated(program, job, options)
+        steps, report = _evaluated_steps(program, request, options)
         return Runner(program, report, steps, program.graph.returns, EXACT, options.precision)
-    built = build_job(program, job, engines=_cache(options))
+    built = build_program(program, request, engines=_cache(options))
     steps = tuple(
         _opened(s.kind, s.graph, s.engine, s.weights or {}, target, "cuda") for s in built.segments
     )
@@ -132,8 +132,8 @@ def _restore_places(exported: ExportedProgram) -> None:
             node.meta["nn_module_stack"] = stack
 
 
-def _job(program: Program, region: Region, options: Options, target: Target) -> BuildJob:
-    return BuildJob(
+def _request(program: Program, region: Region, options: Options, target: Target) -> BuildRequest:
+    return BuildRequest(
         target=target,
         profiles=(region.profile,),
         precision=options.precision,
@@ -169,20 +169,20 @@ def _matching(graph: Graph, patterns: tuple[str, ...], what: str) -> tuple[str, 
     return tuple(found)
 
 
-def _simulated(
-    program: Program, job: BuildJob, options: Options
-) -> tuple[tuple[Step, ...], Report]:
-    planned = plan_job(program, job)
+def _evaluated_steps(
+    program: Program, request: BuildRequest, options: Options
+) -> tuple[tuple[Step, ...], PartitionReport]:
+    converted = convert_program(program, request)
     if options.target is not None:
-        build_job(program, job, engines=_cache(options))
+        build_program(program, request, engines=_cache(options))
     weights = program.weights
     steps = tuple(
         _evaluated(network)
         if network is not None
-        else _opened(segment.kind, segment.graph, None, weights, job.target, "cpu")
-        for segment, network in zip(planned.parts.segments, planned.networks, strict=True)
+        else _opened(segment.kind, segment.graph, None, weights, request.target, "cpu")
+        for segment, network in zip(converted.parts.segments, converted.networks, strict=True)
     )
-    return steps, planned.parts.report
+    return steps, converted.parts.report
 
 
 def _evaluated(network: Network) -> Step:

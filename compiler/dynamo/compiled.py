@@ -21,7 +21,7 @@ from compiler.convert.interpret import ConversionError
 from compiler.dynamo.build import KilnWarning, Runner, build
 from compiler.dynamo.options import Options
 from compiler.dynamo.region import Computed, Given, Literal, Region, Sized
-from compiler.partition import Report
+from compiler.partition import PartitionReport
 from compiler.refused import Refused
 from enginebundle.errors import BundleError
 from enginebundle.format import dims
@@ -229,7 +229,7 @@ class Compiled:
         return ", ".join(f"{s} {r.min} to {r.max}" for s, r in self._ranges.items())
 
 
-def told(report: Report) -> list[tuple[str, str, str]]:
+def told(report: PartitionReport) -> list[tuple[str, str, str]]:
     """(code, message, remedy) for what a report has to say to the user, at most one entry."""
     work = [g for g in report.groups if g.reason.code not in ("too_small", "constant")]
     work = [g for g in work if any(kept.compute for kept in g.kept)]

@@ -20,8 +20,9 @@ from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP, decomposed_ops
 from compiler.lower.libraries import SPELL_AS_ATEN
 from compiler.lower.noops import REMOVE_ASSERTS, REMOVE_NOOPS
 from compiler.lower.numbers import READ_NUMBERS
-from compiler.lower.passes import PRECISIONS, LowerRefused, Options, Pass, Record, run_passes
+from compiler.lower.passes import PRECISIONS, LowerRefused, Options, Pass
 from compiler.lower.precision import CAST
+from compiler.lower.runner import Record, run_passes
 from compiler.lower.strides import RESOLVE_STRIDES
 from compiler.lower.unread import DROP_UNREAD
 

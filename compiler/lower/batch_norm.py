@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from compiler.lower.conditions import functional
 from compiler.lower.constants import add_constant
-from compiler.lower.passes import Options, Pass, weight_nodes
+from compiler.lower.graphs import calls, weight_nodes
+from compiler.lower.passes import Options, Pass
 
 aten = torch.ops.aten
 WHOLE = "aten.batch_norm.default"
@@ -28,13 +30,11 @@ TRANSPOSED = 6
 
 def _fold(exported: ExportedProgram, options: Options) -> ExportedProgram:
     weights = weight_nodes(exported)
-    for node in list(exported.graph.nodes):
-        found = _arguments(node)
+    for node in calls(exported):
+        found = _stored(node, weights)
         if found is None:
             continue
         source, gamma, beta, mean, var, eps = found
-        if any(item is not None and item not in weights for item in (gamma, beta, mean, var)):
-            continue
         with torch.no_grad():
             scale = (weights[var].double() + eps).rsqrt()
             scale = scale * weights[gamma].double() if gamma is not None else scale
@@ -56,6 +56,16 @@ def _fold(exported: ExportedProgram, options: Options) -> ExportedProgram:
     return exported
 
 
+def _stored(
+    node: torch.fx.Node, weights: dict[torch.fx.Node, torch.Tensor]
+) -> tuple[Any, ...] | None:
+    """The arguments of a norm whose statistics and parameters are all weights, else None."""
+    found = _arguments(node)
+    if found is None or any(item is not None and item not in weights for item in found[1:5]):
+        return None
+    return found
+
+
 def _arguments(node: torch.fx.Node) -> tuple[Any, ...] | None:
     """input, weight, bias, mean, variance and eps of a norm on fixed statistics, else None."""
     if str(node.target) == DECOMPOSED:
@@ -67,12 +77,19 @@ def _arguments(node: torch.fx.Node) -> tuple[Any, ...] | None:
 
 def _replace(norm: torch.fx.Node, result: torch.fx.Node) -> None:
     """`result` for the norm's first output; the saved statistics have no readers at inference."""
+    for node in _results(norm):
+        node.replace_all_uses_with(result)
+    for part in [part for part in norm.users if not part.users]:
+        norm.graph.erase_node(part)
+    if not norm.users:  # a norm behind this one may be folded, too, once it is gone
+        norm.graph.erase_node(norm)
+
+
+def _results(norm: torch.fx.Node) -> list[torch.fx.Node]:
+    """The nodes that stand for the norm's first output."""
     if str(norm.target) == WHOLE:
-        norm.replace_all_uses_with(result)
-        return
-    for user in list(norm.users):
-        if user.args[1] == 0:
-            user.replace_all_uses_with(result)
+        return [norm]
+    return [user for user in norm.users if user.args[1] == 0]
 
 
 def _is_foldable(source: Any, weights: dict[torch.fx.Node, torch.Tensor]) -> bool:
@@ -112,6 +129,7 @@ def _convolve(
         moved = offset.to(old.dtype)
     new_kernel = add_constant(exported, f"{source.name}_kernel", scaled, source)
     new_bias = add_constant(exported, f"{source.name}_bias", moved, source)
+    weights |= {new_kernel: scaled, new_bias: moved}
     source.args = (source.args[0], new_kernel, new_bias, *source.args[3:])
     source.kwargs = {name: value for name, value in source.kwargs.items() if name != "bias"}
     return source
@@ -130,10 +148,24 @@ def _binary(
     return node
 
 
+def batch_norms_folded(exported: ExportedProgram, options: Options) -> str | None:
+    """No batch norm on stored statistics behind a convolution, nor elsewhere unless kept whole."""
+    weights = weight_nodes(exported)
+    for node in calls(exported):
+        found = _stored(node, weights)
+        if found is None or not _results(node):
+            continue
+        if _is_foldable(found[0], weights):
+            return f"node {node.name} ({node.target}) follows the convolution {found[0]}"
+        if str(node.target) not in options.keep:
+            return f"node {node.name} calls {node.target}, which is not kept whole"
+    return None
+
+
 FOLD_BATCH_NORM = Pass(
     name="fold_batch_norm",
-    requires="functional calls, batch norm in its inference form",
-    ensures="no batch norm on fixed statistics after a convolution, nor elsewhere unless kept",
+    requires=(functional,),
+    ensures=(batch_norms_folded,),
     run=_fold,
     reads=("keep",),
 )

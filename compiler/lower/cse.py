@@ -8,20 +8,35 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-from compiler.lower.passes import Options, Pass, is_pure
+from compiler.lower.conditions import functional
+from compiler.lower.graphs import calls, is_pure
+from compiler.lower.passes import Options, Pass
 
 
 def _share(exported: ExportedProgram, _: Options) -> ExportedProgram:
     seen: dict[Any, torch.fx.Node] = {}
-    for node in exported.graph.nodes:
-        if node.op != "call_function" or not is_pure(node):
-            continue
-        key = _size_key(node) or (str(node.target), _key(node.args), _key(node.kwargs))
+    for node in filter(is_pure, calls(exported)):
+        key = _call_key(node)
         if key in seen:
             node.replace_all_uses_with(seen[key])
         else:
             seen[key] = node
     return exported
+
+
+def no_equal_calls(exported: ExportedProgram, _: Options) -> str | None:
+    """No two pure calls have the same operator and arguments, and no two compute the same size."""
+    seen: dict[Any, torch.fx.Node] = {}
+    for node in filter(is_pure, calls(exported)):
+        first = seen.setdefault(_call_key(node), node)
+        if first is not node:
+            return f"nodes {first.name} and {node.name} are equal calls of {node.target}"
+    return None
+
+
+def _call_key(node: torch.fx.Node) -> Any:
+    """Equal for two pure calls exactly where one can stand for the other."""
+    return _size_key(node) or (str(node.target), _key(node.args), _key(node.kwargs))
 
 
 def _size_key(node: torch.fx.Node) -> Any:
@@ -45,7 +60,7 @@ def _key(value: Any) -> Any:
 
 SHARE_EQUAL_CALLS = Pass(
     name="share_equal_calls",
-    requires="functional calls",
-    ensures="no two pure calls with the same operator and arguments; one node for each size",
+    requires=(functional,),
+    ensures=(no_equal_calls,),
     run=_share,
 )

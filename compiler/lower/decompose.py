@@ -10,6 +10,9 @@ import torch
 from torch.export import ExportedProgram
 
 from compiler.lower import linear_cross_entropy
+from compiler.lower.conditions import functional, values_known
+from compiler.lower.graphs import calls
+from compiler.lower.noops import ASSERTS, is_inactive_dropout
 from compiler.lower.passes import LowerRefused, Options, Pass
 from compiler.lower.undecomposed import without_decomposition
 from compiler.refused import first_lines
@@ -69,10 +72,26 @@ def _default_table() -> Mapping[Any, Callable[..., Any]]:
     return dict(table.items()) | linear_cross_entropy.rules()  # type: ignore[no-untyped-call]
 
 
+def decomposed(exported: ExportedProgram, options: Options) -> str | None:
+    """No call that the decomposition table has a rule for, unless its operator is kept whole."""
+    table = _table(options.keep)
+    for node in calls(exported):
+        # Later passes remove assertions and inactive dropout; tracing reads sizes without the table.
+        spared = node.target in ASSERTS or is_inactive_dropout(node) or _is_number(node)
+        if node.target in table and not spared:
+            return f"node {node.name} calls {node.target}"
+    return None
+
+
+def _is_number(node: torch.fx.Node) -> bool:
+    value = node.meta["val"]
+    return isinstance(value, int | float | torch.SymInt | torch.SymFloat | torch.SymBool)
+
+
 DECOMPOSE = Pass(
     name="decompose",
-    requires="an exported program",
-    ensures="a new program of functional core ATen and kept operators, without in-place calls",
+    requires=(values_known,),
+    ensures=(decomposed, functional),
     run=_decompose,
     reads=("keep",),
 )

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from compiler.lower.conditions import functional
+from compiler.lower.graphs import calls
 from compiler.lower.passes import Options, Pass
 
 _SPELLINGS: dict[str, Callable[..., tuple[Any, tuple[Any, ...]]]] = {
@@ -30,9 +32,17 @@ def _spell_as_aten(exported: ExportedProgram, _: Options) -> ExportedProgram:
     return exported
 
 
+def no_library_operators(exported: ExportedProgram, _: Options) -> str | None:
+    """No call is of a library's operator that has a spelling in ATen."""
+    for node in calls(exported):
+        if str(node.target) in _SPELLINGS:
+            return f"node {node.name} calls {node.target}"
+    return None
+
+
 SPELL_AS_ATEN = Pass(
     name="spell_as_aten",
-    requires="functional operators",
-    ensures="known operators of libraries are ATen's",
+    requires=(functional,),
+    ensures=(no_library_operators,),
     run=_spell_as_aten,
 )

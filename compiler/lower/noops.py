@@ -8,6 +8,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from compiler.lower.conditions import functional
+from compiler.lower.graphs import calls
 from compiler.lower.passes import Options, Pass
 
 aten = torch.ops.aten
@@ -58,28 +60,37 @@ def _remove_asserts(exported: ExportedProgram, _: Options) -> ExportedProgram:
 
 
 def _remove_noops(exported: ExportedProgram, _: Options) -> ExportedProgram:
-    for node in list(exported.graph.nodes):
-        if node.target is aten._native_batch_norm_legit_functional.default and not node.args[5]:
-            _keep_statistics(node)
-        if node.target not in COPIES:
-            continue
-        source = node.args[0]
-        if node.target in DROPOUTS:
-            same = is_inactive_dropout(node)
-        else:
-            same = _same_tensor(source.meta["val"], node.meta["val"])
-        if same:
-            node.replace_all_uses_with(source)
+    for node in calls(exported):
+        for user, source in _passed_on(node):
+            user.replace_all_uses_with(source)
+        if _is_noop(node):
+            node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+            exported.graph.erase_node(
+                node
+            )  # dropout counts as random, so it would outlive its readers
     return exported
 
 
-def _keep_statistics(node: torch.fx.Node) -> None:
-    """Outside training, the statistics that a batch norm hands on are those that it got."""
-    for user in list(node.users):
-        for place in (3, 4):
-            source = node.args[place]
-            if user.args[1] == place and isinstance(source, torch.fx.Node):
-                user.replace_all_uses_with(source)
+def _is_noop(node: torch.fx.Node) -> bool:
+    """Whether a call's result is its first argument, unchanged."""
+    if node.target not in COPIES:
+        return False
+    if node.target in DROPOUTS:
+        return is_inactive_dropout(node)
+    source: Any = node.args[0]
+    return _same_tensor(source.meta["val"], node.meta["val"])
+
+
+def _passed_on(node: torch.fx.Node) -> list[tuple[torch.fx.Node, torch.fx.Node]]:
+    """The statistics that a batch norm outside training returns as they came: (result, source)."""
+    if node.target is not aten._native_batch_norm_legit_functional.default or node.args[5]:
+        return []
+    return [
+        (user, source)
+        for user in node.users
+        for place in (3, 4)
+        if user.args[1] == place and isinstance(source := node.args[place], torch.fx.Node)
+    ]
 
 
 def is_inactive_dropout(node: torch.fx.Node) -> bool:
@@ -101,16 +112,33 @@ def _same_tensor(one: Any, other: Any) -> bool:
     return all(statically_known_true(a == b) for a, b in pairs)
 
 
+def no_assertions(exported: ExportedProgram, _: Options) -> str | None:
+    """No runtime assertion: the loader checks shapes and dtypes at the border."""
+    for node in calls(exported):
+        if node.target in ASSERTS:
+            return f"node {node.name} calls {node.target}"
+    return None
+
+
+def no_noops(exported: ExportedProgram, _: Options) -> str | None:
+    """No inactive dropout, no copy that keeps dtype, shape and strides, no statistics passed on."""
+    for node in calls(exported):
+        if _is_noop(node):
+            return f"node {node.name} ({node.target}) is its argument {node.args[0]}"
+        for user, source in _passed_on(node):
+            return f"node {user.name} is the statistics {source} of {node.name}, passed on"
+    return None
+
+
 REMOVE_ASSERTS = Pass(
     name="remove_asserts",
-    requires="functional calls",
-    ensures="no runtime assertion: the loader checks shapes and dtypes at the border",
+    requires=(functional,),
+    ensures=(no_assertions,),
     run=_remove_asserts,
 )
 REMOVE_NOOPS = Pass(
     name="remove_noops",
-    requires="functional calls, so that a copy and its source may be one value",
-    ensures="no dropout, no copy that keeps dtype, shape and strides, no statistics handed on as "
-    "they came",
+    requires=(functional,),  # so that a copy and its source may be one value
+    ensures=(no_noops,),
     run=_remove_noops,
 )

@@ -13,11 +13,16 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from compiler.lower.conditions import functional
+from compiler.lower.graphs import calls
+from compiler.lower.noops import no_assertions
 from compiler.lower.passes import Options, Pass
 
 aten = torch.ops.aten
 
 Number = int | torch.fx.Node
+Sum = tuple[Callable[[Any, Any], Any], Any, Any]
+"""A function of two numbers that no node computes yet: (function, left, right)."""
 
 _MADE = (aten.scalar_tensor.default, aten.full.default)
 _KEPT = (
@@ -40,11 +45,12 @@ _REVERSED: dict[Any, Callable[[Any, Any], Any]] = {
 
 def _read_numbers(exported: ExportedProgram, _: Options) -> ExportedProgram:
     read = 0
-    for node in list(exported.graph.nodes):
-        if node.target is not aten._local_scalar_dense.default:
+    for node in calls(exported):
+        found = _read_back(node)
+        if found is None:
             continue
         with exported.graph.inserting_before(node):
-            number = _number(node.args[0], exported.graph)
+            number = _written(found, exported.graph)
         if isinstance(number, torch.fx.Node):
             _unify(node.meta["val"], number.meta["val"])
             node.replace_all_uses_with(number)
@@ -54,7 +60,14 @@ def _read_numbers(exported: ExportedProgram, _: Options) -> ExportedProgram:
     return exported.run_decompositions({}) if read else exported
 
 
-def _number(node: object, graph: torch.fx.Graph) -> Number | None:
+def _read_back(node: torch.fx.Node) -> Number | Sum | None:
+    """The number that a node reads from a tensor, if it was put there."""
+    if node.target is not aten._local_scalar_dense.default:
+        return None
+    return _number(node.args[0])
+
+
+def _number(node: object) -> Number | Sum | None:
     """The number in a 0-dimensional int64 tensor (or an argument that is a number), or None."""
     if isinstance(node, int) and not isinstance(node, bool):
         return node
@@ -66,27 +79,30 @@ def _number(node: object, graph: torch.fx.Graph) -> Number | None:
     if not isinstance(value, torch.Tensor) or value.dtype != torch.int64 or value.ndim:
         return None
     if node.target in _MADE:
-        return _number(node.args[-1], graph)
+        return _number(node.args[-1])
     if node.target in _KEPT:
-        return _number(node.args[0], graph)
+        return _number(node.args[0])
     target: Any = node.target
     function = _ARITHMETIC.get(target) or _REVERSED.get(target)
     if function is None or node.kwargs or len(node.args) != 2:
         return None
-    left, right = (_number(argument, graph) for argument in node.args)
+    left, right = (_number(argument) for argument in node.args)
     if left is None or right is None:
         return None
     if node.target in _REVERSED:
         left, right = right, left
-    return _computed(function, left, right, graph)
-
-
-def _computed(
-    function: Callable[[Any, Any], Any], left: Number, right: Number, graph: torch.fx.Graph
-) -> Number:
-    a, b = (n.meta["val"] if isinstance(n, torch.fx.Node) else n for n in (left, right))
     if isinstance(left, int) and isinstance(right, int):
         return int(function(left, right))
+    return function, left, right
+
+
+def _written(number: Number | Sum, graph: torch.fx.Graph) -> Number:
+    """The number itself, or the node that computes it."""
+    if not isinstance(number, tuple):
+        return number
+    function, *operands = number
+    left, right = (_written(operand, graph) for operand in operands)
+    a, b = (n.meta["val"] if isinstance(n, torch.fx.Node) else n for n in (left, right))
     node = graph.call_function(function, (left, right))
     node.meta["val"] = function(a, b)
     return node
@@ -98,9 +114,17 @@ def _unify(unknown: torch.SymInt, number: torch.SymInt) -> None:
     environment._set_replacement(unknown.node.expr, number.node.expr, "read back from a tensor")
 
 
+def no_sizes_read_back(exported: ExportedProgram, _: Options) -> str | None:
+    """No number computed from sizes is read back from a tensor that it was put into."""
+    for node in calls(exported):
+        if not isinstance(_read_back(node), int | None):
+            return f"node {node.name} reads a number that sizes give from {node.args[0]}"
+    return None
+
+
 READ_NUMBERS = Pass(
     name="read_numbers",
-    requires="no assertions",
-    ensures="numbers made of sizes are not read back from tensors",
+    requires=(functional, no_assertions),
+    ensures=(no_sizes_read_back,),
     run=_read_numbers,
 )

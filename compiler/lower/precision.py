@@ -26,7 +26,9 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
 
-from compiler.lower.passes import Options, Pass, weight_nodes
+from compiler.lower.conditions import functional
+from compiler.lower.graphs import calls, weight_nodes
+from compiler.lower.passes import Options, Pass
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 FLOATS = (torch.float32, torch.float64)
@@ -279,10 +281,42 @@ def _with_dtype(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
+def heavy_calls_cast(exported: ExportedProgram, options: Options) -> str | None:
+    """In half precision, no HEAVY call on activations computes in float32 or float64."""
+    if options.precision not in HALVES:
+        return None
+    prepared = _prepared(calls(exported), set(weight_nodes(exported)))
+    for node in calls(exported):
+        if not _is_heavy(node) or _is_complex(node) or node in prepared:
+            continue
+        if any(map(_is_float, _tensors(node))):
+            return f"node {node.name} ({node.target}) computes in {_tensors(node)[0].dtype}"
+    return None
+
+
+def weights_cast(exported: ExportedProgram, options: Options) -> str | None:
+    """In half precision, no weight is stored in float32 or float64 only to be cast when it is read."""
+    if options.precision not in HALVES:
+        return None
+    for node, tensor in weight_nodes(exported).items():
+        if tensor.dtype in FLOATS and node.users and _only_cast(node, HALVES[options.precision]):
+            return f"weight {node.name} is stored in {tensor.dtype}"
+    return None
+
+
+def _only_cast(node: torch.fx.Node, half: torch.dtype) -> bool:
+    """Whether each reader of a node casts it to half, perhaps clamped before."""
+    return all(
+        (user.target is aten._to_copy.default and user.kwargs.get("dtype") == half)
+        or (user.target is aten.clamp.default and _only_cast(user, half))
+        for user in node.users
+    )
+
+
 CAST = Pass(
     name="cast",
-    requires="functional calls; precision fp32, tf32, fp16 or bf16",
-    ensures="fp16, bf16: floats are half but for WIDE calls, positions and masks; fp32, tf32: as is",
+    requires=(functional,),
+    ensures=(heavy_calls_cast, weights_cast),
     run=_cast,
     reads=("precision",),
 )

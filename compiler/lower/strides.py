@@ -14,6 +14,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from compiler.lower.conditions import functional
+from compiler.lower.graphs import calls
 from compiler.lower.passes import Options, Pass
 from compiler.lower.writer import Writer
 
@@ -21,52 +23,109 @@ aten = torch.ops.aten
 NUMBERS = (aten.sym_stride.int, aten.sym_storage_offset.default)
 
 
+STRIDED = (aten.as_strided.default, aten.as_strided_copy.default)
+
+
 def _resolve(exported: ExportedProgram, _: Options) -> ExportedProgram:
-    for node in list(exported.graph.nodes):
-        made: int | torch.fx.Node | None = None
+    symbols = _size_symbols(exported)
+    for node in calls(exported):
+        if not _is_resolvable(node, symbols):
+            continue
+        writer = Writer(exported, node)
         if node.target in NUMBERS:
-            made = Sizes(Writer(exported, node)).number(node.meta["val"])
-        elif node.target in (aten.as_strided.default, aten.as_strided_copy.default):
-            made = _taken(Writer(exported, node), node)
+            made = Sizes(writer).number(node.meta["val"])
+        elif node.target in STRIDED:
+            made = _taken(writer, node)
         elif node.target is aten.as_strided_scatter.default:
-            made = _written(Writer(exported, node), node)
-        elif node.target is aten.resize.default:
-            made = _resized(Writer(exported, node), node)
-        if isinstance(made, torch.fx.Node):
-            node.replace_all_uses_with(made)
+            made = _written(writer, node)
+        else:
+            made = _resized(writer, node)
+        assert isinstance(made, torch.fx.Node)
+        node.replace_all_uses_with(made)
     return exported
 
 
+def _is_resolvable(node: torch.fx.Node, symbols: Symbols) -> bool:
+    """Whether a call reads strides or memory that the inputs' sizes give, so that it can be rewritten."""
+    if node.target in NUMBERS:
+        number = node.meta["val"]
+        is_constant = not isinstance(number, torch.SymInt) or number.node.expr.is_Integer
+        return not is_constant and _is_known(number, symbols)
+    source: Any = node.args[0] if node.args else None
+    if node.target in STRIDED:
+        start = _offset(node)
+        start = source.meta["val"].storage_offset() if start is None else start
+        if isinstance(start, torch.SymInt) and not _is_known(start, symbols):
+            return False
+        return _memory_order(_owner(source).meta["val"]) is not None
+    if node.target is aten.as_strided_scatter.default:
+        return _memory_order(source.meta["val"]) is not None
+    if node.target is aten.resize.default:
+        value, made = source.meta["val"], node.meta["val"]
+        # Nothing has set the elements of a larger result.
+        fits = made.is_contiguous() and statically_known_true(made.numel() <= value.numel())
+        return fits and _memory_order(value) is not None
+    return False
+
+
+def strides_resolved(exported: ExportedProgram, _: Options) -> str | None:
+    """No stride, offset, as_strided or resize whose meaning follows from the inputs' sizes."""
+    symbols = _size_symbols(exported)
+    for node in calls(exported):
+        if _is_resolvable(node, symbols):
+            return f"node {node.name} calls {node.target}"
+    return None
+
+
+Symbols = dict[sympy.Symbol, tuple[torch.fx.Node, int]]
+"""The input and dimension whose size a symbol is."""
+
+
+def _size_symbols(exported: ExportedProgram) -> Symbols:
+    symbols: Symbols = {}
+    for node in exported.graph.nodes:
+        shape = getattr(node.meta.get("val"), "shape", ()) if node.op == "placeholder" else ()
+        for axis, size in enumerate(shape):
+            if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
+                symbols.setdefault(size.node.expr, (node, axis))
+    return symbols
+
+
+def _is_known(number: int | torch.SymInt, symbols: Symbols) -> bool:
+    """Whether a number is an integer or a polynomial of the inputs' sizes."""
+    return not isinstance(number, torch.SymInt) or _is_polynomial(number.node.expr, symbols)
+
+
+def _is_polynomial(expression: sympy.Expr, symbols: Symbols) -> bool:
+    if isinstance(expression, sympy.Integer) or expression in symbols:
+        return True
+    if isinstance(expression, sympy.Add | sympy.Mul) or _is_power(expression):
+        return all(_is_polynomial(half, symbols) for half in _halves(expression))
+    return False
+
+
 class Sizes:
-    """Writes numbers over the inputs' sizes as nodes."""
+    """Writes numbers that the inputs' sizes give as nodes."""
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
-        self.symbols: dict[sympy.Symbol, tuple[torch.fx.Node, int]] = {}
-        """The input and dimension whose size a symbol is."""
-        for node in writer.exported.graph.nodes:
-            shape = getattr(node.meta.get("val"), "shape", ()) if node.op == "placeholder" else ()
-            for axis, size in enumerate(shape):
-                if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
-                    self.symbols.setdefault(size.node.expr, (node, axis))
+        self.symbols = _size_symbols(writer.exported)
 
     def number(self, number: int | torch.SymInt) -> int | torch.fx.Node | None:
-        """The number as it is, or a node that computes it; None if some symbol is no input's size."""
-        return self._of(number.node.expr) if isinstance(number, torch.SymInt) else number
+        """A number unchanged, or a node that computes it; None if it needs more than inputs' sizes."""
+        if not isinstance(number, torch.SymInt):
+            return number
+        return self._of(number.node.expr) if _is_known(number, self.symbols) else None
 
-    def _of(self, expression: sympy.Expr) -> int | torch.fx.Node | None:
+    def _of(self, expression: sympy.Expr) -> int | torch.fx.Node:
         if isinstance(expression, sympy.Integer):
             return int(expression)
         if expression in self.symbols:
             source, axis = self.symbols[expression]
             return self.writer.call(aten.sym_size.int, source, axis)
-        if isinstance(expression, sympy.Add | sympy.Mul) or _is_power(expression):
-            function = operator.add if isinstance(expression, sympy.Add) else operator.mul
-            first, rest = _halves(expression)
-            left, right = self._of(first), self._of(rest)
-            if left is not None and right is not None:
-                return self.writer.call(function, left, right)
-        return None
+        function = operator.add if isinstance(expression, sympy.Add) else operator.mul
+        first, rest = _halves(expression)
+        return self.writer.call(function, self._of(first), self._of(rest))
 
 
 def _is_power(expression: sympy.Expr) -> bool:
@@ -83,50 +142,49 @@ def _halves(expression: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
     return first, expression.func(*rest)
 
 
-def _taken(writer: Writer, node: torch.fx.Node) -> torch.fx.Node | None:
-    """as_strided as a choice of elements of the tensor that owns the memory; None where that has
-    gaps, or a number can't be written over the inputs' sizes."""
-    source, size, stride, *offset = node.args
+def _offset(node: torch.fx.Node) -> Any:
+    """The offset that a call of as_strided or as_strided_scatter states, if it does."""
+    place = 4 if node.target is aten.as_strided_scatter.default else 3
+    return node.args[place] if len(node.args) > place else node.kwargs.get("storage_offset")
+
+
+def _taken(writer: Writer, node: torch.fx.Node) -> torch.fx.Node:
+    """as_strided as a choice of elements of the tensor that owns the memory."""
+    source, size, stride = node.args[:3]
     assert isinstance(source, torch.fx.Node)
-    start: Any = offset[0] if offset else node.kwargs.get("storage_offset")
+    start = _offset(node)
     if start is None:
         start = Sizes(writer).number(source.meta["val"].storage_offset())
     base = _owner(source)
     order = _memory_order(base.meta["val"])
-    if order is None or start is None:
-        return None
+    assert order is not None
     if order != sorted(order):
         base = writer.call(aten.permute.default, base, order)
     return writer.call(aten.take.default, base, _places(writer, size, stride, start))
 
 
-def _written(writer: Writer, node: torch.fx.Node) -> torch.fx.Node | None:
-    """as_strided_scatter as elements put at places of its first tensor; None as for `_taken`."""
-    source, written, size, stride, *offset = node.args
+def _written(writer: Writer, node: torch.fx.Node) -> torch.fx.Node:
+    """as_strided_scatter as elements put at places of its first tensor."""
+    source, written, size, stride = node.args[:4]
     assert isinstance(source, torch.fx.Node)
-    start: Any = offset[0] if offset else node.kwargs.get("storage_offset")
     order = _memory_order(source.meta["val"])
-    if order is None:
-        return None
+    assert order is not None
     moved = order != sorted(order)
     base = writer.call(aten.permute.default, source, order) if moved else source
-    result = writer.call(aten.put.default, base, _places(writer, size, stride, start or 0), written)
+    places = _places(writer, size, stride, _offset(node) or 0)
+    result = writer.call(aten.put.default, base, places, written)
     if not moved:
         return result
     return writer.call(aten.permute.default, result, [order.index(i) for i in range(len(order))])
 
 
-def _resized(writer: Writer, node: torch.fx.Node) -> torch.fx.Node | None:
-    """The first elements in memory under other sizes; None as for `_taken`, or where there are more
-    elements than before, which nothing has set."""
+def _resized(writer: Writer, node: torch.fx.Node) -> torch.fx.Node:
+    """The first elements in memory under other sizes."""
     source, size = node.args[:2]
     assert isinstance(source, torch.fx.Node)
     value, made = source.meta["val"], node.meta["val"]
     order = _memory_order(value)
-    if order is None or not made.is_contiguous():
-        return None
-    if not statically_known_true(made.numel() <= value.numel()):
-        return None
+    assert order is not None
     base = writer.call(aten.permute.default, source, order) if order != sorted(order) else source
     return writer.call(aten.take.default, base, _places(writer, size, made.stride(), 0))
 
@@ -193,7 +251,7 @@ def _places(writer: Writer, size: Any, stride: Any, start: Any) -> torch.fx.Node
 
 RESOLVE_STRIDES = Pass(
     name="resolve_strides",
-    requires="functional calls with the strides that tracing saw",
-    ensures="no stride or offset as a number, and no as_strided, where the inputs' sizes give them",
+    requires=(functional,),
+    ensures=(strides_resolved,),
     run=_resolve,
 )

@@ -7,12 +7,12 @@ write in-place calls as functional ones, where nothing else can see the tensor t
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 
+from compiler.lower.graphs import copied
 from compiler.lower.noops import ASSERTS, is_inactive_dropout
 
 _FRESH_COMPOSITES = frozenset(
@@ -33,7 +33,7 @@ def without_decomposition(
     """A functional copy of a program whose every call is in `keep`; None if it needs more than that."""
     if not all(_is_simple(node, keep) for node in exported.graph.nodes):
         return None
-    program = _copied(exported)
+    program = copied(exported)
     order = {node: place for place, node in enumerate(program.graph.nodes)}
     for node in list(program.graph.nodes):
         if _writes(node) and not _made_functional(node, order, program.graph):
@@ -97,24 +97,3 @@ def _is_fresh(node: torch.fx.Node) -> bool:
     name = target.name()  # type: ignore[no-untyped-call]
     composite = torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
     return not composite or str(target) in _FRESH_COMPOSITES
-
-
-def _copied(exported: ExportedProgram) -> ExportedProgram:
-    """A program whose graph and signature may be edited; the tensors are the given one's."""
-    graph = torch.fx.Graph()
-    returned: Any = graph.graph_copy(exported.graph, {}, return_output_node=True)
-    graph.output(returned[0]).meta = dict(returned[1].meta)
-    for node, given in zip(graph.nodes, exported.graph.nodes, strict=True):
-        # The copy avoids names of builtins, which the signature may have.
-        node.name = given.name
-    return ExportedProgram(
-        root=exported.graph_module,
-        graph=graph,
-        graph_signature=copy.deepcopy(exported.graph_signature),
-        state_dict=dict(exported.state_dict),
-        range_constraints=exported.range_constraints,
-        module_call_graph=exported.module_call_graph,
-        example_inputs=exported.example_inputs,
-        constants=dict(exported.constants),
-        verifiers=exported.verifiers,
-    )

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from compiler.lower.conditions import functional, no_dead_calls
+from compiler.lower.graphs import calls
 from compiler.lower.passes import Options, Pass
 from compiler.lower.writer import Writer
 
@@ -25,23 +27,38 @@ and which results."""
 
 
 def _drop(exported: ExportedProgram, _: Options) -> ExportedProgram:
-    for node in list(exported.graph.nodes):
-        if node.target not in FLAGS:
-            continue
-        name, place, results = FLAGS[node.target]
-        if any(
-            user.target is not operator.getitem or user.args[1] in results for user in node.users
-        ):
-            continue
-        keywords = {**node.kwargs, name: False}
-        made = Writer(exported, node).call(node.target, *node.args[:place], **keywords)
-        node.replace_all_uses_with(made)
+    for node in calls(exported):
+        if node.target in FLAGS and not _is_read(node):
+            name, place, _results = FLAGS[node.target]
+            keywords = {**node.kwargs, name: False}
+            made = Writer(exported, node).call(node.target, *node.args[:place], **keywords)
+            node.replace_all_uses_with(made)
     return exported
+
+
+def _is_read(node: torch.fx.Node) -> bool:
+    """Whether something reads one of the results that the flag asks for."""
+    results = FLAGS[node.target][2]
+    return any(
+        user.target is not operator.getitem or user.args[1] in results for user in node.users
+    )
+
+
+def no_unread_vectors(exported: ExportedProgram, _: Options) -> str | None:
+    """No singular vectors or eigenvectors are computed where only the values are read."""
+    for node in calls(exported):
+        if node.target not in FLAGS or _is_read(node):
+            continue
+        name, place, _results = FLAGS[node.target]
+        asked = node.args[place] if len(node.args) > place else node.kwargs.get(name, True)
+        if asked is not False:
+            return f"node {node.name} ({node.target}) has {name}={asked}, and nothing reads them"
+    return None
 
 
 DROP_UNREAD = Pass(
     name="drop_unread",
-    requires="functional calls without dead ones",
-    ensures="no singular or eigenvectors are computed where only the values are read",
+    requires=(functional, no_dead_calls),
+    ensures=(no_unread_vectors,),
     run=_drop,
 )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from compiler.convert.registry import Refusal
 from compiler.partition.cuts import cuts
-from compiler.partition.report import Kept, PartitionRefused, Report, SegmentSummary
-from compiler.partition.segments import Segment
+from compiler.partition.report import Kept, PartitionRefused, PartitionReport, SegmentSummary
+from compiler.partition.segments import SegmentGraph
 from compiler.partition.select import executed_in_torch
 from compiler.partition.settle import Work, is_compute
 from compiler.partition.sizes import Sizes
@@ -20,8 +20,8 @@ __all__ = [
     "Partition",
     "PartitionOptions",
     "PartitionRefused",
-    "Report",
-    "Segment",
+    "PartitionReport",
+    "SegmentGraph",
     "is_compute",
     "partition",
 ]
@@ -46,9 +46,9 @@ class Partition:
     """Segments in execution order; the graph's outputs are the values named by `returns`: graph
     inputs or segment outputs."""
 
-    segments: tuple[Segment, ...]
+    segments: tuple[SegmentGraph, ...]
     returns: tuple[str, ...]
-    report: Report
+    report: PartitionReport
 
 
 def partition(
@@ -83,7 +83,7 @@ def partition(
     if options.require_full_compilation:
         _require_full(kept)
     summaries = tuple(_summary(segment) for segment in segments)
-    return Partition(segments, graph.returns, Report(summaries, kept))
+    return Partition(segments, graph.returns, PartitionReport(summaries, kept))
 
 
 def _reason(node: Node, sizes: Sizes, refuse: Callable[[Node], Refusal | None]) -> Refusal | None:
@@ -135,7 +135,7 @@ def _require_full(kept: Sequence[Kept]) -> None:
         )
 
 
-def _summary(segment: Segment) -> SegmentSummary:
+def _summary(segment: SegmentGraph) -> SegmentSummary:
     graph = segment.graph
     nodes = sum(any(v.is_tensor for v in node.outputs) for node in graph.nodes)
     return SegmentSummary(segment.kind, nodes, tuple(t.name for t in graph.inputs), graph.returns)

@@ -64,7 +64,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class PartitionReport:
     """Totals, segments, and one entry for each node kept in torch, in graph order."""
 
     segments: tuple[SegmentSummary, ...]

@@ -16,7 +16,7 @@ Kind = Literal["engine", "torch_graph"]
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class SegmentGraph:
     """What one runtime executes. Values keep their names; inputs are graph inputs or values of
     earlier segments, outputs are what later segments read or the whole graph returns."""
 
@@ -24,7 +24,7 @@ class Segment:
     graph: Graph
 
 
-def cut(graph: Graph, groups: Sequence[Members], sizes: Sizes) -> tuple[Segment, ...]:
+def cut(graph: Graph, groups: Sequence[Members], sizes: Sizes) -> tuple[SegmentGraph, ...]:
     """One segment for each group, in the groups' order (which must be an execution order).
 
     Members are indices of nodes of `graph` that have tensor outputs; the size arithmetic that they
@@ -57,7 +57,7 @@ def cut(graph: Graph, groups: Sequence[Members], sizes: Sizes) -> tuple[Segment,
             tuple(made),
             tuple(spec.name for spec in made),
         )
-        segments.append(Segment("engine" if group.engine else "torch_graph", part))
+        segments.append(SegmentGraph("engine" if group.engine else "torch_graph", part))
     return _carry(tuple(segments), graph)
 
 
@@ -84,7 +84,7 @@ def _outside(body: Sequence[tuple[int, Node]]) -> set[str]:
     return {name for _, node in body for name in node.inputs()} - made
 
 
-def _carry(segments: tuple[Segment, ...], graph: Graph) -> tuple[Segment, ...]:
+def _carry(segments: tuple[SegmentGraph, ...], graph: Graph) -> tuple[SegmentGraph, ...]:
     """Let a torch segment hand out the weights that the graph returns."""
     returned = [w for w in graph.weights if w.name in graph.returns]
     if not returned:
@@ -92,7 +92,7 @@ def _carry(segments: tuple[Segment, ...], graph: Graph) -> tuple[Segment, ...]:
     place = next((i for i, s in enumerate(segments) if s.kind == "torch_graph"), None)
     if place is None:
         segments, place = (
-            (*segments, Segment("torch_graph", Graph((), (), (), (), ()))),
+            (*segments, SegmentGraph("torch_graph", Graph((), (), (), (), ()))),
             len(segments),
         )
     old = segments[place].graph
@@ -103,4 +103,4 @@ def _carry(segments: tuple[Segment, ...], graph: Graph) -> tuple[Segment, ...]:
         old.outputs + tuple(w.spec for w in returned),
         old.returns + tuple(w.name for w in returned),
     )
-    return (*segments[:place], Segment("torch_graph", new), *segments[place + 1 :])
+    return (*segments[:place], SegmentGraph("torch_graph", new), *segments[place + 1 :])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compiler.convert.registry import Refusal
 from compiler.partition.grow import Members, grow
-from compiler.partition.segments import Segment, cut
+from compiler.partition.segments import SegmentGraph, cut
 from compiler.partition.select import packet
 from compiler.partition.sizes import Sizes, known_symbols
 from enginebundle.format import dims
@@ -46,7 +46,7 @@ class Work:
             self.reads.append(tuple(sorted({position[t] for t in tensors if t in position})))
             position.update((v.name, place) for v in node.outputs if v.is_tensor)
 
-    def settle(self, reasons: dict[int, Refusal], min_nodes: int) -> tuple[Segment, ...]:
+    def settle(self, reasons: dict[int, Refusal], min_nodes: int) -> tuple[SegmentGraph, ...]:
         """Segments once no engine segment must be given up; adds to `reasons` what was."""
         while True:
             groups = grow(self.reads, [place not in reasons for place in range(len(self.live))])
@@ -60,7 +60,7 @@ class Work:
                 return segments
 
     def _given_up(
-        self, places: Sequence[int], segment: Segment, min_nodes: int
+        self, places: Sequence[int], segment: SegmentGraph, min_nodes: int
     ) -> dict[int, Refusal]:
         count = sum(is_compute(self.graph.nodes[self.live[place]]) for place in places)
         if not segment.graph.inputs:

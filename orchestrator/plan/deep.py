@@ -13,7 +13,7 @@ from enginebundle.format.spec import Target
 from orchestrator.manifest.model import Manifest, Model
 
 if TYPE_CHECKING:
-    from compiler.partition import Report
+    from compiler.partition import PartitionReport
     from compiler.pipeline import Traced
     from compiler.replace.replacement import Replaced
 
@@ -24,7 +24,7 @@ class DeepPlan:
 
     model: str
     targets: tuple[Target, ...]
-    report: Report | None = None
+    report: PartitionReport | None = None
     replaced: tuple[Replaced, ...] = ()
     unchecked: tuple[str, ...] = ()
     refused: str = ""
@@ -87,9 +87,9 @@ def _alike(model: Model) -> list[tuple[Target, ...]]:
 
 
 def _trace(model: Model) -> Traced:
-    from compiler.pipeline import TraceJob, trace_job
+    from compiler.pipeline import TraceRequest, trace_model
 
-    job = TraceJob(
+    job = TraceRequest(
         model.source,
         model.inputs,
         model.profiles,
@@ -97,13 +97,13 @@ def _trace(model: Model) -> Traced:
         model.precision,
         model.replace,
     )
-    return trace_job(job)
+    return trace_model(job)
 
 
-def _partition(model: Model, program: Any, target: Target) -> Report:
-    from compiler.pipeline import BuildJob, plan_job
+def _partition(model: Model, program: Any, target: Target) -> PartitionReport:
+    from compiler.pipeline import BuildRequest, convert_program
 
-    job = BuildJob(
+    job = BuildRequest(
         target=target,
         profiles=model.profiles,
         precision=model.precision,
@@ -114,4 +114,4 @@ def _partition(model: Model, program: Any, target: Target) -> Report:
         replace=tuple(one for one in model.replace if one.way != "with"),
         search_path=model.source.search_path,
     )
-    return plan_job(program, job).parts.report
+    return convert_program(program, job).parts.report

@@ -51,9 +51,9 @@ def of(upstream: Upstream, step: Step) -> Mapping[str, JSON]:
 def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     """Run the user's code once, and save its model as a Program, and the goldens."""
     from compiler import program
-    from compiler.pipeline import TraceJob, trace_job
+    from compiler.pipeline import TraceRequest, trace_model
 
-    job = TraceJob(
+    job = TraceRequest(
         Source.from_json(spec["source"]),
         tuple(TensorSpec.from_json(item) for item in spec["inputs"]),
         tuple(Profile.from_json(item) for item in spec["profiles"]),
@@ -61,7 +61,7 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         spec["precision"],
         _replacements(spec),
     )
-    traced = trace_job(job)
+    traced = trace_model(job)
     graph, weights = program.save(traced.program, store)
     return {
         "graph": graph,
@@ -90,7 +90,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     from compiler import program
     from compiler.build.engine_cache import EngineCache
     from compiler.goldens.goldens import GoldenCase
-    from compiler.pipeline import BuildJob, build_job
+    from compiler.pipeline import BuildRequest, build_program
     from enginebundle.format.spec import Tolerance
     from enginebundle.format.variant import Part
 
@@ -101,7 +101,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         for golden in traced["goldens"]
     )
     overrides = {name: Tolerance.from_json(one) for name, one in spec["tolerances"].items()}
-    job = BuildJob(
+    job = BuildRequest(
         target=Target.parse(spec["target"]),
         profiles=tuple(Profile.from_json(item) for item in spec["profiles"]),
         precision=spec["precision"],
@@ -113,7 +113,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         replace=_replacements(spec),
         search_path=tuple(spec.get("search_path", ())),
     )
-    built = build_job(loaded, job, goldens, EngineCache(store))
+    built = build_program(loaded, job, goldens, EngineCache(store))
     blobs: dict[Digest, int] = {}
     names = tuple(profile.name for profile in job.profiles)
     part = Part(
@@ -128,7 +128,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "tolerances": {name: one.to_json() for name, one in built.tolerances},
         "report": store.put_blob(canonical_json(built.report)),
         "bytes": sum(blobs.values()),
-        "evaluated": None if built.simulated is None else built.simulated.to_json(),
+        "evaluated": None if built.evaluated is None else built.evaluated.to_json(),
         "blobs": blobs,
     }
 

@@ -16,7 +16,13 @@ import enginebundle
 import generation_models as models
 from benchmarks.gpu_generation import COUNT, eager
 from compiler.network.evaluate import evaluate
-from compiler.pipeline import BuildJob, TraceJob, build_job, plan_job, trace_job
+from compiler.pipeline import (
+    BuildRequest,
+    TraceRequest,
+    build_program,
+    convert_program,
+    trace_model,
+)
 from compiler.trace.source import Source
 from enginebundle.format.spec import Target
 from enginebundle.serve.decoding import greedy
@@ -38,15 +44,15 @@ class Networks:
             for spec in entry.inputs
         )
         source = Source.from_json(entry.source.to_json())
-        self.program = trace_job(
-            TraceJob(source, self.inputs, self.profiles, None, precision)
+        self.program = trace_model(
+            TraceRequest(source, self.inputs, self.profiles, None, precision)
         ).program
-        self.job = BuildJob(
+        self.job = BuildRequest(
             Target.parse("rtx:sm_89"), self.profiles, precision, require_full_compilation=True
         )
-        planned = plan_job(self.program, self.job)
-        (self.network,) = planned.networks
-        self.returns = planned.parts.returns
+        converted = convert_program(self.program, self.job)
+        (self.network,) = converted.networks
+        self.returns = converted.parts.returns
 
     def __call__(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         made = evaluate(self.network, inputs)
@@ -75,7 +81,7 @@ def wanted(name: str) -> list[list[int]]:
 @pytest.mark.parametrize("name", models.MODELS)
 def test_prefill_and_decode_are_profiles_of_one_engine(name: str) -> None:
     decoder = networks(name)
-    built = build_job(decoder.program, decoder.job)
+    built = build_program(decoder.program, decoder.job)
     (segment,) = built.segments
     assert segment.kind == "engine"
     assert segment.engine
@@ -103,7 +109,7 @@ def test_a_cache_that_forgets_generates_something_else(name: str) -> None:
 
 def test_half_precision_with_caches_in_half() -> None:
     decoder = Networks("llama", "fp16", "float16")
-    (segment,) = build_job(decoder.program, decoder.job).segments
+    (segment,) = build_program(decoder.program, decoder.job).segments
     caches = [spec for spec in segment.inputs if spec.name.startswith("past_")]
     assert {spec.dtype for spec in caches} == {"float16"}
     assert greedy(decoder, models.PROMPTS, COUNT).tolist() == wanted("llama")

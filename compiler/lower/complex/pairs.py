@@ -17,7 +17,9 @@ from torch.export import ExportedProgram
 from compiler.lower.complex.rules import RULES
 from compiler.lower.complex.table import is_complex
 from compiler.lower.complex.values import Complex, Values
-from compiler.lower.passes import Options, Pass, weight_nodes
+from compiler.lower.conditions import functional
+from compiler.lower.graphs import calls, copied, weight_nodes
+from compiler.lower.passes import Options, Pass
 from compiler.lower.writer import Writer
 
 aten = torch.ops.aten
@@ -44,7 +46,7 @@ def _rewrite(values: Values, exported: ExportedProgram, node: torch.fx.Node) -> 
         if part is not None:
             node.replace_all_uses_with(part)
         return
-    if not is_complex(node) and not any(map(is_complex, node.all_input_nodes)):
+    if not _touches_complex(node):
         return
     made = _result(values, node)
     if made is None:
@@ -53,6 +55,10 @@ def _rewrite(values: Values, exported: ExportedProgram, node: torch.fx.Node) -> 
         values.known[node] = values.of_dtype(made, node)
     else:
         node.replace_all_uses_with(made)
+
+
+def _touches_complex(node: torch.fx.Node) -> bool:
+    return is_complex(node) or any(map(is_complex, node.all_input_nodes))
 
 
 def _result(values: Values, node: torch.fx.Node) -> Complex | torch.fx.Node | None:
@@ -86,9 +92,29 @@ def _put_together(values: Values, exported: ExportedProgram, node: torch.fx.Node
             node.replace_input_with(source, values.whole(source))
 
 
+def complex_paired(exported: ExportedProgram, _: Options) -> str | None:
+    """Complex values only around calls that no rule takes, and at the model's inputs and outputs."""
+    if not any(map(is_complex, exported.graph.nodes)):
+        return None
+    scratch = copied(exported)  # whether a rule takes a call shows only when it writes
+    values = Values(weight_nodes(scratch))
+    nodes = [node for node in calls(scratch) if _touches_complex(node)]
+    stuck = {n for n in nodes if n.target not in (aten.complex.default, aten.view_as_real.default)}
+    border = {n for n in scratch.graph.nodes if n.op == "output"}
+    border |= {n for n in scratch.graph.nodes if n.op == "placeholder"} - values.weights.keys()
+    for node in nodes:
+        values.writer = Writer(scratch, node)
+        if node in stuck:
+            if _result(values, node) is not None:
+                return f"node {node.name} ({node.target}) is complex, and a rule takes it"
+        elif not ({*node.users, *node.all_input_nodes} & (stuck | border)):
+            return f"node {node.name} ({node.target}) is around no call that stays complex"
+    return None
+
+
 COMPLEX_PAIRS = Pass(
     name="complex_pairs",
-    requires="functional calls; constants folded",
-    ensures="no complex value but around calls without a rule, and at the model's inputs and outputs",
+    requires=(functional,),
+    ensures=(complex_paired,),
     run=_pair,
 )

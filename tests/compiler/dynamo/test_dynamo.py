@@ -23,7 +23,7 @@ from compiler.build.engine_cache import EngineCache
 from compiler.dynamo import KilnWarning, Options, kiln
 from compiler.dynamo.compiled import MAX_WRITES, Compiled
 from compiler.goldens.goldens import GoldenSource
-from compiler.pipeline import BuildJob, TraceJob, build_job, trace_job
+from compiler.pipeline import BuildRequest, TraceRequest, build_program, trace_model
 from compiler.replace.replacement import Replacement
 from compiler.trace.source import Source
 from enginebundle.format.spec import Profile, Target, TensorSpec
@@ -455,13 +455,13 @@ class TestSharedEngines:
     def farm_build(self, store: Store) -> None:
         """What the farm's trace and build steps do, for the same model at one shape."""
         inputs, profiles = (TensorSpec("x", "float32", (2, 8)),), (Profile("one", ()),)
-        job = TraceJob(
+        job = TraceRequest(
             Source("test_dynamo_model:perceptron", search_path=(str(HERE),)), inputs, profiles,
             GoldenSource(seed=0, cases=1),
         )  # fmt: skip
-        traced = trace_job(job)
-        build_job(
-            traced.program, BuildJob(self.TARGET, profiles), traced.goldens, EngineCache(store)
+        traced = trace_model(job)
+        build_program(
+            traced.program, BuildRequest(self.TARGET, profiles), traced.goldens, EngineCache(store)
         )
 
     def test_what_the_farm_built_is_not_built_again(

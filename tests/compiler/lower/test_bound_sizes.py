@@ -45,7 +45,7 @@ def tail(built: Built) -> set[str]:
     ],
 )  # fmt: skip
 def test_dynamic(function: Callable[..., torch.Tensor], shape: tuple[int | str, ...]) -> None:
-    """build_job compares with eager at min, opt and max, where the sizes of results differ."""
+    """build_program compares with eager at min, opt and max, where the sizes of results differ."""
     assert tail(compiled(function, shape)) == CUT
 
 

@@ -16,7 +16,7 @@ from compiler.convert.library import REGISTRY
 from compiler.goldens.goldens import GoldenSource, make_goldens
 from compiler.lower import lower
 from compiler.lower.capture import capture
-from compiler.pipeline import BuildJob, Built, build_job
+from compiler.pipeline import BuildRequest, Built, build_program
 from compiler.trace.export import trace
 from enginebundle.format.spec import Target, TensorSpec
 from tests.compiler.small_models import profile
@@ -44,8 +44,8 @@ def compiled(
     model = Function(function)
     goldens = make_goldens(model, GoldenSource(seed=1), inputs, profiles)
     lowered = lower(trace(model, inputs, profiles), REGISTRY.ops())
-    job = BuildJob(TARGET, profiles, min_nodes=min_nodes)
-    return build_job(capture(lowered, inputs), job, goldens)
+    job = BuildRequest(TARGET, profiles, min_nodes=min_nodes)
+    return build_program(capture(lowered, inputs), job, goldens)
 
 
 def outer(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -118,9 +118,9 @@ def test_sizes_are_one_engine_and_right_at_every_point(name: str) -> None:
     built = compiled(function, *shapes)
     assert [segment.kind for segment in built.segments] == ["engine"], built.report["kept"]
     assert built.report["torch_nodes"] == 0
-    assert built.simulated is not None
-    assert {golden for golden, *_ in built.simulated.cases} == {"p-min", "p-opt", "p-max"}
-    assert built.simulated.worst <= 1
+    assert built.evaluated is not None
+    assert {golden for golden, *_ in built.evaluated.cases} == {"p-min", "p-opt", "p-max"}
+    assert built.evaluated.worst <= 1
 
 
 def by_value(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -160,5 +160,5 @@ def test_a_size_read_from_data_stays_in_torch_and_the_rest_does_not(function, op
     assert "known only from data" in last["detail"]
     assert "u0" in last["detail"]
     assert "aten.exp.default" not in kept
-    assert built.simulated is not None
-    assert built.simulated.worst <= 1
+    assert built.evaluated is not None
+    assert built.evaluated.worst <= 1

@@ -18,7 +18,7 @@ from compiler.lower import (
     spelling,
 )
 from compiler.lower.capture import capture
-from compiler.lower.passes import graph_digest
+from compiler.lower.graphs import graph_digest
 from compiler.program import Program, run
 from compiler.trace.examples import default_example
 from compiler.trace.export import trace

@@ -9,7 +9,7 @@ from torch.export import ExportedProgram
 
 from compiler.convert.library import REGISTRY
 from compiler.lower import lower
-from compiler.lower.passes import graph_digest
+from compiler.lower.graphs import graph_digest
 from compiler.lower.undecomposed import without_decomposition
 from compiler.trace.export import trace
 from enginebundle.format.spec import Profile, Range, TensorSpec

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.convert.registry import Refusal
-from compiler.partition import Partition, PartitionOptions, PartitionRefused, Segment, partition
+from compiler.partition import (
+    Partition,
+    PartitionOptions,
+    PartitionRefused,
+    SegmentGraph,
+    partition,
+)
 from enginebundle.format.digest import digest_json
 from enginebundle.format.dims import Dim, evaluate
 from enginebundle.format.graph import Argument, Graph, Node, Origin, Ref, Value, Weight
@@ -193,7 +199,7 @@ def test_equal_graphs_have_equal_partitions(graph, refuse):
     assert partition(graph, refuse) == partition(Graph.from_json(graph.to_json()), refuse)
 
 
-def _reach(segments: list[Segment]) -> list[set[int]]:
+def _reach(segments: list[SegmentGraph]) -> list[set[int]]:
     maker = {name: i for i, s in enumerate(segments) for name in s.graph.returns}
     reach: list[set[int]] = [set() for _ in segments]
     for i in range(len(segments) - 1, -1, -1):

@@ -6,7 +6,7 @@ import json
 import pickle
 
 from compiler.convert.registry import Refusal
-from compiler.partition import Kept, PartitionRefused, Report, partition
+from compiler.partition import Kept, PartitionRefused, PartitionReport, partition
 from compiler.partition.report import SegmentSummary
 from enginebundle.format.graph import Graph, Node, Origin, Ref, Value
 from enginebundle.format.spec import TensorSpec
@@ -87,7 +87,10 @@ def test_text():
 def test_text_of_a_whole_engine_is_one_line():
     report = partition(GRAPH, lambda node: None).report
     assert report.text() == "1 engine segment with 7 of 7 nodes, 0 torch segments with 0"
-    assert Report((), ()).text() == "0 engine segments with 0 of 0 nodes, 0 torch segments with 0"
+    assert (
+        PartitionReport((), ()).text()
+        == "0 engine segments with 0 of 0 nodes, 0 torch segments with 0"
+    )
 
 
 def test_json_holds_everything():

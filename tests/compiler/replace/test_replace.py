@@ -8,10 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from compiler.build.evaluated import InaccurateBuild, simulate
+from compiler.build.evaluated import InaccurateBuild, evaluate_partition
 from compiler.goldens.goldens import GoldenSource
 from compiler.network.kinds import KINDS
-from compiler.pipeline import BuildJob, Traced, TraceJob, build_job, plan_job, trace_job
+from compiler.pipeline import (
+    BuildRequest,
+    Traced,
+    TraceRequest,
+    build_program,
+    convert_program,
+    trace_model,
+)
 from compiler.recipes.attention import multihead_attention
 from compiler.replace.apply import Replacement, ReplaceRefused
 from compiler.trace.source import Source
@@ -26,21 +33,23 @@ WAVE = Replacement("operator", "kiln_examples::wave", "converter", "replace_exam
 
 
 def traced(model: str, *replace: Replacement, shape: tuple[int | str, ...] = ("b", 8)) -> Traced:
-    job = TraceJob(
+    job = TraceRequest(
         Source(f"replace_examples:{model}", search_path=HERE),
         (TensorSpec("x", "float32", shape),),
         WIDE if "s" in shape else PROFILES,
         GoldenSource(seed=0, cases=2),
         replace=replace,
     )
-    return trace_job(job)
+    return trace_model(job)
 
 
 def checked(made: Traced, *replace: Replacement, target: Target = RTX) -> list[str]:
     """Kinds of the segments, after the networks' numbers were held against the goldens."""
-    planned = plan_job(made.program, BuildJob(target, PROFILES, replace=replace, search_path=HERE))
-    simulate(made.program, planned.parts, planned.networks, made.goldens, "fp32", {})
-    return [segment.kind for segment in planned.parts.segments]
+    converted = convert_program(
+        made.program, BuildRequest(target, PROFILES, replace=replace, search_path=HERE)
+    )
+    evaluate_partition(made.program, converted.parts, converted.networks, made.goldens, "fp32", {})
+    return [segment.kind for segment in converted.parts.segments]
 
 
 @pytest.mark.parametrize("pattern", ["Block", "blocks.*", "blocks.[01]", "*.Block"])
@@ -73,8 +82,8 @@ def test_an_operator_by_a_converter() -> None:
 
 def test_the_converter_is_for_this_compile_only() -> None:
     made = traced("model", WAVE)
-    planned = plan_job(made.program, BuildJob(RTX, PROFILES))
-    (kept,) = planned.parts.report.kept
+    converted = convert_program(made.program, BuildRequest(RTX, PROFILES))
+    (kept,) = converted.parts.report.kept
     assert (kept.op, kept.reason.code) == ("kiln_examples.wave.default", "no_converter")
 
 
@@ -87,15 +96,17 @@ def test_a_wrong_converter_does_not_pass() -> None:
 
 def test_it_builds_for_real() -> None:
     made = traced("model", WAVE)
-    job = BuildJob(RTX, PROFILES, replace=(WAVE,), search_path=HERE, require_full_compilation=True)
-    built = build_job(made.program, job, made.goldens)
+    job = BuildRequest(
+        RTX, PROFILES, replace=(WAVE,), search_path=HERE, require_full_compilation=True
+    )
+    built = build_program(made.program, job, made.goldens)
     assert built.segments[0].engine
 
 
 def test_what_no_bundle_can_call_is_no_torch_segment() -> None:
     made = traced("model", WAVE)
     with pytest.raises(Exception, match="has to run in torch") as refused:
-        build_job(made.program, BuildJob(RTX, PROFILES), made.goldens)
+        build_program(made.program, BuildRequest(RTX, PROFILES), made.goldens)
     assert "replace_examples.py" in str(refused.value)
 
 
@@ -116,9 +127,11 @@ def test_a_built_in_operator_by_a_converter_of_one_s_own() -> None:
         traced("plain", one)
     one = Replacement("operator", "aten.gelu.default", "converter", "replace_examples:gelu_on_net")
     made = traced("plain", one)
-    planned = plan_job(made.program, BuildJob(RTX, PROFILES, replace=(one,), search_path=HERE))
-    assert planned.networks[0] is not None
-    assert "ERF" in [layer.attributes.get("op") for layer in planned.networks[0].layers]
+    converted = convert_program(
+        made.program, BuildRequest(RTX, PROFILES, replace=(one,), search_path=HERE)
+    )
+    assert converted.networks[0] is not None
+    assert "ERF" in [layer.attributes.get("op") for layer in converted.networks[0].layers]
     assert checked(made, one) == ["engine"]
 
 
@@ -175,8 +188,10 @@ def test_a_plugin_for_tensorrt_and_none_for_tensorrt_rtx() -> None:
         checked(made, one)
     trt = Target("trt", ("sm_90",))
     assert checked(made, one, target=trt) == ["engine"]
-    planned = plan_job(made.program, BuildJob(trt, PROFILES, replace=(one,), search_path=HERE))
-    network = planned.networks[0]
+    converted = convert_program(
+        made.program, BuildRequest(trt, PROFILES, replace=(one,), search_path=HERE)
+    )
+    network = converted.networks[0]
     assert network is not None
     (layer,) = [layer for layer in network.layers if layer.kind == "plugin"]
     assert (layer.attributes["name"], layer.attributes["fields"]) == ("Wave", {"scale": 2.0})

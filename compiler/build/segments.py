@@ -1,0 +1,85 @@
+"""One segment of a partition, built: its engine's bytes, or its graph and weights for torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from compiler.build.builder import BuildRefused, EngineOptions, build_engine
+from compiler.build.engine_cache import EngineCache, identity
+from compiler.build.evaluated import callable_in_torch
+from compiler.build.networks import BuildRequest, Demote
+from compiler.convert.registry import Refusal
+from compiler.network.network import Network
+from compiler.partition.segments import SegmentGraph
+from compiler.program import Program
+from enginebundle.format.graph import Graph
+from enginebundle.format.spec import TensorSpec
+
+
+@dataclass(frozen=True)
+class BuiltSegment:
+    """What a bundle stores of a segment: an engine's bytes, or weights by name for the graph."""
+
+    kind: str
+    graph: Graph
+    engine: bytes | memoryview | None
+    weights: Mapping[str, torch.Tensor] | None
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.graph.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self.graph.outputs
+
+
+def build_segment(
+    trt: Any, segment: SegmentGraph, network: Network | None, program: Program,
+    request: BuildRequest, engines: EngineCache | None,
+) -> BuiltSegment:  # fmt: skip
+    """Build an engine with the module `trt`, or take it from `engines`; without a network, keep the
+    graph for torch. Raises Demote where the builder fails on nodes, BuildRefused otherwise."""
+    if network is None:
+        _check_callable(segment)
+        names = [weight.name for weight in segment.graph.weights]
+        weights = {name: program.weights[name] for name in names}
+        return BuiltSegment(segment.kind, segment.graph.without_origins(), None, weights)
+    capabilities = request.target.archs if request.target.backend == "rtx" else ()
+    options = EngineOptions(request.profiles, request.precision == "tf32", capabilities)
+
+    def build() -> bytes | memoryview:
+        return build_engine(trt, network, segment.graph, options)
+
+    try:
+        if engines is None:
+            engine = build()
+        else:
+            known = {id(program.weights[w.name]): w.digest for w in program.graph.weights}
+            own = identity(trt, network, segment.graph, options, request.target.archs, known)
+            engine = engines.engine(own, build)
+    except BuildRefused as error:
+        if error.code not in ("layer", "builder"):
+            raise
+        nodes = [n.name for n in segment.graph.nodes if n.outputs[0].is_tensor]
+        blamed = [error.node] if error.node in nodes else nodes
+        refusal = Refusal(error.code, error.message, error.remedy)
+        raise Demote(dict.fromkeys(blamed, refusal), error) from error
+    return BuiltSegment(segment.kind, segment.graph.without_origins(), engine, None)
+
+
+def _check_callable(segment: SegmentGraph) -> None:
+    """BuildRefused for an operator that would have to run in torch and that bundles can't call."""
+    for node in segment.graph.nodes:
+        if not callable_in_torch(node):
+            raise BuildRefused(
+                "operator",
+                f"{node.op} ({node.name}) at {node.origin} has to run in torch, and a bundle "
+                "calls only operators of enginebundle/runtimes/torch_ops.py",
+                "rewrite that line with other operators, or replace the operator",
+                node.name,
+            )

@@ -1,0 +1,62 @@
+"""Runs passes in order, cleans up after each, and refuses a program that no engine can be built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch.export import ExportedProgram
+
+from compiler.lower.conditions import functional, values_known
+from compiler.lower.contracts import Contracts, wanted
+from compiler.lower.graphs import calls, clean_up, graph_digest
+from compiler.lower.passes import LowerRefused, Options, Pass
+
+
+@dataclass(frozen=True)
+class Record:
+    """One pass as it ran: whether the graph's digest changed, and the calls before and after."""
+
+    name: str
+    changed: bool
+    before: int
+    after: int
+
+
+def run_passes(
+    exported: ExportedProgram, passes: tuple[Pass, ...], options: Options
+) -> tuple[ExportedProgram, tuple[Record, ...]]:
+    """Run passes in order; after each, dead calls are removed and the signature is brought in step.
+
+    The first pass must make a new program (decompose does), so that the given one is unchanged.
+    Raises LowerRefused and, where the environment asks for checks, BrokenContract.
+    """
+    contracts = Contracts(exported, passes, options) if wanted() else None
+    records = []
+    digest, count = graph_digest(exported), len(calls(exported))
+    for one in passes:
+        if contracts is not None:
+            contracts.before(exported, one)
+        exported = one.run(exported, options)
+        clean_up(exported)
+        _refuse_invalid(exported, one, options)
+        if contracts is not None:
+            contracts.after(exported, one)
+        after, count_after = graph_digest(exported), len(calls(exported))
+        records.append(Record(one.name, after != digest, count, count_after))
+        digest, count = after, count_after
+    exported.graph_module.recompile()
+    return exported, tuple(records)
+
+
+_ALWAYS = {
+    values_known: "report this model: the fault is in the compiler",
+    functional: "use the functional form of the operator in the model",
+}
+"""What every program must meet after every pass, checked or not, and the remedy where it doesn't."""
+
+
+def _refuse_invalid(exported: ExportedProgram, one: Pass, options: Options) -> None:
+    for condition, remedy in _ALWAYS.items():
+        wrong = condition(exported, options)
+        if wrong is not None:
+            raise LowerRefused("invalid", f"after pass {one.name}, {wrong}", remedy)
