@@ -13,6 +13,7 @@ from typing import Any
 
 from compiler.network.emit import EmitError, Emitter
 from compiler.network.network import Network
+from compiler.network.older import lacking, without
 from compiler.refused import Refused
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import Profile
@@ -54,7 +55,7 @@ def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOption
     builder = trt.Builder(log)
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     try:
-        emitted = Emitter(trt, definition).emit(network)
+        emitted = Emitter(trt, definition).emit(without(network, lacking(trt)))
     except EmitError as error:
         raise BuildRefused(
             "layer", f"{error}{log.quote()}", "the node runs in torch instead", error.node

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 
 from compiler.convert.idioms import short_sums
-from compiler.network.layers import FLOATS, Layers
+from compiler.network.kinds import Layers
 from compiler.network.network import Size, Tensor
+from compiler.network.recorder import FLOATS
 
 Scalar = bool | int | float
 Operand = Tensor | Scalar
@@ -143,18 +144,6 @@ class Net(Layers):
         return super().matmul(a, b, transpose_a, transpose_b)
 
     # -- sizes -----------------------------------------------------------------------------
-
-    def size(self, x: Tensor, axis: int) -> Size:
-        """One size of x: a number where static."""
-        known = x.shape[axis]
-        if known is not None:
-            return known
-        index = self.constant(torch.tensor(axis % x.ndim, dtype=torch.int64))
-        return self.gather(self.shape(x), index, 0)
-
-    def sizes(self, x: Tensor) -> list[Size]:
-        """Every size of x."""
-        return [self.size(x, axis) for axis in range(x.ndim)]
 
     def size_op(self, op: str, a: Size, b: Size) -> Size:
         """add, sub, mul, floordiv, max or min of two sizes (floordiv of non-negative ones)."""

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from compiler.network.kind import Kind
+
 Shape = tuple[int | None, ...]
 """Sizes; None where the size is known at run time only."""
 
@@ -41,16 +43,21 @@ Size = int | Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """One layer: `kind` names a row of `emit.EMITTERS` and `evaluate.EVALUATORS`.
+    """One layer. `row` describes its kind: how it is emitted and evaluated.
 
     `node` is the graph node that asked for it: the layer's name in the engine starts with it.
     """
 
-    kind: str
+    row: type[Kind]
     inputs: tuple[Tensor | None, ...]
     attributes: Mapping[str, Any]
     outputs: tuple[Tensor, ...]
     node: str
+
+    @property
+    def kind(self) -> str:
+        """The name of its kind."""
+        return self.row.name
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,12 +18,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from compiler.network.kind import Kind, Role
+from compiler.network.kinds.indexing import Gather, GatherND
+from compiler.network.kinds.shapes import Concat, Reshape, ShapeOf, Squeeze, Transpose, Unsqueeze
+from compiler.network.kinds.slices import Slice
 from compiler.network.network import Layer, Network, Shape, Tensor
-
-POINTWISE = frozenset({"unary", "elementwise", "activation", "cast", "select", "identity"})
-MOVING = frozenset({"slice", "concat", "transpose", "reshape", "squeeze", "unsqueeze", "gather"})
-REDUCTIONS = frozenset({"reduce", "softmax", "normalization", "pooling", "einsum"})
-"""What TensorRT-RTX fuses with what it reads; pooling and einsum were not seen to be wrong."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +74,16 @@ def _reduced(network: Network) -> set[str]:
     """The names of what elementwise layers and moves bring to a reduction."""
     found: set[str] = set()
     for layer in reversed(network.layers):
-        passed_on = layer.kind in POINTWISE | MOVING and layer.outputs[0].name in found
-        if layer.kind in REDUCTIONS or passed_on:
-            data = layer.inputs[:1] if layer.kind in _MOVES else layer.inputs  # no sizes, no places
+        passed_on = layer.row.role in (Role.POINTWISE, Role.MOVE) and layer.outputs[0].name in found
+        if layer.row.role is Role.REDUCTION or passed_on:
+            data = layer.inputs[:1] if layer.row in _MOVES else layer.inputs  # no sizes, no places
             found |= {tensor.name for tensor in data if tensor is not None}
     return found
 
 
 def _mistakable(layer: Layer, known: Known) -> list[Tensor]:
     """Operands to copy: of two with reads that would be mistaken the smaller one."""
-    if layer.kind not in POINTWISE | {"concat"}:
+    if layer.row.role is not Role.POINTWISE and layer.row is not Concat:
         return []
     kept: dict[tuple[str, int], Read] = {}
     found: dict[str, Tensor] = {}
@@ -106,21 +105,21 @@ def _operands(layer: Layer, known: Known) -> Iterator[tuple[Tensor, Reads]]:
         new = (0,) * (len(shape) - tensor.ndim)
         reads = [replace(r, steps=new + r.steps, place=r.place + place) for r in known(tensor)]
         yield tensor, frozenset(reads)
-        if layer.kind == "concat":
+        if layer.row is Concat:
             place += (tensor.shape[axis] or 0) * after
 
 
 def _read_by(layer: Layer, known: Known) -> dict[str, Reads]:
     """What the result reads; nothing is said of one that is not elements of the operands."""
     result, x = layer.outputs[0], layer.inputs[0]
-    if layer.kind in POINTWISE | {"concat"}:
+    if layer.row.role is Role.POINTWISE or layer.row is Concat:
         of_each = [reads for _, reads in _operands(layer, known)]
         return {result.name: frozenset[Read]().union(*of_each)}
-    if layer.kind == "shape":  # computed on the host
+    if layer.row is ShapeOf:  # computed on the host
         return {result.name: frozenset()}
-    if layer.kind not in _MOVES or x is None:
+    if layer.row not in _MOVES or x is None:
         return {}
-    moved = [_MOVES[layer.kind](layer, x, read) for read in known(x)]
+    moved = [_MOVES[layer.row](layer, x, read) for read in known(x)]
     found = [replace(r, steps=_steps(r.steps, result.shape)) for r in moved if r is not None]
     return {result.name: frozenset(found)} if len(found) == len(moved) else {}
 
@@ -163,9 +162,9 @@ def _gather(layer: Layer, x: Tensor, read: Read) -> Read | None:
     return Read(read.root, read.first + int(places[0]) * step, steps, read.place)
 
 
-_MOVES: dict[str, Callable[[Layer, Tensor, Read], Read | None]] = {
-    "slice": _slice, "transpose": _transpose, "gather": _gather,
-    "reshape": _reshape, "squeeze": _reshape, "unsqueeze": _reshape,
+_MOVES: dict[type[Kind], Callable[[Layer, Tensor, Read], Read | None]] = {
+    Slice: _slice, Transpose: _transpose, Gather: _gather,
+    Reshape: _reshape, Squeeze: _reshape, Unsqueeze: _reshape,
 }  # fmt: skip
 
 
@@ -201,7 +200,7 @@ def _copy(tensor: Tensor, node: str) -> list[Layer]:
     picked = Tensor(f"{name}.picked", tensor.dtype, row)
     copied = Tensor(name, tensor.dtype, tensor.shape)
     return [
-        Layer("reshape", (tensor, None), {"sizes": row}, (as_row,), node),
-        Layer("gather_nd", (as_row, index), {"batch_dims": 0}, (picked,), node),
-        Layer("reshape", (picked, None), {"sizes": tensor.shape}, (copied,), node),
+        Layer(Reshape, (tensor, None), {"sizes": row}, (as_row,), node),
+        Layer(GatherND, (as_row, index), {"batch_dims": 0}, (picked,), node),
+        Layer(Reshape, (picked, None), {"sizes": tensor.shape}, (copied,), node),
     ]

@@ -79,16 +79,20 @@ def rtx() -> Signatures:
 
 @pytest.fixture(scope="session")
 def ours() -> Usage:
-    """What the emitter, the backends and the loader's runtimes say to TensorRT."""
+    """What the emitter, the kinds of layers, the backends and the loader's runtimes say to TensorRT."""
     runtimes = (ROOT / "enginebundle/runtimes").glob("tensorrt*.py")
     backends = (ROOT / "compiler/build").glob("*.py")
-    return usage([ROOT / "compiler/network/emit.py", *backends, *runtimes])
+    kinds = set((ROOT / "compiler/network/kinds").glob("*.py"))
+    kinds.remove(ROOT / "compiler/network/kinds/plugin.py")  # TensorRT-RTX has no plugins
+    paths = [ROOT / "compiler/network/emit.py", *kinds, *backends, *runtimes]
+    return usage(paths, emitting=True)
 
 
 @pytest.fixture(scope="session")
 def words() -> set[str]:
-    """Every word in the converters: names of enum members reach the emitter from there."""
-    return usage((ROOT / "compiler/convert").rglob("*.py")).words
+    """Every word in converters and kinds: names of enum members reach the emitter from there."""
+    rooms = (ROOT / "compiler" / room for room in ("convert", "network"))
+    return usage(path for room in rooms for path in room.rglob("*.py")).words
 
 
 def _read(module: str, environment: dict[str, str]) -> Signatures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,11 +36,14 @@ class Usage:
         return self.names | self.words | made
 
 
-def usage(paths: Iterable[Path]) -> Usage:
-    """Read files. Attributes of `self` are our own and left out."""
+def usage(paths: Iterable[Path], emitting: bool = False) -> Usage:
+    """Read files. Attributes of `self` are our own and left out.
+
+    With `emitting`, a file of layer kinds is read only where it handles an emitter or TensorRT's layer.
+    """
     found = Usage()
     for path in sorted(paths):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in _nodes(path, emitting):
             where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Attribute) and not _own(node):
                 found.names.add(node.attr)
@@ -56,6 +59,16 @@ def usage(paths: Iterable[Path]) -> Usage:
                 if not _own(node.func):
                     found.calls.append(Call(where, node.func.attr, count, keywords))
     return found
+
+
+def _nodes(path: Path, emitting: bool) -> Iterator[ast.AST]:
+    tree = ast.parse(path.read_text())
+    if not emitting or path.parent.name != "kinds":
+        yield from ast.walk(tree)
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and {"e", "added"} & {a.arg for a in node.args.args}:
+            yield from ast.walk(node)
 
 
 def _own(node: ast.Attribute) -> bool:

@@ -14,12 +14,13 @@ def execute(trt: Any, engine: bytes, feeds: Mapping[str, torch.Tensor]) -> dict[
     runtime = trt.Runtime(logger)
     loaded = runtime.deserialize_cuda_engine(engine)
     assert loaded is not None, "the engine was refused"
-    config = loaded.create_runtime_config()
-    # As the loader does it, and for its reason.
-    config.dynamic_shapes_kernel_specialization_strategy = (
-        trt.DynamicShapesKernelSpecializationStrategy.NONE
-    )
-    context = loaded.create_execution_context(config)
+    strategies = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
+    if strategies is None:  # TensorRT has no such choice
+        context = loaded.create_execution_context()
+    else:  # as the loader does it, and for its reason
+        config = loaded.create_runtime_config()
+        config.dynamic_shapes_kernel_specialization_strategy = strategies.NONE
+        context = loaded.create_execution_context(config)
     types = {
         trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16,
         trt.DataType.BF16: torch.bfloat16, trt.DataType.INT32: torch.int32,

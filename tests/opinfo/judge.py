@@ -16,7 +16,8 @@ from compiler.convert.library import REGISTRY
 from compiler.convert.registry import Refusal
 from compiler.lower import LowerRefused, lower
 from compiler.lower.capture import CaptureRefused, capture
-from compiler.network.evaluate import EvaluationError, evaluate
+from compiler.network.evaluate import evaluate
+from compiler.network.kind import EvaluationError
 from compiler.network.network import Network
 from compiler.partition import Partition, is_compute, partition
 from compiler.program import Program

@@ -15,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from compiler.network.layers import DTYPES
+from compiler.network.recorder import DTYPES
 from tests.opinfo.samples import Sample
 
 UNINITIALISED = (

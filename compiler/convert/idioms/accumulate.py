@@ -15,8 +15,8 @@ from compiler.convert.idioms.axes import plain
 from compiler.convert.idioms.numeric import maximum, minimum
 from compiler.convert.net import Net
 from compiler.convert.ops.reduce import extreme
-from compiler.network.layers import FLOATS
 from compiler.network.network import Size, Tensor
+from compiler.network.recorder import FLOATS
 
 LIMIT = 1 << 28
 """Elements of the plane between; more would not fit a GPU beside a model."""

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 
 from compiler.convert.net import Net, Scalar
-from compiler.network.layers import FLOATS
 from compiler.network.network import Tensor
+from compiler.network.recorder import FLOATS
 
 HALVES = frozenset({torch.float16, torch.bfloat16})
 

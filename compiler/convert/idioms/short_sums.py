@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.network.layers import Layers
+from compiler.network.kinds import Layers
 from compiler.network.network import Tensor
 
 LENGTH = 8

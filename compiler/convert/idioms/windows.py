@@ -13,8 +13,8 @@ import torch
 
 from compiler.convert.idioms.axes import plain, size_tensor
 from compiler.convert.net import Net
-from compiler.network.layers import FLOATS
 from compiler.network.network import Size, Tensor
+from compiler.network.recorder import FLOATS
 
 
 @dataclass(frozen=True)

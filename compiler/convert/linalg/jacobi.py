@@ -13,7 +13,7 @@ import torch
 from compiler.convert.idioms.numeric import maximum
 from compiler.convert.linalg.matrices import static, transposed, triangle
 from compiler.convert.net import Net
-from compiler.network.layers import Layers
+from compiler.network.kinds import Layers
 from compiler.network.network import Tensor
 from enginebundle.format.graph import Value
 

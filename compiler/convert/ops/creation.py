@@ -9,8 +9,8 @@ import torch
 from compiler.convert.idioms.numeric import constant, less
 from compiler.convert.net import Net, Operand, Scalar
 from compiler.convert.registry import ANY, Support, Table
-from compiler.network.layers import FLOATS
 from compiler.network.network import Size, Tensor
+from compiler.network.recorder import FLOATS
 from enginebundle.format.graph import Value
 
 TABLE = Table("creation")

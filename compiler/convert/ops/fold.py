@@ -9,8 +9,8 @@ import torch
 from compiler.convert.idioms.axes import plain
 from compiler.convert.net import Net
 from compiler.convert.registry import NUMBERS, Support, Table
-from compiler.network.layers import FLOATS
 from compiler.network.network import Size, Tensor
+from compiler.network.recorder import FLOATS
 
 TABLE = Table("fold")
 

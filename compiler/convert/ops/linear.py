@@ -7,8 +7,8 @@ import torch
 from compiler.convert.idioms.axes import axis_of
 from compiler.convert.net import Net, Scalar
 from compiler.convert.registry import NUMBERS, Support, Table
-from compiler.network.layers import FLOATS, broadcast
 from compiler.network.network import Size, Tensor
+from compiler.network.recorder import FLOATS, broadcast
 
 TABLE = Table("linear")
 PRODUCTS = Support(dtypes=NUMBERS)

@@ -26,8 +26,8 @@ from compiler.convert.idioms.windows import (
 from compiler.convert.net import Net
 from compiler.convert.registry import FLOATS as FLOAT_NAMES
 from compiler.convert.registry import NUMBERS, Support, Table
-from compiler.network.layers import FLOATS
 from compiler.network.network import Size, Tensor
+from compiler.network.recorder import FLOATS
 
 TABLE = Table("pooling")
 FLOAT = Support(dtypes=FLOAT_NAMES)

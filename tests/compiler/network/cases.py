@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from compiler.convert.net import Net
-from compiler.network.evaluate import ACTIVATIONS, ELEMENTWISE, REDUCE, UNARY
+from compiler.network.kinds.elementwise import ACTIVATIONS, ELEMENTWISE, UNARY
+from compiler.network.kinds.reductions import REDUCE
 from compiler.network.network import Network, Tensor
 
 F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16

@@ -10,7 +10,7 @@ from torch import nn
 
 from compiler.build.evaluated import InaccurateBuild, simulate
 from compiler.goldens.goldens import GoldenSource
-from compiler.network.emit import EMITTERS
+from compiler.network.kinds import KINDS
 from compiler.pipeline import BuildJob, Traced, TraceJob, build_job, plan_job, trace_job
 from compiler.recipes.attention import multihead_attention
 from compiler.replace.apply import Replacement, ReplaceRefused
@@ -180,7 +180,7 @@ def test_a_plugin_for_tensorrt_and_none_for_tensorrt_rtx() -> None:
     assert network is not None
     (layer,) = [layer for layer in network.layers if layer.kind == "plugin"]
     assert (layer.attributes["name"], layer.attributes["fields"]) == ("Wave", {"scale": 2.0})
-    assert layer.kind in EMITTERS
+    assert layer.kind in KINDS
 
 
 @pytest.mark.parametrize(
