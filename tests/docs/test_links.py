@@ -123,12 +123,13 @@ def test_names_that_a_page_mentions_are_defined(page: str) -> None:
 
 
 def test_files_and_names_in_the_sources_exist() -> None:
-    """In code, comments and docstrings."""
+    """In code, comments and docstrings. What benchmarks write may not be there yet."""
     wrong = [
         f"{source}: {name}"
         for source in SOURCES
         for name in {*FILE.findall(text(source)), *NAME.findall(text(source))}
         if not (exists(name) if "/" in name else defined(name))
+        and not name.startswith("benchmarks/results/")
     ]
     assert wrong == [], "\n" + "\n".join(wrong)
 
