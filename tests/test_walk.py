@@ -101,12 +101,13 @@ def walk(folder: Path) -> dict[str, list[str]]:
     made: dict[str, Any] = {}
     for task in tasks:
         upstream = {need: made[need] for need in task.needs}
-        spec = task.spec | ({"trust": publisher.trust} if task.step == "validate" else {})
-        with recorder.stage(task.role):
-            if task.step in ("publish", "promote"):
-                outcome = getattr(publisher, task.step)(task, upstream)
+        step = task.step
+        spec = task.spec | ({"trust": publisher.trust} if step == "validate" else {})
+        with recorder.stage(task.id.removeprefix("m/")):
+            if step in ("publish", "promote"):
+                outcome = getattr(publisher, step)(task, upstream)
             else:
-                output = run_step(task.step, spec, upstream, store.uri)
+                output = run_step(step, spec, upstream, store.uri)
                 outcome = publisher.finish(task, upstream, Built(output, 0.0))
         assert isinstance(outcome, Built), outcome
         made[task.id] = outcome.output
