@@ -81,8 +81,8 @@ def walk(folder: Path) -> dict[str, list[str]]:
     import torch
 
     import enginebundle
-    from enginebundle.format.signing import Signer
     from enginebundle.storage.store import Store
+    from enginebundle.storage.trust import default_signer
     from orchestrator.commands.manifests import make_plan
     from orchestrator.manifest.load import loads
     from orchestrator.plan.content import contents
@@ -93,7 +93,7 @@ def walk(folder: Path) -> dict[str, list[str]]:
     recorder = Recorder()
     store = Store.open(folder / "store", create=True)
     publisher = Publisher(
-        store, Signer.default()
+        store, default_signer()
     )  # Makes the keys, as the first publish on a machine does.
     with recorder.stage("plan"):
         manifest = loads(MANIFEST, folder=MODELS)

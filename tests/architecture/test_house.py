@@ -41,7 +41,7 @@ BROAD = {
     # these turns that into a typed refusal which quotes the cause.
     "compiler/trace/truths.py",
     "compiler/lower/decompose.py",
-    "compiler/trace/source.py",
+    "compiler/trace/load.py",
     "compiler/trace/export.py",
     "compiler/goldens/inputs.py",
     "compiler/goldens/goldens.py",
