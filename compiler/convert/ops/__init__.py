@@ -1,0 +1,1 @@
+"""The converters, a family of operators a file."""
