@@ -140,6 +140,9 @@ class Activation(Kind):
     def write(net: Recorder, x: Tensor, op: str, alpha: float = 0.0, beta: float = 0.0) -> Tensor:
         """IActivationLayer; alpha and beta as TensorRT defines them for `op`."""
         expect(x.dtype in FLOATS or op == "RELU", f"activation {op} wants floats, got {x.dtype}")
+        if x.dtype not in FLOATS:  # TensorRT 10.6 has none on integers
+            zero = net.constant(torch.zeros((), dtype=x.dtype))
+            return Elementwise.write(net, x, zero, "MAX")
         attributes = {"op": op, "alpha": float(alpha), "beta": float(beta)}
         return net.record(Activation, (x,), attributes, [(x.dtype, x.shape)])[0]
 
@@ -170,6 +173,9 @@ class Elementwise(Kind):
         expect(
             logical == (a.dtype == torch.bool) or op == "EQUAL", f"elementwise {op} on {a.dtype}"
         )
+        if op == "POW" and a.dtype not in FLOATS:  # in float32, as TensorRT 11 computes it
+            base, exponent = (Cast.write(net, x, torch.float32) for x in (a, b))
+            return Cast.write(net, Elementwise.write(net, base, exponent, op), a.dtype)
         a, b = same_rank(net, a, b)
         dtype = torch.bool if op in COMPARISONS or logical else a.dtype
         shape = broadcast(a.shape, b.shape)

@@ -11,7 +11,7 @@ import torch
 from compiler.network.emit import Emitter, Results
 from compiler.network.kind import Attributes, Kind, Role, Value, accumulated_wide, method
 from compiler.network.kinds.elementwise import Elementwise
-from compiler.network.kinds.shapes import sizes
+from compiler.network.kinds.shapes import size, sizes
 from compiler.network.kinds.slices import Slice
 from compiler.network.network import Layer, Size, Tensor
 from compiler.network.recorder import FLOATS, Recorder, expect, resized
@@ -48,6 +48,10 @@ class Reduce(Kind):
         shape = tuple(
             1 if i in chosen else n for i, n in enumerate(x.shape) if keep or i not in chosen
         )
+        if any(x.shape[axis] == 0 for axis in chosen):
+            lengths = [1 if i in chosen else size(net, x, i) for i in range(x.ndim)]
+            kept = [n for i, n in enumerate(lengths) if keep or i not in chosen]
+            return _of_nothing(net, op, x.dtype, kept)
         attributes = {"op": op, "axes": tuple(sorted(chosen)), "keep": keep}
         return net.record(Reduce, (x,), attributes, [(x.dtype, shape)])[0]
 
@@ -212,6 +216,13 @@ class TopK(Kind):
         largest = a["op"] == "MAX"
         values, indices = torch.sort(x, dim=a["axis"], descending=largest, stable=True)
         return [part.narrow(a["axis"], 0, count) for part in (values, indices)]
+
+
+def _of_nothing(net: Recorder, op: str, dtype: torch.dtype, sizes: Sequence[Size]) -> Tensor:
+    """A tensor of what a reduction of no elements gives: TensorRT 10.6 reduces no empty tensor."""
+    value = REDUCE[op](torch.zeros(0, dtype=dtype), (0,), False)
+    fill = net.constant(value.reshape([1] * len(sizes)))
+    return Slice.write(net, fill, [0] * len(sizes), sizes, [0] * len(sizes)) if sizes else fill
 
 
 def skip_nan(x: Value, other: float) -> Value:
