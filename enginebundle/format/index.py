@@ -204,5 +204,5 @@ def _distinct(names: Iterable[str], what: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise FormatError(f"{what}: {name!r} appears twice")
+            raise FormatError(f"{what}: {name!r} comes twice")
         seen.add(name)

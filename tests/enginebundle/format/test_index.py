@@ -43,10 +43,10 @@ def test_order_of_blobs_labels_and_tolerances_does_not_matter(store: Store) -> N
         (lambda v: v | {"inputs": {}}, "inputs: expected a list, got dict"),
         (lambda v: v | {"profiles": v["profiles"][:1]}, "serves .* but the bundle has"),
         (lambda v: v | {"blobs": {}}, "is missing from the list of blobs"),
-        (lambda v: v | {"inputs": v["inputs"][::-1] * 2}, "inputs: 'mask' appears twice"),
+        (lambda v: v | {"inputs": v["inputs"][::-1] * 2}, "inputs: 'mask' comes twice"),
         (
             lambda v: v | {"variants": v["variants"] * 2},
-            "variants' targets: 'torch:cpu' appears twice",
+            "variants' targets: 'torch:cpu' comes twice",
         ),
     ],
 )
