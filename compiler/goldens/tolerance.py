@@ -46,8 +46,8 @@ from dataclasses import dataclass
 
 import torch
 
-from compiler.partition.select import packet
 from compiler.refused import Refused
+from compiler.trace.names import packet
 from enginebundle.format.graph import Graph
 from enginebundle.format.index import Tolerance
 from enginebundle.format.spec import Target
