@@ -58,7 +58,7 @@ class Options:
             if one.kind != "operator":
                 raise ValueError(
                     f"replace: {one} can't be swapped once torch.compile has traced the model; "
-                    "call compiler.replace.apply.replace_modules(model, ...) before torch.compile, or "
+                    "call compiler.replace.replace_modules(model, ...) before torch.compile, or "
                     "make the function a torch.library.custom_op and replace that operator"
                 )
         return made

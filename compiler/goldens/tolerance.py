@@ -47,8 +47,8 @@ from dataclasses import dataclass
 import torch
 
 from compiler.goldens.source import ANY_OUTPUT
-from compiler.partition.select import packet
 from compiler.refused import Refused
+from compiler.trace.names import packet
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import Target, Tolerance
 

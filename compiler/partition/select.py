@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from compiler.convert.registry import Refusal
 from compiler.partition.report import PartitionRefused
+from compiler.trace.names import packet
 from enginebundle.format.graph import Graph, Node
 
 NEAR = 5
@@ -41,11 +42,6 @@ def executed_in_torch(
             raise _nothing("unknown_op", "torch_executed_ops", "operator", pattern, known)
         found |= {i: _chosen("torch_executed_ops", "operator", pattern) for i in hits}
     return found
-
-
-def packet(op: str) -> str:
-    """An operator without its overload: `aten.gelu.default` -> `aten.gelu`."""
-    return op.rsplit(".", 1)[0] if op.count(".") > 1 else op
 
 
 def _matches(pattern: str, names: Iterable[str]) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from compiler.convert.registry import Refusal
 from compiler.partition.grow import Members, grow
 from compiler.partition.segments import SegmentGraph, cut
-from compiler.partition.select import packet
 from compiler.partition.sizes import Sizes, known_symbols
+from compiler.trace.names import packet
 from enginebundle.format import dims
 from enginebundle.format.graph import Graph, Node
 from enginebundle.format.spec import TensorSpec

@@ -1,4 +1,4 @@
-"""Names that nothing else has: `x`, `x_1`, `x_2`."""
+"""Names of values (`x`, `x_1`, `x_2`) and of operators."""
 
 from __future__ import annotations
 
@@ -10,3 +10,8 @@ def unused(base: str, taken: set[str]) -> str:
         name, count = f"{base}_{count}", count + 1
     taken.add(name)
     return name
+
+
+def packet(op: str) -> str:
+    """An operator without its overload: `aten.gelu.default` -> `aten.gelu`."""
+    return op.rsplit(".", 1)[0] if op.count(".") > 1 else op

@@ -17,8 +17,8 @@ from torch import nn
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._dynamo.utils import counters
 
+import compiler.build.segments as segments
 import compiler.dynamo as dynamo
-import compiler.pipeline as pipeline
 from compiler.build.engine_cache import EngineCache
 from compiler.dynamo import KilnWarning, Options, kiln
 from compiler.dynamo.compiled import MAX_WRITES, Compiled
@@ -30,6 +30,8 @@ from enginebundle.format.spec import Profile, Target, TensorSpec
 from enginebundle.storage.store import Store
 
 HERE = Path(__file__).parent
+EXAMPLES = str(HERE.parent / "replace")
+"""The folder of replace_examples.py."""
 
 
 @pytest.fixture(autouse=True)
@@ -392,7 +394,7 @@ class TestFallbacks:
     def test_wrong_numbers_are_not_returned(self) -> None:
         wrong = Replacement("operator", "aten.gelu", "converter", "replace_examples:swish_as_gelu")
         model, x = perceptron(), torch.randn(2, 8)
-        seen, said = run(model, (x,), (x,), replace=[wrong], search_path=[str(HERE)])
+        seen, said = run(model, (x,), (x,), replace=[wrong], search_path=[EXAMPLES])
         assert seen.kinds() == [[]]
         assert "numbers are not torch's" in said[0]
 
@@ -423,7 +425,7 @@ class TestReplacing:
         replace = [
             {"operator": "kiln_examples.wave", way: f"replace_examples:{by}"} for way, by in ways
         ]
-        return {"replace": replace, "search_path": [str(HERE)]}
+        return {"replace": replace, "search_path": [EXAMPLES]}
 
     @pytest.mark.parametrize("way", [("converter", "wave_on_net"), ("with", "plain_wave")])
     def test_a_custom_operator(self, way: tuple[str, str]) -> None:
@@ -473,7 +475,7 @@ class TestSharedEngines:
         def fail(*_: Any) -> bytes:
             raise AssertionError("built again")
 
-        monkeypatch.setattr(pipeline, "build_engine", fail)
+        monkeypatch.setattr(segments, "build_engine", fail)
         options = {"store": tmp_path, "target": "rtx:sm_89"}
         seen, said = run(perceptron(), (torch.randn(2, 8),), **options)
         assert (seen.kinds(), said) == ([["engine"]], [])

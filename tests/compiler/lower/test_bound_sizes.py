@@ -16,7 +16,7 @@ from compiler.trace.export import trace
 from enginebundle.format.graph import Graph, Node, Ref, Value
 from enginebundle.format.spec import Profile, TensorSpec
 from enginebundle.runtimes.torch_graph import run_graph
-from tests.compiler.lower.test_dynamic_sizes import Function, compiled
+from tests.compiler.test_dynamic_sizes import Function, compiled
 
 CUT = {"aten._local_scalar_dense.default", "aten.slice.Tensor"}
 

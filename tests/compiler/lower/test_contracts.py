@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from compiler.convert.library import REGISTRY
 from compiler.lower import DEFAULT_KEEP, PIPELINE, LowerRefused, Options, Pass, lower
 from compiler.lower.conditions import no_dead_calls, values_known
 from compiler.lower.contracts import SWITCH, BrokenContract
@@ -168,7 +169,7 @@ def test_the_pass_itself_is_not(name: str) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("name", models.REAL)
 def test_real_models_break_no_contract(name: str, precision: str) -> None:
-    for keep in (DEFAULT_KEEP, frozenset[str]()):
+    for keep in (DEFAULT_KEEP, REGISTRY.ops()):
         lower(models.traced(name)[0], keep, precision)
 
 

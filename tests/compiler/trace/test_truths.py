@@ -103,7 +103,7 @@ def test_checks_are_left_out_and_named(
         exported = traced(function)
     said = [r.getMessage() for r in caplog.records if r.name == "compiler.trace.truths"]
     assert len(said) == checks
-    assert all("does not make this check" in one and "test_checks.py:" in one for one in said)
+    assert all("does not make this check" in one and "test_truths.py:" in one for one in said)
     x = torch.randn(7, 4)
     torch.testing.assert_close(exported.module()(x=x.clone()), function(x.clone()))
     bad = torch.full((2, 4), torch.inf)
@@ -196,7 +196,7 @@ def one_of_two(x: Tensor) -> Tensor:
 )
 def test_what_is_not_a_check_is_refused(function: Callable[..., Any], line: str) -> None:
     error = refusal(function)
-    assert "test_checks.py:" in error.message
+    assert "test_truths.py:" in error.message
     assert f"`{line}" in error.message
 
 
