@@ -142,7 +142,7 @@ def by_position(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     ("function", "op", "reason"),
     [
         (by_value, "aten._local_scalar_dense.default", "a number read from a tensor's data"),
-        (by_condition, "aten.index.Tensor", "size depends on data"),
+        (by_condition, "aten.index.Tensor", "the size of its result depends on data"),
         (by_position, "aten.nonzero.default", "nonzero"),
     ],
 )

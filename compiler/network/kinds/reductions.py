@@ -199,9 +199,12 @@ class TopK(Kind):
         x, k = layer.inputs
         op = getattr(e.trt.TopKOperation, a["op"])
         int64 = e.trt.DataType.INT64
-        arguments = (e.tensor(x), op, a["k"] or 1, _mask([a["axis"]]))
+        data, count, axes = e.tensor(x), a["k"] or 1, _mask([a["axis"]])
         typed = "indices_type" in (e.net.add_topk.__doc__ or "")
-        added = e.net.add_topk(*arguments, int64) if typed else e.net.add_topk(*arguments)
+        if typed:
+            added = e.net.add_topk(data, op, count, axes, int64)
+        else:
+            added = e.net.add_topk(data, op, count, axes)
         if k is not None:
             added.set_input(1, e.tensor(k))
         if typed:
