@@ -201,10 +201,11 @@ class TopK(Kind):
         int64 = e.trt.DataType.INT64
         data, count, axes = e.tensor(x), a["k"] or 1, _mask([a["axis"]])
         typed = "indices_type" in (e.net.add_topk.__doc__ or "")
-        if typed:
-            added = e.net.add_topk(data, op, count, axes, int64)
-        else:
-            added = e.net.add_topk(data, op, count, axes)
+        added = (
+            e.net.add_topk(data, op, count, axes, int64)
+            if typed
+            else e.net.add_topk(data, op, count, axes)
+        )
         if k is not None:
             added.set_input(1, e.tensor(k))
         if typed:
