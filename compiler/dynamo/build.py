@@ -31,7 +31,7 @@ from compiler.replace.converters import operator_name, operators_of
 from compiler.trace.export import trace
 from enginebundle.format.digest import digest_bytes
 from enginebundle.format.graph import Graph
-from enginebundle.format.spec import Target
+from enginebundle.format.spec import DEFAULT_PROFILE, Target
 from enginebundle.format.variant import Segment
 from enginebundle.runtimes.torch_graph import TorchGraph
 from enginebundle.serve.compare import compare
@@ -205,10 +205,10 @@ def _opened(
     else:
         from enginebundle.runtimes.tensorrt import open_engine
     described = Segment(
-        "engine", digest_bytes(engine), None, graph.inputs, graph.outputs, ("default",)
+        "engine", digest_bytes(engine), None, graph.inputs, graph.outputs, (DEFAULT_PROFILE,)
     )
     opened = open_engine(engine, described)
-    return lambda values: opened(values, "default")
+    return lambda values: opened(values, DEFAULT_PROFILE)
 
 
 def _cache(options: Options) -> EngineCache:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from compiler.lower import PRECISIONS
 from compiler.replace.replacement import Replacement
-from enginebundle.format.spec import Target
+from enginebundle.format.spec import PRECISIONS, Target
 
 DEFAULT_STORE = "~/.cache/enginekiln"
 

@@ -10,7 +10,7 @@ import torch
 from compiler.trace.symbols import Symbols, expression
 from enginebundle.format import dims
 from enginebundle.format.dims import Dim
-from enginebundle.format.spec import Profile, Range
+from enginebundle.format.spec import DEFAULT_PROFILE, Profile, Range
 
 LARGEST = 1 << 31
 """A maximum beyond this says that there is none."""
@@ -90,7 +90,7 @@ class SizesOf:
                 high = max(first * self._growth, low)
             low = max(0, min(low, first))
             ranges[name] = Range(low, first, max(high, first))
-        return Profile("default", tuple(ranges.items()))
+        return Profile(DEFAULT_PROFILE, tuple(ranges.items()))
 
 
 def _hint(env: Any, symbol: Any) -> int | None:

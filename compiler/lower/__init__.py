@@ -20,14 +20,14 @@ from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP, decomposed_ops
 from compiler.lower.libraries import SPELL_AS_ATEN
 from compiler.lower.noops import REMOVE_ASSERTS, REMOVE_NOOPS
 from compiler.lower.numbers import READ_NUMBERS
-from compiler.lower.passes import PRECISIONS, LowerRefused, Options, Pass
+from compiler.lower.passes import LowerRefused, Options, Pass
 from compiler.lower.precision import CAST
 from compiler.lower.runner import Record, run_passes
 from compiler.lower.strides import RESOLVE_STRIDES
 from compiler.lower.unread import DROP_UNREAD
 
 __all__ = [
-    "DEFAULT_KEEP", "PIPELINE", "PRECISIONS", "LowerRefused", "Options", "Pass", "Record",
+    "DEFAULT_KEEP", "PIPELINE", "LowerRefused", "Options", "Pass", "Record",
     "decomposed_ops", "lower", "lower_recorded", "spelling",
 ]  # fmt: skip
 
@@ -54,7 +54,7 @@ def lower(
     keep: frozenset[str] = DEFAULT_KEEP,
     precision: str = "fp32",
 ) -> ExportedProgram:
-    """Run the pipeline. `precision` is one of PRECISIONS. Raises LowerRefused."""
+    """Run the pipeline. `precision` is one of `spec.PRECISIONS`. Raises LowerRefused."""
     return lower_recorded(exported, keep, precision)[0]
 
 

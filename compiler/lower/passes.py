@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from torch.export import ExportedProgram
 
 from compiler.refused import Refused
-
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
-"""tf32 is fp32 here: it permits TensorFloat-32 products and changes no dtype in the graph."""
+from enginebundle.format.spec import PRECISIONS
 
 
 class LowerRefused(Refused):

@@ -25,6 +25,11 @@ DTYPES: Mapping[str, int] = {
 """Element types by torch's name, and their sizes in bytes."""
 
 BACKENDS = ("torch", "rtx", "trt")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+"""How a variant computes. tf32 permits TensorFloat-32 products and changes no element type; under fp32
+there are none."""
+DEFAULT_PROFILE = "default"
+"""The profile of a model for which none was named."""
 _ARCH = re.compile(r"(cpu|sm_[0-9]{2,3}[a-z]?)\Z")
 
 

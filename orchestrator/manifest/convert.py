@@ -7,7 +7,7 @@ from typing import Any
 
 from compiler.goldens.source import DEFAULT_CASES, GoldenSource
 from compiler.trace.source import Source
-from enginebundle.format.spec import Profile, TensorSpec
+from enginebundle.format.spec import DEFAULT_PROFILE, Profile, TensorSpec
 from orchestrator.manifest.model import Model
 from orchestrator.manifest.schema import ModelForm
 
@@ -30,7 +30,7 @@ def convert(form: ModelForm, folder: Path) -> Model:
         source=source,
         inputs=inputs,
         # A model without symbols has one profile, which gives no ranges.
-        profiles=profiles or (Profile("default", ()),),
+        profiles=profiles or (Profile(DEFAULT_PROFILE, ()),),
         targets=tuple(form.targets),
         goldens=_goldens(form, folder),
         version=form.version,

@@ -16,10 +16,6 @@ from compiler.trace.source import Source
 from enginebundle.format.digest import Digest, digest_json
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance
 
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
-"""How a model computes. `fp32` means fp32: TF32 is off unless it is asked for by name."""
-
-
 MIN_NODES = 3
 """An engine segment of fewer nodes runs in torch, unless the manifest says otherwise."""
 TIMEOUT = 1800.0

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from enginebundle.format.spec import DTYPES
+from enginebundle.format.spec import DTYPES, PRECISIONS
 from orchestrator.manifest import values
-from orchestrator.manifest.model import MIN_NODES, PRECISIONS, TIMEOUT
+from orchestrator.manifest.model import MIN_NODES, TIMEOUT
 
 _ENTRYPOINT = {"type": "string", "pattern": values.ENTRYPOINT.pattern}
 _RANGE = {
