@@ -52,7 +52,7 @@ from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Too
 from enginebundle.runtimes.versions import runtime_versions
 
 __all__ = [
-    "BuildRequest", "Built", "BuiltSegment", "Converted", "TraceRequest", "Traced", "build_program",
+    "BuildRequest", "BuiltProgram", "BuiltSegment", "Converted", "TraceRequest", "Traced", "build_program",
     "collector_paused", "convert_program", "trace_model",
 ]  # fmt: skip
 
@@ -87,7 +87,7 @@ class Traced:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltProgram:
     """Segments in execution order; `returns` names the value behind each of the bundle's outputs."""
 
     segments: tuple[BuiltSegment, ...]
@@ -143,7 +143,7 @@ def build_program(
     request: BuildRequest,
     goldens: tuple[GoldenCase, ...] = (),
     engines: EngineCache | None = None,
-) -> Built:
+) -> BuiltProgram:
     """Partition, convert and build; then evaluate the converted networks on the CPU over `goldens`.
 
     A node whose converter or layer fails is handed to torch with that reason and the build is tried
@@ -182,7 +182,7 @@ def build_program(
             evaluated = evaluate_partition(
                 program, parts, networks, goldens, request.precision, overrides
             )
-        return Built(
+        return BuiltProgram(
             segments,
             parts.returns,
             parts.report.to_json(),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["KILN_CHECK_PASSES"] = "1"  # every pass is held to its contract, in child processes too
 sys.path.append(str(Path(__file__).resolve().parents[1] / "manifests"))
 
 import torchvision_on_cpu

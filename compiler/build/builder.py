@@ -66,14 +66,14 @@ def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOption
     _name_capabilities(trt, config, options.capabilities)
     for profile in options.profiles:
         config.add_optimization_profile(_profile(builder, graph, profile))
-    plan = builder.build_serialized_network(definition, config)
+    engine = builder.build_serialized_network(definition, config)
     del emitted  # the weights' memory had to live until here
-    if plan is None:
+    if engine is None:
         raise BuildRefused(
             "builder", f"TensorRT built no engine{log.quote()}",
             "leave the named operator in torch with torch_executed_ops", log.blamed(definition),
         )  # fmt: skip
-    return memoryview(plan)  # TensorRT's own memory: a copy would hold every weight once more
+    return memoryview(engine)  # TensorRT's own memory: a copy would hold every weight once more
 
 
 def _profile(builder: Any, graph: Graph, profile: Profile) -> Any:

@@ -1,7 +1,7 @@
 """Lowering: an exported program, rewritten by an ordered tuple of passes.
 
     lower(exported, keep, precision="fp32") -> ExportedProgram      a new one; the given one stays
-    lower_recorded(...)                     -> (ExportedProgram, (Record(pass, changed), ...))
+    lower_recorded(...)                     -> (ExportedProgram, (PassRecord(pass, changed), ...))
     spelling(options)                       -> the pipeline as text, one entry a pass
 
 `keep` names the ATen overloads to leave whole ("aten.linear.default"): what the converters take.
@@ -22,12 +22,12 @@ from compiler.lower.noops import REMOVE_ASSERTS, REMOVE_NOOPS
 from compiler.lower.numbers import READ_NUMBERS
 from compiler.lower.passes import LowerRefused, Options, Pass
 from compiler.lower.precision import CAST
-from compiler.lower.runner import Record, run_passes
+from compiler.lower.runner import PassRecord, run_passes
 from compiler.lower.strides import RESOLVE_STRIDES
 from compiler.lower.unread import DROP_UNREAD
 
 __all__ = [
-    "DEFAULT_KEEP", "PIPELINE", "LowerRefused", "Options", "Pass", "Record",
+    "DEFAULT_KEEP", "PIPELINE", "LowerRefused", "Options", "Pass", "PassRecord",
     "decomposed_ops", "lower", "lower_recorded", "spelling",
 ]  # fmt: skip
 
@@ -62,7 +62,7 @@ def lower_recorded(
     exported: ExportedProgram,
     keep: frozenset[str] = DEFAULT_KEEP,
     precision: str = "fp32",
-) -> tuple[ExportedProgram, tuple[Record, ...]]:
+) -> tuple[ExportedProgram, tuple[PassRecord, ...]]:
     """Run the pipeline and say which passes changed the graph, by its digest."""
     return run_passes(exported, PIPELINE, Options(keep, precision))
 

@@ -13,7 +13,7 @@ from compiler.lower.passes import LowerRefused, Options, Pass
 
 
 @dataclass(frozen=True)
-class Record:
+class PassRecord:
     """One pass as it ran: whether the graph's digest changed, and the calls before and after."""
 
     name: str
@@ -24,7 +24,7 @@ class Record:
 
 def run_passes(
     exported: ExportedProgram, passes: tuple[Pass, ...], options: Options
-) -> tuple[ExportedProgram, tuple[Record, ...]]:
+) -> tuple[ExportedProgram, tuple[PassRecord, ...]]:
     """Run passes in order; after each, dead calls are removed and the signature is brought in step.
 
     The first pass must make a new program (decompose does), so that the given one is unchanged.
@@ -42,7 +42,7 @@ def run_passes(
         if contracts is not None:
             contracts.after(exported, one)
         after, count_after = graph_digest(exported), len(calls(exported))
-        records.append(Record(one.name, after != digest, count, count_after))
+        records.append(PassRecord(one.name, after != digest, count, count_after))
         digest, count = after, count_after
     exported.graph_module.recompile()
     return exported, tuple(records)

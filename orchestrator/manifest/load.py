@@ -21,8 +21,7 @@ CHOICES: Mapping[str, frozenset[str]] = {
     "goldens": frozenset({"entrypoint", "file", "seed"}),
 }
 """Settings of which a model chooses one kind: its own choice replaces the whole default."""
-_MISSING = "this required key is missing"
-_MEANT = "unknown key; did you mean"
+_UNKNOWN = "unknown key"
 REPLACED = frozenset({"tolerance"})
 """Maps that are never merged key by key, because they can be written in two forms."""
 
@@ -106,13 +105,17 @@ def _model(node: Located, folder: Path, problems: list[Problem]) -> Model | None
     try:
         form = ModelForm.model_validate(node.plain())
     except ValidationError as error:
-        found = [_translate(detail, node) for detail in error.errors(include_url=False)]
+        details = [(detail["type"], _translate(detail, node)) for detail in error.errors()]
         # A misspelt key also counts as missing; one problem is enough.
-        meant = {problem.path.rpartition(".")[0] for problem in found if _MEANT in problem.message}
+        misspelt = {
+            problem.path.rpartition(".")[0]
+            for kind, problem in details
+            if kind == "extra_forbidden" and problem.message != _UNKNOWN
+        }
         problems += [
             problem
-            for problem in found
-            if problem.message != _MISSING or problem.path.rpartition(".")[0] not in meant
+            for kind, problem in details
+            if kind != "missing" or problem.path.rpartition(".")[0] not in misspelt
         ]
         return None
     found = problems_of(form, node)
@@ -135,11 +138,11 @@ def _translate(detail: Any, node: Located) -> Problem:
     if kind == "missing":
         key = str(rest[0])
         path = join(place.path, key)
-        return Problem(place.line, place.column, path, _MISSING)
+        return Problem(place.line, place.column, path, "this required key is missing")
     if kind == "extra_forbidden":
         key = str(steps[-1])
         line, column = dict(parent.keys).get(key, (place.line, place.column))
-        return Problem(line, column, place.path, f"unknown key{nearest(key, _known(steps[:-1]))}")
+        return Problem(line, column, place.path, f"{_UNKNOWN}{nearest(key, _known(steps[:-1]))}")
     return place.problem(_message(detail))
 
 

@@ -89,7 +89,7 @@ def _alike(model: Model) -> list[tuple[Target, ...]]:
 def _trace(model: Model) -> Traced:
     from compiler.pipeline import TraceRequest, trace_model
 
-    job = TraceRequest(
+    request = TraceRequest(
         model.source,
         model.inputs,
         model.profiles,
@@ -97,13 +97,13 @@ def _trace(model: Model) -> Traced:
         model.precision,
         model.replace,
     )
-    return trace_model(job)
+    return trace_model(request)
 
 
 def _partition(model: Model, program: Any, target: Target) -> PartitionReport:
     from compiler.pipeline import BuildRequest, convert_program
 
-    job = BuildRequest(
+    request = BuildRequest(
         target=target,
         profiles=model.profiles,
         precision=model.precision,
@@ -114,4 +114,4 @@ def _partition(model: Model, program: Any, target: Target) -> PartitionReport:
         replace=tuple(one for one in model.replace if one.way != "with"),
         search_path=model.source.search_path,
     )
-    return convert_program(program, job).parts.report
+    return convert_program(program, request).parts.report

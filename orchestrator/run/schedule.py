@@ -16,7 +16,7 @@ import bisect
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from orchestrator.run.taskgraph import Graph
+from orchestrator.run.taskgraph import TaskGraph
 from orchestrator.worker.outcome import ATTEMPTS, Built, Cached, Failed, Outcome, Skipped, classify
 
 WAITING, READY, RUNNING, DONE, FAILED, SKIPPED = range(6)
@@ -90,7 +90,7 @@ class State:
         return self.phases.count(RUNNING)
 
 
-def begin(graph: Graph, done: Collection[str] = ()) -> tuple[State, tuple[Command, ...]]:
+def begin(graph: TaskGraph, done: Collection[str] = ()) -> tuple[State, tuple[Command, ...]]:
     """The first state and commands. Tasks in `done` already have their results."""
     count = len(graph.items)
     phases = bytearray(count)
@@ -110,7 +110,7 @@ def begin(graph: Graph, done: Collection[str] = ()) -> tuple[State, tuple[Comman
 
 
 def advance(
-    graph: Graph, state: State, events: Iterable[Event]
+    graph: TaskGraph, state: State, events: Iterable[Event]
 ) -> tuple[State, tuple[Command, ...]]:
     """Process what happened, in order; returns the new state and what to do now."""
     edit = _Edit(graph, state)
@@ -126,7 +126,7 @@ def advance(
 class _Edit:
     """A state that is being changed. Never leaves this file."""
 
-    def __init__(self, graph: Graph, state: State) -> None:
+    def __init__(self, graph: TaskGraph, state: State) -> None:
         self.graph = graph
         self.state = state
         self.phases = bytearray(state.phases)

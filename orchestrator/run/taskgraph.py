@@ -34,7 +34,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Graph:
+class TaskGraph:
     """The static part: items in order of priority, with edges as indexes. Made by `graph_of`."""
 
     items: tuple[Item, ...]
@@ -46,7 +46,7 @@ class Graph:
     pool: tuple[int, ...] = field(repr=False)
 
 
-def graph_of(items: Iterable[Item], pools: Iterable[Pool]) -> Graph:
+def graph_of(items: Iterable[Item], pools: Iterable[Pool]) -> TaskGraph:
     """Order the items and resolve their edges.
 
     Raises ValueError on an unknown need or pool, a pool without room, a duplicate id, or a cycle.
@@ -76,7 +76,7 @@ def graph_of(items: Iterable[Item], pools: Iterable[Pool]) -> Graph:
     for n, item in enumerate(ordered):
         for need in item.needs:
             dependents[index[need]].append(n)
-    return Graph(
+    return TaskGraph(
         ordered,
         pool_list,
         index,

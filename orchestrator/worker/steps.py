@@ -53,7 +53,7 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     from compiler import program
     from compiler.pipeline import TraceRequest, trace_model
 
-    job = TraceRequest(
+    request = TraceRequest(
         Source.from_json(spec["source"]),
         tuple(TensorSpec.from_json(item) for item in spec["inputs"]),
         tuple(Profile.from_json(item) for item in spec["profiles"]),
@@ -61,7 +61,7 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         spec["precision"],
         _replacements(spec),
     )
-    traced = trace_model(job)
+    traced = trace_model(request)
     graph, weights = program.save(traced.program, store)
     return {
         "graph": graph,
@@ -101,7 +101,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         for golden in traced["goldens"]
     )
     overrides = {name: Tolerance.from_json(one) for name, one in spec["tolerances"].items()}
-    job = BuildRequest(
+    request = BuildRequest(
         target=Target.parse(spec["target"]),
         profiles=tuple(Profile.from_json(item) for item in spec["profiles"]),
         precision=spec["precision"],
@@ -113,9 +113,9 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         replace=_replacements(spec),
         search_path=tuple(spec.get("search_path", ())),
     )
-    built = build_program(loaded, job, goldens, EngineCache(store))
+    built = build_program(loaded, request, goldens, EngineCache(store))
     blobs: dict[Digest, int] = {}
-    names = tuple(profile.name for profile in job.profiles)
+    names = tuple(profile.name for profile in request.profiles)
     part = Part(
         names,
         tuple(_save_segment(segment, names, store, blobs) for segment in built.segments),
@@ -124,7 +124,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     return {
         "part": part.to_json(),
         "toolchain": built.toolchain.to_json(),
-        "precision": job.precision,
+        "precision": request.precision,
         "tolerances": {name: one.to_json() for name, one in built.tolerances},
         "report": store.put_blob(canonical_json(built.report)),
         "bytes": sum(blobs.values()),

@@ -16,7 +16,7 @@ from compiler.convert.library import REGISTRY
 from compiler.goldens.goldens import GoldenSource, make_goldens
 from compiler.lower import lower
 from compiler.lower.capture import capture
-from compiler.pipeline import BuildRequest, Built, build_program
+from compiler.pipeline import BuildRequest, BuiltProgram, build_program
 from compiler.trace.export import trace
 from enginebundle.format.spec import Target, TensorSpec
 from tests.compiler.small_models import profile
@@ -36,7 +36,7 @@ class Function(nn.Module):
 
 def compiled(
     function: Callable[..., torch.Tensor], *shapes: tuple[int | str, ...], min_nodes: int = 1
-) -> Built:
+) -> BuiltProgram:
     """`function` of float32 tensors of these shapes, built and compared at min, opt and max."""
     inputs = tuple(TensorSpec(f"x{i}", "float32", shape) for i, shape in enumerate(shapes))
     text = " ".join(str(dim) for shape in shapes for dim in shape)

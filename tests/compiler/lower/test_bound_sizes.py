@@ -11,7 +11,7 @@ from compiler.convert.library import REGISTRY
 from compiler.lower import bound_sizes, lower
 from compiler.lower.capture import capture
 from compiler.partition.cuts import cuts
-from compiler.pipeline import Built
+from compiler.pipeline import BuiltProgram
 from compiler.trace.export import trace
 from enginebundle.format.graph import Graph, Node, Ref, Value
 from enginebundle.format.spec import Profile, TensorSpec
@@ -21,7 +21,7 @@ from tests.compiler.test_dynamic_sizes import Function, compiled
 CUT = {"aten._local_scalar_dense.default", "aten.slice.Tensor"}
 
 
-def tail(built: Built) -> set[str]:
+def tail(built: BuiltProgram) -> set[str]:
     """What runs in torch, after one engine."""
     assert built.parts is not None
     assert {kept.reason.code for kept in built.parts.report.kept} == {"cut"}
