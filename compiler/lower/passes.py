@@ -10,11 +10,11 @@ from torch.export import ExportedProgram
 from compiler.refused import Refused
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
-"""tf32 is fp32 here: it permits TensorFloat-32 products and changes no dtype in the graph."""
+"""Lowering treats tf32 as fp32: it permits TensorFloat-32 products and changes no dtype in the graph."""
 
 
 class LowerRefused(Refused):
-    """The program can't be lowered. Codes: `precision`, `decompose`, `invalid` (a pass's fault)."""
+    """The program can't be lowered. Codes: `precision`, `decompose`, `invalid` (found after a pass)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Options:
 
 
 Condition = Callable[[ExportedProgram, Options], str | None]
-"""Returns None where the program meets it, else what is wrong and at which node. Changes nothing.
+"""Returns None if the program meets it, else what is wrong and at which node. Changes nothing.
 Its docstring states the condition in one line; its name identifies it in messages."""
 
 
