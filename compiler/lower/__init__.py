@@ -1,8 +1,8 @@
 """Lowering: an exported program, rewritten by an ordered tuple of passes.
 
-    lower(exported, keep, precision="fp32") -> ExportedProgram      a new one; the given one stays
+    lower(exported, keep, precision="fp32") -> ExportedProgram      a new one; the given one is unchanged
     lower_recorded(...)                     -> (ExportedProgram, (PassRecord(pass, changed), ...))
-    spelling(options)                       -> the pipeline as text, one entry a pass
+    spelling(options)                       -> the pipeline as text, one entry per pass
 
 `keep` names the ATen overloads to leave whole ("aten.linear.default"): what the converters take.
 """
@@ -46,7 +46,7 @@ PIPELINE: tuple[Pass, ...] = (
     CAST,
     COMPLEX_PAIRS,
 )
-"""Every pass, in the order they run. Dead code goes after each of them."""
+"""Every pass, in the order they run. Dead code is removed after each."""
 
 
 def lower(
@@ -63,10 +63,10 @@ def lower_recorded(
     keep: frozenset[str] = DEFAULT_KEEP,
     precision: str = "fp32",
 ) -> tuple[ExportedProgram, tuple[PassRecord, ...]]:
-    """Run the pipeline and say which passes changed the graph, by its digest."""
+    """Run the pipeline and record which passes changed the graph, by its digest."""
     return run_passes(exported, PIPELINE, Options(keep, precision))
 
 
 def spelling(options: Options) -> tuple[str, ...]:
-    """The one way to write this pipeline with these options: it can stand in a key."""
+    """The only spelling of this pipeline with these options, so that a key can contain it."""
     return tuple(one.spell(options) for one in PIPELINE)

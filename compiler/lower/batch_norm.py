@@ -1,4 +1,4 @@
-"""Batch norm on fixed statistics: into the convolution before it, else as a product and a sum.
+"""Batch norm on fixed statistics, folded into the convolution before it, else a product and a sum.
 
 A convolution with its norm folded in is one layer with a bias, the form that every inference
 engine is tuned for.
@@ -18,14 +18,14 @@ from compiler.lower.passes import Options, Pass
 
 aten = torch.ops.aten
 WHOLE = "aten.batch_norm.default"
-"""As exported: one result. Decomposed, a norm returns its statistics beside it."""
+"""As exported, with one result. Decomposed, a norm also returns its statistics."""
 DECOMPOSED = "aten._native_batch_norm_legit_no_training.default"
 CONVOLUTIONS = frozenset(
     {"aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default", "aten.conv1d.padding",
      "aten.conv2d.padding", "aten.conv3d.padding", "aten.convolution.default"}
 )  # fmt: skip
 TRANSPOSED = 6
-"""Place of `transposed` among the arguments of aten.convolution."""
+"""The place of `transposed` among the arguments of aten.convolution."""
 
 
 def _fold(exported: ExportedProgram, options: Options) -> ExportedProgram:
@@ -59,7 +59,7 @@ def _fold(exported: ExportedProgram, options: Options) -> ExportedProgram:
 def _stored(
     node: torch.fx.Node, weights: dict[torch.fx.Node, torch.Tensor]
 ) -> tuple[Any, ...] | None:
-    """The arguments of a norm whose statistics and parameters are all weights, else None."""
+    """The arguments of a norm whose statistics and parameters are all weights; None for other nodes."""
     found = _arguments(node)
     if found is None or any(item is not None and item not in weights for item in found[1:5]):
         return None
@@ -67,7 +67,7 @@ def _stored(
 
 
 def _arguments(node: torch.fx.Node) -> tuple[Any, ...] | None:
-    """input, weight, bias, mean, variance and eps of a norm on fixed statistics, else None."""
+    """Input, weight, bias, mean, variance and eps of a norm on fixed statistics; None for other nodes."""
     if str(node.target) == DECOMPOSED:
         return (*node.args[:5], node.args[6])
     if str(node.target) == WHOLE and not node.args[5]:
@@ -76,12 +76,12 @@ def _arguments(node: torch.fx.Node) -> tuple[Any, ...] | None:
 
 
 def _replace(norm: torch.fx.Node, result: torch.fx.Node) -> None:
-    """`result` for the norm's first output; the saved statistics have no readers at inference."""
+    """Put `result` in place of the norm's first output; inference reads no saved statistics."""
     for node in _results(norm):
         node.replace_all_uses_with(result)
     for part in [part for part in norm.users if not part.users]:
         norm.graph.erase_node(part)
-    if not norm.users:  # a norm behind this one may be folded, too, once it is gone
+    if not norm.users:  # once it is gone, a norm after this one may be folded too
         norm.graph.erase_node(norm)
 
 
@@ -97,7 +97,7 @@ def _is_foldable(source: Any, weights: dict[torch.fx.Node, torch.Tensor]) -> boo
     if str(source.target) not in CONVOLUTIONS or len(source.users) != 1:
         return False
     if len(source.args) > TRANSPOSED and source.args[TRANSPOSED] is True:
-        return False  # its kernel has the output channels elsewhere
+        return False  # its kernel has the output channels in another dimension
     kernel, bias = _kernel_and_bias(source)
     return kernel in weights and (bias is None or bias in weights)
 
@@ -116,8 +116,8 @@ def _convolve(
 ) -> torch.fx.Node:
     """The convolution with kernel * scale and bias * scale + shift.
 
-    `scale` and `shift` are float64; kernels are large, so theirs is rounded to the type they compute
-    in first.
+    `scale` and `shift` are float64. Kernels are large, so `scale` is first rounded to the dtype that they
+    are multiplied in.
     """
     kernel, bias = _kernel_and_bias(source)
     old = weights[kernel]
@@ -149,7 +149,7 @@ def _binary(
 
 
 def batch_norms_folded(exported: ExportedProgram, options: Options) -> str | None:
-    """No batch norm on stored statistics behind a convolution, nor elsewhere unless kept whole."""
+    """No batch norm on stored statistics after a convolution, nor elsewhere unless kept whole."""
     weights = weight_nodes(exported)
     for node in calls(exported):
         found = _stored(node, weights)

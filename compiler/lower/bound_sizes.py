@@ -1,9 +1,10 @@
-"""Results whose size data decide, computed at their largest size and cut at the end.
+"""Results of data-dependent size, computed at their largest size and cut at the end.
 
-No result of a TensorRT-RTX engine may have such a size. But the elements of `nonzero`, `unique` or a
-mask are at most as many as those of the input: an engine gives that many, and how many of them count;
-a last step, in torch, reads the number and cuts. Only results of the model are rewritten so. What
-works on in the model with such a size stays in torch, and so does what comes before it here.
+No result of a TensorRT-RTX engine may have such a size. But `nonzero`, `unique` or a mask gives at
+most as many elements as its input has: the engine returns that many, with a count of the valid ones,
+and a last step in torch cuts to the count. Only results of the model are rewritten this way. Where
+the model goes on computing with such a size, that part stays in torch, as does the operator that
+gave the size.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from compiler.lower.passes import Options, Pass
 aten = torch.ops.aten
 
 PAIRS = 1 << 20
-"""Comparisons of one element with another that sorting rows may take."""
+"""The most comparisons between elements that sorting rows may take."""
 SORTED = 3840
-"""Elements that TensorRT sorts at most; more of them torch sorts, and finds the unique ones faster."""
+"""The most elements that TensorRT sorts; beyond that torch sorts them and finds the unique ones faster."""
 
 
 def _bound_sizes(exported: ExportedProgram, _: Options) -> ExportedProgram:
@@ -45,21 +46,21 @@ def _bound_sizes(exported: ExportedProgram, _: Options) -> ExportedProgram:
 
 
 def _is_boundable(node: Node) -> bool:
-    """Whether a rule takes the node, and the model only returns it."""
+    """Whether a rule takes the node, and the model does nothing with it but return it."""
     rule = RULES.get(node.target)
     return rule is not None and _is_result(node) and rule.takes(*node.args, **node.kwargs)
 
 
 def sizes_bounded(exported: ExportedProgram, _: Options) -> str | None:
-    """No result of the model with a size that data decide, where one of a fixed size could be cut."""
+    """No result of the model has a data-dependent size where one of a fixed size could be cut."""
     for node in calls(exported):
         if _is_boundable(node):
-            return f"node {node.name} ({node.target}) has a size that data decide"
+            return f"node {node.name} ({node.target}) has a data-dependent size"
     return None
 
 
 def _is_result(node: Node) -> bool:
-    """Whether nothing reads the node, or its parts, but the model's output."""
+    """Whether only the model's output reads the node or its parts."""
     several = isinstance(node.meta["val"], tuple | list)
     parts = list(node.users) if several else [node]
     if several and any(part.target is not operator.getitem for part in parts):
@@ -83,13 +84,13 @@ def _is_columns(x: Node, dim: int = 0) -> bool:
 
 
 def _unbind(r: Rewrite, x: Node, dim: int = 0) -> dict[int, Node]:
-    """The columns of `nonzero`: torch.nonzero(as_tuple=True), and torch.where of a condition alone."""
+    """The columns of `nonzero`: torch.nonzero(as_tuple=True), and torch.where with only a condition."""
     columns, count = _coordinates(r, x.args[0])
     return {i: r.first(column, 0, count) for i, column in enumerate(columns)}
 
 
 def _coordinates(r: Rewrite, x: Any) -> tuple[list[Node], Node]:
-    """A column for each dim of x, and how many of its elements count."""
+    """A column for each dimension of x, and the number of valid elements in each."""
     shape = x.meta["val"].shape
     held = x if x.meta["val"].dtype == torch.bool else r("ne.Scalar", x, 0)
     places, count, _ = r.compact(r.flat(held))
@@ -195,7 +196,7 @@ def _unique_dim(
 
 @dataclass(frozen=True)
 class Rule:
-    """How one operator is rewritten: `takes(*arguments)` says whether it can be, `write` returns what
+    """How one operator is rewritten: `takes(*arguments)` says whether it can be; `write` returns what
     replaces its result, or its results by index."""
 
     takes: Callable[..., bool]

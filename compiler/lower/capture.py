@@ -2,8 +2,8 @@
 
     capture(exported, inputs) -> Program
 
-Names of values are given here, from the operators and their order, so that the same model traced
-twice gives the same digest. Sizes are spelled over the user's symbols (compiler/trace/symbols.py).
+Values are named here, after the operators and their order, so that the same model traced twice gives
+the same digest. Sizes are written in the user's symbols (compiler/trace/symbols.py).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SYM_FUNCTIONS: Mapping[Callable[..., Any], str] = {
     torch.sym_float: "float", torch.sym_ite: "ite", math.trunc: "int", math.ceil: "ceil",
     math.floor: "floor", math.sqrt: "sqrt", torch._sym_sqrt: "sqrt",  # type: ignore[attr-defined]
 }  # fmt: skip
-"""Python's and torch's arithmetic on sizes, by its name in enginebundle.format.graph.SYM_OPS."""
+"""Python's and torch's functions on sizes, and their names in enginebundle.format.graph.SYM_OPS."""
 
 _WORDS = {
     torch.dtype: "dtype",
@@ -119,7 +119,7 @@ class _Capture:
         )  # fmt: skip
         (node,) = [n for n in self.exported.graph.nodes if n.name == holder.arg.name]
         if update is node:
-            return False  # it is written as it was
+            return False  # it is returned unchanged
         if holder.kind == InputKind.USER_INPUT:
             return True
         (output,) = [n for n in self.exported.graph.nodes if n.op == "output"]
@@ -182,8 +182,8 @@ class _Capture:
         unset = {a.name for a in schema.arguments if a.default_value is None} if schema else set()
         kwargs = []
         for name, value in sorted(node.kwargs.items()):
-            # None where None is the default says nothing, and pin_memory concerns a host
-            # allocator, never a value: both would only split equal programs' digests.
+            # None where None is the default means nothing, and pin_memory concerns a host
+            # allocator, never a value: both would only give equal programs different digests.
             if name != "pin_memory" and not (value is None and name in unset):
                 kwargs.append((name, self._argument(node, value)))
         outputs = self._outputs(node, op)
@@ -242,7 +242,7 @@ class _Capture:
         )
 
     def _output(self, name: str, leaf: Any) -> Value:
-        """The value behind an output; a number becomes an int64 (or float32) tensor of rank 0."""
+        """The value that an output returns; a number becomes a tensor of rank 0."""
         value = self.values[leaf][0] if isinstance(leaf, torch.fx.Node) else self._value("", leaf)
         if value.is_tensor:
             return value
@@ -260,14 +260,14 @@ class _Capture:
         return scalar
 
     def _numbered(self, base: str) -> str:
-        """`add_1`, `add_2`: a bare `add` as an engine's output can meet a tensor of that name which
-        TensorRT's compiler makes of its own, and then nothing is built."""
+        """`add_1`, `add_2`: an engine output named just `add` can clash with a tensor that TensorRT's
+        compiler creates under that name, and then the build fails."""
         self.counts[base] = self.counts.get(base, 0) + 1
         return unused(f"{base}_{self.counts[base]}", self.taken)
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Torch's dtype by name; CaptureRefused for one that bundles lack."""
+    """The name of a torch dtype; CaptureRefused for one that bundles lack."""
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise CaptureRefused(

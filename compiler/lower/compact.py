@@ -1,4 +1,4 @@
-"""Writes the elements that count to the front of a tensor of fixed size, and how many there are."""
+"""Moves the valid elements to the front of a tensor of fixed size, and counts them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Node = torch.fx.Node
 
 
 class Rewrite:
-    """Writes before a node; sizes are numbers, or nodes where they are dynamic."""
+    """Writes calls before a node; sizes are numbers, or nodes where they are dynamic."""
 
     def __init__(self, exported: ExportedProgram, node: Node) -> None:
         self.writer = Writer(exported, node)
@@ -31,14 +31,14 @@ class Rewrite:
 
     def size(self, size: int | torch.SymInt) -> int | Node:
         found = self.sizes.number(size)
-        assert found is not None, "a size that no input's sizes give"
+        assert found is not None, "a size that does not follow from the inputs' sizes"
         return found
 
     def flat(self, x: Node) -> Node:
         return self("reshape.default", x, [-1])
 
     def compact(self, flags: Node) -> tuple[Node, Node, int | torch.SymInt]:
-        """Where bool flags [n] hold: int64 [n], n itself after the last; how many; and n."""
+        """The places of true flags, bool [n], as int64 [n] padded with n; their count; and n."""
         n = flags.meta["val"].shape[0]
         end = self("full.default", [], self.size(n), dtype=torch.int64)
         place = self("sub.Tensor", self("cumsum.default", flags, 0), 1)
@@ -55,12 +55,12 @@ class Rewrite:
         return read
 
     def first(self, x: Node, axis: int, size: Any) -> Node:
-        """The first elements along an axis; `size` is a number of any kind, or a node."""
+        """The first elements along an axis; `size` is an integer, a SymInt or a node."""
         end = size if isinstance(size, Node) else self.size(size)
         return self("slice.Tensor", x, axis, 0, end)
 
     def take(self, x: Node, axis: int, places: Node) -> Node:
-        """x at places [n], of which those past the end give its last element."""
+        """x at places [n]; places past the end give its last element."""
         last = self.size(x.meta["val"].shape[axis] - 1)
         bound = self("full.default", [], last, dtype=torch.int64)
         return self("index_select.default", x, axis, self("minimum.default", places, bound))
@@ -74,7 +74,7 @@ def rows_of(r: Rewrite, x: Node, axis: int) -> Node:
 
 
 def rank_of(r: Rewrite, rows: Node) -> Node:
-    """The place of each of the rows [n, m] in lexicographic order; of equal ones the first is first."""
+    """The place of each of the rows [n, m] in lexicographic order; equal rows keep their order."""
     n = rows.meta["val"].shape[0]
     here, there = r("unsqueeze.default", rows, 1), r("unsqueeze.default", rows, 0)
     differ = r("ne.Tensor", here, there)
@@ -103,7 +103,7 @@ class Groups:
         self.number = r("sub.Tensor", r("cumsum.default", flags, 0), 1)
 
     def results(self, x: Node, axis: int, inverse: Node | None, counts: bool) -> dict[int, Node]:
-        """What aten's unique operators give, by its place: values of x, inverse and counts."""
+        """The results of aten's unique operators, by index: values of x, inverse and counts."""
         r = self.r
         none = r("full.default", [0], 0, dtype=torch.int64)
         lengths = none

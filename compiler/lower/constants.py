@@ -1,4 +1,4 @@
-"""Constant folding: what depends on weights alone is computed once, here."""
+"""Constant folding: whatever depends on weights alone is computed once, at compile time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compiler.lower.graphs import calls, is_pure, weight_nodes
 from compiler.lower.passes import Options, Pass
 
 GROWTH = 1 << 20
-"""Bytes by which one folded constant may exceed the weights that it makes unneeded."""
+"""Bytes by which a folded constant may exceed the weights that it makes unnecessary."""
 
 
 def _fold(exported: ExportedProgram, _: Options) -> ExportedProgram:
@@ -38,7 +38,7 @@ def _fold(exported: ExportedProgram, _: Options) -> ExportedProgram:
 
 
 def _groups(known: dict[torch.fx.Node, Any]) -> list[list[torch.fx.Node]]:
-    """Constant nodes connected with each other, such as the three parts of one split weight."""
+    """The constant nodes, in connected groups, such as the three parts of one split weight."""
     parent = {node: node for node in known}
 
     def root(node: torch.fx.Node) -> torch.fx.Node:
@@ -103,7 +103,7 @@ def _bytes(value: Any) -> int:
 def add_constant(
     exported: ExportedProgram, name: str, tensor: torch.Tensor, like: torch.fx.Node
 ) -> torch.fx.Node:
-    """A new weight of the program, held as a constant; origin as of `like`. Returns its node."""
+    """Add a weight to the program as a constant, with the origin of `like`. Returns its node."""
     graph, specs = exported.graph, exported.graph_signature.input_specs
     target = f"folded_{name}"
     while target in exported.constants or target in exported.state_dict:
@@ -123,7 +123,7 @@ def add_constant(
 
 def constants_folded(exported: ExportedProgram, _: Options) -> str | None:
     """No pure call on weights alone with a result of up to 1 MiB that other calls read."""
-    # The pass folds more: results larger than that, where weights become unneeded.
+    # The pass also folds larger results, where they make weights unnecessary.
     known: dict[torch.fx.Node, Any] = dict(weight_nodes(exported))
     for node in calls(exported):
         if _is_constant(node, known):

@@ -34,8 +34,8 @@ def wanted() -> bool:
 class Contracts:
     """Checks one run of a pipeline: `before` and `after` each of its passes, in order.
 
-    Beyond what a pass states itself, each pass must leave the given program alone, keep the dtypes
-    of the model's inputs and outputs, and keep what earlier passes ensured if later ones require it.
+    Besides its own contract, each pass must leave the given program alone, keep the dtypes of the
+    model's inputs and outputs, and keep what earlier passes ensured if later ones require it.
     """
 
     def __init__(self, given: ExportedProgram, passes: Sequence[Pass], options: Options) -> None:
@@ -46,17 +46,17 @@ class Contracts:
         self.waiting = list(passes)
         """The passes that have not finished."""
         self.ensured: dict[Condition, str] = {}
-        """Every condition that has been ensured, and the last pass that did."""
+        """Every condition that has been ensured, and the last pass that ensured it."""
 
     def before(self, exported: ExportedProgram, one: Pass) -> None:
-        """Raises BrokenContract where the program lacks what `one` requires."""
+        """Raises BrokenContract if the program does not meet what `one` requires."""
         for condition in one.requires:
             wrong = condition(exported, self.options)
             if wrong is not None:
                 raise BrokenContract(f"pass {one.name} requires {_stated(condition)}: {wrong}")
 
     def after(self, exported: ExportedProgram, one: Pass) -> None:
-        """Raises BrokenContract where `one` did not do what it must."""
+        """Raises BrokenContract if `one` did not keep its contract."""
         self.waiting.remove(one)
         if graph_digest(self.given) != self.digest:
             raise BrokenContract(f"pass {one.name} changed the program that was given")

@@ -35,12 +35,12 @@ def no_equal_calls(exported: ExportedProgram, _: Options) -> str | None:
 
 
 def _call_key(node: torch.fx.Node) -> Any:
-    """Equal for two pure calls exactly where one can stand for the other."""
+    """Equal for two pure calls exactly if one can replace the other."""
     return _size_key(node) or (str(node.target), _key(node.args), _key(node.kwargs))
 
 
 def _size_key(node: torch.fx.Node) -> Any:
-    """Sizes are equal if their expressions are: the inputs' shapes decide both."""
+    """Sizes with equal expressions are equal: both follow from the inputs' shapes."""
     value = node.meta.get("val")
     if isinstance(value, torch.SymInt) and not free_unbacked_symbols(value):
         return ("size", str(value.node.expr))
@@ -54,7 +54,7 @@ def _key(value: Any) -> Any:
         return tuple(_key(item) for item in value)
     if isinstance(value, dict):
         return tuple((name, _key(value[name])) for name in sorted(value))
-    # 1, 1.0 and True are equal in Python and different arguments.
+    # 1, 1.0 and True are equal in Python, but they are different arguments.
     return type(value), str(value)
 
 

@@ -1,4 +1,4 @@
-"""Decomposition: everything the converters do not take whole, into core ATen; functional after."""
+"""Decomposes everything that the converters do not take whole into core, functional ATen."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _KEPT = """
     stack.default unbind.int pixel_shuffle.default pixel_unshuffle.default einsum.default
 """
 DEFAULT_KEEP = frozenset(f"aten.{name}" for name in _KEPT.split())
-"""What to leave whole where no converter registry says: operators that every runtime has."""
+"""What to leave whole where no converter registry decides: operators that every runtime has."""
 
 
 def _decompose(exported: ExportedProgram, options: Options) -> ExportedProgram:
@@ -49,7 +49,7 @@ def _decompose(exported: ExportedProgram, options: Options) -> ExportedProgram:
             f"decomposing the exported program fails: {first_lines(error)}",
             "name the operator in torch_executed_ops, which leaves it whole",
         ) from error
-    # Torch hands both dictionaries on as they are; later passes write into them.
+    # Torch shares both dictionaries with the given program; later passes write into them.
     lowered._state_dict = dict(lowered.state_dict)
     lowered._constants = dict(lowered.constants)
     return lowered
@@ -61,13 +61,13 @@ def _table(keep: frozenset[str]) -> dict[Any, Callable[..., Any]]:
 
 
 def decomposed_ops(keep: frozenset[str]) -> frozenset[str]:
-    """The overloads that the table has a rule for, less those that `keep` leaves whole."""
+    """The overloads that the table has a rule for, except those that `keep` leaves whole."""
     return frozenset(str(op) for op in _table(keep))
 
 
 @functools.cache
 def _default_table() -> Mapping[Any, Callable[..., Any]]:
-    """Torch's table and ours, built once: it takes longer than decomposing a small model."""
+    """Torch's table and ours, built once: that takes longer than decomposing a small model."""
     table = torch.export.default_decompositions()
     return dict(table.items()) | linear_cross_entropy.rules()  # type: ignore[no-untyped-call]
 
@@ -76,7 +76,7 @@ def decomposed(exported: ExportedProgram, options: Options) -> str | None:
     """No call that the decomposition table has a rule for, unless its operator is kept whole."""
     table = _table(options.keep)
     for node in calls(exported):
-        # Later passes remove assertions and inactive dropout; tracing reads sizes without the table.
+        # Later passes remove assertions and inactive dropout; the table does not apply to sizes.
         spared = node.target in ASSERTS or is_inactive_dropout(node) or _is_number(node)
         if node.target in table and not spared:
             return f"node {node.name} calls {node.target}"

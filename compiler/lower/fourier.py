@@ -1,7 +1,7 @@
 """Discrete Fourier transforms as products with tables of cosines and sines.
 
-A transform of n points costs n * n products for each row, which an engine does on matrix units: fit
-for up to LIMIT points. Tables of static sizes are constants, others are computed in the graph.
+A transform of n points costs n * n products per row, which an engine does on matrix units: acceptable
+up to LIMIT points. Tables of static size are constants; others are computed in the graph.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from compiler.lower.complex.values import Complex, Part, Values
 
 aten = torch.ops.aten
 LIMIT = 2048
-"""Points of a transform along one dimension; two tables of this size hold 32 MiB."""
+"""The most points of a transform along one dimension; its two tables then take 32 MiB."""
 NONE, BY_ROOT, BY_N = 0, 1, 2
 """torch's normalizations: what each dimension's result is divided by."""
 
@@ -48,7 +48,7 @@ def r2c(v: Values, node: torch.fx.Node) -> Complex | None:
 def c2r(v: Values, node: torch.fx.Node) -> torch.fx.Node | None:
     """aten._fft_c2r(self, dim, normalization, last_dim_size): backward, the last of `dim` last.
 
-    The last dimension holds the first half: each point but the ends counts for two.
+    The last dimension holds the first half of the spectrum: each point but the ends counts twice.
     """
     source, dims, normalization, n = node.args
     assert isinstance(source, torch.fx.Node)
@@ -74,7 +74,7 @@ def _axes(source: Any, dims: Any) -> list[int]:
 
 
 def _fits(size: Any) -> bool:
-    """Whether a size is at most LIMIT, whatever its symbols are within their ranges."""
+    """Whether a size is at most LIMIT for all values of its symbols within their ranges."""
     if isinstance(size, torch.SymInt):
         return bool(size.node.shape_env.bound_sympy(size.node.expr).upper <= LIMIT)
     return bool(size <= LIMIT)
@@ -105,7 +105,7 @@ def _along(v: Values, x: Part, axis: int, table: torch.fx.Node) -> Part:
 def _tables(
     v: Values, rows: Any, columns: Any, n: Any, normalization: Any, sign: int, like: torch.fx.Node
 ) -> tuple[torch.fx.Node, torch.fx.Node]:
-    """cos and sign * sin of 2 pi r c / n for r < rows and c < columns, divided as asked."""
+    """cos and sign * sin of 2 pi r c / n for r < rows and c < columns, normalized as asked."""
     dtype = like.meta["val"].dtype
     key = (rows, columns, n, normalization, sign, dtype)
     if key not in v.matrices:
@@ -118,7 +118,7 @@ def _tables(
 def _fixed(
     v: Values, rows: int, columns: int, n: int, normalization: Any, sign: int, dtype: torch.dtype
 ) -> tuple[torch.fx.Node, torch.fx.Node]:
-    """As constants, from exact remainders in float64."""
+    """Tables as constants: float64 angles from exact remainders."""
     places = torch.arange(rows).unsqueeze(1) * torch.arange(columns) % n
     angles = places.double() * (2 * math.pi / n)
     scale = {NONE: 1.0, BY_ROOT: n**-0.5, BY_N: 1 / n}[normalization]
@@ -131,7 +131,7 @@ def _fixed(
 def _computed(
     v: Values, rows: Any, columns: Any, n: Any, normalization: Any, sign: int, dtype: torch.dtype
 ) -> tuple[torch.fx.Node, torch.fx.Node]:
-    """By the graph, from exact remainders in int64."""
+    """Tables computed in the graph, from exact remainders in int64."""
     row = v.call(aten.unsqueeze.default, v.writer.arange(rows), 1)
     places = v.call(aten.mul.Tensor, row, v.writer.arange(columns))
     places = v.call(aten.remainder.Scalar, places, n)
@@ -148,7 +148,7 @@ def _computed(
 
 
 def _weights(v: Values, kept: Any, n: Any, like: torch.fx.Node) -> torch.fx.Node:
-    """2 for each point of half a spectrum that has a mirrored one, else 1."""
+    """For each point of half a spectrum: 2 if it has a mirror image, else 1."""
     dtype = like.meta["val"].dtype
     if isinstance(kept, int) and isinstance(n, int):
         fixed = torch.full((kept,), 2.0, dtype=dtype)
@@ -164,7 +164,7 @@ def _weights(v: Values, kept: Any, n: Any, like: torch.fx.Node) -> torch.fx.Node
 
 
 def _column(v: Values, weights: torch.fx.Node, part: Part, axis: int) -> Part:
-    """The weights as a factor along an axis."""
+    """The weights shaped to multiply along an axis."""
     behind = part.meta["val"].dim() - 1 - axis
     return v.call(aten.view.default, weights, [-1, *[1] * behind]) if behind else weights
 

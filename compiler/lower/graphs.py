@@ -1,4 +1,4 @@
-"""Questions about an exported program's graph, and keeping its signature in step with it."""
+"""Queries on an exported program's graph, and edits that keep its signature in step."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def weight_nodes(exported: ExportedProgram) -> dict[torch.fx.Node, torch.Tensor]
 
 
 def clean_up(exported: ExportedProgram) -> None:
-    """Remove dead calls, and bring the output signature in step with the output node."""
+    """Remove dead calls, and update the output signature to match the output node."""
     graph = exported.graph
     for node in reversed(list(graph.nodes)):
         if node.op == "call_function" and not node.users and is_pure(node):
@@ -69,7 +69,7 @@ def copied(exported: ExportedProgram) -> ExportedProgram:
     returned: Any = graph.graph_copy(exported.graph, {}, return_output_node=True)
     graph.output(returned[0]).meta = dict(returned[1].meta)
     for node, given in zip(graph.nodes, exported.graph.nodes, strict=True):
-        # The copy avoids the names of builtins, which the signature may contain.
+        # Copying renames nodes that are named like builtins, but the signature keeps their names.
         node.name = given.name
     return ExportedProgram(
         root=exported.graph_module,

@@ -1,6 +1,6 @@
-"""Operators that libraries register for themselves, as the ATen operator that means the same.
+"""Operators that libraries register themselves, replaced by the equivalent ATen operators.
 
-No runtime of a bundle can call a library's own operator, and no decomposition leads out of it.
+No runtime of a bundle can call a library's own operator, and no decomposition exists for it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _spell_as_aten(exported: ExportedProgram, _: Options) -> ExportedProgram:
 
 
 def no_library_operators(exported: ExportedProgram, _: Options) -> str | None:
-    """No call is of a library's operator that has a spelling in ATen."""
+    """No call is to a library's operator that has an ATen equivalent."""
     for node in calls(exported):
         if str(node.target) in _SPELLINGS:
             return f"node {node.name} calls {node.target}"

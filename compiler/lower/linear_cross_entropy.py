@@ -2,8 +2,8 @@
 
     rules() -> {operator: function}      for the decomposition table; empty where torch has none
 
-They spare memory by never having all logits at once, and compute gradients on the way, of which
-inference asks none. TensorRT plans its own memory.
+They save memory by never holding all logits at once, and compute gradients on the way, which
+inference does not need. TensorRT plans its own memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MODULE = "torch.nn.modules.linear_cross_entropy"
 
 
 def rules() -> dict[Any, Callable[..., Any]]:
-    """The functions in place of the operators, which torch 2.13 registers when first used."""
+    """The functions that replace the operators, which torch 2.13 registers on first use."""
     if importlib.util.find_spec(_MODULE) is None:
         return {}
     importlib.import_module(_MODULE)
@@ -58,7 +58,7 @@ def _loss(
     x: Tensor, linear_weight: Tensor, target: Tensor, bias: Tensor | None, weight: Tensor | None,
     reduction: str, ignore_index: int, dtype: torch.dtype, label_smoothing: float,
 ) -> Tensor:  # fmt: skip
-    """All of it in the dtype that the chunks are summed in, as the most careful policy has it."""
+    """The loss, computed throughout in the dtype that chunks are summed in: the most precise policy."""
 
     def wide(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.to(dtype)

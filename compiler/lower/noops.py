@@ -82,7 +82,7 @@ def _is_noop(node: torch.fx.Node) -> bool:
 
 
 def _passed_on(node: torch.fx.Node) -> list[tuple[torch.fx.Node, torch.fx.Node]]:
-    """The statistics that a batch norm outside training returns as they came: (result, source)."""
+    """The statistics that a batch norm outside training returns unchanged: (result, source)."""
     if node.target is not aten._native_batch_norm_legit_functional.default or node.args[5]:
         return []
     return [
@@ -103,7 +103,7 @@ def is_inactive_dropout(node: torch.fx.Node) -> bool:
 def _same_tensor(one: Any, other: Any) -> bool:
     """Whether two tensors agree in dtype, shape and strides.
 
-    A copy into another layout stays: a later `view` may count on it.
+    A copy into another layout is kept: a later `view` may depend on it.
     """
     if one.dtype != other.dtype or one.dim() != other.dim() or one.device != other.device:
         return False

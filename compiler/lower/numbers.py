@@ -1,7 +1,7 @@
 """Numbers that a model puts into a tensor and reads back: `torch.tensor(x.shape[1]).item()`.
 
-Export makes an unknown of what is read, and every size that follows from it is known only from data.
-The arithmetic between is done on the numbers instead.
+Export treats the number read as unknown, and every size computed from it as data-dependent. Here the
+arithmetic in between is done on the numbers themselves instead.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def _read_numbers(exported: ExportedProgram, _: Options) -> ExportedProgram:
             node.replace_all_uses_with(number)
             exported.graph.erase_node(node)
             read += 1
-    # The shapes that followed from the unknown are found anew.
+    # Recompute the shapes that depended on the unknown.
     return exported.run_decompositions({}) if read else exported
 
 
 def _read_back(node: torch.fx.Node) -> Number | Sum | None:
-    """The number that a node reads from a tensor, if it was put there."""
+    """The number that a node reads from a tensor, if the model put it there."""
     if node.target is not aten._local_scalar_dense.default:
         return None
     return _number(node.args[0])
@@ -109,7 +109,7 @@ def _written(number: Number | Sum, graph: torch.fx.Graph) -> Number:
 
 
 def _unify(unknown: torch.SymInt, number: torch.SymInt) -> None:
-    """Let the unknown be what it is read from wherever it occurs in shapes."""
+    """Replace the unknown by the number it was read from, wherever it occurs in shapes."""
     environment = unknown.node.shape_env
     environment._set_replacement(unknown.node.expr, number.node.expr, "read back from a tensor")
 
@@ -118,7 +118,7 @@ def no_sizes_read_back(exported: ExportedProgram, _: Options) -> str | None:
     """No number computed from sizes is read back from a tensor that it was put into."""
     for node in calls(exported):
         if not isinstance(_read_back(node), int | None):
-            return f"node {node.name} reads a number that sizes give from {node.args[0]}"
+            return f"node {node.name} reads a number computed from sizes back from {node.args[0]}"
     return None
 
 

@@ -12,7 +12,7 @@ from enginebundle.format.spec import PRECISIONS
 
 
 class LowerRefused(Refused):
-    """The program can't be lowered. Codes: `precision`, `decompose`, `invalid` (a pass's fault)."""
+    """The program can't be lowered. Codes: `precision`, `decompose`, `invalid` (found after a pass)."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Options:
 
 
 Condition = Callable[[ExportedProgram, Options], str | None]
-"""Returns None where the program meets it, else what is wrong and at which node. Changes nothing.
+"""Returns None if the program meets it, else what is wrong and at which node. Changes nothing.
 Its docstring states the condition in one line; its name identifies it in messages."""
 
 

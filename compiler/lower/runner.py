@@ -25,10 +25,10 @@ class PassRecord:
 def run_passes(
     exported: ExportedProgram, passes: tuple[Pass, ...], options: Options
 ) -> tuple[ExportedProgram, tuple[PassRecord, ...]]:
-    """Run passes in order; after each, dead calls are removed and the signature is brought in step.
+    """Run passes in order; after each, dead calls are removed and the signature is updated.
 
     The first pass must make a new program (decompose does), so that the given one is unchanged.
-    Raises LowerRefused and, where the environment asks for checks, BrokenContract.
+    Raises LowerRefused, and BrokenContract if the environment asks for checks.
     """
     contracts = Contracts(exported, passes, options) if wanted() else None
     records = []
@@ -52,7 +52,7 @@ _ALWAYS = {
     values_known: "report this model: the fault is in the compiler",
     functional: "use the functional form of the operator in the model",
 }
-"""What every program must meet after every pass, checked or not, and the remedy where it doesn't."""
+"""What every program must meet after every pass, with or without checks, and the remedy if it doesn't."""
 
 
 def _refuse_invalid(exported: ExportedProgram, one: Pass, options: Options) -> None:

@@ -1,7 +1,7 @@
-"""Strides and offsets of memory as what they mean: sizes, and places in a tensor in C order.
+"""Strides and storage offsets rewritten as sizes, and as positions in a tensor in C order.
 
-A graph's values are tensors without strides: engines hand over C order, whatever the traced model
-had. What reads memory by stride is therefore rewritten from the strides seen while tracing.
+A graph's values are tensors without strides: engines return them in C order, whatever the traced
+model had. Calls that read memory by stride are therefore rewritten with the strides seen in tracing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _resolve(exported: ExportedProgram, _: Options) -> ExportedProgram:
 
 
 def _is_resolvable(node: torch.fx.Node, symbols: Symbols) -> bool:
-    """Whether a call reads strides or memory that the inputs' sizes give, so that it can be rewritten."""
+    """Whether a call can be rewritten: what it reads of strides or memory follows from the inputs' sizes."""
     if node.target in NUMBERS:
         number = node.meta["val"]
         is_constant = not isinstance(number, torch.SymInt) or number.node.expr.is_Integer
@@ -62,7 +62,7 @@ def _is_resolvable(node: torch.fx.Node, symbols: Symbols) -> bool:
         return _memory_order(source.meta["val"]) is not None
     if node.target is aten.resize.default:
         value, made = source.meta["val"], node.meta["val"]
-        # Nothing has set the elements of a larger result.
+        # The additional elements of a larger result are uninitialized.
         fits = made.is_contiguous() and statically_known_true(made.numel() <= value.numel())
         return fits and _memory_order(value) is not None
     return False
@@ -105,14 +105,14 @@ def _is_polynomial(expression: sympy.Expr, symbols: Symbols) -> bool:
 
 
 class Sizes:
-    """Writes numbers that the inputs' sizes give as nodes."""
+    """Writes numbers that follow from the inputs' sizes as nodes."""
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
         self.symbols = _size_symbols(writer.exported)
 
     def number(self, number: int | torch.SymInt) -> int | torch.fx.Node | None:
-        """A number unchanged, or a node that computes it; None if it needs more than inputs' sizes."""
+        """A number unchanged, or a node that computes it; None if it needs more than the inputs' sizes."""
         if not isinstance(number, torch.SymInt):
             return number
         return self._of(number.node.expr) if _is_known(number, self.symbols) else None
@@ -143,13 +143,13 @@ def _halves(expression: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
 
 
 def _offset(node: torch.fx.Node) -> Any:
-    """The offset that a call of as_strided or as_strided_scatter states, if it does."""
+    """The offset given to a call of as_strided or as_strided_scatter, or None."""
     place = 4 if node.target is aten.as_strided_scatter.default else 3
     return node.args[place] if len(node.args) > place else node.kwargs.get("storage_offset")
 
 
 def _taken(writer: Writer, node: torch.fx.Node) -> torch.fx.Node:
-    """as_strided as a choice of elements of the tensor that owns the memory."""
+    """as_strided, as elements taken from the tensor that owns the memory."""
     source, size, stride = node.args[:3]
     assert isinstance(source, torch.fx.Node)
     start = _offset(node)
@@ -164,7 +164,7 @@ def _taken(writer: Writer, node: torch.fx.Node) -> torch.fx.Node:
 
 
 def _written(writer: Writer, node: torch.fx.Node) -> torch.fx.Node:
-    """as_strided_scatter as elements put at places of its first tensor."""
+    """as_strided_scatter, as elements put at positions in its first tensor."""
     source, written, size, stride = node.args[:4]
     assert isinstance(source, torch.fx.Node)
     order = _memory_order(source.meta["val"])
@@ -179,7 +179,7 @@ def _written(writer: Writer, node: torch.fx.Node) -> torch.fx.Node:
 
 
 def _resized(writer: Writer, node: torch.fx.Node) -> torch.fx.Node:
-    """The first elements in memory under other sizes."""
+    """resize, as the first elements in memory taken into the new shape."""
     source, size = node.args[:2]
     assert isinstance(source, torch.fx.Node)
     value, made = source.meta["val"], node.meta["val"]
@@ -197,13 +197,13 @@ def _owner(node: torch.fx.Node) -> torch.fx.Node:
 
 
 def _viewed(node: torch.fx.Node) -> torch.fx.Node | None:
-    """The node whose memory `node` shows in another way, if it does."""
+    """The node that `node` is a view of, or None."""
     call: Any = node.args[0] if node.target is operator.getitem else node
     schema = getattr(call.target, "_schema", None)
     if schema is None or not schema.arguments or schema.arguments[0].alias_info is None:
         return None
     source: torch.fx.Node = call.args[0]
-    # Reshape is declared a view and copies where it must.
+    # Reshape is declared a view, but copies where it must.
     return source if _memory(source) == _memory(node) else None
 
 
@@ -224,7 +224,7 @@ def _memory_order(value: torch.Tensor) -> list[int] | None:
 
 
 def _rank(value: torch.Tensor, axis: int) -> Any:
-    """Sorts long strides first, at the sizes that tracing saw."""
+    """A sort key that puts long strides first, at the sizes seen in tracing."""
     stride, size = value.stride(axis), value.shape[axis]
     hints = [n.node.hint if isinstance(n, torch.SymInt) else n for n in (stride, size)]
     return -hints[0], -hints[1]

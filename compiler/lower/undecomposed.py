@@ -1,8 +1,8 @@
-"""Programs that need no decomposition: each call is kept whole already, or has a functional twin.
+"""Programs that need no decomposition: each call is to be kept whole, or has a functional twin.
 
-Torch's `run_decompositions` traces the whole program anew, which takes longer than exporting it did.
-A model made of operators that the converters take is spared that: what is left to do for it is to
-write in-place calls as functional ones, where nothing else can see the tensor that they change.
+Torch's `run_decompositions` retraces the whole program, which takes longer than exporting it did. A
+model whose operators the converters all take skips that: it only needs its in-place calls rewritten
+as functional ones, where nothing else can see the tensor that they change.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _FRESH_COMPOSITES = frozenset(
         "matmul.default", "rms_norm.default", "scaled_dot_product_attention.default",
     )
 )  # fmt: skip
-"""Operators made of others that always return a new tensor. Such operators may return their
-argument without their schema saying so, as dropout does; the rest of ATen may not."""
+"""Composite operators that always return a new tensor. Unlike the rest of ATen, a composite operator
+may return its argument without declaring that in its schema, as dropout does."""
 
 
 def without_decomposition(
@@ -72,13 +72,13 @@ def _twin(target: Any) -> Any:
 def _made_functional(
     node: torch.fx.Node, order: dict[torch.fx.Node, int], graph: torch.fx.Graph
 ) -> bool:
-    """Put the functional twin in the node's place, if only later readers can tell the difference."""
+    """Replace the node by its functional twin, if only later readers can tell the difference."""
     written = node.args[0] if node.args else None
     if not isinstance(written, torch.fx.Node) or not _is_fresh(written):
         return False
     tensors = [n.meta["val"] for n in node.all_input_nodes]
     if any(isinstance(t, torch.Tensor) and t.dtype != tensors[0].dtype for t in tensors):
-        return False  # promotion would give the twin another dtype
+        return False  # type promotion would give the twin another dtype
     before = [user for user in written.users if order[user] < order[node]]
     if not all(_is_fresh(user) or user.target in ASSERTS for user in before):
         return False  # a view of the tensor would show the change
@@ -88,7 +88,7 @@ def _made_functional(
 
 
 def _is_fresh(node: torch.fx.Node) -> bool:
-    """Whether a call's result is a tensor of its own, an alias of nothing."""
+    """Whether a call's result is a new tensor that aliases nothing."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload) or target._schema.is_mutable:
         return False

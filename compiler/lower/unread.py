@@ -1,6 +1,6 @@
-"""Results that nobody reads are not asked for, where an operator has a flag for them.
+"""Turns off results that nothing reads, where an operator has a flag for them.
 
-Singular vectors stay in torch, singular values do not: which are wanted decides.
+An engine can compute singular values but not singular vectors: a call that asks for both stays in torch.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ FLAGS: dict[Any, tuple[str, int, frozenset[int]]] = {
     aten._linalg_svd.default: ("compute_uv", 2, frozenset({0, 2})),
     aten._linalg_eigh.default: ("compute_v", 2, frozenset({1})),
 }
-"""Operator to the flag that asks for some results, its place (the last) among the positional arguments,
-and which results."""
+"""For each operator, the flag that asks for some of its results, the flag's place (the last) among the
+positional arguments, and those results' indices."""
 
 
 def _drop(exported: ExportedProgram, _: Options) -> ExportedProgram:

@@ -1,4 +1,4 @@
-"""Adds calls to a graph before a node, each with its metadata and that node's origin."""
+"""Adds calls, with metadata and an origin, to a graph before a given node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compiler.lower.constants import add_constant
 
 
 class Writer:
-    """Writes before `at` what comes from the user's line of `origin` (that of `at` if None)."""
+    """Writes nodes before `at`, with the origin (the user's line) of `origin`, or of `at` if None."""
 
     def __init__(
         self, exported: ExportedProgram, at: torch.fx.Node, origin: torch.fx.Node | None = None
@@ -28,7 +28,7 @@ class Writer:
         kept = ("stack_trace", "nn_module_stack")
         made.meta = {k: v for k, v in self.origin.meta.items() if k in kept}
         values, words = torch.fx.map_arg((args, kwargs), lambda node: node.meta["val"])
-        # The dispatcher in Python: kernels in C++ would fix symbolic sizes at their examples.
+        # With Python's dispatcher: C++ kernels would fix symbolic sizes to their example values.
         with enable_python_dispatcher(), self._mode():
             made.meta["val"] = op(*values, **words)
         return made
@@ -38,7 +38,7 @@ class Writer:
         return add_constant(self.exported, f"{self.at.name}_{name}", tensor, self.origin)
 
     def arange(self, size: Any) -> torch.fx.Node:
-        """int64 numbers from 0 up to `size`, a number or a node, on the device of `at`."""
+        """int64 numbers from 0 to `size` - 1, on the device of `at`; `size` is a number or a node."""
         value = self.at.meta["val"]
         device = (value[0] if isinstance(value, tuple | list) else value).device
         return self.call(torch.ops.aten.arange.default, size, dtype=torch.int64, device=device)

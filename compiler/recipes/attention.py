@@ -14,7 +14,7 @@ Output = tuple[torch.Tensor, torch.Tensor | None]
 
 
 def multihead_attention(old: nn.Module) -> Attention:
-    """What replaces an `nn.MultiheadAttention`. TypeError or ValueError for what it can't stand for."""
+    """The replacement of an `nn.MultiheadAttention`. TypeError or ValueError if it can't replace `old`."""
     if not isinstance(old, nn.MultiheadAttention):
         raise TypeError(f"expected an nn.MultiheadAttention, got a {type(old).__name__}")
     if old.bias_k is not None or old.add_zero_attn:
@@ -25,12 +25,12 @@ def multihead_attention(old: nn.Module) -> Attention:
 class Attention(nn.Module):
     """Attention with the weights and the forward of an `nn.MultiheadAttention`, dropout left out.
 
-    Three projections, one `scaled_dot_product_attention`, one projection. The attention's weights
-    are computed apart, and only where the caller asks for them and uses them.
+    Three projections, one `scaled_dot_product_attention`, one projection. The attention weights are
+    computed separately, and only where the caller asks for them and uses them.
     """
 
     in_proj_bias: None = None
-    """`nn.TransformerEncoderLayer` looks here whether it may bypass its attention: it may not."""
+    """`nn.TransformerEncoderLayer` reads this to decide whether it may bypass its attention: it may not."""
 
     def __init__(self, old: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Attention(nn.Module):
     ) -> Output:
         """Tensors are [b, s, e] if batch_first, else [s, b, e], or [s, e] without a batch.
 
-        `key_padding_mask` [b, t] and `attn_mask` [s, t] or [b * heads, s, t] are bool (True leaves
+        `key_padding_mask` [b, t] and `attn_mask` [s, t] or [b * heads, s, t] are bool (True masks
         out) or float (added). `is_causal` only describes `attn_mask`, as in torch. Returns the
         result like `query`, and the weights [b, s, t], [b, heads, s, t] if not averaged, or None.
         """
@@ -93,7 +93,7 @@ class Attention(nn.Module):
     def _mask(
         self, q: torch.Tensor, padding: torch.Tensor | None, attention: torch.Tensor | None
     ) -> torch.Tensor | None:
-        """Both masks as one float mask that is added, [b or 1, heads or 1, s or 1, t]."""
+        """Both masks as one float mask to add, [b or 1, heads or 1, s or 1, t]."""
         masks = []
         if padding is not None:
             masks.append(_added(padding, q.dtype)[:, None, None, :])

@@ -1,4 +1,4 @@
-"""A causal language model of transformers with its KV cache as explicit inputs and outputs.
+"""A causal language model from transformers with its KV cache as explicit inputs and outputs.
 
     def llama():                                     # a manifest's entrypoint
         return CachedDecoder(LlamaForCausalLM.from_pretrained("path/to/checkpoint"))
@@ -6,10 +6,10 @@
     input_ids, positions [b, s]; logits_at [b]; past_key_0, past_value_0, ... [b, heads, n, depth]
         -> logits [b, vocabulary]; key_0, value_0, ... [b, heads, n, depth]
 
-The cache has n slots a row. The token at position p is written to slot p, and a query at position p
-sees slots 0 to p. Nothing else decides what it sees, so rows of one batch may be of different
-lengths, prompts are padded on the right (what the padding wrote is overwritten before a query comes
-that far), a long prompt may come in pieces, and a row may be given to another request as it is.
+The cache has n slots per row. The token at position p is written to slot p, and a query at position p
+sees slots 0 to p. Nothing else decides what it sees, so rows of one batch may differ in length,
+prompts are padded on the right (what the padding wrote is overwritten before any query can see it),
+a long prompt may come in pieces, and a row may be given to another request without clearing it.
 Prefill (s tokens) and decode (s = 1) are two profiles of one program.
 
 `enginebundle.serve.decoding` is the loop that calls it.
@@ -25,11 +25,11 @@ from torch import nn
 
 
 class CachedDecoder(nn.Module):
-    """Wraps a model of the `...ForCausalLM` kind. It keeps nothing between calls.
+    """Wraps a `...ForCausalLM` model. It keeps no state between calls.
 
-    `cache` holds (heads, depth) of each layer's keys and of its values. ValueError for a model that
-    does not give its own logits this way: whose head does more than multiply, whose attention
-    takes no boolean mask, or whose layers do not all keep keys and values.
+    `cache` holds (heads, depth) of each layer's keys and of its values. ValueError for a model whose
+    logits this would change: one whose head does more than multiply, whose attention takes no
+    boolean mask, or whose layers do not all keep keys and values.
     """
 
     cache: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
@@ -47,9 +47,9 @@ class CachedDecoder(nn.Module):
         logits_at: torch.Tensor,
         **past: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """`positions` are below n and differ within a row.
+        """`positions` are below n and distinct within a row.
 
-        Logits are those that follow one token a row: the one at index `logits_at` of the s given.
+        The logits are those that follow one token per row: the one at index `logits_at` of its s.
         """
         self._refuse_other(past)
         layers = range(len(self.cache))
@@ -79,7 +79,7 @@ class CachedDecoder(nn.Module):
         return result
 
     def _refuse_other(self, past: Mapping[str, torch.Tensor]) -> None:
-        """ValueError that spells the caches out, as a manifest's inputs need them."""
+        """ValueError unless `past` is the caches; it lists them in the form that a manifest's inputs need."""
         wanted = {name: (t.shape[1], t.shape[3]) for name, t in self.empty(0, 1).items()}
         given = {n: (t.shape[1], t.shape[3]) if t.dim() == 4 else None for n, t in past.items()}
         if given != wanted:
@@ -119,7 +119,7 @@ class CachedDecoder(nn.Module):
 
 
 class _Slots:
-    """What a model takes for its cache: `update` gives the whole buffer with the new tokens in it."""
+    """Stands in for a model's cache: `update` returns the whole buffer with the new tokens in it."""
 
     def __init__(
         self, positions: torch.Tensor, keys: list[torch.Tensor], values: list[torch.Tensor]
@@ -131,22 +131,22 @@ class _Slots:
     def update(
         self, key: torch.Tensor, value: torch.Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`key` and `value` are those of the tokens given, [b, heads, s, depth]."""
+        """`key` and `value` are those of the new tokens, [b, heads, s, depth]."""
         self.keys[layer] = self._written(self.keys[layer], key)
         self.values[layer] = self._written(self.values[layer], value)
         return self.keys[layer].to(key.dtype), self.values[layer].to(value.dtype)
 
     def _written(self, buffer: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        """The buffer may be of another dtype than the model: half precision for half the memory."""
+        """The buffer's dtype may differ from the model's: half precision takes half the memory."""
         return buffer.scatter(2, self._places.expand_as(new), new.to(buffer.dtype))
 
     def get_seq_length(self, *_: Any) -> int:
-        """Positions are always given, so that nothing counts on this."""
+        """Positions are always given, so that nothing depends on this."""
         return 0
 
 
 class _Shapes(_Slots):
-    """Notes what each layer would keep."""
+    """Records the shapes that each layer would keep."""
 
     def __init__(self) -> None:
         self.found: dict[int, tuple[tuple[int, int], tuple[int, int]]] = {}

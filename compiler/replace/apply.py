@@ -12,8 +12,8 @@ A module's factory is called with the old module and returns the new one. An ope
 function takes the operator's arguments. A converter takes (net, <the schema's argument names>). A
 function with a converter becomes one operator of its own while the model is traced.
 
-The goldens come from the original eager model, so that a replaced piece is validated like any other.
-Whatever matches nothing is refused, with near matches.
+The goldens come from the original eager model, so that a replacement is validated like everything
+else. A pattern that matches nothing is refused, with near matches.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def replace_modules(
     """The model with its modules swapped in place, and what was swapped. Other kinds are left alone.
 
     A pattern is a path (`encoder.layer.0`), a class name or a glob over either; of nested matches the
-    outermost is swapped. Raises ReplaceRefused, or ModelRefused where a factory does not import.
+    outermost is swapped. Raises ReplaceRefused, or ModelRefused if a factory does not import.
     """
     done = []
     for replacement in replacements:
@@ -93,14 +93,14 @@ def _made(
         raise ReplaceRefused(
             "factory",
             f"{replacement.by} raised on {path or 'the model'} ({type(old).__name__}): {first_lines(error)}",
-            "let it take the old module and return the new one; narrow the pattern to what it can do",
+            "make it take the old module and return the new one, or narrow the pattern to modules it can replace",
         ) from error
     if not isinstance(new, torch.nn.Module):
         raise ReplaceRefused(
             "factory",
             f"{replacement.by} returned a {type(new).__name__} for {path or 'the model'}; "
             "expected a torch.nn.Module",
-            "let it return the module to use instead",
+            "make it return the module to use instead",
         )
     return new
 
@@ -131,6 +131,6 @@ def replace_operators(
             raise ReplaceRefused(
                 "function",
                 f"{named}: its torch function fails: {first_lines(error)}",
-                "let it take the operator's own arguments and return what the operator returns",
+                "make it take the operator's own arguments and return what the operator returns",
             ) from error
     return exported, tuple(done)

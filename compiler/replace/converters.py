@@ -21,9 +21,10 @@ from enginebundle.format.spec import Target
 def registry_with(
     replacements: Sequence[Replacement], target: Target | None, search_path: tuple[str, ...] = ()
 ) -> Registry:
-    """The converters, with the user's own before them; they exist in this registry only.
+    """The built-in converters behind the user's own, which exist in this registry only.
 
-    `target` None asks what is taken whole, whatever it is compiled for. Raises ReplaceRefused.
+    `target` is None where the caller only asks which operators to keep whole, for any target. Raises
+    ReplaceRefused.
     """
     registry = REGISTRY
     for replacement in replacements:
@@ -39,7 +40,9 @@ def _table(replacement: Replacement, search_path: tuple[str, ...]) -> Table:
     """One row: the operator, and what writes it into a network."""
     function: Any = None
     if replacement.way == "converter":
-        function = load_function(replacement.by, search_path)  # its import may declare the operator
+        function = load_function(
+            replacement.by, search_path
+        )  # importing it may declare the operator
     if replacement.kind == "function":
         as_operator(replacement, search_path)
         op = function_operator(replacement)
@@ -84,7 +87,7 @@ def _check_plugin(replacement: Replacement, target: Target | None) -> None:
 def check_operators(
     exported: ExportedProgram, replacements: Sequence[Replacement]
 ) -> tuple[Replaced, ...]:
-    """What the user's converters and plugins will write; ReplaceRefused where one writes nothing."""
+    """The calls that the user's converters and plugins will write; ReplaceRefused if one has none."""
     done = []
     for replacement in replacements:
         if replacement.way == "with":
@@ -106,6 +109,6 @@ def operator_name(pattern: str) -> str:
 
 
 def operators_of(exported: ExportedProgram) -> set[str]:
-    """Overloads that the program calls."""
+    """The overloads that the program calls."""
     nodes = exported.graph.nodes
     return {str(n.target) for n in nodes if isinstance(n.target, torch._ops.OpOverload)}

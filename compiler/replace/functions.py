@@ -14,14 +14,14 @@ from compiler.replace.replacement import Replaced, Replacement, ReplaceRefused
 from compiler.trace.load import load_function
 
 NAMESPACE = "kiln_replaced"
-"""Where functions that have a converter stand as operators."""
+"""The operator namespace of functions that have a converter."""
 
 
 @contextmanager
 def replace_functions(
     replacements: Sequence[Replacement], search_path: tuple[str, ...] = ()
 ) -> Iterator[list[Replaced]]:
-    """Inside the block the named functions are the user's own; the list is filled at its end.
+    """Inside the block the named functions are the user's replacements; the list is filled at its end.
 
     Raises ReplaceRefused at the end of the block if a function was never called in it.
     """

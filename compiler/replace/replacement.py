@@ -1,4 +1,4 @@
-"""What to swap in a model and what for, as data; and the refusal of what can't be swapped."""
+"""What to swap in a model, and for what, as data; and the refusal of what can't be swapped."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class ReplaceRefused(Refused):
     """A replacement can't be made.
 
     Codes: `unknown_module`, `unknown_operator`, `unknown_function` (the pattern matches nothing),
-    `factory`, `converter`, `function` (what was given does not fit), `plugin`.
+    `factory`, `converter`, `function` (the user's code does not fit), `plugin`.
     """
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """What to swap (`kind` and `pattern`) and what for (`way` and `by`)."""
+    """What to swap (`kind` and `pattern`), and for what (`way` and `by`)."""
 
     kind: str
     pattern: str
@@ -80,7 +80,7 @@ class Replaced:
 
 
 def nothing(what: str, replacement: Replacement, known: set[str]) -> ReplaceRefused:
-    """The refusal of a pattern that matches none of the known names, with near ones."""
+    """The refusal of a pattern that matches none of the known names; it lists near ones."""
     pattern = replacement.pattern
     lowered = {name.lower(): name for name in sorted(known)}
     near = [lowered[n] for n in difflib.get_close_matches(pattern.lower(), lowered, NEAR, 0.5)]

@@ -1,9 +1,9 @@
-"""Composite operators that read their data on the host, written so that they do not.
+"""Composite operators that read their data on the host, rewritten so that they do not.
 
-torch.export can follow no number out of a tensor. These operators read one only to check it, or to
-find positions that do not depend on data; written another way, they export.
+torch.export can't follow a number out of a tensor. These operators read one only to check it, or to
+find positions that do not depend on data; written differently, they export.
 
-    install() -> None       before tracing; the same operators give the same results
+    install() -> None       call it before tracing; the operators' results do not change
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Tensor = torch.Tensor
 
 @functools.cache
 def install() -> None:
-    """Give the operators these forms wherever torch traces; eager calls keep torch's own."""
+    """Use these forms of the operators wherever torch traces; eager calls keep torch's own."""
     for op, function in (
         (torch.ops.aten.cov.default, covariance),
         (torch.ops.aten.combinations.default, combinations),
@@ -32,7 +32,7 @@ def covariance(
     self: Tensor, *, correction: int = 1, fweights: Tensor | None = None,
     aweights: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """torch.cov of variables [rows, observations], without the checks of the weights' signs."""
+    """torch.cov of variables [rows, observations], without checking the weights' signs."""
     x = self if self.ndim == 2 else self.reshape(1, -1)
     weights = [w for w in (fweights, aweights) if w is not None]
     w = functools.reduce(torch.mul, weights) if weights else None
@@ -67,6 +67,6 @@ def positions(count: int, r: int, with_replacement: bool) -> Tensor:
 
 
 def narrow(self: Tensor, dim: int, start: Tensor, length: int) -> Tensor:
-    """torch.narrow from a start in a tensor: it decides which elements, not how many."""
+    """torch.narrow with its start in a tensor, which decides which elements, not how many."""
     first = torch.where(start < 0, start + self.shape[dim], start)
     return self.index_select(dim, first + torch.arange(length, device=self.device))

@@ -1,7 +1,7 @@
-"""The tensors that a program is traced with, and the sizes they have.
+"""The tensors that a program is traced with, and their sizes.
 
 make_examples(inputs, profiles, examples=None) -> {name: tensor}
-resized(tensor, shape) -> tensor                        to write an example-maker with
+resized(tensor, shape) -> tensor                        for writing an example-maker
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def envelope(inputs: tuple[TensorSpec, ...], profiles: tuple[Profile, ...]) -> d
 
 
 def example_sizes(inputs: tuple[TensorSpec, ...], ranges: Mapping[str, Range]) -> dict[str, int]:
-    """A size for each symbol: in its range, not 0 or 1, and unlike every other size, if possible.
+    """A size for each symbol: in its range and, if possible, not 0 or 1 and unlike every other size.
 
-    Sizes do not depend on opt, so that moving opt alone leaves the traced program as it is.
+    Sizes do not depend on opt, so that changing opt alone does not change the traced program.
     """
     taken = {dim for spec in inputs for dim in spec.shape if isinstance(dim, int)}
     sizes: dict[str, int] = {}
@@ -59,7 +59,7 @@ def example_sizes(inputs: tuple[TensorSpec, ...], ranges: Mapping[str, Range]) -
         if low == high:
             sizes[symbol] = low
             continue
-        # From 5 up first: small sizes meet the small constants in a model's code by accident.
+        # Prefer 5 and up: smaller sizes may equal small constants in the model's code by accident.
         window = list(range(max(low, 2), min(high, max(low, 2) + 64) + 1))
         window = [n for n in window if n >= 5] + [n for n in reversed(window) if n < 5]
         free = [n for n in window if n not in taken] or window or [2]
@@ -89,7 +89,7 @@ def make_examples(
             raise TraceRefused(
                 "examples",
                 f"example for input {spec.name!r}: expected {spec.dtype} {shape}, got {got}",
-                "let the example-maker follow the symbols it is given",
+                "make the example-maker use the sizes it is given",
             )
         result[spec.name] = tensor.detach().clone()
     return result
@@ -109,7 +109,7 @@ def default_example(
 
 
 def resized(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """A real tensor cut, or repeated in itself, to another shape of the same rank."""
+    """A real tensor cut, or repeated, to another shape of the same rank."""
     for axis, size in enumerate(shape):
         tensor = tensor.index_select(axis, torch.arange(size) % max(tensor.shape[axis], 1))
     return tensor.clone()

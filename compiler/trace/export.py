@@ -1,16 +1,16 @@
 """From a module and named inputs to a `torch.export` program with symbolic sizes.
 
     trace(model, inputs, profiles, examples=None) -> torch.export.ExportedProgram
-    trace_recorded(...)                           -> (ExportedProgram, checks that it leaves out)
-        (what it traces with unless told otherwise: compiler/trace/examples.py)
+    trace_recorded(...)                           -> (ExportedProgram, assertions that it leaves out)
+        (compiler/trace/examples.py makes the default example inputs)
 
-The ladder: named `Dim`s over the envelope of the profiles; then `Dim.AUTO`, after which compiler/
-guards.py checks what torch may have fixed or tied silently; then TraceRefused, which quotes the
-guard and the line of the user's program behind it. Where Python asks a tensor's truth only to raise,
-compiler/trace/truths.py has the export made without that check, and warns; any other branch on a tensor's
-values is refused.
+Three steps: named `Dim`s over the envelope of the profiles; then `Dim.AUTO`, after which
+compiler/trace/guards.py checks what torch may have fixed or tied silently; then TraceRefused, which
+quotes the guard and the line of the user's program behind it. Where Python reads a tensor's truth
+only to raise, compiler/trace/truths.py exports without that assertion and warns; any other branch
+on a tensor's values is refused.
 
-A profile's symbol whose envelope is one number (min == max everywhere) is traced as that number.
+A symbol whose envelope is a single number (min == max in every profile) is traced as that number.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def trace(
     profiles: tuple[Profile, ...],
     examples: ExampleMaker | None = None,
 ) -> ExportedProgram:
-    """What `trace_recorded` exports."""
+    """The program that `trace_recorded` exports."""
     return trace_recorded(model, inputs, profiles, examples)[0]
 
 
@@ -66,11 +66,11 @@ def trace_recorded(
 ) -> tuple[ExportedProgram, tuple[str, ...]]:
     """Export `model`, whose forward takes `inputs` by name (else by position), for all profiles.
 
-    Inputs go as keyword arguments if forward's signature has their names, else as positional ones
-    in order. Example tensors are always distinct objects: export takes one object given twice for
-    one input. Checks that only raise are left out with a warning, for which forward runs eagerly on
-    copies of the examples, if export refuses it as it is: their places come as text, with file and
-    line. Raises TraceRefused.
+    Inputs are passed as keyword arguments if forward's signature has their names, else by position,
+    in order. Example tensors are always distinct objects: export would treat one object given twice
+    as a single input. If export refuses forward because of assertions, they are left out with a
+    warning; forward runs eagerly on copies of the examples to find them. Their places are returned
+    as text, with file and line. Raises TraceRefused.
     """
     composites.install()
     ranges = envelope(inputs, profiles)
@@ -119,7 +119,7 @@ def trace_recorded(
 
 
 def _by_position(model: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
-    """One entry a parameter of forward: what `*args` takes is a tuple of its own."""
+    """One entry for each parameter of forward; what `*args` takes is one tuple."""
     kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL not in kinds:
         return shapes
@@ -131,7 +131,7 @@ def _by_position(model: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, 
 def _spelled_out(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> Iterator[None]:
     """While open, forward's signature names the inputs that its `**kwargs` takes.
 
-    torch.export (seen in 2.13) loses count of dynamic sizes that come through `**kwargs`.
+    torch.export (as of 2.13) mismatches the dynamic sizes of inputs that arrive through `**kwargs`.
     """
     names = [spec.name for spec in inputs]
     parameters = inspect.signature(model.forward).parameters.values()
@@ -157,7 +157,7 @@ def _spelled_out(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> Iter
 
 
 def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bool:
-    """Whether forward takes the inputs by name; TraceRefused if it takes only some of them so."""
+    """Whether forward takes the inputs by name; TraceRefused if it takes only some of them by name."""
     parameters = inspect.signature(model.forward).parameters
     names = [spec.name for spec in inputs]
     kinds = {p.kind for p in parameters.values()}
@@ -178,13 +178,13 @@ def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bo
             "inputs",
             f"forward of {type(model).__name__} takes ({', '.join(parameters)}); "
             f"it has no input named {', '.join(map(repr, unknown))}",
-            "name the inputs as forward does, or name none so and list them in its order",
+            "name the inputs as forward does, or give none of them forward's names and list them in its order",
         )
     return False
 
 
 def user_frame(error: BaseException) -> traceback.FrameSummary | None:
-    """The innermost frame outside torch, Python and this package: where the user's code stood."""
+    """The innermost frame outside torch, Python and this package: the user's own line."""
     here = Path(__file__).parents[1]
     found = None
     for frame in traceback.extract_tb(error.__traceback__):
@@ -213,7 +213,7 @@ def _dynamic_shapes(
                 continue
             bounds = ranges[moving[0]]
             if moving[0] not in named:
-                # torch wants room above 1, which a range of 0 to 1 has not.
+                # torch needs a maximum above 1, which a range of 0 to 1 lacks.
                 named[moving[0]] = Dim(moving[0], min=bounds.min, max=max(bounds.max, 2))
             slope, offset = line
             size = named[moving[0]] if slope == 1 else slope * named[moving[0]]
@@ -233,7 +233,7 @@ def _linear(dim: str, symbol: str, ranges: Mapping[str, Range]) -> tuple[int, in
 def _refuse_if_forward_fails(
     model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """Tell a forward that is wrong in itself from one that only export refuses."""
+    """TraceRefused if forward fails even without export, so that export is not blamed for it."""
     try:
         with torch.inference_mode():
             model(*args, **kwargs)
@@ -245,8 +245,8 @@ def _refuse_if_forward_fails(
             "forward",
             f"forward fails before any export{_place(error)}, with inputs {shapes}: "
             f"{first_lines(error)}",
-            "correct the inputs' shapes and dtypes (sizes that must agree need one symbol, a size that "
-            "can't change a number), or trace with real inputs",
+            "correct the inputs' shapes and dtypes (give sizes that must agree one symbol, and a size "
+            "that can't change a number), or trace with real inputs",
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""What torch assumed about sizes while it exported, held against what the profiles promise.
+"""What torch assumed about sizes while it exported, compared with what the profiles promise.
 
-`Dim.AUTO` may fix a size to the example's, tie two sizes together, or guard on a size, and says so
-nowhere but in the program. `check_dimensions` finds each and says it in the user's symbols.
+`Dim.AUTO` may fix a size to the example's, tie two sizes together, or guard on a size, and records
+this only in the program. `check_dimensions` finds each case and states it in the user's symbols.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def user_inputs(
 ) -> list[tuple[TensorSpec, Any]]:
     """Each input with its placeholder node, in the order of `inputs`.
 
-    Positional inputs come in order; keyword inputs by name, in whatever order forward has them.
+    Positional inputs are matched by order, keyword inputs by name, whatever their order in forward.
     """
     nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
     holders = [
@@ -130,14 +130,14 @@ def _guards(exported: ExportedProgram) -> Iterator[tuple[Any, str]]:
 def _assumes_not_0_or_1(expr: Any) -> bool:
     """Whether a guard only says that some size is not 0 or 1.
 
-    Torch assumes that of every dynamic size, to keep broadcasting out of the way; the program is
-    right at such sizes too unless it broadcasts there, which the goldens at min would show.
+    Torch assumes this of every dynamic size to rule out broadcasting; the program is right at such
+    sizes too unless it broadcasts there, which the goldens at min would show.
     """
     return isinstance(expr, sympy.Ne) and any(side in (0, 1) for side in expr.args)
 
 
 def _asks_for_layout(place: str) -> bool:
-    """Whether a guard comes of torch's asking how a tensor lies in memory.
+    """Whether a guard exists because torch asked how a tensor is laid out in memory.
 
     The answer chooses between a view and a copy, never a value, and a network has no strides.
     """
@@ -147,7 +147,7 @@ def _asks_for_layout(place: str) -> bool:
 def _points(
     inputs: tuple[TensorSpec, ...], profiles: tuple[Profile, ...]
 ) -> Iterator[tuple[str, Mapping[str, int]]]:
-    """Every corner of every profile and its opt; past 6 symbols only min, opt and max."""
+    """Every corner of every profile and its opt; with more than 6 symbols, only min, opt and max."""
     used = {s for spec in inputs for dim in spec.shape for s in dims.symbols_of(dim)}
     for profile in profiles:
         ranges = [(s, bounds) for s, bounds in profile.ranges if s in used]

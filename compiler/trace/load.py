@@ -114,15 +114,15 @@ def _load_program(path: str, trusted: bool) -> torch.nn.Module:
             "untrusted",
             f"program file {path!r} is not opened: a .pt2 file can carry pickle, "
             "and so can run any code while it is read",
-            "say `trusted: true` if you know who made it, or use an entrypoint",
+            "set `trusted: true` if you know who made it, or use an entrypoint",
         )
     if not Path(path).is_file():
         raise ModelRefused("program", f"program file {path!r} does not exist", "correct the path")
     try:
         return torch.export.load(path).module()
-    except Exception as error:  # the reader raises whatever the archive provokes
+    except Exception as error:  # a damaged archive may make the reader raise anything
         raise ModelRefused(
             "program",
             f"program file {path!r} does not open as an exported program: {first_lines(error)}",
-            "write it again with torch.export.save of this torch version",
+            "save it again with torch.export.save under this torch version",
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def unused(base: str, taken: set[str]) -> str:
-    """`base`, numbered if it is taken; the name is taken from now on."""
+    """`base`, numbered if it is taken; the name returned is added to `taken`."""
     name, count = base, 1
     while name in taken:
         name, count = f"{base}_{count}", count + 1

@@ -1,4 +1,4 @@
-"""Which line of the user's program, and which module, a node comes from."""
+"""The line of the user's program, and the module, that a node comes from."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def origin_of(node: torch.fx.Node) -> Origin:
 
 
 def _module(stack: dict[str, Any]) -> tuple[str, str]:
-    """The innermost module's path, and the classes of it and those around it: `Model/Layer/Linear`."""
+    """The innermost module's path, and the classes from the outermost to it: `Model/Layer/Linear`."""
     entries = [entry for key, entry in stack.items() if not key.startswith("_empty")]
     names = [
         kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"

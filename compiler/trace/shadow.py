@@ -1,7 +1,7 @@
 """Whether another module of the same name hides the user's own. Imports neither of them.
 
-A module that was imported already wins over every folder of a search path, and so do the modules
-that are built into Python. A module that is merely installed does not: search paths go first.
+A module that has already been imported wins over every folder of a search path, and so does a module
+built into Python. A module that is merely installed does not: search paths come first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Shadow:
     other: str | None
 
     def text(self, place: str) -> str:
-        """For people; `place` says where the user's module lies, such as "beside the manifest"."""
+        """A sentence for the user; `place` says where their module is, such as "beside the manifest"."""
         other = (
             f"the installed package {self.name} at {self.other}"
             if self.other
@@ -35,8 +35,8 @@ class Shadow:
 def shadow(module: str, search_path: Sequence[str], imported: Container[str]) -> Shadow | None:
     """What hides the `package.module` that a folder of `search_path` holds; None if nothing does.
 
-    `imported` are the names that the process which loads it has imported by then: `sys.modules`, if
-    that is this one. None too if no folder of `search_path` holds such a module.
+    `imported` names what the process that loads the module has imported by then: `sys.modules` if
+    it is this process. Also None if no folder of `search_path` holds such a module.
     """
     folders = [str(Path(folder).resolve()) for folder in search_path]
     name, _, rest = module.partition(".")

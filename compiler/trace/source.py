@@ -11,14 +11,14 @@ from typing import Any
 from enginebundle.format.parse import fields
 
 JSON = Any
-"""A value that JSON can spell."""
+"""A value that JSON can represent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a model comes from: an `entrypoint` with keyword arguments, or a `.pt2` program file.
 
-    The folders of `search_path` are put before `sys.path` to import the entrypoint, and stay there.
+    The folders of `search_path` are put at the front of `sys.path` to import the entrypoint, and left there.
     `trusted` allows a program file to be opened: it can carry pickled objects, and so run any code.
     """
 

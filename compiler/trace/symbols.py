@@ -1,9 +1,9 @@
 """The user's dimension symbols on one side, torch's on the other.
 
 `torch.export` names sizes after its own sources (`s77`); a manifest names them `batch`. `Symbols`
-learns the mapping from the shapes of a program's inputs and spells any of torch's size expressions
-in the grammar of `enginebundle.format.dims`, over the user's names. What that grammar can't spell, and
-sizes that depend on data, become fresh symbols `u0`, `u1`, ...
+learns the mapping from the shapes of a program's inputs and writes any of torch's size expressions
+in the grammar of `enginebundle.format.dims`, with the user's names. What that grammar can't express,
+and sizes that depend on data, become fresh symbols `u0`, `u1`, ...
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from enginebundle.format.dims import Dim
 class Symbols:
     """Mapping from torch's symbols to expressions over the user's.
 
-    `pairs` are (torch's size, the user's dimension) of every dimension of every input. Pairs whose
-    torch side can't be solved for one symbol teach nothing; trace.py checks them by value.
+    `pairs` are (torch's size, the user's dimension) for every dimension of every input. Pairs whose
+    torch side can't be solved for one symbol are skipped; guards.py checks them by value.
     """
 
     def __init__(self, pairs: Iterable[tuple[Any, Dim]]) -> None:
@@ -31,7 +31,7 @@ class Symbols:
         self._taken = {name for _, dim in pairs for name in dims.symbols_of(dim)}
         self._fresh: dict[str, str] = {}
         self._known: dict[sympy.Symbol, sympy.Expr] = {}
-        # The plainest equations first, so that s77 = batch wins over 2*s77 = 2*batch.
+        # The simplest equations first, so that s77 = batch wins over 2*s77 = 2*batch.
         for size, dim in sorted(pairs, key=lambda p: (not p[0].is_Symbol, not _bare(p[1]))):
             free = size.free_symbols
             if len(free) != 1 or isinstance(dim, int):
@@ -48,12 +48,12 @@ class Symbols:
         return bool(expression(size).free_symbols <= self._known.keys())
 
     def value(self, size: Any, symbols: Mapping[str, int]) -> Any:
-        """Torch's expression (a size, or a condition) at values of the user's symbols, in sympy."""
+        """Torch's expression (a size or a condition) at values of the user's symbols, as sympy."""
         values = {_symbol(name): sympy.Integer(number) for name, number in symbols.items()}
         return expression(size).subs(self._known).subs(values)
 
     def dim(self, size: Any) -> Dim:
-        """The user's spelling of torch's size: a number, an expression, or a fresh symbol."""
+        """Torch's size in the user's terms: a number, an expression, or a fresh symbol."""
         expr = expression(size)
         unknown = sorted(expr.free_symbols - self._known.keys(), key=str)
         for symbol in unknown:
@@ -129,11 +129,11 @@ def _build(node: ast.expr) -> Any:
 
 
 class _Unprintable(Exception):
-    """The expression has no spelling in the grammar of enginebundle.format.dims."""
+    """The grammar of enginebundle.format.dims can't express this."""
 
 
 def _print(expr: Any) -> str:
-    """Spell an expression; operands in a fixed order, so that equal expressions print equally."""
+    """Write an expression with its operands in a fixed order, so that equal expressions look equal."""
     if expr.is_Integer:
         return str(int(expr))
     if expr.is_Symbol:
@@ -170,7 +170,7 @@ def _rounded(expr: Any, up: bool) -> str:
     if type(expr).__name__ == "IntTrueDiv":
         numerator, denominator = expr.args
     else:
-        # A product with a binary fraction, as a scale factor of 0.5 or 1.5 makes, is exact.
+        # A product with a binary fraction, such as a scale factor of 0.5 or 1.5, is exact.
         plain = expr.replace(torch_sympy.ToFloat, lambda size: size)
         coefficient, numerator = plain.as_coeff_Mul()
         if not (coefficient.is_Float and numerator.is_integer):

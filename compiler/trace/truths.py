@@ -1,10 +1,11 @@
-"""Reads of a tensor's truth that only decide whether forward raises: no engine makes such checks.
+"""Assertions: reads of a tensor's truth that only decide whether forward raises. Engines have none.
 
-    export_without(export, refusal, model, args, kwargs) -> what `export` makes with them passed over,
-                                                            and where they are
+    export_without(export, refusal, model, args, kwargs) -> what `export` makes without them, and
+                                                            where they are
 
-`if (ids < 0).any(): raise ...` stops torch.export, which can follow no truth out of a tensor. But an
-engine can't raise, and no answer to an input that passes the check depends on it.
+An `assert`, or `if (ids < 0).any(): raise ...`, stops torch.export, which can't follow a truth value
+out of a tensor. But an engine can't raise, and where an input passes the assertion, no result
+depends on it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from compiler.trace.origin import shorten
 LOG = logging.getLogger(__name__)
 
 LIMIT = 64
-"""Reads of truth in one forward: to try one costs a run of the model."""
+"""The most reads of truth in one forward: trying each one costs a run of the model."""
 
 T = TypeVar("T")
 Answer = Callable[[torch.Tensor, FrameType], bool]
@@ -40,7 +41,7 @@ Span = tuple[tuple[int, int], tuple[int, int]]
 
 @dataclass(frozen=True)
 class Site:
-    """One place in a program that asks a tensor's truth: an instruction of its code."""
+    """One place in a program that reads a tensor's truth: an instruction of its code."""
 
     code: CodeType
     instruction: int
@@ -53,11 +54,11 @@ class Site:
 
 @dataclass(frozen=True)
 class Truth:
-    """What forward asked there, and the answer with which it goes on. `check`: else it raises."""
+    """One read, and the answer with which forward goes on. `assertion`: the other answer raises."""
 
     site: Site
     answer: bool
-    check: bool
+    assertion: bool
 
 
 def export_without(
@@ -67,29 +68,29 @@ def export_without(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> tuple[T, tuple[str, ...]]:
-    """Call `export`, which raised `refusal`, again, with the checks in forward answered.
+    """Call `export`, which raised `refusal`, again, with forward's assertions made to pass.
 
-    Other reads of truth still stop it. Raises `refusal` if forward has no checks, or if it asks
-    other things, or in another order, when it is exported than when it runs.
+    Other reads of truth still stop it. Raises `refusal` if forward has no assertions, or if its
+    reads, or their order, differ between export and an eager run.
     """
     truths = find_truths(lambda: _run_eagerly(model, args, kwargs))
-    if not any(truth.check for truth in truths):
+    if not any(truth.assertion for truth in truths):
         raise refusal
     with _answered(truths) as unasked:
         exported = export()
     if unasked:
         raise refusal
-    places = tuple(dict.fromkeys(str(truth.site) for truth in truths if truth.check))
+    places = tuple(dict.fromkeys(str(truth.site) for truth in truths if truth.assertion))
     for place in places:
-        LOG.warning("the engine does not make this check: %s", place)
+        LOG.warning("the engine does not check this assertion: %s", place)
     return exported, places
 
 
 def find_truths(forward: Callable[[], object]) -> tuple[Truth, ...]:
-    """What `forward` asks, in order, when it passes all checks; nothing if it fails even so.
+    """What `forward` reads, in order, with every assertion passed; nothing if it fails even then.
 
-    A read is a check if with the other answer, and the same ones before it, forward raises in the
-    statement that asks. Where the inputs at hand fail a check, it is passed nevertheless.
+    A read is an assertion if, with the other answer and the same ones before it, forward raises in
+    the statement that reads. An assertion that these inputs fail is made to pass as well.
     """
     answers: dict[int, bool] = {}
     run = _run(forward, answers)
@@ -102,12 +103,12 @@ def find_truths(forward: Callable[[], object]) -> tuple[Truth, ...]:
     if len(run.reads) > LIMIT:
         return ()
 
-    def is_check(place: int) -> bool:
+    def is_assertion(place: int) -> bool:
         read = run.reads[place]
         if place in answers:
             return True
         if not _raising(read.site):
-            return False  # spares a run
+            return False  # saves a run
         other = _run(forward, answers | {place: not read.answer})
         same = [r.site for r in run.reads[: place + 1]] == [
             r.site for r in other.reads[: place + 1]
@@ -115,7 +116,7 @@ def find_truths(forward: Callable[[], object]) -> tuple[Truth, ...]:
         return same and place in other.raisers()
 
     return tuple(
-        Truth(read.site, read.answer, is_check(place)) for place, read in enumerate(run.reads)
+        Truth(read.site, read.answer, is_assertion(place)) for place, read in enumerate(run.reads)
     )
 
 
@@ -132,7 +133,7 @@ class _Run:
     error: Exception | None
 
     def raisers(self) -> list[int]:
-        """The reads whose own statement, in the very call that asked, raised what ended the run."""
+        """The reads whose own statement, in the same call, raised the error that ended the run."""
         trace = self.error.__traceback__ if self.error is not None else None
         if trace is None:
             return []
@@ -148,7 +149,7 @@ class _Run:
 
 
 def _run(forward: Callable[[], object], answers: Mapping[int, bool]) -> _Run:
-    """Run with some answers given by their place in the order."""
+    """Run with some answers given, by their place in the order of reads."""
     reads: list[_Read] = []
 
     def answer(tensor: torch.Tensor, frame: FrameType) -> bool:
@@ -167,7 +168,7 @@ def _run(forward: Callable[[], object], answers: Mapping[int, bool]) -> _Run:
 
 
 def _run_eagerly(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Run forward so that the next run is the same: on copies of all that it may change."""
+    """Run forward on copies of everything it may change, so that the next run is the same."""
     inputs = copy.deepcopy((args, dict(kwargs)))
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     attributes = [(module, dict(vars(module))) for module in model.modules()]
@@ -182,13 +183,13 @@ def _run_eagerly(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[
 
 @contextmanager
 def _answered(truths: tuple[Truth, ...]) -> Iterator[list[Truth]]:
-    """While open, checks that are asked in this order are answered. Yields those not asked yet."""
+    """While open, assertions read in this order are made to pass. Yields the truths not read yet."""
     left = list(truths)
 
     def answer(tensor: torch.Tensor, frame: FrameType) -> bool:
         if left and left[0].site == Site(frame.f_code, frame.f_lasti):
             truth = left.pop(0)
-            if truth.check:
+            if truth.assertion:
                 return truth.answer
         return _own_truth(tensor)
 
@@ -201,9 +202,9 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @contextmanager
 def _truths_from(answer: Answer) -> Iterator[None]:
-    """While open, this thread's `bool(tensor)` is what `answer` says to the frame that asks.
+    """While open, this thread's `bool(tensor)` is what `answer` gives for the frame that reads it.
 
-    No TorchFunctionMode, because that does not see what a function of torch itself asks.
+    Not a TorchFunctionMode: that does not see the reads inside torch's own functions.
     """
     mine = threading.get_ident()
 
@@ -226,15 +227,16 @@ def _own_truth(tensor: torch.Tensor) -> bool:
 
 @functools.cache
 def _raising(site: Site) -> tuple[Span, ...]:
-    """The statements that raise by one answer there: an assert, or the `raise` that ends a branch.
+    """The statements that raise on one answer there: an assert, or the `raise` that ends a branch.
 
-    A branch counts that has no way out but its `raise`; a truth that the test also stores does not.
+    Only a branch with no other way out than its `raise` counts, and only if the test does not also
+    store the truth.
     """
     where = _span(site.code, site.instruction)
     for node in _choices(site.code.co_filename):
         if isinstance(node, ast.Assert) and _within(where, _span_of(node)):
             return () if _stored(where, node) else (_span_of(node),)
-        # Python 3.11 takes the jump of a test for the whole statement.
+        # Python 3.11 gives a test's jump the position of the whole statement.
         if isinstance(node, ast.If) and (
             _within(where, _span_of(node.test)) or where == _span_of(node)
         ):
@@ -261,7 +263,7 @@ def _stored(where: Span, test: ast.AST) -> bool:
 
 @functools.cache
 def _choices(filename: str) -> tuple[ast.If | ast.Assert, ...]:
-    """Every `if` and `assert` of a file; none where there is no source to read."""
+    """Every `if` and `assert` in a file; none where there is no source to read."""
     try:
         tree = ast.parse("".join(linecache.getlines(filename)))
     except SyntaxError:
@@ -270,7 +272,7 @@ def _choices(filename: str) -> tuple[ast.If | ast.Assert, ...]:
 
 
 def _span(code: CodeType, instruction: int) -> Span:
-    """What an instruction was compiled from."""
+    """The source that an instruction was compiled from."""
     (place,) = itertools.islice(code.co_positions(), instruction // 2, instruction // 2 + 1)
     line, end_line, column, end_column = (number or 0 for number in place)
     return (line, column), (end_line, end_column)

@@ -1,4 +1,4 @@
-"""Arithmetic, functions and comparisons of complex numbers, written with real ones."""
+"""Arithmetic, functions and comparisons of complex numbers, in real arithmetic."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _reciprocal(v: Values, self: Any) -> Complex:
 
 
 def _quotient(v: Values, a: Complex, b: Complex) -> Complex:
-    """a / b; both parts of b divided by the larger first, so that squares stay in range."""
+    """a / b; both parts of b are first divided by the larger one, so that squares stay in range."""
     if b.imag is None:
         return a.map(lambda part: v.div(part, b.real))
     if not isinstance(b.imag, torch.fx.Node):
@@ -139,7 +139,7 @@ def _sqrt(v: Values, self: Any) -> Complex:
 
 @RULES.rule("pow.Tensor_Scalar")
 def _pow(v: Values, self: Any, exponent: Any) -> Complex | None:
-    """Whole powers up to 8 by products; others by length and angle, undefined at 0."""
+    """Integer powers up to 8 as products; others from length and angle, undefined at 0."""
     value = v.of(self)
     if exponent in range(1, 9):
         return functools.reduce(lambda a, b: v.product(a, b, v.mul), [value] * int(exponent))
@@ -152,7 +152,7 @@ def _pow(v: Values, self: Any, exponent: Any) -> Complex | None:
 def _circular(
     name: str, signs: tuple[int, int], real: tuple[Any, Any], imag: tuple[Any, Any]
 ) -> None:
-    """sin, cos, sinh and cosh by the addition theorem: each part a product of two functions."""
+    """sin, cos, sinh and cosh by the addition theorem: each part is a product of two functions."""
 
     @RULES.rule(name)
     def convert(v: Values, self: Any) -> Complex:

@@ -1,4 +1,4 @@
-"""Complex values moved, picked, made and taken apart, written with real ones."""
+"""Complex values moved, selected, created and taken apart, with real tensors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _LINEAR = {
     "self other": "where.self where.ScalarOther where.ScalarSelf",
     "tensors": "cat.default stack.default",
 }
-"""Linear operators by the arguments that hold values."""
+"""Linear operators, by the arguments that hold values."""
 
 
 def _linear(slots: tuple[str, ...]) -> Rule:
@@ -110,7 +110,7 @@ def _polar(v: Values, length: Part, angle: Part) -> Complex:
 
 
 def _to_copy(v: Values, node: torch.fx.Node) -> Complex | torch.fx.Node:
-    """Between real and complex; to real drops the imaginary part, as torch does with a warning."""
+    """Casts between real and complex; a cast to real drops the imaginary part, as in torch."""
     arguments = bound(node)
     value = v.of(arguments.pop("self"))
     words = {name: real_word(item) for name, item in arguments.items()}
@@ -122,7 +122,7 @@ RULES["_to_copy.default"] = _to_copy
 
 
 def _created(v: Values, node: torch.fx.Node) -> Complex | torch.fx.Node:
-    """Tensors of one value; only the dtype or the fill value is complex."""
+    """Tensors filled with one value; only the dtype or the fill value is complex."""
     arguments = {name: real_word(item) for name, item in bound(node).items()}
     if "self" in arguments:
         arguments["self"] = v.of(arguments["self"]).real

@@ -1,9 +1,9 @@
 """Complex values inside a graph, as pairs of real tensors: TensorRT has no complex type.
 
 Each complex value becomes its real and its imaginary part; `view_as_complex` and `view_as_real`
-become choices and stacks of the last dimension, or nothing where they meet. What no rule covers
-keeps its complex call: its arguments are put together before it and its results taken apart after
-it, and those few nodes run in torch. So do complex inputs and outputs of the model, at the border.
+become selects and stacks in the last dimension, or nothing where one undoes the other. A call that
+no rule covers stays complex: its arguments are joined before it and its results split after it, and
+those few nodes run in torch. Complex inputs and outputs of the model are handled the same way.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _pair(exported: ExportedProgram, _: Options) -> ExportedProgram:
 
 
 def _rewrite(values: Values, exported: ExportedProgram, node: torch.fx.Node) -> None:
-    """By the node's rule, if it has one, reads or gives complex numbers, and the rule takes it."""
+    """Rewrite a node that reads or gives complex numbers by its rule, or keep its call complex."""
     values.writer = Writer(exported, node)
     source: Any = node.args[0] if node.args else None
     if node.target is aten.select.int and source in values.stacked:
@@ -75,7 +75,7 @@ def _result(values: Values, node: torch.fx.Node) -> Complex | torch.fx.Node | No
 
 
 def _part(values: Values, value: Complex, node: torch.fx.Node) -> Any:
-    """What a `select` from a stacked pair means, if it chooses a part."""
+    """The part that a `select` from a stacked pair chooses; None if it selects in another dimension."""
     source, dim, index = node.args
     assert isinstance(source, torch.fx.Node)
     assert isinstance(dim, int)
@@ -85,7 +85,7 @@ def _part(values: Values, value: Complex, node: torch.fx.Node) -> Any:
 
 
 def _put_together(values: Values, exported: ExportedProgram, node: torch.fx.Node) -> None:
-    """Give a call (or the output) that stays complex its complex arguments."""
+    """Give complex arguments to a call that stays complex, or to the output."""
     for source in node.all_input_nodes:
         values.writer = Writer(exported, node, source)
         if source in values.known and isinstance(source.meta["val"], torch.Tensor):
@@ -96,7 +96,7 @@ def complex_paired(exported: ExportedProgram, _: Options) -> str | None:
     """Complex values only around calls that no rule takes, and at the model's inputs and outputs."""
     if not any(map(is_complex, exported.graph.nodes)):
         return None
-    scratch = copied(exported)  # whether a rule takes a call shows only when it writes
+    scratch = copied(exported)  # only running a rule shows whether it takes a call
     values = Values(weight_nodes(scratch))
     nodes = [node for node in calls(scratch) if _touches_complex(node)]
     stuck = {n for n in nodes if n.target not in (aten.complex.default, aten.view_as_real.default)}

@@ -1,4 +1,4 @@
-"""Products and norms of complex matrices, written with real ones."""
+"""Products and norms of complex matrices, in real arithmetic."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _addmm(v: Values, self: Any, a: Any, b: Any, beta: Any, alpha: Any) -> Compl
 
 @RULES.rule("einsum.default")
 def _einsum(v: Values, equation: str, tensors: Any, path: Any) -> Complex | None:
-    """Of one or two tensors."""
+    """Only with one or two tensors."""
     parts = [v.of(tensor) for tensor in tensors]
     if len(parts) == 1:
         return parts[0].map(lambda x: v.call(aten.einsum.default, equation, [x]))

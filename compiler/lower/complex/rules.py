@@ -1,6 +1,6 @@
 """Every rule for a complex operator, merged.
 
-RULES["mul.Tensor"](values, node) -> Complex | node of a real result | None (not this call)
+RULES["mul.Tensor"](values, node) -> Complex | node of a real result | None (call not covered)
 """
 
 from __future__ import annotations

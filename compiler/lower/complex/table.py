@@ -1,4 +1,4 @@
-"""What the rules for complex operators share: how they are registered, and how they write calls."""
+"""Shared by the rules for complex operators: how they are registered, and how they write calls."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from compiler.lower.complex.values import Complex, Part, Values
 
 Rule = Callable[[Values, torch.fx.Node], Complex | torch.fx.Node | None]
-"""Gives the parts of a complex result, the node of a real one, or None: not this call."""
+"""Gives the parts of a complex result, the node of a real one, or None if it does not cover the call."""
 
 
 class Rules(dict[str, Rule]):
-    """Overloads without `aten.` to rules, filled by one module."""
+    """Rules by overload (without `aten.`), filled by one module."""
 
     def rule(self, *names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Register a function of (values, *arguments by position)."""
+        """Register a function of (values, *arguments) for these overloads; arguments come in schema order."""
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
             for name in names:
@@ -35,7 +35,7 @@ def is_complex(node: torch.fx.Node) -> bool:
 
 
 def bound(node: torch.fx.Node) -> dict[str, Any]:
-    """The node's arguments by the schema's names, with defaults."""
+    """The node's arguments by their names in the schema, defaults included."""
     schema = node.target._schema  # type: ignore[union-attr]
     names = [argument.name for argument in schema.arguments]
     defaults = {a.name: a.default_value for a in schema.arguments}
@@ -43,7 +43,7 @@ def bound(node: torch.fx.Node) -> dict[str, Any]:
 
 
 def called(values: Values, node: torch.fx.Node, arguments: dict[str, Any]) -> torch.fx.Node:
-    """The node's operator with other arguments, written as torch writes calls."""
+    """A call of the node's operator with other arguments, defaults left out as torch does."""
     schema = node.target._schema  # type: ignore[union-attr]
     places = [a.name for a in schema.arguments if not a.kwarg_only]
     given = {a.name: arguments[a.name] for a in schema.arguments}
@@ -60,13 +60,13 @@ def called(values: Values, node: torch.fx.Node, arguments: dict[str, Any]) -> to
 
 
 def zeros(values: Values, value: Complex) -> Part:
-    """The imaginary part as an argument of its own."""
+    """The imaginary part, with zeros (or 0) in place of None."""
     if value.imag is not None or isinstance(value.real, torch.fx.Node):
         return values.imag(value)
     return 0
 
 
 def real_word(argument: Any) -> Any:
-    """A complex dtype's real one."""
+    """The real dtype for a complex dtype; any other argument unchanged."""
     is_word = isinstance(argument, torch.dtype) and argument.is_complex
     return argument.to_real() if is_word else argument

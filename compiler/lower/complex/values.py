@@ -1,4 +1,4 @@
-"""The real tensors that stand for complex values, and arithmetic that skips parts known to be zero."""
+"""The real tensors that represent complex values, and arithmetic that skips parts known to be zero."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Part = Any
 
 @dataclass(frozen=True)
 class Complex:
-    """A complex value: nodes (or numbers) of real dtypes, both of the value's shape."""
+    """A complex value as two nodes (or numbers) of real dtype, both with the value's shape."""
 
     real: Part
     imag: Part = None
     stacked: torch.fx.Node | None = None
-    """The parts in one tensor with a last dimension of 2, where the graph has it."""
+    """Both parts in one tensor with a last dimension of 2, if the graph has one."""
 
     def map(self, function: Callable[[Part], Part]) -> Complex:
-        """`function` of each part; it must give zeros for zeros."""
+        """`function` applied to each part; it must map zeros to zeros."""
         return Complex(function(self.real), None if self.imag is None else function(self.imag))
 
 
 class Values:
-    """Which nodes stand for which complex value. `writer` writes before the node at hand."""
+    """Which nodes represent which complex value. `writer` writes before the current node."""
 
     def __init__(self, weights: Mapping[torch.fx.Node, torch.Tensor]) -> None:
         self.weights = weights
@@ -39,9 +39,9 @@ class Values:
         """Real tensors with a last dimension of 2 that hold a known value."""
         self.wholes: dict[torch.fx.Node, torch.fx.Node] = {}
         self.matrices: dict[Any, tuple[torch.fx.Node, torch.fx.Node]] = {}
-        """Tables of cosines and sines, as compiler/lower/fourier.py makes them."""
+        """Tables of cosines and sines, made by compiler/lower/fourier.py."""
         self.sizes: dict[str, torch.fx.Node] = {}
-        """Nodes of dynamic sizes by their expressions, as compiler/lower/fourier.py reads them."""
+        """Nodes of dynamic sizes by their expressions, used by compiler/lower/fourier.py."""
         self.writer: Writer
 
     def call(self, op: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -58,7 +58,7 @@ class Values:
         return self.known[argument]
 
     def _apart(self, node: torch.fx.Node) -> Complex:
-        """The parts of a weight, or of a value that torch makes."""
+        """The parts of a weight, or of a value that torch computes."""
         self.wholes[node] = node
         if node in self.weights:
             tensor = self.weights[node]
@@ -68,7 +68,7 @@ class Values:
         return self.unstacked(self.call(aten.view_as_real.default, node))
 
     def unstacked(self, node: torch.fx.Node) -> Complex:
-        """The value whose parts lie in the last dimension of `node`."""
+        """The value whose parts are in the last dimension of `node`."""
         if node not in self.stacked:
             last = node.meta["val"].dim() - 1
             parts = [self.call(aten.select.int, node, last, index) for index in (0, 1)]
@@ -85,7 +85,7 @@ class Values:
         return made
 
     def imag(self, value: Complex) -> torch.fx.Node:
-        """The imaginary part, zeros if need be."""
+        """The imaginary part; zeros if it is None."""
         if value.imag is not None:
             return self._node(value.imag)
         return self._node(self.call(aten.zeros_like.default, value.real))
@@ -103,7 +103,7 @@ class Values:
         return self.wholes[node]
 
     def of_dtype(self, value: Complex, node: torch.fx.Node) -> Complex:
-        """The value with parts of the real dtype that belongs to the node's."""
+        """The value with its parts in the real dtype that corresponds to the node's."""
         if not isinstance(node.meta["val"], torch.Tensor):
             return value
         want = node.meta["val"].dtype.to_real()
@@ -149,14 +149,14 @@ class Values:
         return self.call(aten.div.Tensor, a, b)
 
     def wide(self, part: Part, *others: Part) -> Part:
-        """A part with the shape that it and the others broadcast to."""
+        """A part broadcast to the common shape of it and the others."""
         for other in others:
             if isinstance(other, torch.fx.Node) and not _same_shape(part, other):
                 part = self.add(part, self.call(aten.zeros_like.default, other))
         return part
 
     def product(self, a: Complex, b: Complex, function: Callable[[Part, Part], Part]) -> Complex:
-        """What `function`, linear in both, gives for complex numbers."""
+        """`function`, bilinear in its arguments, extended to complex numbers."""
 
         def of(x: Part, y: Part) -> Part:
             return None if x is None or y is None else function(x, y)

@@ -91,7 +91,7 @@ CASES = {
     "remove_asserts": case("no_assertions", torch.sin, spec("x", F, "b", 4),
                            wrong="calls aten._functional_assert_async.msg"),
     "read_numbers": case("no_sizes_read_back", through_a_tensor, spec("x", F, "b"),
-                         wrong="reads a number that sizes give"),
+                         wrong="reads a number computed from sizes back from"),
     "bound_sizes": case("sizes_bounded", torch.nonzero, spec("x", F, 4, 3),
                         wrong="node nonzero (aten.nonzero.default)"),
     "remove_noops": case("no_noops", lambda x: x.clone() * 2, spec("x", F, "b", 4),

@@ -1,4 +1,4 @@
-"""Checks that only raise are left out of an engine and named; real branches are refused."""
+"""Assertions are left out of an engine and named; real branches are refused."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_checks_are_left_out_and_named(
         exported = traced(function)
     said = [r.getMessage() for r in caplog.records if r.name == "compiler.trace.truths"]
     assert len(said) == checks
-    assert all("does not make this check" in one and "test_truths.py:" in one for one in said)
+    assert all("does not check this assertion" in one and "test_truths.py:" in one for one in said)
     x = torch.randn(7, 4)
     torch.testing.assert_close(exported.module()(x=x.clone()), function(x.clone()))
     bad = torch.full((2, 4), torch.inf)
@@ -201,9 +201,9 @@ def test_what_is_not_a_check_is_refused(function: Callable[..., Any], line: str)
 
 
 def test_either_of_two_truths_that_would_do() -> None:
-    """The first is a check only where the second, asked in its place, does not pass either."""
-    assert [t.check for t in find_truths(lambda: one_of_two(X))] == [True]
-    assert [t.check for t in find_truths(lambda: one_of_two(V))] == [False]
+    """The first is an assertion only where the second, asked in its place, does not pass either."""
+    assert [t.assertion for t in find_truths(lambda: one_of_two(X))] == [True]
+    assert [t.assertion for t in find_truths(lambda: one_of_two(V))] == [False]
 
 
 def test_too_many_reads() -> None:
