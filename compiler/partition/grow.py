@@ -24,8 +24,9 @@ class Members:
 def grow(reads: Sequence[Sequence[int]], engine: Sequence[bool]) -> tuple[Members, ...]:
     """Groups in execution order, every node in exactly one.
 
-    `reads[i]` are the nodes that node i reads, all smaller than i; `engine[i]` says whether an engine runs it.
-    Takes time linear in nodes and edges, and makes as few engine groups as acyclicity allows.
+    `reads[i]` are the nodes that node i reads, all smaller than i; `engine[i]` says whether an engine
+    runs it. Takes time linear in nodes and edges, and makes as few engine groups as acyclicity
+    allows.
     """
     level = _earliest(reads, engine)
     _postpone(level, reads, engine)
@@ -49,8 +50,8 @@ def _postpone(level: list[int], reads: Sequence[Sequence[int]], engine: Sequence
     Position ids and masks are such pieces: computed at the start, they would be carried through
     every segment. Torch nodes before the first engine that it does not need also move, so that T0
     exists only where an engine reads from it. A piece moves as a whole: otherwise its inner
-    values would be carried instead. The chain that makes the groups maximal can't move: its engine nodes of level
-    k are read in T(k+1).
+    values would be carried instead. The chain that makes the groups maximal can't move: its engine
+    nodes of level k are read in T(k+1).
     """
     root = list(range(len(reads)))
 
