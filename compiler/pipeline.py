@@ -61,7 +61,7 @@ __all__ = [
 class TraceRequest:
     """What to trace: `inputs` with symbolic sizes, and the `profiles` that bound those sizes.
 
-    Without `goldens` none are made: enough to look at a partition, not to publish a bundle.
+    If `goldens` is None, none are made: enough to inspect a partition, not to publish a bundle.
     """
 
     source: Source
@@ -77,7 +77,7 @@ class Traced:
     """A lowered program, and the goldens that every build of it must reproduce.
 
     `replaced` names each piece of the model that the user's own code replaced; the goldens are the
-    original model's. `unchecked` are the assertions in forward that no engine checks.
+    original model's. `unchecked` lists the assertions in forward that no engine checks.
     """
 
     program: Program
@@ -98,15 +98,15 @@ class BuiltProgram:
     """One for each output, for validation on the target."""
     evaluated: Evaluated | None
     parts: Partition
-    """What `report` gives as JSON, and the segments before they were built."""
+    """The partition that `report` describes, with its segments as they were before the build."""
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """While open, Python collects no cycles. Also a decorator.
+    """Pause Python's garbage collector meanwhile. Also works as a decorator.
 
-    Export and lowering make some 100,000 objects that stay alive, and each collection looks through
-    all of them, and through all of torch's: a tenth of the time.
+    Export and lowering create some 100,000 objects that stay alive, and each collection walks all
+    of them and all of torch's, which took a tenth of the time.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -125,7 +125,7 @@ def trace_model(request: TraceRequest) -> Traced:
     goldens: tuple[GoldenCase, ...] = ()
     if request.goldens is not None:
         goldens = make_goldens(model, request.goldens, request.inputs, request.profiles, path)
-    # From here on the model is no longer the one that made the goldens.
+    # From here on, the model is no longer the one that produced the goldens.
     registry = registry_with(request.replace, None, path)
     model, modules = replace_modules(model, request.replace, path)
     with replace_functions(request.replace, path) as functions:
@@ -147,13 +147,14 @@ def build_program(
     """Partition, convert and build; then evaluate the converted networks on the CPU over `goldens`.
 
     A node whose converter or layer fails is handed to torch with that reason and the build is tried
-    again, unless `require_full_compilation`. An engine that `engines` holds is not built again.
+    again, unless `require_full_compilation` is set. An engine found in `engines` is reused.
 
     Raises:
         PartitionRefused: full compilation was required, or a pattern matches nothing.
-        ReplaceRefused: a replacement that the target can't have.
-        BuildRefused: no GPU or module for the target, the builder failed without a culprit, or an
-            operator must run in torch that bundles can't call.
+        ReplaceRefused: a replacement that the target does not support.
+        BuildRefused: the target's GPU or TensorRT module is missing, the builder failed where full
+            compilation was required, too many nodes failed, or an operator that bundles can't call
+            must run in torch.
         InaccurateBuild: the networks, evaluated on the CPU, do not reproduce the goldens.
     """
     trt = _module(request.target)

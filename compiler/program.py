@@ -3,7 +3,7 @@
 Program(graph, weights: {name: tensor})      .digest == graph.digest (weights' bytes included)
 save(program, store) -> (digest of the graph's JSON, digest of the safetensors)
 load(store, graph, weights) -> Program
-run(program, inputs: {name: tensor}) -> {name: tensor}     by the runtime that ships
+run(program, inputs: {name: tensor}) -> {name: tensor}     with the runtime that bundles use
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Program:
 
     @property
     def digest(self) -> Digest:
-        """Identity of the computation with its weights, provenance left out."""
+        """Identity of the computation and its weights, without provenance."""
         return self.graph.digest
 
 
@@ -44,9 +44,9 @@ def weight_of(name: str, tensor: torch.Tensor, digest: Digest | None = None) -> 
 
 
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
-    """The bytes of a tensor in C order, without a copy where it is contiguous already."""
+    """The bytes of a tensor in C order, without a copy if it is already contiguous."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    flat = flat.as_strided(flat.shape, (1,))  # a lone element may carry any stride
+    flat = flat.as_strided(flat.shape, (1,))  # a single element may have any stride
     return memoryview(flat.view(torch.uint8).numpy().data)
 
 
@@ -57,14 +57,14 @@ def save(program: Program, store: Store) -> tuple[Digest, Digest]:
 
 
 def load(store: Store, graph: Digest, weights: Digest) -> Program:
-    """Read a program back; IntegrityError if the weights are not the graph's."""
+    """Read a program back; IntegrityError if the weights do not belong to the graph."""
     parsed = Graph.from_json(parse_json(store.read_blob(graph)))
     tensors = weights_from_bytes(store.read_blob(weights))
     if {w.name for w in parsed.weights} != tensors.keys():
         raise IntegrityError(f"weights {weights} do not belong to graph {graph}: names differ")
     for weight in parsed.weights:
         if weight_of(weight.name, tensors[weight.name]) != weight:
-            raise IntegrityError(f"weight {weight.name!r} is not what graph {graph} says it is")
+            raise IntegrityError(f"weight {weight.name!r} differs from its entry in graph {graph}")
     return Program(parsed, tensors)
 
 
@@ -76,7 +76,7 @@ def run(program: Program, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch
 
 
 def weights_to_bytes(weights: Mapping[str, torch.Tensor]) -> bytes:
-    """Safetensors, names sorted. Views are copied out, so that no two tensors share storage."""
+    """Safetensors, sorted by name. Views are copied, so that no two tensors share storage."""
     from safetensors.torch import save as to_bytes
 
     result: dict[str, torch.Tensor] = {}

@@ -1,4 +1,4 @@
-"""What the compiler raises when a user's model can't go on: a code, a message and a remedy."""
+"""What the compiler raises when it can't compile a user's model: a code, a message and a remedy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ class Refused(Exception):
     """Base of the compiler's typed refusals.
 
     `code` is a stable word for programs, `message` says what was expected and what was found, and
-    `remedy` what the user can do. All three are positional, so that instances survive a process
-    border.
+    `remedy` what the user can do. All three are positional, so that instances can be pickled from
+    one process to another.
     """
 
     def __init__(self, code: str, message: str, remedy: str) -> None:

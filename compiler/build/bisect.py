@@ -1,7 +1,7 @@
-"""Find the node whose converter is wrong: where two runs of one graph first part.
+"""Find the node whose converter is wrong: where two runs of one graph first differ.
 
 An output outside its tolerance says little; the first value outside it names one operator on one
-line. Errors fade and return along a graph, so this looks at every value in order instead of
+line. Errors can fade and return along a graph, so this looks at every value in order instead of
 halving.
 """
 
@@ -20,15 +20,15 @@ Values = Callable[[Sequence[str]], Mapping[str, torch.Tensor]]
 """Runs the graph once and returns those of the named values that the run has."""
 
 WINDOW = 256
-"""Values asked for, and so held in memory, at a time."""
+"""How many values are fetched, and so held in memory, at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """The first value outside its tolerance, and how well what the node read agreed.
+    """The first value outside its tolerance, and how well its node's inputs agreed.
 
-    `inputs` pairs each tensor that both runs have with its worst error, in units of tolerance
-    (1 is the limit): all small means that the node itself is wrong.
+    `inputs` pairs each input that both runs have with its worst error, in units of tolerance (1 is
+    the limit). If all are small, the node itself is wrong.
     """
 
     node: Node
@@ -53,8 +53,8 @@ def first_divergence(
 ) -> Divergence | None:
     """The first node of `graph`, in execution order, whose value differs between two runs.
 
-    `tolerance` is asked with each reference value. Values that a run does not have (folded into a
-    neighbour, or sizes) are passed over. None where all that both have agree.
+    `tolerance` is called with each reference value. Values that a run does not have (folded into a
+    neighbour, or sizes) are skipped. None if all values that both runs have agree.
     """
     for nodes in _windows(graph):
         names = [value.name for node in nodes for value in node.outputs if value.is_tensor]

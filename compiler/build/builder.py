@@ -1,7 +1,7 @@
-"""A network to a serialized engine, with either TensorRT module.
+"""Builds a network into a serialized engine, with TensorRT or TensorRT-RTX.
 
-One build a process at a time: builds in one process run one after another anyway, and a process
-gives its memory back whole. Networks are strongly typed; precision is the graph's business.
+One build at a time in each process: TensorRT would run them one after another anyway, and a process
+that ends returns all its memory. Networks are strongly typed: the graph decides the precision.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from enginebundle.format.spec import Profile
 
 
 class BuildRefused(Refused):
-    """TensorRT would not build; `node` is the graph node to blame, if it is known.
+    """TensorRT did not build; `node` is the graph node that failed, if it is known.
 
     Codes: `not_installed`, `architecture`, `no_gpu`, `layer`, `builder`, `demotions`.
     """
@@ -32,10 +32,10 @@ class BuildRefused(Refused):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What the builder is told beside the network.
+    """What the builder needs besides the network.
 
     Attributes:
-        profiles: one optimization profile each, in this order.
+        profiles: each becomes an optimization profile, in this order.
         tf32: let float32 products use TF32 units (10-bit mantissas).
         capabilities: `sm_NN` names that one engine must run on; empty means this machine's GPU.
     """
@@ -67,13 +67,13 @@ def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOption
     for profile in options.profiles:
         config.add_optimization_profile(_profile(builder, graph, profile))
     engine = builder.build_serialized_network(definition, config)
-    del emitted  # the weights' memory had to live until here
+    del emitted  # the weights had to stay in memory until here
     if engine is None:
         raise BuildRefused(
             "builder", f"TensorRT built no engine{log.quote()}",
             "leave the named operator in torch with torch_executed_ops", log.blamed(definition),
         )  # fmt: skip
-    return memoryview(engine)  # TensorRT's own memory: a copy would hold every weight once more
+    return memoryview(engine)  # TensorRT's own memory: a copy would duplicate every weight
 
 
 def _profile(builder: Any, graph: Graph, profile: Profile) -> Any:
@@ -123,7 +123,7 @@ def _log(trt: Any) -> Any:
             """The graph node whose layer name (`node#position`) an error line mentions first."""
 
             def by_number(found: re.Match[str]) -> str:
-                # Attention's own layers are named so, by their place in the network.
+                # TensorRT names the layers inside an attention so, by their place in the network.
                 number = int(found[1])
                 layers: int = definition.num_layers
                 return str(definition.get_layer(number).name) if number < layers else ""

@@ -1,12 +1,12 @@
-"""Built engines by what they are made of: shared by the farm and by `torch.compile`.
+"""A cache of built engines, by all that determines them. The farm and `torch.compile` share it.
 
-An engine's key is closed over the network itself (every layer, attribute, name and constant), so
-it holds whatever produced the network: two models with an equal piece, a manifest and a
-`torch.compile` call, or a converter of the user's own.
+An engine's key covers the network itself (every layer, attribute, name and constant), so it does
+not matter what produced it: two models with an equal piece share one engine, as do a manifest and a
+`torch.compile` call, and a user's own converters need nothing further.
 
-What is in: the network; each input's sizes at min, opt and max of each profile; the capabilities
+The key includes the network; each input's sizes at min, opt and max of each profile; the capabilities
 named to the builder; TF32; the TensorRT module and its version; the code that emits and builds.
-What is out: symbols' and profiles' names, which no engine holds; Python, torch and the operating
+It leaves out symbols' and profiles' names, which no engine holds; Python, torch and the operating
 system, which shape the network and nothing after it; the building machine, as in every key.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from enginebundle.storage.store import Store
 
 FORMAT = 1
-"""Counts the meanings of identities: a change of it builds every engine anew."""
+"""The version of what an identity means: raising it rebuilds every engine."""
 
 _CODE = ("build/builder.py", "build/tensorrt.py", "build/tensorrt_rtx.py", "network")
 """What turns a network into bytes, relative to the package `compiler`."""
@@ -42,14 +42,14 @@ _CODE = ("build/builder.py", "build/tensorrt.py", "build/tensorrt_rtx.py", "netw
 
 @dataclass(frozen=True)
 class EngineCache:
-    """Engines in a store: a result by key that names a blob. The first writer's engine stays."""
+    """Engines in a store: each key's result names a blob. The first engine written is kept."""
 
     store: Store
 
     def engine(
         self, identity: Mapping[str, Any], build: Callable[[], bytes | memoryview]
     ) -> bytes | memoryview:
-        """The engine of that identity: from the store, else built and stored.
+        """The engine with that identity: from the store, else built and stored.
 
         Raises what `build` raises, and StoreError where the store can't be used.
         """
@@ -59,7 +59,7 @@ class EngineCache:
             try:
                 return self.store.read_blob(record["output"]["engine"])
             except (NotFoundError, IntegrityError):
-                pass  # the blob was lost or damaged: an equal engine is built in its place below
+                pass  # the blob was lost or damaged: an equal engine is built below to replace it
         engine = build()
         own = {"engine": self.store.put_blob(engine), "bytes": len(engine)}
         won = self.store.put_result(key, _record(key, identity, own))
@@ -78,8 +78,8 @@ def identity(
 ) -> dict[str, Any]:
     """Everything that can change an engine's bytes, as JSON.
 
-    `graph` gives the inputs' sizes over the profiles' symbols; `digests` spares hashing weights
-    again: id of a tensor -> digest of its bytes.
+    `graph` gives the inputs' sizes over the profiles' symbols; `digests` maps a tensor's id
+    to the digest of its bytes, so that weights are not hashed again.
     """
     points = ("min", "opt", "max")
     return {
@@ -130,7 +130,7 @@ def network_digest(network: Network, digests: Mapping[int, Digest]) -> Digest:
 
 
 def _spell(value: Any) -> Any:
-    """A layer's attribute as JSON that tells 1 from 1.0 and from true. TypeError for the unknown."""
+    """A layer's attribute as JSON that tells 1 from 1.0 and from true. TypeError for other types."""
     match value:
         case None | bool() | int() | str():
             return value
@@ -147,7 +147,7 @@ def _spell(value: Any) -> Any:
         case torch.Tensor():
             return [str(value.dtype), list(value.shape), digest_bytes(tensor_bytes(value))]
     raise TypeError(
-        f"attribute {value!r}: a {type(value).__name__} has no place in an engine's key"
+        f"attribute {value!r}: a {type(value).__name__} can't be part of an engine's key"
     )
 
 

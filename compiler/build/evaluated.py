@@ -1,6 +1,6 @@
-"""Runs a partition on the CPU: networks by the evaluator, torch segments by the runtime that ships.
+"""Runs a partition on the CPU: networks in the evaluator, torch segments in the bundles' runtime.
 
-A wrong converter is caught here, on any machine and before a GPU is asked for anything. It proves
+A wrong converter is caught here, on any machine and before a GPU is needed. It proves
 the numbers of the network, not of the engine: only validation on a GPU proves those.
 """
 
@@ -27,7 +27,7 @@ from enginebundle.runtimes.torch_ops import ALLOWED
 from enginebundle.serve.compare import compare
 
 EXACT = Target("trt", ("sm_80",))
-"""The evaluator's products are exact float32 ones, so it is held to TensorRT's row of the table."""
+"""The evaluator multiplies in exact float32, so TensorRT's row of the tolerance table applies."""
 
 
 class InaccurateBuild(Refused):
@@ -66,8 +66,8 @@ def evaluate_partition(
 ) -> Evaluated:
     """Compare every golden. `networks` has None for the segments that run in torch.
 
-    An override looser than the table's bound is allowed for the output that it names. Raises
-    InaccurateBuild, which names the first node whose value differs.
+    An override replaces the table's tolerance for the output that it names. Raises InaccurateBuild,
+    which names the first node whose value differs.
     """
     depth = chain(program.graph)
 
@@ -104,7 +104,7 @@ def _run(
     inputs: Mapping[str, torch.Tensor],
     observe: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """Every value that crosses a segment's border; with `observe`, what is inside networks too."""
+    """Every value passed between segments; with `observe`, those inside networks too."""
     env = {name: program.weights[name] for name in parts.returns if name in program.weights}
     env |= inputs
     for segment, network in zip(parts.segments, networks, strict=True):
@@ -124,11 +124,11 @@ def _culprit(
     golden: GoldenCase,
     limit: Callable[[torch.Tensor], Tolerance],
 ) -> str:
-    """Where the networks first part from the graph run by torch, as text."""
+    """Where the networks first differ from the graph run by torch, as text."""
     own = [n for n in program.graph.nodes if not callable_in_torch(n)]
     if own:
         named = ", ".join(sorted({f"{n.op} ({n.name}) at {n.origin}" for n in own}))
-        return f"torch's runtime can't be held against it node by node; look first at {named}"
+        return f"torch's runtime can't check the graph node by node; look first at {named}"
     values = {v.name: v for node in program.graph.nodes for v in node.outputs}
 
     def reference(names: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -140,5 +140,5 @@ def _culprit(
     observed = _run(program, parts, networks, golden.inputs, observe=True)
     found = first_divergence(program.graph, reference, lambda names: observed, limit)
     if found is None:
-        return "every value inside agrees with torch's, so lowering or the tolerance is to blame"
+        return "every value inside agrees with torch's, so the cause is lowering or the tolerance"
     return str(found)

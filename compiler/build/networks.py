@@ -19,7 +19,7 @@ from enginebundle.format.graph import Graph, Node
 from enginebundle.format.spec import Profile, Target, Tolerance
 
 MAX_DEMOTED = 10_000
-"""Nodes handed to torch, after a converter or the builder failed on them, before giving up."""
+"""How many nodes may be handed to torch, after a converter or the builder failed on them."""
 
 _TORCH_TARGET = Refusal("target", "the target runs everything in torch")
 
@@ -36,11 +36,11 @@ class BuildRequest:
     require_full_compilation: bool = False
     min_nodes: int = 1
     tolerance: tuple[tuple[str, Tolerance], ...] = ()
-    """Tolerances for outputs by name, `*` for all others, in place of the table's."""
+    """Tolerances for outputs by name, `*` for all others, instead of the table's."""
     replace: tuple[Replacement, ...] = ()
-    """As in the TraceRequest: a build takes its converters and plugins."""
+    """As in the TraceRequest; a build uses the converters and plugins among them."""
     search_path: tuple[str, ...] = ()
-    """Folders where the entrypoints of `replace` are found, before `sys.path`."""
+    """Folders searched for the entrypoints of `replace` before `sys.path`."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _partition(
 
 
 def _convert(parts: Partition, program: Program, registry: Registry) -> list[Network | None]:
-    """A network for each engine segment, None for the torch ones. Demote on a converter's failure."""
+    """A network for each engine segment, None for the torch ones. Raises Demote if a converter fails."""
     networks: list[Network | None] = []
     for segment in parts.segments:
         if segment.kind != "engine":
@@ -110,7 +110,7 @@ def _convert(parts: Partition, program: Program, registry: Registry) -> list[Net
 
 
 def gave_up(demoted: Mapping[str, Refusal]) -> BuildRefused:
-    """After MAX_DEMOTED nodes."""
+    """The refusal once more than MAX_DEMOTED nodes have failed."""
     return BuildRefused(
         "demotions", f"gave up after handing {len(demoted)} nodes to torch",
         "see the report; leave the failing modules in torch with torch_executed_modules",

@@ -22,7 +22,7 @@ from enginebundle.format.spec import TensorSpec
 
 @dataclass(frozen=True)
 class BuiltSegment:
-    """What a bundle stores of a segment: an engine's bytes, or weights by name for the graph."""
+    """What a bundle stores for a segment: an engine's bytes, or weights by name for the graph."""
 
     kind: str
     graph: Graph
@@ -43,7 +43,7 @@ def build_segment(
     request: BuildRequest, engines: EngineCache | None,
 ) -> BuiltSegment:  # fmt: skip
     """Build an engine with the module `trt`, or take it from `engines`; without a network, keep the
-    graph for torch. Raises Demote where the builder fails on nodes, BuildRefused otherwise."""
+    graph for torch. Raises Demote if the builder fails on nodes, BuildRefused otherwise."""
     if network is None:
         _check_callable(segment)
         names = [weight.name for weight in segment.graph.weights]
@@ -73,13 +73,13 @@ def build_segment(
 
 
 def _check_callable(segment: SegmentGraph) -> None:
-    """BuildRefused for an operator that would have to run in torch and that bundles can't call."""
+    """BuildRefused if an operator has to run in torch but bundles can't call it."""
     for node in segment.graph.nodes:
         if not callable_in_torch(node):
             raise BuildRefused(
                 "operator",
-                f"{node.op} ({node.name}) at {node.origin} has to run in torch, and a bundle "
-                "calls only operators of enginebundle/runtimes/torch_ops.py",
+                f"{node.op} ({node.name}) at {node.origin} has to run in torch, but bundles "
+                "call only the operators in enginebundle/runtimes/torch_ops.py",
                 "rewrite that line with other operators, or replace the operator",
                 node.name,
             )

@@ -8,12 +8,12 @@ from compiler.build.builder import BuildRefused
 
 
 def module() -> Any:
-    """The `tensorrt` module. BuildRefused with the remedy if it is not installed or finds no GPU."""
+    """The `tensorrt` module. BuildRefused with the remedy if it is not installed."""
     try:
         import tensorrt
     except ImportError as error:
         raise BuildRefused(
-            "not_installed", f"tensorrt does not import: {error}", "pip install 'enginekiln[trt]'"
+            "not_installed", f"tensorrt can't be imported: {error}", "pip install 'enginekiln[trt]'"
         ) from error
     return tensorrt
 
@@ -30,7 +30,7 @@ def check_gpu(archs: tuple[str, ...]) -> None:
     if not torch.cuda.is_available():
         raise BuildRefused(
             "no_gpu", f"trt:{archs[0]} builds on a GPU of that architecture; this machine has none",
-            "give the cluster a node with that GPU, or choose an rtx: target",
+            "add a node with that GPU to the cluster, or choose an rtx: target",
         )  # fmt: skip
     major, minor = torch.cuda.get_device_capability()
     if archs[0] != f"sm_{major}{minor}":

@@ -1,4 +1,4 @@
-"""TensorRT-RTX: builds without a GPU, for the architectures it is told."""
+"""TensorRT-RTX: builds without a GPU, for the architectures it is given."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def module() -> Any:
     except ImportError as error:
         raise BuildRefused(
             "not_installed",
-            f"tensorrt_rtx does not import: {error}",
+            f"tensorrt_rtx can't be imported: {error}",
             "pip install 'enginekiln[rtx]'",
         ) from error
     return tensorrt_rtx

@@ -4,8 +4,9 @@
     with torch.no_grad():
         model(x)                        # traced, partitioned, built or fetched from the store, run
 
-For models with graph breaks and control flow that depends on data: each graph is compiled apart, and
-what can't be runs in torch with one warning that says why. `Options` are in compiler/dynamo/options.py.
+For models with graph breaks and control flow that depends on data: each graph is compiled separately,
+and what can't be compiled runs in torch, with one warning that says why. `Options` are in
+compiler/dynamo/options.py.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ def kiln(
     options: Mapping[str, Any] | None = None,
     mode: str | None = None,
 ) -> Callable[..., Any]:
-    """Compile one of Dynamo's graphs; torch calls this. ValueError for options it does not have."""
+    """Compile one of Dynamo's graphs; torch calls this. ValueError for unknown options."""
     chosen = Options.of(options)
     if mode not in (None, "default"):
-        raise ValueError(f"kiln has no mode {mode!r}; say what you want in options")
+        raise ValueError(f"kiln has no mode {mode!r}; use options instead")
     if not chosen.simulate and not torch.cuda.is_available():
         if chosen.require_full_compilation:
             raise RegionRefused("no_gpu", "engines run on a CUDA GPU; torch sees none", _REMEDY)
@@ -75,19 +76,19 @@ def _say_no_gpu() -> None:
 
 
 def _target(options: Options) -> Target:
-    """What to build for: the target asked for, else this machine's GPU and the TensorRT it has."""
+    """The requested target, else this machine's GPU and the TensorRT that is installed."""
     if options.target is not None:
         return options.target
     if options.simulate:
         return SIMULATED
     major, minor = torch.cuda.get_device_capability()
-    # TensorRT-RTX names no sm_90, though it runs there: that takes an explicit target.
+    # TensorRT-RTX does not list sm_90, though it runs there: that takes an explicit target.
     official = (major, minor) != (9, 0)
     rtx = find_spec("tensorrt_rtx") is not None and (official or find_spec("tensorrt") is None)
     return Target("rtx" if rtx else "trt", (f"sm_{major}{minor}",))
 
 
-# Torch finds the backend by the entry point of an installed distribution, and registers what that
-# names itself; a second registration would be an error.
+# If the package is installed, torch finds the backend by its entry point and registers it itself;
+# registering it twice would be an error.
 if NAME not in registry._BACKENDS:
     register_backend(kiln, NAME)

@@ -38,7 +38,7 @@ from enginebundle.serve.compare import compare
 from enginebundle.storage.store import Store
 
 SIMULATED = Target("rtx", ("sm_89",))
-"""What is partitioned for with `simulate` where no target is given: the networks are the same for all."""
+"""The target of `simulate` where none is given: the networks are the same for all targets."""
 
 Tensors = dict[str, torch.Tensor]
 Values = Mapping[str, torch.Tensor | float]
@@ -47,19 +47,19 @@ Step = Callable[[Mapping[str, torch.Tensor]], Tensors]
 
 
 class KilnWarning(UserWarning):
-    """Something of a model runs in torch, and why."""
+    """Part of a model runs in torch; the message says why."""
 
 
 @dataclass(frozen=True)
 class Runner:
-    """Segments in order, and the names of the values they end in."""
+    """Segments in order, and the names of the values that are returned."""
 
     program: Program
     report: PartitionReport
     steps: tuple[Step, ...]
     returns: tuple[str, ...]
     judge: Target
-    """Whose tolerances the numbers are held to."""
+    """The target whose tolerances apply to the results."""
     precision: str
 
     def __call__(self, inputs: Tensors) -> list[torch.Tensor]:
@@ -71,7 +71,7 @@ class Runner:
         return [values[name] for name in self.returns]
 
     def differs(self, got: list[torch.Tensor], want: list[torch.Tensor]) -> str:
-        """What is wrong with the numbers, by the table of tolerances; empty if nothing is."""
+        """What is outside its tolerance, in words; empty if nothing is."""
         depth = chain(self.program.graph)
         for spec, mine, torchs in zip(self.program.graph.outputs, got, want, strict=True):
             bound = tolerance(self.judge, self.precision, torchs.detach().cpu(), depth)
@@ -83,7 +83,7 @@ class Runner:
 
 def build(region: Region, values: Values, options: Options, target: Target) -> Runner:
     """Compile a region for these weights and numbers. Raises the compiler's refusals and the loader's errors."""
-    # Without Dynamo's context: tracing inside it adds guards to those of Dynamo's frame.
+    # Outside Dynamo's context: tracing inside it would add guards to Dynamo's frame.
     with tracing(None):
         program = _program(region, values, options)
     request = _request(program, region, options, target)
@@ -111,7 +111,7 @@ def _program(region: Region, values: Values, options: Options) -> Program:
         raise RegionRefused(
             "mutation",
             f"the graph{region.place} writes into {', '.join(sorted(written)[:3])}",
-            "let it compute a new tensor; put the model in eval mode if the write is a statistic",
+            "compute a new tensor instead; put the model in eval mode if the write updates statistics",
         )
     return capture(lowered, region.inputs)
 
@@ -147,11 +147,11 @@ def _request(program: Program, region: Region, options: Options, target: Target)
 
 
 _unmatched: set[tuple[str, str]] = set()
-"""Patterns that a warning has named."""
+"""Patterns that have matched, or that a warning has named."""
 
 
 def _matching(graph: Graph, patterns: tuple[str, ...], what: str) -> tuple[str, ...]:
-    """The patterns that name something in this graph. One that another graph has is no mistake."""
+    """The patterns that match something in this graph; others may match in another graph."""
     found = []
     for pattern in patterns:
         asked = ((pattern,), ()) if what == "modules" else ((), (pattern,))
@@ -161,7 +161,7 @@ def _matching(graph: Graph, patterns: tuple[str, ...], what: str) -> tuple[str, 
             if (what, pattern) not in _unmatched:
                 _unmatched.add((what, pattern))
                 message = f"kiln: in this graph, {refused.message}; {refused.remedy}. "
-                message += "It is right if another graph of the model has it"
+                message += "That is fine if it matches in another graph of the model"
                 warnings.warn(message, KilnWarning, stacklevel=2)
             continue
         _unmatched.add((what, pattern))

@@ -1,9 +1,9 @@
-"""What torch.compile calls in a graph's stead.
+"""What torch.compile calls in place of a graph.
 
 Weights are baked into engines, while Dynamo passes them as arguments: one graph may serve all layers
-of a model, and a parameter may be written between two calls. So a `Compiled` holds a runner for each
-set of weights that it has met, known by the tensors and their versions. A number that Dynamo passes as
-an argument, such as a layer norm's epsilon under dynamic=True, is taken the same way.
+of a model, and a parameter may be written between two calls. So a `Compiled` keeps a runner for each
+set of weights that it has seen, identified by the tensors and their versions. A number that Dynamo
+passes as an argument, such as a layer norm's epsilon under dynamic=True, is treated the same way.
 """
 
 from __future__ import annotations
@@ -37,12 +37,15 @@ MAX_WRITES = 3
 """Times that the same tensors may change before the graph stays in torch for good."""
 
 Key = tuple[tuple[int | str, int], ...]
-"""(id, version) of each weight, and (spelling, 0) of each number."""
+"""(id, version) of each weight, and (hexadecimal form, 0) of each number."""
 
 
 @dataclass
 class _Made:
-    """A runner, or None where this set of weights runs in torch. `held` keeps the tensors' ids."""
+    """A runner, or None where this set of weights runs in torch.
+
+    `held` keeps the weights alive, so that their ids stay unique.
+    """
 
     runner: Runner | None
     held: tuple[torch.Tensor, ...]
@@ -50,7 +53,7 @@ class _Made:
 
 
 class Compiled:
-    """A region behind the calling convention of Dynamo's graph."""
+    """A region, called with the arguments of Dynamo's graph."""
 
     def __init__(
         self, region: Region, eager: Callable[..., Any], options: Options, target: Target
@@ -96,7 +99,7 @@ class Compiled:
             wrong = made.runner.differs(results, self._computed(want))
             if wrong:
                 self._give_up(
-                    made, "accuracy", f"the numbers are not torch's: {wrong}",
+                    made, "accuracy", f"the results differ from torch's: {wrong}",
                     "keep the module that causes it in torch with torch_executed_modules", args,
                 )  # fmt: skip
                 return want
@@ -131,7 +134,7 @@ class Compiled:
             )
         elif len(self._made) >= MAX_SETS:
             self._say(
-                "weights", f"more than {MAX_SETS} sets of weights and numbers come to this graph",
+                "weights", f"more than {MAX_SETS} sets of weights and numbers are passed to this graph",
                 "pass changing numbers as tensors; compile the modules one by one",
             )  # fmt: skip
         else:
@@ -163,7 +166,7 @@ class Compiled:
         return None
 
     def _judged(self, runner: Runner) -> Runner | None:
-        """The runner if some of it is an engine, after saying what is not."""
+        """The runner if some of it is an engine, after a warning about what is not."""
         report = runner.report
         for code, detail, remedy in told(report):
             self._say(code, detail, remedy)
@@ -185,7 +188,7 @@ class Compiled:
         return self.eager(*args)
 
     def _say(self, code: str, message: str, remedy: str) -> None:
-        """One warning a graph and cause."""
+        """Warn once for each graph and cause."""
         if code not in self._said:
             self._said.add(code)
             fall_back(self.region.place, code, message, remedy)
@@ -230,7 +233,7 @@ class Compiled:
 
 
 def told(report: PartitionReport) -> list[tuple[str, str, str]]:
-    """(code, message, remedy) for what a report has to say to the user, at most one entry."""
+    """(code, message, remedy) for what a report has to tell the user, at most one entry."""
     work = [g for g in report.groups if g.reason.code not in ("too_small", "constant")]
     work = [g for g in work if any(kept.compute for kept in g.kept)]
     if not work:
@@ -258,7 +261,7 @@ def fall_back(place: str, code: str, message: str, remedy: str) -> None:
 
 
 def _version(tensor: torch.Tensor) -> int:
-    """How often the tensor was written in place; tensors of inference mode do not count."""
+    """How often the tensor was written in place; -1 in inference mode, where nothing counts."""
     return -1 if tensor.is_inference() else tensor._version
 
 

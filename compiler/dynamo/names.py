@@ -32,7 +32,7 @@ def weight_name(node: torch.fx.Node) -> str:
 
 
 def input_name(node: torch.fx.Node) -> str:
-    """An argument's name in the compiled function, where Dynamo took it from there."""
+    """An argument's name in the compiled function, or the node's if it is not an argument."""
     root = _ROOT.match(source(node))
     plain = root and root.end() == len(source(node)) and root[1].isidentifier()
     return root[1] if root and plain else str(node.name)

@@ -1,4 +1,4 @@
-"""What `torch.compile(..., backend="kiln", options={...})` may be told."""
+"""The options of `torch.compile(..., backend="kiln", options={...})`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ DEFAULT_STORE = "~/.cache/enginekiln"
 
 @dataclass(frozen=True)
 class Options:
-    """One call's options. The names, and what they mean, are a manifest's where it has them too."""
+    """One call's options. Those that a manifest also has are named and defined as there."""
 
     target: Target | None = None
-    """What to build for; None: this machine's GPU. With `simulate`, engines are built and stored."""
+    """What to build for; None: this machine's GPU. Given with `simulate`, its engines are built too."""
     precision: str = "fp32"
     simulate: bool = False
     """Compute the networks on the CPU instead of running engines: to try a model without a GPU."""
     store: str = DEFAULT_STORE
-    """Where engines are kept and looked up: any store, a farm's among them."""
+    """Where engines are kept and looked up: any store, including a farm's."""
     torch_executed_modules: tuple[str, ...] = ()
     torch_executed_ops: tuple[str, ...] = ()
     require_full_compilation: bool = False
@@ -32,11 +32,11 @@ class Options:
     replace: tuple[Replacement, ...] = ()
     """Operators' converters and torch functions; replace modules before torch.compile."""
     search_path: tuple[str, ...] = ()
-    """Folders where the entrypoints of `replace` are found."""
+    """Folders searched for the entrypoints of `replace`."""
     growth: int = 8
     """A dynamic size without a maximum may grow to this many times its first value."""
     check: bool = True
-    """Hold each graph's first result against torch's; run it in torch where they differ."""
+    """Compare each graph's first result with torch's; run it in torch if they differ."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any] | None) -> Options:
@@ -52,7 +52,7 @@ class Options:
         if made.precision not in PRECISIONS:
             raise ValueError(f"precision {made.precision!r}: expected {', '.join(PRECISIONS)}")
         if made.min_nodes < 1 or made.growth < 1:
-            raise ValueError("min_nodes and growth: expected numbers from 1")
+            raise ValueError("min_nodes and growth: expected at least 1")
         for one in made.replace:
             if one.kind != "operator":
                 raise ValueError(
@@ -72,7 +72,7 @@ def _read(name: str, value: Any, default: Any) -> Any:
         )
     if isinstance(default, tuple):
         if isinstance(value, str) or not all(isinstance(item, str) for item in value):
-            raise ValueError(f"{name}: expected a list of texts, got {value!r}")
+            raise ValueError(f"{name}: expected a list of strings, got {value!r}")
         return tuple(value)
     if name == "store":
         return str(value)

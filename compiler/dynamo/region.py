@@ -1,9 +1,9 @@
-"""One graph of torch.compile's as a module with named inputs, sizes and weights.
+"""A graph from torch.compile as a module with named inputs, sizes and weights.
 
 Dynamo hands over a graph whose placeholders are tensors, sizes and the model's parameters in any
 order. `Region` sorts them: tensors become named inputs with symbolic shapes, sizes are read from the
-inputs' shapes, and parameters become weights under the names that they have in the model, so that
-the same model gives the same program whichever way it comes.
+inputs' shapes, and parameters become weights under their names in the model, so that the
+same model gives the same program however it is compiled.
 
     region.module(weights) -> nn.Module         forward(**inputs), to be exported
 """
@@ -34,7 +34,7 @@ class RegionRefused(Refused):
 
 @dataclass(frozen=True)
 class Computed:
-    """An output that is computed: its number among those, its device, and its order of dimensions
+    """An output that is computed: its position among those, its device, and its order of dimensions
     in memory, outermost first (None: row-major)."""
 
     number: int
@@ -68,9 +68,9 @@ Returned = Computed | Given | Sized | Literal
 
 @dataclass(frozen=True)
 class Region:
-    """A graph, sorted. `arguments`: for each input the call's argument that holds it, whether that is
-    a tensor or a size; `weights` and `numbers`: name of each parameter, or number of the user's that
-    is a constant of what is built -> argument."""
+    """A graph with its arguments sorted. `arguments` gives, for each input, the position of the call's
+    argument that holds it, a tensor or a size. `weights` and `numbers` give, by name, the positions
+    of the parameters and of the user's numbers, all of which are built in as constants."""
 
     graph: torch.fx.Graph
     attributes: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Dynamo's symbols as names of ours: which input shows each, and in what range it may lie."""
+"""Dynamo's symbols under our names: the input dimension that gives each its value, and its range."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from enginebundle.format.dims import Dim
 from enginebundle.format.spec import DEFAULT_PROFILE, Profile, Range
 
 LARGEST = 1 << 31
-"""A maximum beyond this says that there is none."""
+"""A maximum beyond this means that there is none."""
 
 
 class SizesOf:
@@ -46,7 +46,7 @@ class SizesOf:
             if _hint(env, symbol) is None:
                 return (
                     f"size {symbol} depends on data, so nothing bounds it",
-                    "give it as an input's size, or bound it with torch._check",
+                    "pass it as an input's size, or bound it with torch._check",
                 )
             if _bounds(env, symbol)[0] < 0 and symbol not in self._shown:
                 return (
@@ -56,23 +56,23 @@ class SizesOf:
         return None
 
     def is_free(self, node: torch.fx.Node) -> bool:
-        """Whether a size among the placeholders is the size of no input tensor."""
+        """Whether a size among the placeholders is not the size of any input tensor."""
         found = expression(node.meta["example_value"])
         return bool(found.is_Symbol) and found not in self._shown
 
     def seat_at(self, name: str, sizes: Sequence[Any]) -> None:
-        """Say that the input of that name has these sizes."""
+        """Record that the input of that name has these sizes."""
         for axis, size in enumerate(sizes):
             found = expression(size)
             if found.is_Symbol:
                 self._seats.setdefault(found, (name, axis))
 
     def seat(self, node: torch.fx.Node) -> tuple[str, int]:
-        """The input and dimension that show a size among the placeholders."""
+        """The input and dimension that a size among the placeholders is read from."""
         return self._seats[expression(node.meta["example_value"])]
 
     def dim(self, size: Any) -> Dim:
-        """A size in our spelling."""
+        """A size as an expression over our names."""
         return size if isinstance(size, int) else self._spelled.dim(size)
 
     def knows(self, dim: Dim) -> bool:
@@ -80,7 +80,7 @@ class SizesOf:
         return dims.symbols_of(dim) <= set(self._symbols.values())
 
     def profile(self) -> Profile:
-        """The range of each symbol: what mark_dynamic said, else from Dynamo's least size up to
+        """The range of each symbol: what mark_dynamic gave, else from Dynamo's smallest size up to
         `growth` times the first one."""
         ranges: dict[str, Range] = {}
         for symbol, name in self._symbols.items():

@@ -1,6 +1,6 @@
 """Dynamo's placeholders and results sorted into a Region.
 
-region_of(graph_module, growth) -> Region         RegionRefused where a graph can't go on
+region_of(graph_module, growth) -> Region         RegionRefused if it has to run in torch
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from enginebundle.format.spec import DTYPES, TensorSpec
 
 
 def region_of(graph_module: torch.fx.GraphModule, growth: int) -> Region:
-    """Sort a graph of Dynamo's. RegionRefused says why it has to run in torch."""
+    """Sort one of Dynamo's graphs. RegionRefused says why it has to run in torch."""
     holders = [n for n in graph_module.graph.nodes if n.op == "placeholder"]
     _check_state(graph_module)
     sizes = SizesOf(holders, growth)
@@ -48,7 +48,7 @@ def _check_state(graph_module: torch.fx.GraphModule) -> None:
         if torch.is_autocast_enabled(kind):
             raise RegionRefused(
                 "autocast", f"autocast is on for {kind}",
-                'turn it off and say options={"precision": "fp16"} or "bf16"',
+                'turn it off and use options={"precision": "fp16"} or "bf16"',
             )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ class _Sorter:
             raise RegionRefused(
                 "empty",
                 "the graph has no tensor inputs",
-                "nothing is to be done: it computes constants",
+                "nothing to do: it only computes constants",
             )
         for index, (node, kind) in enumerate(zip(self.holders, kinds, strict=True)):
             if kind == "weight":
@@ -125,7 +125,7 @@ class _Sorter:
         self.new[node] = self.graph.placeholder(name)
 
     def _carrier(self, index: int, node: torch.fx.Node) -> None:
-        """A size that no input has: it comes as the length of a tensor that is never read."""
+        """A size that no input has: it is passed as the length of a tensor that is never read."""
         name = unused(f"size_of_{input_name(node)}", self.taken)
         size = node.meta["example_value"]
         self.sizes.seat_at(name, (size,))
@@ -183,7 +183,7 @@ class _Sorter:
                 value = leaf.meta["example_value"]
                 if value.requires_grad:
                     raise RegionRefused(
-                        "gradients", f"a result needs gradients{at(leaf)}, and engines give none",
+                        "gradients", f"a result needs gradients{at(leaf)}, and engines compute none",
                         "call the model under torch.no_grad() or torch.inference_mode()",
                     )  # fmt: skip
                 other = storages.setdefault(_storage(leaf), leaf)
@@ -197,7 +197,7 @@ class _Sorter:
                 number = computed.setdefault(leaf, len(computed))
                 returns.append(Computed(number, value.device, _order(value)))
         if not computed:
-            raise RegionRefused("empty", "the graph returns no tensor", "nothing is to be done")
+            raise RegionRefused("empty", "the graph returns no tensor", "nothing to do")
         self.graph.output(tuple(self.new[node] for node in computed))
         return tuple(returns)
 
@@ -217,9 +217,7 @@ class _Sorter:
 def _kind(node: torch.fx.Node) -> str:
     value = node.meta.get("example_value")
     if getattr(node.meta.get("grapharg"), "pass_arg_as_tensor", False):
-        return (
-            "number"  # a float of the user's, which Dynamo wraps in a tensor and reads with item()
-        )
+        return "number"  # a user's float, which Dynamo wraps in a tensor and reads with item()
     if isinstance(value, torch.Tensor):
         return "weight" if is_weight(node) else "tensor"
     if isinstance(value, int | torch.SymInt) and not isinstance(value, bool):

@@ -4,7 +4,7 @@
     GoldenCase.to_bytes() / GoldenCase.from_bytes(name, data)       safetensors, input.* and output.*
     examples_from(case, inputs) -> ExampleMaker                     to trace with real inputs
 
-Reading the inputs is compiler/goldens/inputs.py's work.
+compiler/goldens/inputs.py reads the inputs.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def make_goldens(
 ) -> tuple[GoldenCase, ...]:
     """Read the inputs, check that each fits a profile, and run the eager model on them.
 
-    `search_path` is where the source's entrypoint is found, before `sys.path`.
+    The source's entrypoint is looked up in `search_path`, then in `sys.path`.
 
     Raises GoldensRefused: unreadable or ill-typed inputs, a case outside every profile, a model
     that fails or whose result is random.
@@ -124,13 +124,13 @@ def _run(
             f"the eager model fails on golden {name!r} ({shapes}): {first_lines(error)}",
             "correct the golden's inputs, or the model",
         ) from error
-    # Cloned, for an output may be one of the inputs, and inference tensors can't be saved twice.
+    # Cloned, since an output may be one of the inputs, and inference tensors can't be saved twice.
     return {key: tensor.detach().clone().contiguous() for key, tensor in outputs.items()}
 
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Deterministic kernels where torch has them; what was set before comes back."""
+    """Use deterministic kernels where torch has them, then restore the previous setting."""
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -141,7 +141,7 @@ def _deterministic() -> Iterator[None]:
 
 
 def _comparable(tensor: torch.Tensor) -> torch.Tensor:
-    """NaN equals NaN, for a repeatable NaN is not random."""
+    """The tensor with its NaNs replaced: a repeatable NaN is not random."""
     return tensor.nan_to_num() if tensor.is_floating_point() else tensor
 
 

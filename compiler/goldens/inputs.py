@@ -2,10 +2,10 @@
 
 * A function returns a list of `{input: tensor or array}`, or of `(name, {input: ...})`.
 * A safetensors file holds `<case>/<input>`, or plain `<input>` for one case.
-* A Parquet file holds one case a row: a column for each input, its cells numbers or (nested) lists
-  in the input's shape; a column `case`, if there is one and no input has that name, names the rows.
-* A seed draws inputs at min, opt and max of each profile in turn: normal floats, true bools,
-  integers from 0 up to but without `high` (2 where none is given).
+* A Parquet file holds one case per row and one column per input, whose cells are numbers or (nested)
+  lists in the input's shape. A column `case` names the rows, unless an input has that name.
+* A seed draws inputs at min, opt and max of each profile in turn: normally distributed floats, bools
+  that are all true, integers from 0 up to but not including `high` (2 if not given).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Cases = dict[str, dict[str, torch.Tensor]]
 
 
 class GoldensRefused(Refused):
-    """No goldens. Codes: `source`, `file`, `case`, `profile`, `forward`, `random`."""
+    """Goldens can't be made. Codes: `source`, `file`, `case`, `profile`, `forward`, `random`."""
 
 
 def read_inputs(
@@ -39,7 +39,7 @@ def read_inputs(
 ) -> Cases:
     """Cases by name, each with exactly the inputs, in their dtypes. Raises GoldensRefused.
 
-    `search_path` is where the source's entrypoint is found, before `sys.path`.
+    The source's entrypoint is looked up in `search_path`, then in `sys.path`.
     """
     given = [source.entrypoint, source.file, source.seed]
     if sum(item is not None for item in given) != 1:
@@ -93,9 +93,9 @@ def _from_file(path: Path, inputs: tuple[TensorSpec, ...]) -> dict[str, Mapping[
         )
     try:
         return readers[path.suffix](path, inputs)
-    except Exception as error:  # readers raise their libraries' own exceptions
+    except Exception as error:  # readers raise exceptions of their libraries
         raise GoldensRefused(
-            "file", f"goldens file {str(path)!r} does not read: {error}", "write it again"
+            "file", f"goldens file {str(path)!r} can't be read: {error}", "write it again"
         ) from error
 
 
@@ -122,7 +122,7 @@ def _from_parquet(path: Path, inputs: tuple[TensorSpec, ...]) -> dict[str, Mappi
 
 
 def _named(result: Any, source: GoldenSource) -> dict[str, Mapping[str, Any]]:
-    """The function's list as cases by name."""
+    """The list that the function returned, as cases by name."""
     cases: dict[str, Mapping[str, Any]] = {}
     items = (
         list(result) if isinstance(result, Iterable) and not isinstance(result, dict) else [result]
@@ -133,7 +133,7 @@ def _named(result: Any, source: GoldenSource) -> dict[str, Mapping[str, Any]]:
             raise GoldensRefused(
                 "case",
                 f"{source.entrypoint} returned {type(item).__name__} as case {index}; expected "
-                "{input: tensor} or (name, {input: tensor}) with a name of its own",
+                "{input: tensor} or (name, {input: tensor}) with a unique name",
                 "return a list of such cases",
             )
         cases[name] = case

@@ -11,7 +11,7 @@ from enginebundle.format.spec import Profile, TensorSpec
 def misfits(
     shapes: Mapping[str, tuple[int, ...]], inputs: tuple[TensorSpec, ...], profile: Profile
 ) -> str:
-    """Why the shapes do not fit, in words; the empty string if they do."""
+    """Why the shapes do not fit, in words; an empty string if they do."""
     ranges = profile.symbols
     values: dict[str, int] = {}
     pairs = []
@@ -20,7 +20,7 @@ def misfits(
         if len(shape) != len(spec.shape):
             return f"{spec.name} has rank {len(shape)}, expected {len(spec.shape)}"
         pairs += [(spec.name, dim, size) for dim, size in zip(spec.shape, shape, strict=True)]
-    # Bare symbols first: they give a value to what stands in expressions.
+    # Bare symbols first: they fix the values that expressions use.
     for name, dim, size in sorted(pairs, key=lambda pair: not str(pair[1]).isidentifier()):
         for symbol in sorted(dims.symbols_of(dim) - values.keys()):
             solutions = [

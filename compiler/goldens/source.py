@@ -10,7 +10,7 @@ from enginebundle.format.parse import fields
 ANY_OUTPUT = "*"
 """The name under which a tolerance is given for every output that has none of its own."""
 DEFAULT_CASES = 3
-"""Inputs drawn for each profile where nothing else is asked for: at min, opt and max."""
+"""Inputs drawn for each profile by default: at min, opt and max."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class GoldenSource:
     """Exactly one of `entrypoint` (with `kwargs`), `file` (safetensors or Parquet) and `seed`.
 
     With a seed, `cases` inputs are drawn for each profile (DEFAULT_CASES if None): one at min, one
-    at opt, one at max, and so on around; `high` maps an integer input to its exclusive bound.
+    at opt, one at max, then min again; `high` maps an integer input to its exclusive bound.
     """
 
     entrypoint: str | None = None
@@ -40,7 +40,7 @@ class GoldenSource:
 
     @classmethod
     def from_json(cls, value: JSON) -> GoldenSource:
-        """The inverse of `to_json`; what is missing takes its default. FormatError otherwise."""
+        """The inverse of `to_json`; missing fields take their defaults. FormatError for unknown ones."""
         names = ("entrypoint", "kwargs", "file", "seed", "cases", "high")
         value = fields(value, "goldens", (), names)
         return cls(

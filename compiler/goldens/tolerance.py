@@ -10,7 +10,7 @@ Where the factors come from, with u the unit roundoff of the products' inputs:
 | precision | u      | what limits it                                                            |
 |-----------|--------|---------------------------------------------------------------------------|
 | fp32      | 6.0e-8 | order of sums and approximated exp, erf, tanh: some 10 u a layer          |
-| tf32      | 4.9e-4 | 10-bit mantissas into each product, float32 sums                          |
+| tf32      | 4.9e-4 | 10-bit mantissas in each product's inputs, float32 sums                   |
 | fp16      | 4.9e-4 | the same, and each stored value rounded again                             |
 | bf16      | 3.9e-3 | the same with 7-bit mantissas                                             |
 
@@ -20,17 +20,17 @@ sqrt(L) * u, not like L * u. The table holds for DEPTH products in a chain, wher
 6e-7 for fp32, 5e-3 for tf32, 7e-3 for fp16 (two roundings), 4e-2 for bf16. On top of this,
 
 * `torch` fp32 gets 5e-5. Same library as the golden, but another CPU sums in another order, and
-  batch norms were folded into convolutions: EfficientNet-Lite0 was seen at 0.8e-5.
+  batch norms were folded into convolutions: EfficientNet-Lite0's error was 0.8e-5.
 * `rtx` fp32 gets the row of tf32: TensorRT-RTX 1.5 was seen to use TF32 products on an H200 with
-  its TF32 flag set, cleared or left alone, until NVIDIA_TF32_OVERRIDE=0 told the driver otherwise.
+  its TF32 flag set, cleared or left alone, until NVIDIA_TF32_OVERRIDE=0 turned them off in the driver.
 * `trt` fp32 gets 3e-4: other kernels, fast approximations, and fused sums of thousands of
   terms, whose own error of about sqrt(K) u is not in the estimate above. A wrong epsilon, a missing
-  term or TF32 products left on are beyond it.
+  term or TF32 products left on exceed it.
 * tf32, fp16, bf16 get 6 times the expected error: that is a standard deviation, while the gate looks
   at the largest of 1e3 to 1e6 elements. EfficientNet-Lite0's 8,000 logits were off by up to 6.0
   of their own deviations in tf32 (an H100, and products of rounded factors on a CPU, agree
   within 3 %) and 5.2 in fp16; MiniLM's embeddings by 5.4. A model that is not stable in half precision
-  must fail, or be given a bound of its own: those logits in bf16 are off by up to 0.39 of their RMS.
+  must fail, or be given a tolerance of its own: those logits in bf16 are off by up to 0.39 of their RMS.
 
 A longer chain widens the factors by sqrt(depth / DEPTH); a shorter one does not narrow them.
 What no table can know, the user states: a model whose last step cancels large numbers, or whose
@@ -53,15 +53,15 @@ from enginebundle.format.graph import Graph
 from enginebundle.format.spec import Target, Tolerance
 
 DEPTH = 100
-"""Products in a chain for which the table holds."""
+"""The number of products in a chain that the table assumes."""
 
 TINY = 1e-6
-"""Outputs smaller than this, all zeros among them, are gated as if this were their RMS."""
+"""An output with a smaller RMS, such as all zeros, is compared as if this were its RMS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """`scale` times an output's RMS is its atol; `rtol` counts where single elements are large."""
+    """`scale` times an output's RMS is its atol; `rtol` matters where single elements are large."""
 
     scale: float
     rtol: float
@@ -92,7 +92,7 @@ _PRODUCTS = {
 
 
 class ToleranceRefused(Refused):
-    """A bound can't be had. Codes: `output` (no such output), `precision` (not in the table)."""
+    """No tolerance can be given. Codes: `output` (no such output), `precision` (not in the table)."""
 
 
 def tolerances(
@@ -104,7 +104,7 @@ def tolerances(
 ) -> tuple[tuple[str, Tolerance], ...]:
     """One tolerance for each output, by name in order.
 
-    `wanted` are the golden outputs, one mapping a golden. An override replaces the table's whole
+    `wanted` are the golden outputs, one mapping per golden. An override replaces the table's whole
     tolerance for the output it names, or for all others under ANY_OUTPUT; its `atol` is absolute.
     `depth` is `chain(graph)`. Raises ToleranceRefused.
     """
@@ -114,7 +114,7 @@ def tolerances(
         near = difflib.get_close_matches(name, names, 3, 0.5) or names
         raise ToleranceRefused(
             "output",
-            f"tolerance for {name!r}: expected an output of the model, which has none of that name",
+            f"tolerance for {name!r}: expected an output of the model, but none has that name",
             f"outputs are: {', '.join(near)}",
         )
     factors = _factors(target, precision, depth)
@@ -156,14 +156,14 @@ def _factors(target: Target, precision: str, depth: int) -> Factors:
 
 
 def _scaled(factors: Factors, cases: Sequence[torch.Tensor]) -> Tolerance:
-    """The tolerance for an output of which these are the goldens."""
+    """The tolerance for an output, whose goldens are `cases`."""
     dtype = cases[0].dtype
     if not (dtype.is_floating_point or dtype.is_complex):
         return Tolerance(0.0, 0.0)
-    # Goldens of an output differ in size; the middle one neither loosens nor tightens for a freak.
+    # An output's goldens differ in size; an outlier does not move the median.
     sizes = sorted(magnitude(case) for case in cases)
     size = max(sizes[len(sizes) // 2], TINY)
-    # The last rounding, to the output's own type, is there in whatever precision came before.
+    # The last rounding, to the output's own type, happens whatever precision came before.
     rtol = max(factors.rtol, 2 * torch.finfo(dtype).eps)
     return Tolerance(_two_digits(factors.scale * size), _two_digits(rtol))
 
@@ -177,6 +177,6 @@ def magnitude(want: torch.Tensor) -> float:
 
 
 def _two_digits(number: float) -> float:
-    """Rounded up to two significant digits: readable, and not at the mercy of the last bit."""
+    """Rounded up to two significant digits: readable, and independent of the last bit."""
     unit = 10.0 ** (math.floor(math.log10(number)) - 1)
     return float(f"{math.ceil(number / unit - 1e-6) * unit:.2g}")

@@ -1,1 +1,1 @@
-"""A TensorRT network as a frozen value: recorded, emitted into a builder, computed with torch."""
+"""A TensorRT network as a frozen value: recorded, emitted into TensorRT, evaluated with torch."""

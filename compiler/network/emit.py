@@ -1,8 +1,8 @@
 """Replays a network into TensorRT's `INetworkDefinition`: the walk over its layers.
 
-How each kind of layer is emitted stands with the kind (kinds/), the same for `tensorrt` and
-`tensorrt_rtx`: the module is an argument. Weights are handed over by pointer; `Emitted.keep` must
-live until the engine is built.
+Each kind says how its layers are emitted (kinds/), in the same way for `tensorrt` and `tensorrt_rtx`:
+the module is an argument. Weights are passed by pointer, so `Emitted.keep` must live until the
+engine is built.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DTYPES = {
 
 
 class EmitError(Exception):
-    """TensorRT refused a layer, or inferred another shape than ours."""
+    """TensorRT refused a layer, or inferred a dtype or shape other than ours."""
 
     def __init__(self, node: str, message: str) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class Emitter:
         self._tensors: dict[str, Any] = {}
 
     def emit(self, network: Network) -> Emitted:
-        """Add every layer and mark the outputs. EmitError names the graph node to blame."""
+        """Add every layer and mark the outputs. EmitError names the graph node that failed."""
         for tensor in network.inputs:
             shape = [-1 if n is None else n for n in tensor.shape]
             added = self.net.add_input(tensor.name, self.dtype(tensor.dtype), shape)
@@ -65,7 +65,7 @@ class Emitter:
         try:
             added = layer.row.emit(self, layer, layer.attributes)
         except (AttributeError, TypeError, RuntimeError, ValueError) as error:
-            # AttributeError: where TensorRT gives None for a layer.
+            # AttributeError: TensorRT returned None for a layer, whose attributes `emit` then set.
             raise EmitError(
                 layer.node, f"{layer.kind}: TensorRT refused its arguments: {error}"
             ) from error
@@ -78,7 +78,7 @@ class Emitter:
             self._tensors[tensor.name] = output
 
     def inner(self, body: Network, inputs: Sequence[Any]) -> None:
-        """The layers of a loop's body, on ITensors for its inputs."""
+        """Add the layers of a loop's body, with these ITensors as its inputs."""
         for tensor, given in zip(body.inputs, inputs, strict=True):
             self._tensors[tensor.name] = given
         for position, layer in enumerate(body.layers):
@@ -113,7 +113,7 @@ class Emitter:
         return found
 
     def constant(self, value: torch.Tensor) -> Any:
-        """The ITensor of a constant that the network does not hold."""
+        """The ITensor of a constant that is not part of the network."""
         return self.net.add_constant(tuple(value.shape), self.weights(value)).get_output(0)
 
     def has(self, method: str) -> bool:

@@ -1,8 +1,8 @@
 """Computes a network with torch on the CPU, layer by layer, by TensorRT's definitions.
 
-This proves a converter's numbers on any machine. It computes in float32 where the network says
-float16 or bfloat16 matters only for storage: each layer's result is rounded to its declared type,
-accumulation is wider, as it is in the engine.
+This proves a converter's numbers on any machine. As in the engine, float16 and bfloat16 are how
+values are stored: a layer that accumulates does so in float32, and its result is rounded to its
+declared type.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from compiler.network.network import Network, Tensor
 def evaluate(
     network: Network, inputs: Mapping[str, Value], observe: bool = False
 ) -> dict[str, Value]:
-    """The network's outputs by name; with `observe`, every graph value that it holds as well.
+    """The network's outputs by name; with `observe`, every graph value that the network has, too.
 
     Raises EvaluationError where a layer's result contradicts its declared dtype or sizes.
     """

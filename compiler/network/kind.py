@@ -1,20 +1,33 @@
 """What a kind of layer is: one class, the only place that describes it.
 
     class Softmax(Kind):
-        name = "softmax"
-        role = Role.REDUCTION
+        name = "softmax"                the kind's name, and that of the method converters call
+        role = Role.REDUCTION           how TensorRT-RTX fuses such a layer
 
-        def write(net, x, axis)         what a converter calls: checks, then adds the layer with the
-                                        dtypes and sizes of its results
-        def emit(e, layer, a)           adds it to TensorRT's INetworkDefinition
-        def evaluate(a, x)              computes it with torch, by TensorRT's definition
+        def write(net, x, axis)         called by converters: raises NetworkError for what TensorRT
+                                        would refuse, else adds the layer with `net.record`, which
+                                        takes the kind, the inputs, the attributes, and the dtype
+                                        and shape of each result
+        def emit(e, layer, a)           adds the layer to TensorRT's INetworkDefinition
+        def evaluate(a, x)              computes the results with torch, as TensorRT defines them
 
-All three are static. A kind whose layer is newer than the oldest supported TensorRT names the method
-that it `needs`, and in `older` the layers that say the same without it.
+All three are static methods. `net` is the recorder (recorder.py) of the network being written. `e` is
+the Emitter (emit.py): `e.net` is the INetworkDefinition, `e.tensor(t)` the ITensor of a layer's input.
+`a` holds the attributes that `write` recorded. `evaluate` gets the layer's inputs in order.
 
-A file of kinds/ holds a family: its kinds, their tuple KINDS, and a class that makes each `write` a
-method of the network being written. To add a kind, add its class, its line in that tuple and that
-class, and a case in tests/compiler/network/cases.py.
+If the oldest supported TensorRT lacks the layer, `needs` names the missing method of
+INetworkDefinition, and `older` writes the same computation with other layers.
+
+To add a kind:
+
+1. Write its class in the file of its family in kinds/, and add the class to that file's KINDS.
+2. Add `softmax = method(Softmax.write)` to the recorder class at the end of that file. Converters
+   can then call `net.softmax(x, axis)`. The method must have the kind's name.
+3. Add a small network that contains the layer to tests/compiler/network/cases.py. It is evaluated
+   and built on any machine; on a GPU, its engine's results are compared with the evaluator's.
+
+A new family is a new file like the others, listed in kinds/__init__.py in both _FAMILIES and the
+bases of Layers. Nothing else in the compiler needs to know of a kind.
 """
 
 from __future__ import annotations
@@ -36,12 +49,12 @@ Value = torch.Tensor
 
 
 class Role(enum.Enum):
-    """What TensorRT-RTX fuses a layer as (network/reads.py needs to know)."""
+    """How TensorRT-RTX fuses a layer; network/reads.py uses it."""
 
     POINTWISE = "pointwise"
     """Each element of the result comes from the same element of each operand, broadcast."""
     MOVE = "move"
-    """The result holds elements of the first operand, elsewhere."""
+    """The result holds elements of its data operands, at other places."""
     REDUCTION = "reduction"
     """Each element of the result comes from many elements."""
     OPAQUE = "opaque"
@@ -54,15 +67,15 @@ class Kind:
     name: ClassVar[str]
     role: ClassVar[Role] = Role.OPAQUE
     write: ClassVar[Callable[..., Any]]
-    """(net, ...) -> the results. Raises NetworkError where TensorRT would refuse the layer."""
+    """(net, ...) -> the results. Raises NetworkError if TensorRT would refuse the layer."""
     emit: ClassVar[Callable[..., Any]]
-    """(emitter, layer, attributes) -> TensorRT's layer, or None where TensorRT refused it."""
+    """(emitter, layer, attributes) -> TensorRT's layer, or None if TensorRT refused it."""
     evaluate: ClassVar[Callable[..., Sequence[Value]]]
     """(attributes, *values) -> the results. A layer's absent inputs are None."""
     needs: ClassVar[str] = ""
     """The method of INetworkDefinition that the oldest supported TensorRT lacks, if there is one."""
     older: ClassVar[Callable[..., Sequence[Any]]]
-    """(net, attributes, *inputs) -> the results, by layers that do without `needs`."""
+    """(net, attributes, *inputs) -> the results, from layers that do not need `needs`."""
 
 
 def method(write: Callable[P, R]) -> Callable[P, R]:
@@ -89,7 +102,7 @@ def wide(*tensors: Value | None) -> list[Any]:
 
 
 def sizes_of(static: Sequence[int] | None, tensor: Value | None) -> list[int]:
-    """Sizes that a layer has as an attribute or, if that is None, as an input."""
+    """Sizes that a layer gets as an attribute or, if that is None, as an input."""
     if static is not None:
         return list(static)
     assert tensor is not None
@@ -97,4 +110,4 @@ def sizes_of(static: Sequence[int] | None, tensor: Value | None) -> list[int]:
 
 
 class EvaluationError(Exception):
-    """A layer read outside its input, or gave another dtype or shape than it declared."""
+    """A layer read outside its input, or its result differs from the declared dtype or shape."""

@@ -1,4 +1,4 @@
-"""A TensorRT network as a frozen value: what converters write, what is emitted and evaluated.
+"""A TensorRT network as a frozen value: written by converters, emitted and evaluated.
 
 Layers carry TensorRT's names and rules (`INetworkDefinition.add_*` of TensorRT 10/11 and
 TensorRT-RTX 1.x). Nothing here imports TensorRT: `emit.py` replays a network into a builder,
@@ -16,12 +16,12 @@ import torch
 from compiler.network.kind import Kind
 
 Shape = tuple[int | None, ...]
-"""Sizes; None where the size is known at run time only."""
+"""Sizes; None for a size that is known only at run time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A value in a network. `constant` holds it where it is known at build time."""
+    """A value in a network. `constant` holds its numbers if they are known at build time."""
 
     name: str
     dtype: torch.dtype
@@ -45,7 +45,7 @@ Size = int | Tensor
 class Layer:
     """One layer. `row` describes its kind: how it is emitted and evaluated.
 
-    `node` is the graph node that asked for it: the layer's name in the engine starts with it.
+    `node` names the graph node that it computes: the layer's name in the engine starts with it.
     """
 
     row: type[Kind]

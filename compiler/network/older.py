@@ -1,7 +1,7 @@
-"""A network written again for a TensorRT that lacks some of its layers.
+"""Rewrites a network for a TensorRT that lacks some of its layers.
 
-TensorRT 10.6 to 11.4 are one target. What a version has is asked of its INetworkDefinition; a layer
-that it lacks is replaced by those that its kind names for that (`Kind.older`).
+TensorRT 10.6 to 11.4 are one target. The methods of a version's INetworkDefinition show which
+layers it has; one that it lacks is replaced by the layers that its kind writes instead (`Kind.older`).
 
     lacking(trt) -> the methods that this TensorRT lacks
     without(network, lacks) -> the same network without the layers that need them
@@ -23,8 +23,8 @@ def lacking(trt: Any) -> frozenset[str]:
 
 
 def without(network: Network, lacks: Collection[str]) -> Network:
-    """The same network, given as it is where it needs nothing of what is lacking."""
-    # What stands in for one layer may use another that is lacking: an attention, an unsqueeze.
+    """The same network without such layers; itself if it has none."""
+    # A replacement may use another layer that is lacking, as an attention's uses an unsqueeze.
     while any(_needs(network, method) for method in lacks):
         net = Layers()
         known = _replay(net, network, lacks)
@@ -45,11 +45,11 @@ def _bodies(attributes: Any) -> list[Network]:
 
 
 def _replay(net: Layers, network: Network, lacks: Collection[str]) -> dict[str, Tensor]:
-    """Record the network's layers anew; what each of its tensors is now, by its old name."""
+    """Record the network's layers again; returns the new tensors by their old names."""
     known = {t.name: net.input(t.name, t.dtype, t.shape) for t in network.inputs}
 
     def new(tensor: Tensor | None) -> Tensor | None:
-        """A constant gets a name of the new network's, where another may have its old one."""
+        """A constant gets a new name, since the new network may use its old one."""
         if tensor is not None and tensor.constant is not None and tensor.name not in known:
             known[tensor.name] = net.constant(tensor.constant)
         return None if tensor is None else known[tensor.name]

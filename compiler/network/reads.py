@@ -1,11 +1,11 @@
-"""Reads of one tensor that TensorRT-RTX mistakes for each other, set apart.
+"""Keeps apart two reads of one tensor that TensorRT-RTX would mistake for each other.
 
-TensorRT-RTX 1.5 fuses a reduction with the elementwise layers before it. Where all sizes are static
-and that kernel reads one tensor twice, both times from the same element on but in different steps
-or places, it takes one read for the other: `(x[:, :1] * x).sum(1)`, `layer_norm(x - shifted(x))`
-and a rotary embedding before a sum were wrong on an H100, always (benchmarks/gpu_reads.py). Reads
-from different elements on were right, as were dynamic sizes and kernels without a reduction; and so
-is a copy of one of the two that TensorRT-RTX can't see through.
+TensorRT-RTX 1.5 fuses a reduction with the elementwise layers before it. If all sizes are static
+and that kernel reads one tensor twice, starting at the same element but with different steps or
+places, it takes one read for the other: `(x[:, :1] * x).sum(1)`, `layer_norm(x - shifted(x))` and
+a rotary embedding before a sum were always wrong on an H100 (benchmarks/gpu_reads.py). Reads that
+start at different elements were right, and so were dynamic sizes and kernels without a reduction.
+The cure is to copy one of the two tensors in a way that TensorRT-RTX does not see through.
 
     set_apart(network) -> the network, with such copies
 """
@@ -29,8 +29,8 @@ from compiler.network.network import Layer, Network, Shape, Tensor
 class Read:
     """Element i of a tensor is element `first` + sum(i * steps) of `root`, counted in C order.
 
-    A step along an axis of one element is 0. `place` says where a concatenation or padding put
-    the first element, 0 for where it was.
+    A step along an axis of one element is 0. `place` says how far a concatenation or padding moved
+    the first element; 0 if it did not.
     """
 
     root: str
@@ -71,18 +71,18 @@ def set_apart(network: Network) -> Network:
 
 
 def _reduced(network: Network) -> set[str]:
-    """The names of what elementwise layers and moves bring to a reduction."""
+    """The names of tensors that reach a reduction through elementwise layers and moves."""
     found: set[str] = set()
     for layer in reversed(network.layers):
         passed_on = layer.row.role in (Role.POINTWISE, Role.MOVE) and layer.outputs[0].name in found
         if layer.row.role is Role.REDUCTION or passed_on:
-            data = layer.inputs[:1] if layer.row in _MOVES else layer.inputs  # no sizes, no places
+            data = layer.inputs[:1] if layer.row in _MOVES else layer.inputs  # no sizes or indices
             found |= {tensor.name for tensor in data if tensor is not None}
     return found
 
 
 def _mistakable(layer: Layer, known: Known) -> list[Tensor]:
-    """Operands to copy: of two with reads that would be mistaken the smaller one."""
+    """Operands to copy: the smaller of two whose reads would be mistaken."""
     if layer.row.role is not Role.POINTWISE and layer.row is not Concat:
         return []
     kept: dict[tuple[str, int], Read] = {}
@@ -110,7 +110,7 @@ def _operands(layer: Layer, known: Known) -> Iterator[tuple[Tensor, Reads]]:
 
 
 def _read_by(layer: Layer, known: Known) -> dict[str, Reads]:
-    """What the result reads; nothing is said of one that is not elements of the operands."""
+    """What the result reads; nothing for a result that does not consist of the operands' elements."""
     result, x = layer.outputs[0], layer.inputs[0]
     if layer.row.role is Role.POINTWISE or layer.row is Concat:
         of_each = [reads for _, reads in _operands(layer, known)]
@@ -125,7 +125,7 @@ def _read_by(layer: Layer, known: Known) -> dict[str, Reads]:
 
 
 def _slice(layer: Layer, x: Tensor, read: Read) -> Read | None:
-    """Elements from before the first (padding) put the first somewhere else."""
+    """Elements before the first (padding) move the first elsewhere."""
     start, sizes, stride = (layer.attributes[name] for name in ("start", "sizes", "stride"))
     if None in (start, sizes, stride) or 0 in stride:  # stride 0 repeats: never seen to be wrong
         return None
@@ -149,7 +149,7 @@ def _reshape(layer: Layer, x: Tensor, read: Read) -> Read | None:
 
 
 def _gather(layer: Layer, x: Tensor, read: Read) -> Read | None:
-    """Known places at equal distances: TensorRT makes it a slice."""
+    """Constant indices at equal distances: TensorRT turns that gather into a slice."""
     axis, indices = layer.attributes["axis"], layer.inputs[1]
     if indices is None or indices.constant is None or indices.ndim > 1 or not _count(indices):
         return None
@@ -191,7 +191,7 @@ def _reading(layer: Layer, old: Tensor, new: Tensor) -> Layer:
 
 
 def _copy(tensor: Tensor, node: str) -> list[Layer]:
-    """Layers whose last gives the tensor again: the first row of a matrix that has one."""
+    """Layers, the last of which gives the tensor again: the only row of a one-row matrix."""
     row = (1, _count(tensor))
     zero = torch.zeros(1, 1, dtype=torch.int64)
     name = f"{tensor.name}.copy"

@@ -1,7 +1,7 @@
 """Records a network: its inputs, its constants, and one layer after another.
 
-A layer whose inputs are all small constants is computed at once. Each kind of layer checks what
-TensorRT would refuse and says what its results are (kinds/); `Recorder.record` takes it down.
+A layer whose inputs are all small constants is computed at once. Each kind of layer (kinds/) checks
+what TensorRT would refuse and gives its results' dtypes and shapes; `Recorder.record` adds it.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Recorder:
         self, row: type[Kind], inputs: tuple[Tensor | None, ...], attributes: Attributes,
         outputs: Sequence[tuple[torch.dtype, Shape]], fold: bool = True,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        """Take down a layer and return its results, one for each dtype and shape in `outputs`.
+        """Add a layer and return its results, one for each dtype and shape in `outputs`.
 
-        With `fold`, one that reads small constants only is computed now and leaves no layer.
+        With `fold`, a layer that reads only small constants is computed now instead of added.
         """
         if fold and _foldable(inputs, outputs):
             values = [None if t is None else t.constant for t in inputs]
@@ -80,18 +80,18 @@ class Recorder:
         return self._producers.get(tensor.name)
 
     def number(self) -> int:
-        """The next number: no two names are the same."""
+        """The next number, for a name that no other tensor has."""
         self._count += 1
         return self._count
 
     def inner(self) -> Self:
-        """A recorder for the body of a loop of this network, with names of its own."""
+        """A recorder for the body of a loop in this network; it uses none of the names used here."""
         made = type(self)()
         made.node, made._count = self.node, self._count
         return made
 
     def close(self, inner: Self) -> None:
-        """Go on counting where the recorder of a loop's body stopped."""
+        """Continue counting where the recorder of a loop's body stopped."""
         self._count = inner._count
 
     def finish(self, outputs: Mapping[str, Tensor], nodes: Mapping[str, Tensor]) -> Network:
@@ -153,7 +153,7 @@ def known(sizes: Sequence[Size]) -> Shape:
 
 
 def static(tensor: Tensor) -> tuple[int, ...]:
-    """The sizes of a tensor that must not have a dynamic one."""
+    """The sizes of a tensor; NetworkError if one of them is dynamic."""
     expect(tensor.is_static, f"{tensor.name}: expected a static shape, got {tensor.shape}")
     return tuple(n for n in tensor.shape if n is not None)
 

@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class PartitionOptions:
-    """What the user asks of a partition."""
+    """What the user may ask of a partition."""
 
     torch_executed_modules: tuple[str, ...] = ()
     """Modules kept in torch: paths, class names or globs, each with everything below it."""
@@ -38,7 +38,7 @@ class PartitionOptions:
     min_nodes: int = 1
     """An engine segment with fewer compute nodes runs in torch instead."""
     require_full_compilation: bool = False
-    """Raise PartitionRefused where anything would stay in torch."""
+    """Raise PartitionRefused if anything would stay in torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,12 @@ def partition(
     refuse: Callable[[Node], Refusal | None],
     options: PartitionOptions = PartitionOptions(),
 ) -> Partition:
-    """Split `graph` into as few engine segments as acyclicity allows, and torch segments between.
+    """Split `graph` into as few engine segments as acyclicity allows, with torch segments between.
 
-    `refuse` says why an engine can't take a node, or None; it is asked about size arithmetic too,
-    whose refusal keeps the readers in torch. Nodes that no output needs are left out. Raises
-    PartitionRefused where a pattern matches nothing, where the graph returns a bare size, and where
-    `require_full_compilation` can't be met.
+    `refuse(node)` gives the reason why an engine can't run a node, or None. It is called for size
+    arithmetic too: if a size is refused, the nodes that read it stay in torch. Nodes that no output
+    needs are dropped. Raises PartitionRefused if a pattern matches nothing, if the graph returns a
+    bare size, or if `require_full_compilation` can't be met.
     """
     chosen = executed_in_torch(graph, options.torch_executed_modules, options.torch_executed_ops)
     sizes = Sizes.of(graph, refuse)
@@ -70,7 +70,7 @@ def partition(
             raise PartitionRefused(
                 "size_returned",
                 f"expected tensors as outputs, got {name}, a bare size",
-                "return a tensor made of it, such as torch.scalar_tensor(size)",
+                "return it as a tensor, for example torch.scalar_tensor(size)",
             )
     work = Work(graph, sizes)
     reasons = {
@@ -101,12 +101,12 @@ def _reason(node: Node, sizes: Sizes, refuse: Callable[[Node], Refusal | None]) 
 def _kept(
     graph: Graph, live: Sequence[int], reasons: dict[int, Refusal], sizes: Sizes
 ) -> tuple[Kept, ...]:
-    """Entries in graph order, numbers read from data that the nodes need among them."""
+    """Entries in graph order, including the numbers read from data that the nodes need."""
     why = {live[place]: reason for place, reason in reasons.items()}
     needed = sizes.needed((graph.nodes[index] for index in live), graph)
     for index in needed - set(live):
         node = graph.nodes[index]
-        # Only the first of a chain: what follows it is arithmetic with the same cause.
+        # Only the first of a chain: the rest is arithmetic with the same cause.
         if node.name in sizes.blocked and not any(n in sizes.blocked for n in node.inputs()):
             why[index] = sizes.blocked[node.name]
     names = {node.name: index for index, node in enumerate(graph.nodes)}
@@ -122,7 +122,7 @@ def _kept(
 
 
 def _require_full(kept: Sequence[Kept]) -> None:
-    # Views that fell out of a segment with nothing to compute are no work left undone.
+    # A view dropped from a segment that computes nothing does not count as work left over.
     left = [k for k in kept if k.compute or k.reason.code not in ("too_small", "constant")]
     if left:
         first = left[0]

@@ -1,7 +1,7 @@
-"""The last step of a result whose size data decide, as compiler/lower/bound_sizes.py writes it.
+"""The last step of a result whose size depends on data, as compiler/lower/bound_sizes.py writes it.
 
-cuts(graph) -> {node name: Refusal}     the reads of a size, and the slices up to it, that only
-                                        cut what the graph returns
+cuts(graph) -> {node name: Refusal}     size reads and the slices up to that size, where they
+                                        only cut what the graph returns
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from enginebundle.format.graph import Graph, Node, Ref
 READ, SLICE = "aten._local_scalar_dense.default", "aten.slice.Tensor"
 CUT = Refusal(
     "cut",
-    "data decide the size of a result: the engine computes it at its largest size, and how many of its "
-    "elements count; torch reads that number and cuts",
-    "none is needed; a result of fixed size (torch.nonzero_static, torch.where) would spare the step",
+    "the size of a result depends on data: the engine computes the result at its largest size, and how "
+    "many of its elements count; torch reads that number and cuts the result",
+    "none needed; a result of fixed size (torch.nonzero_static, torch.where) would avoid the step",
 )
 
 
 def cuts(graph: Graph) -> dict[str, Refusal]:
-    """Why these nodes stay in torch; reads whose number is used otherwise are not among them."""
+    """Why these nodes stay in torch; a read whose number has any other use is left out."""
     readers: dict[str, list[Node]] = defaultdict(list)
     for node in graph.nodes:
         for name in node.inputs():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """One group: which side runs it, and its nodes ascending."""
+    """One group: which side runs it, and its nodes in ascending order."""
 
     engine: bool
     nodes: tuple[int, ...]
@@ -24,8 +24,9 @@ class Members:
 def grow(reads: Sequence[Sequence[int]], engine: Sequence[bool]) -> tuple[Members, ...]:
     """Groups in execution order, every node in exactly one.
 
-    `reads[i]` are the nodes that node i reads, all smaller than i; `engine[i]` tells its side.
-    Takes time linear in nodes and edges, and makes as few engine groups as acyclicity allows.
+    `reads[i]` are the nodes that node i reads, all smaller than i; `engine[i]` says whether an engine
+    runs it. Takes time linear in nodes and edges, and makes as few engine groups as acyclicity
+    allows.
     """
     level = _earliest(reads, engine)
     _postpone(level, reads, engine)
@@ -44,13 +45,13 @@ def _earliest(reads: Sequence[Sequence[int]], engine: Sequence[bool]) -> list[in
 
 
 def _postpone(level: list[int], reads: Sequence[Sequence[int]], engine: Sequence[bool]) -> None:
-    """Move pieces that need nothing of the other side next to what reads them, in place.
+    """Move pieces that need nothing from the other side next to their readers, in place.
 
-    Position ids and masks are such pieces: computed at the start they would be carried through
+    Position ids and masks are such pieces: computed at the start, they would be carried through
     every segment. Torch nodes before the first engine that it does not need also move, so that T0
-    exists only where an engine reads from it. A piece moves whole, or its inner values would be
-    carried instead. The chain that makes the groups maximal can't move: its engine nodes of level
-    k are read in T(k+1).
+    exists only where an engine reads from it. A piece moves as a whole: otherwise its inner
+    values would be carried instead. The chain that makes the groups maximal can't move: its engine
+    nodes of level k are read in T(k+1).
     """
     root = list(range(len(reads)))
 
@@ -80,7 +81,7 @@ def _postpone(level: list[int], reads: Sequence[Sequence[int]], engine: Sequence
     for node in range(len(reads)):
         if free[node]:
             level[node] = latest.get(find(node), 0)
-    # A torch piece that nothing reads, only returned, goes with the first other torch nodes.
+    # A torch piece that is returned but never read joins the first other torch nodes.
     alone = {n for n in unread if not engine[n]}
     others = [k for n, k in enumerate(level) if not engine[n] and n not in alone]
     for node in alone:

@@ -1,4 +1,4 @@
-"""What the partition decided, and why each node that stays in torch does so."""
+"""What the partition decided, and why each node in torch stays there."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from enginebundle.format.graph import Origin
 _NAMED = re.compile(r" \([A-Za-z_][\w.]*\)")
 
 PLACES = 3
-"""How many nodes the text form names for each reason."""
+"""How many nodes the text report names for each reason."""
 
 
 class PartitionRefused(Refused):
-    """The partition asked for can't be made.
+    """The requested partition can't be made.
 
     Codes: `unknown_module` and `unknown_op` (a pattern matches nothing), `not_fully_compiled`,
     `size_returned`.
@@ -40,13 +40,13 @@ class Kept:
 
     @property
     def common(self) -> Refusal:
-        """The reason without names of values: what it shares with other nodes."""
+        """The reason without names of values, so that other nodes can share it."""
         return replace(self.reason, detail=_NAMED.sub("", self.reason.detail))
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentSummary:
-    """One segment in execution order; `nodes` counts operator calls without size arithmetic."""
+    """One segment in execution order; `nodes` counts operator calls, size arithmetic excluded."""
 
     kind: str
     nodes: int

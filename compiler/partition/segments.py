@@ -85,7 +85,7 @@ def _outside(body: Sequence[tuple[int, Node]]) -> set[str]:
 
 
 def _carry(segments: tuple[SegmentGraph, ...], graph: Graph) -> tuple[SegmentGraph, ...]:
-    """Let a torch segment hand out the weights that the graph returns."""
+    """Make a torch segment output the weights that the graph returns."""
     returned = [w for w in graph.weights if w.name in graph.returns]
     if not returned:
         return segments

@@ -18,11 +18,11 @@ NEAR = 5
 def executed_in_torch(
     graph: Graph, modules: Sequence[str], operators: Sequence[str]
 ) -> dict[int, Refusal]:
-    """Index of each node that a pattern names -> why.
+    """The reason for each node that a pattern matches, by the node's index.
 
     A module pattern is a path (`encoder.layer.0`), a class name (`BertAttention`) or a glob over
-    either; it holds for everything below the module. An operator pattern is an overload
-    (`aten.gelu.default`), a packet (`aten.gelu`) or a glob. Raises PartitionRefused where a pattern
+    either; it covers everything below the module. An operator pattern is an overload
+    (`aten.gelu.default`), a packet (`aten.gelu`) or a glob. Raises PartitionRefused if a pattern
     matches nothing.
     """
     found: dict[int, Refusal] = {}
@@ -65,7 +65,7 @@ def _class_names(module_class: str) -> set[str]:
 
 
 def _module_names(node: Node, classes: Mapping[str, set[str]]) -> set[str]:
-    """Paths and class names of the node's module and of all around it."""
+    """Paths and class names of the node's module and of all modules around it."""
     parts = node.origin.module.split(".") if node.origin.module else []
     paths = {".".join(parts[: end + 1]) for end in range(len(parts))}
     around = set().union(*(classes.get(path, set()) for path in paths | {""}))
@@ -81,13 +81,13 @@ def _chosen(option: str, what: str, pattern: str) -> Refusal:
 
 
 def _nothing(code: str, option: str, what: str, pattern: str, known: set[str]) -> PartitionRefused:
-    # Near by any part of a path too: `layer.1.atention` is close to `encoder.layer.1.attention`.
+    # A cutoff of 0.5 finds parts of a path too: `layer.1.atention` in `encoder.layer.1.attention`.
     lowered = {name.lower(): name for name in sorted(known)}
     near = [lowered[n] for n in difflib.get_close_matches(pattern.lower(), lowered, NEAR, 0.5)]
     near += [n for n in sorted(known) if pattern.strip("*.").lower() in n.lower() and n not in near]
     listed = ", ".join((near or sorted(known))[:NEAR]) or "none: the graph names no module"
     return PartitionRefused(
         code,
-        f"{option}: expected {pattern!r} to match some {what} of the model, it matches none",
+        f"{option}: expected {pattern!r} to match some {what} of the model, but it matches none",
         f"near matches: {listed}" if near else f"the model has: {listed}",
     )

@@ -24,7 +24,7 @@ _RELABEL = frozenset(
 
 
 def is_compute(node: Node) -> bool:
-    """Whether a node does work: makes a tensor, and more than a new shape for an old one."""
+    """Whether a node does work: it makes a tensor, not just a new shape for an old one."""
     return any(v.is_tensor for v in node.outputs) and packet(node.op) not in _RELABEL
 
 
@@ -47,7 +47,7 @@ class Work:
             position.update((v.name, place) for v in node.outputs if v.is_tensor)
 
     def settle(self, reasons: dict[int, Refusal], min_nodes: int) -> tuple[SegmentGraph, ...]:
-        """Segments once no engine segment must be given up; adds to `reasons` what was."""
+        """The segments, once every engine is worth keeping; adds nodes given up to `reasons`."""
         while True:
             groups = grow(self.reads, [place not in reasons for place in range(len(self.live))])
             indices = [Members(g.engine, tuple(self.live[p] for p in g.nodes)) for g in groups]
@@ -70,7 +70,7 @@ class Work:
         unbounded = [spec for spec in segment.graph.inputs if self._unbounded(spec)]
         if not unbounded:
             return {}
-        # Their readers leave, and whatever of this group would then read such a size from torch.
+        # Their readers leave, and so does all in this group that would read such a size from torch.
         reason = _no_range(unbounded[0], self.symbols)
         names = {spec.name for spec in unbounded}
         found: dict[int, Refusal] = {}
@@ -107,8 +107,8 @@ def _live(graph: Graph) -> list[int]:
 
 _CONSTANT = Refusal(
     "constant",
-    "expected an engine segment that reads a tensor, got one made of constants only",
-    "none needed: it is computed once a call, in torch",
+    "expected an engine segment that reads a tensor, got one that reads only constants",
+    "none needed: torch computes it once per call",
 )
 
 
@@ -116,7 +116,7 @@ def _too_small(count: int, min_nodes: int) -> Refusal:
     return Refusal(
         "too_small",
         f"expected an engine segment of at least {min_nodes} compute nodes, got {count}",
-        "set min_nodes lower, or help the nodes around it into the engine",
+        "set min_nodes lower, or make the nodes around it convertible",
     )
 
 

@@ -1,8 +1,8 @@
-"""Arithmetic on sizes: never handed from segment to segment, but computed where it is read.
+"""Arithmetic on sizes: never passed between segments, but computed in each one that reads it.
 
 A size is a host integer, so carrying it between runtimes would cost a device round trip, and an
-engine has no scalar outputs. What computes it is cheap: each segment gets its own copy, fed by the
-shapes of tensors.
+engine has no scalar outputs. Computing it is cheap: each segment gets its own copy, which starts
+from the shapes of tensors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FROM_SHAPE = (
 
 
 def is_arithmetic(node: Node) -> bool:
-    """Whether a node computes sizes from shapes alone, and so is no work of its own."""
+    """Whether a node computes sizes from shapes alone, and so does not count as work."""
     return node.op.startswith("sym.") or node.op in _FROM_SHAPE
 
 
@@ -48,7 +48,7 @@ class Sizes:
 
     @classmethod
     def of(cls, graph: Graph, refuse: Callable[[Node], Refusal | None]) -> Sizes:
-        """Analyse a graph; `refuse` tells which arithmetic an engine can't do."""
+        """Analyse a graph; `refuse` says which arithmetic an engine can't do."""
         shapes = {t.name: t.shape for t in graph.inputs} | {
             w.name: w.spec.shape for w in graph.weights
         }
@@ -95,10 +95,10 @@ class Sizes:
         return found
 
     def reseat(self, node: Node, have: Mapping[Dim, tuple[str, int]], kept: Set[str]) -> Node:
-        """A size node that reads its size from a tensor in reach, where an equal one is.
+        """The size node, reading an equal size of a tensor in reach if there is one.
 
         `kept` are tensors that may be read as they are; `have` gives a tensor and dimension for
-        each dimension expression in reach. Graph inputs come next: they are there in any case.
+        each dimension expression in reach. Graph inputs come next: they are always available.
         """
         (source,) = node.inputs()
         if source in kept:
@@ -126,7 +126,7 @@ def _dimensions(graph: Graph) -> dict[Dim, tuple[str, int]]:
 def _blocked(
     node: Node, refuse: Callable[[Node], Refusal | None], blocked: Mapping[str, Refusal]
 ) -> Refusal | None:
-    """Why no engine can compute a scalar node, if so: the first cause wins along a chain."""
+    """Why no engine can compute a scalar node, or None. In a chain, the first cause counts."""
     for name in node.inputs():
         if name in blocked:
             return blocked[name]

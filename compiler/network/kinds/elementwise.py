@@ -1,4 +1,4 @@
-"""Kinds that compute each element by itself: identity, cast, unary, activation, elementwise, select."""
+"""Kinds that compute each element on its own: identity, cast, unary, activation, elementwise, select."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ACTIVATIONS: dict[str, Callable[[Value, float, float], Value]] = {
 
 ELEMENTWISE: dict[str, Callable[[Value, Value], Value]] = {
     "SUM": torch.add, "PROD": torch.mul,
-    # As engines do: a NaN in the first operand stays, one in the second is passed over.
+    # As engines do: a NaN in the first operand is kept, one in the second ignored.
     "MAX": lambda a, b: torch.where(a < b, b, a), "MIN": lambda a, b: torch.where(a > b, b, a),
     "SUB": torch.sub, "POW": torch.pow, "AND": torch.logical_and, "OR": torch.logical_or,
     "XOR": torch.logical_xor, "EQUAL": torch.eq, "GREATER": torch.gt, "LESS": torch.lt,
@@ -95,7 +95,7 @@ class Cast(Kind):
         dtype = a["dtype"]
         if not x.is_floating_point() or dtype not in (torch.int32, torch.int64):
             return [x.to(dtype)]
-        # Engines saturate, where C++ and torch leave the result open.
+        # Engines saturate; in C++ and torch the result is undefined.
         limits = torch.iinfo(dtype)
         nan = 0 if dtype == torch.int32 else limits.min
         exact = x.double()

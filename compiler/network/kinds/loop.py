@@ -17,7 +17,7 @@ N = TypeVar("N", bound=Recorder)
 
 
 class Loop(Kind):
-    """ILoop with a fixed number of turns."""
+    """ILoop with a fixed number of iterations."""
 
     name = "loop"
 
@@ -26,10 +26,10 @@ class Loop(Kind):
         net: N, count: int, state: Sequence[Tensor],
         body: Callable[[N, Sequence[Tensor]], Sequence[Tensor]],
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        """ILoop: the state after `count` turns of `body`, which keeps its dtypes and shapes.
+        """ILoop: the state after `count` iterations of `body`, which keeps dtypes and shapes.
 
-        `body(net, state)` writes one turn into a network of its own; it reads the state it is given
-        and constants, nothing else.
+        `body(net, state)` writes one iteration into its own network; it may read only that state and
+        constants.
         """
         names = [f"{net.node or 'loop'}.{net.number()}" for _ in state]
         inner = net.inner()

@@ -1,4 +1,4 @@
-"""The kind that a user's library computes: plugin, for `trt` targets (TensorRT-RTX has no plugins).
+"""The kind that calls a user's library: plugin, for `trt` targets (TensorRT-RTX has no plugins).
 
 On the CPU the operator's own torch implementation computes what the plugin does on the GPU.
 """
@@ -54,7 +54,7 @@ class Plugin(Kind):
 
 
 def call_operator(op: str, arguments: Attributes) -> list[torch.Tensor]:
-    """The results of torch's operator `mylib.op.default`. AttributeError if nobody declared it."""
+    """The results of torch's operator `mylib.op.default`. AttributeError if it is not registered."""
     namespace, name, overload = op.split(".")
     function = getattr(getattr(getattr(torch.ops, namespace), name), overload)
     found = function(**arguments)

@@ -27,7 +27,7 @@ REDUCE: dict[str, Callable[[Value, tuple[int, ...], bool], Value]] = {
 
 
 LONGEST = 31
-"""Doublings of 1 that no axis outlasts: TensorRT's sizes are less than 2**31."""
+"""As many doublings of 1 as any axis may need: TensorRT's sizes are less than 2**31."""
 
 
 class Reduce(Kind):
@@ -118,7 +118,7 @@ class Normalization(Kind):
             added = add(x, scale, bias, _mask(a["axes"]))
             added.epsilon, added.num_groups = a["epsilon"], a["groups"]
             return added
-        # The first version scales a group, not a channel: let it scale by 1, and each channel after.
+        # Version 1 scales each group, not each channel: scale by 1 there, and each channel below.
         first = layer.outputs[0]
         neutral = torch.tensor([1, 0], dtype=first.dtype)
         one, zero = (e.constant(n.expand(1, a["groups"], *[1] * (first.ndim - 2))) for n in neutral)
@@ -164,7 +164,7 @@ class Cumulative(Kind):
 
     @staticmethod
     def older(net: Recorder, a: Attributes, x: Tensor) -> tuple[Tensor]:
-        """Sums of 1, 2, 4, ... elements: each step adds what stands as many places before.
+        """Sums of 1, 2, 4, ... elements: each step adds the sum that many places before.
 
         W. D. Hillis and G. L. Steele, Data Parallel Algorithms, 1986. Steps that reach before the
         first element add zeros, so an axis of unknown length takes as many as the longest would.
@@ -223,19 +223,19 @@ class TopK(Kind):
 
 
 def _of_nothing(net: Recorder, op: str, dtype: torch.dtype, sizes: Sequence[Size]) -> Tensor:
-    """A tensor of what a reduction of no elements gives: TensorRT 10.6 reduces no empty tensor."""
+    """The result of reducing no elements, since TensorRT 10.6 can't reduce an empty tensor."""
     value = REDUCE[op](torch.zeros(0, dtype=dtype), (0,), False)
     fill = net.constant(value.reshape([1] * len(sizes)))
     return Slice.write(net, fill, [0] * len(sizes), sizes, [0] * len(sizes)) if sizes else fill
 
 
 def skip_nan(x: Value, other: float) -> Value:
-    """x with `other` for each NaN, as engines pass over it."""
+    """x with `other` for each NaN, since engines ignore NaNs."""
     return torch.where(x.isnan(), other, x) if x.is_floating_point() else x
 
 
 def _extreme(x: Value, axes: tuple[int, ...], keep: bool, worst: float) -> Value:
-    """The largest or smallest, NaN passed over; of no elements, what is worse than any."""
+    """The largest or smallest element, NaNs ignored; of no elements, the worst value there is."""
     if 0 in x.shape:
         limits = None if x.is_floating_point() else torch.iinfo(x.dtype)
         known = worst if limits is None else limits.min if worst < 0 else limits.max

@@ -1,4 +1,4 @@
-"""Kinds that read between elements: resize, grid_sample."""
+"""Kinds that interpolate between elements: resize, grid_sample."""
 
 from __future__ import annotations
 

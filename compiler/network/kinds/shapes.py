@@ -1,4 +1,4 @@
-"""Kinds that read, name and move sizes: shape, reshape, transpose, unsqueeze, squeeze, concat."""
+"""Kinds that read sizes or change axes: shape, reshape, transpose, unsqueeze, squeeze, concat."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Reshape(Kind):
 
     @staticmethod
     def write(net: Recorder, x: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """IShuffleLayer with new sizes; one may be -1, the one that follows from the others."""
+        """IShuffleLayer with new sizes; one may be -1: it follows from the others."""
         expect(len(sizes) <= MAX_RANK, f"reshape to rank {len(sizes)}: TensorRT allows {MAX_RANK}")
         unknown = [i for i, n in enumerate(sizes) if not isinstance(n, int) or n == -1]
         shape: Shape = tuple(n if isinstance(n, int) and n != -1 else None for n in sizes)
@@ -211,7 +211,7 @@ class Concat(Kind):
 
 
 def rearranged(net: Recorder, x: Tensor, axes: Sequence[int | None]) -> Tensor:
-    """x with the sizes of those of its axes, in order, and 1 for None, by a reshape."""
+    """x reshaped to the sizes of these axes of it, in order, with 1 for each None."""
     shape = tuple(1 if axis is None else x.shape[axis] for axis in axes)
     if shape.count(None) < 2 and 0 not in shape:
         return Reshape.write(net, x, [-1 if n is None else n for n in shape])

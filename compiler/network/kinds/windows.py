@@ -28,7 +28,7 @@ class Convolution(Kind):
     ) -> Tensor:  # fmt: skip
         """IConvolutionLayer on [n, c, *spatial] with 2 or 3 spatial dims; kernel [o, c/groups, *k].
 
-        Zeros that a slice layer put around x are asked of the convolution instead.
+        Zeros that a slice layer put around x become the convolution's padding instead.
         """
         x, pre, post = _without_zeros(net, x, pre, post)
         spatial = tuple(
@@ -147,7 +147,7 @@ class Pooling(Kind):
         pool = F.avg_pool2d if rank == 2 else F.avg_pool3d
         total = pool(padded, window, stride, divisor_override=1)
         if not a["exclude_padding"]:
-            return total / float(math.prod(window))  # of what ceil mode adds, too
+            return total / float(math.prod(window))  # counts what ceil mode adds, too
         counted = F.pad(torch.ones_like(x), order)
         return total / pool(counted, window, stride, divisor_override=1)
 
@@ -162,7 +162,7 @@ def _set_window(added: Any, a: Attributes) -> Any:
 
 
 def _convolve(e: Emitter, add: Any, maps: int | None, layer: Layer, a: Attributes) -> Any:
-    """Add a (de)convolution; a kernel or bias that is no constant becomes an input of the layer."""
+    """Add a (de)convolution; a kernel or bias that is not constant becomes an input of the layer."""
     x, kernel, bias = layer.inputs
     assert kernel is not None
     empty = e.trt.Weights()
@@ -190,7 +190,7 @@ def _padding(pre: Sequence[int], post: Sequence[int]) -> list[int]:
 def _without_zeros(
     net: Recorder, x: Tensor, pre: Sequence[int], post: Sequence[int]
 ) -> tuple[Tensor, Sequence[int], Sequence[int]]:
-    """What a zero-filling slice on static spatial dims padded, and its padding added."""
+    """The input of a slice that put zeros around static spatial dims, and paddings that include them."""
     layer = net.producer(x)
     if layer is None or layer.kind != "slice" or layer.attributes["mode"] != "FILL":
         return x, pre, post
@@ -213,7 +213,7 @@ def _without_zeros(
 
 
 def _first_size_of(net: Recorder, sizes: Tensor | None) -> str | None:
-    """The tensor whose first size a computed vector of sizes begins with, if it is one's."""
+    """The name of the tensor whose first size a computed vector of sizes begins with, if any."""
     tensor: Tensor | None = sizes
     index: Tensor | None = None
     for kind in ("concat", "unsqueeze", "gather", "shape"):

@@ -95,7 +95,7 @@ def test_attributes_keep_their_types(a: Any, b: Any) -> None:
         return replace(base, layers=(*base.layers[:-1], last))
 
     assert key(made(a)) != key(made(b))
-    with pytest.raises(TypeError, match="no place in an engine's key"):
+    with pytest.raises(TypeError, match="can't be part of an engine's key"):
         key(made({1, 2}))
 
 

@@ -129,7 +129,7 @@ def test_files_that_do_not_read(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     error = refusal(GoldenSource(file=str(tmp_path / "bad.safetensors")))
     assert error.code == "file"
-    assert "does not read" in error.message
+    assert "can't be read" in error.message
 
 
 def test_a_golden_outside_every_profile_is_named(written: Path) -> None:
@@ -168,7 +168,7 @@ def test_derived_dimensions_fit() -> None:
         ("[{'x': np.ones((2, 2)), 'n': torch.arange(2)}]", "'x' is float64, expected float32"),
         ("[]", "no case given"),
         ("[('../up', {'x': torch.ones(2, 2), 'n': torch.arange(2)})]", "golden '../up': expected"),
-        ("[('a', {}), ('a', {})]", "with a name of its own"),
+        ("[('a', {}), ('a', {})]", "with a unique name"),
         ("[7]", "returned int as case 0"),
         ("1 / 0", "ZeroDivisionError"),
     ],
