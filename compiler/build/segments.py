@@ -18,13 +18,14 @@ from compiler.partition.segments import SegmentGraph
 from compiler.program import Program
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import TensorSpec
+from enginebundle.format.variant import SegmentKind
 
 
 @dataclass(frozen=True)
 class BuiltSegment:
     """What a bundle stores for a segment: an engine's bytes, or weights by name for the graph."""
 
-    kind: str
+    kind: SegmentKind
     graph: Graph
     engine: bytes | memoryview | None
     weights: Mapping[str, torch.Tensor] | None

@@ -20,14 +20,14 @@ from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP, decomposed_ops
 from compiler.lower.libraries import SPELL_AS_ATEN
 from compiler.lower.noops import REMOVE_ASSERTS, REMOVE_NOOPS
 from compiler.lower.numbers import READ_NUMBERS
-from compiler.lower.passes import LowerRefused, Options, Pass
+from compiler.lower.passes import LowerOptions, LowerRefused, Pass
 from compiler.lower.precision import CAST
 from compiler.lower.runner import PassRecord, run_passes
 from compiler.lower.strides import RESOLVE_STRIDES
 from compiler.lower.unread import DROP_UNREAD
 
 __all__ = [
-    "DEFAULT_KEEP", "PIPELINE", "LowerRefused", "Options", "Pass", "PassRecord",
+    "DEFAULT_KEEP", "PIPELINE", "LowerRefused", "LowerOptions", "Pass", "PassRecord",
     "decomposed_ops", "lower", "lower_recorded", "spelling",
 ]  # fmt: skip
 
@@ -64,9 +64,9 @@ def lower_recorded(
     precision: str = "fp32",
 ) -> tuple[ExportedProgram, tuple[PassRecord, ...]]:
     """Run the pipeline and record which passes changed the graph, by its digest."""
-    return run_passes(exported, PIPELINE, Options(keep, precision))
+    return run_passes(exported, PIPELINE, LowerOptions(keep, precision))
 
 
-def spelling(options: Options) -> tuple[str, ...]:
+def spelling(options: LowerOptions) -> tuple[str, ...]:
     """The only spelling of this pipeline with these options, so that a key can contain it."""
     return tuple(one.spell(options) for one in PIPELINE)

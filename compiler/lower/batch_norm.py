@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from compiler.lower.conditions import functional
 from compiler.lower.constants import add_constant
 from compiler.lower.graphs import calls, weight_nodes
-from compiler.lower.passes import Options, Pass
+from compiler.lower.passes import LowerOptions, Pass
 
 aten = torch.ops.aten
 WHOLE = "aten.batch_norm.default"
@@ -28,7 +28,7 @@ TRANSPOSED = 6
 """The place of `transposed` among the arguments of aten.convolution."""
 
 
-def _fold(exported: ExportedProgram, options: Options) -> ExportedProgram:
+def _fold(exported: ExportedProgram, options: LowerOptions) -> ExportedProgram:
     weights = weight_nodes(exported)
     for node in calls(exported):
         found = _stored(node, weights)
@@ -148,7 +148,7 @@ def _binary(
     return node
 
 
-def batch_norms_folded(exported: ExportedProgram, options: Options) -> str | None:
+def batch_norms_folded(exported: ExportedProgram, options: LowerOptions) -> str | None:
     """No batch norm on stored statistics after a convolution, nor elsewhere unless kept whole."""
     weights = weight_nodes(exported)
     for node in calls(exported):

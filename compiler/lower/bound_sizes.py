@@ -22,7 +22,7 @@ from compiler.lower.compact import Groups, Node, Rewrite, rank_of, rows_of
 from compiler.lower.conditions import functional
 from compiler.lower.graphs import calls
 from compiler.lower.noops import no_assertions
-from compiler.lower.passes import Options, Pass
+from compiler.lower.passes import LowerOptions, Pass
 
 aten = torch.ops.aten
 
@@ -32,7 +32,7 @@ SORTED = 3840
 """The most elements that TensorRT sorts; beyond that torch sorts them and finds the unique ones faster."""
 
 
-def _bound_sizes(exported: ExportedProgram, _: Options) -> ExportedProgram:
+def _bound_sizes(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
     for node in calls(exported):
         if not _is_boundable(node):
             continue
@@ -51,7 +51,7 @@ def _is_boundable(node: Node) -> bool:
     return rule is not None and _is_result(node) and rule.takes(*node.args, **node.kwargs)
 
 
-def sizes_bounded(exported: ExportedProgram, _: Options) -> str | None:
+def sizes_bounded(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """No result of the model has a data-dependent size where one of a fixed size could be cut."""
     for node in calls(exported):
         if _is_boundable(node):

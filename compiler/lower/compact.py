@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from compiler.lower.strides import Sizes
+from compiler.lower.strides import SizeWriter
 from compiler.lower.writer import Writer
 
 aten = torch.ops.aten
@@ -20,7 +20,7 @@ class Rewrite:
 
     def __init__(self, exported: ExportedProgram, node: Node) -> None:
         self.writer = Writer(exported, node)
-        self.sizes = Sizes(self.writer)
+        self.sizes = SizeWriter(self.writer)
 
     def __call__(self, name: str, /, *args: Any, **kwargs: Any) -> Node:
         packet, overload = name.split(".")

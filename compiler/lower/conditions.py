@@ -6,10 +6,10 @@ import torch
 from torch.export import ExportedProgram
 
 from compiler.lower.graphs import calls, is_pure
-from compiler.lower.passes import Options
+from compiler.lower.passes import LowerOptions
 
 
-def values_known(exported: ExportedProgram, _: Options) -> str | None:
+def values_known(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """Every node but the output has metadata: the shape and dtype of its value."""
     for node in exported.graph.nodes:
         if node.op != "output" and "val" not in node.meta:
@@ -17,7 +17,7 @@ def values_known(exported: ExportedProgram, _: Options) -> str | None:
     return None
 
 
-def functional(exported: ExportedProgram, _: Options) -> str | None:
+def functional(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """No call changes its arguments."""
     for node in exported.graph.nodes:
         if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
@@ -25,7 +25,7 @@ def functional(exported: ExportedProgram, _: Options) -> str | None:
     return None
 
 
-def no_dead_calls(exported: ExportedProgram, _: Options) -> str | None:
+def no_dead_calls(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """Every pure call has a reader."""
     for node in calls(exported):
         if not node.users and is_pure(node):

@@ -10,13 +10,13 @@ from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 
 from compiler.lower.conditions import functional
 from compiler.lower.graphs import calls, is_pure, weight_nodes
-from compiler.lower.passes import Options, Pass
+from compiler.lower.passes import LowerOptions, Pass
 
 GROWTH = 1 << 20
 """Bytes by which a folded constant may exceed the weights that it makes unnecessary."""
 
 
-def _fold(exported: ExportedProgram, _: Options) -> ExportedProgram:
+def _fold(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
     weights = weight_nodes(exported)
     known: dict[torch.fx.Node, Any] = dict(weights)
     for node in exported.graph.nodes:
@@ -121,7 +121,7 @@ def add_constant(
     return node
 
 
-def constants_folded(exported: ExportedProgram, _: Options) -> str | None:
+def constants_folded(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """No pure call on weights alone with a result of up to 1 MiB that other calls read."""
     # The pass also folds larger results, where they make weights unnecessary.
     known: dict[torch.fx.Node, Any] = dict(weight_nodes(exported))

@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from compiler.lower.graphs import graph_digest
-from compiler.lower.passes import Condition, Options, Pass
+from compiler.lower.passes import Condition, LowerOptions, Pass
 
 SWITCH = "KILN_CHECK_PASSES"
 """The environment variable that turns the checks on."""
@@ -38,7 +38,9 @@ class Contracts:
     model's inputs and outputs, and keep what earlier passes ensured if later ones require it.
     """
 
-    def __init__(self, given: ExportedProgram, passes: Sequence[Pass], options: Options) -> None:
+    def __init__(
+        self, given: ExportedProgram, passes: Sequence[Pass], options: LowerOptions
+    ) -> None:
         self.given = given
         self.options = options
         self.digest = graph_digest(given)

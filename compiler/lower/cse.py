@@ -10,10 +10,10 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from compiler.lower.conditions import functional
 from compiler.lower.graphs import calls, is_pure
-from compiler.lower.passes import Options, Pass
+from compiler.lower.passes import LowerOptions, Pass
 
 
-def _share(exported: ExportedProgram, _: Options) -> ExportedProgram:
+def _share(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
     seen: dict[Any, torch.fx.Node] = {}
     for node in filter(is_pure, calls(exported)):
         key = _call_key(node)
@@ -24,7 +24,7 @@ def _share(exported: ExportedProgram, _: Options) -> ExportedProgram:
     return exported
 
 
-def no_equal_calls(exported: ExportedProgram, _: Options) -> str | None:
+def no_equal_calls(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """No two pure calls have the same operator and arguments, and no two compute the same size."""
     seen: dict[Any, torch.fx.Node] = {}
     for node in filter(is_pure, calls(exported)):

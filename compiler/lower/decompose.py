@@ -13,7 +13,7 @@ from compiler.lower import linear_cross_entropy
 from compiler.lower.conditions import functional, values_known
 from compiler.lower.graphs import calls
 from compiler.lower.noops import ASSERTS, is_inactive_dropout
-from compiler.lower.passes import LowerRefused, Options, Pass
+from compiler.lower.passes import LowerOptions, LowerRefused, Pass
 from compiler.lower.undecomposed import without_decomposition
 from compiler.refused import first_lines
 
@@ -36,7 +36,7 @@ DEFAULT_KEEP = frozenset(f"aten.{name}" for name in _KEPT.split())
 """What to leave whole where no converter registry decides: operators that every runtime has."""
 
 
-def _decompose(exported: ExportedProgram, options: Options) -> ExportedProgram:
+def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProgram:
     spared = without_decomposition(exported, options.keep)
     if spared is not None:
         return spared
@@ -72,7 +72,7 @@ def _default_table() -> Mapping[Any, Callable[..., Any]]:
     return dict(table.items()) | linear_cross_entropy.rules()  # type: ignore[no-untyped-call]
 
 
-def decomposed(exported: ExportedProgram, options: Options) -> str | None:
+def decomposed(exported: ExportedProgram, options: LowerOptions) -> str | None:
     """No call that the decomposition table has a rule for, unless its operator is kept whole."""
     table = _table(options.keep)
     for node in calls(exported):

@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from compiler.lower.conditions import functional
 from compiler.lower.graphs import calls
-from compiler.lower.passes import Options, Pass
+from compiler.lower.passes import LowerOptions, Pass
 
 _SPELLINGS: dict[str, Callable[..., tuple[Any, tuple[Any, ...]]]] = {
     # For dtypes that aten._grouped_mm lacks under torch.compile; transformers' mixtures of experts.
@@ -23,7 +23,7 @@ _SPELLINGS: dict[str, Callable[..., tuple[Any, tuple[Any, ...]]]] = {
 }  # fmt: skip
 
 
-def _spell_as_aten(exported: ExportedProgram, _: Options) -> ExportedProgram:
+def _spell_as_aten(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
     for node in exported.graph.nodes:
         spelled = _SPELLINGS.get(str(node.target))
         if spelled is not None:
@@ -32,7 +32,7 @@ def _spell_as_aten(exported: ExportedProgram, _: Options) -> ExportedProgram:
     return exported
 
 
-def no_library_operators(exported: ExportedProgram, _: Options) -> str | None:
+def no_library_operators(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """No call is to a library's operator that has an ATen equivalent."""
     for node in calls(exported):
         if str(node.target) in _SPELLINGS:

@@ -10,7 +10,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from compiler.lower.conditions import functional
 from compiler.lower.graphs import calls
-from compiler.lower.passes import Options, Pass
+from compiler.lower.passes import LowerOptions, Pass
 
 aten = torch.ops.aten
 
@@ -52,14 +52,14 @@ COPIES = (
 """Operators whose result can be their first argument, unchanged."""
 
 
-def _remove_asserts(exported: ExportedProgram, _: Options) -> ExportedProgram:
+def _remove_asserts(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
     for node in reversed(list(exported.graph.nodes)):
         if node.target in ASSERTS:
             exported.graph.erase_node(node)
     return exported
 
 
-def _remove_noops(exported: ExportedProgram, _: Options) -> ExportedProgram:
+def _remove_noops(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
     for node in calls(exported):
         for user, source in _passed_on(node):
             user.replace_all_uses_with(source)
@@ -112,7 +112,7 @@ def _same_tensor(one: Any, other: Any) -> bool:
     return all(statically_known_true(a == b) for a, b in pairs)
 
 
-def no_assertions(exported: ExportedProgram, _: Options) -> str | None:
+def no_assertions(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """No runtime assertion: the loader checks shapes and dtypes at the border."""
     for node in calls(exported):
         if node.target in ASSERTS:
@@ -120,7 +120,7 @@ def no_assertions(exported: ExportedProgram, _: Options) -> str | None:
     return None
 
 
-def no_noops(exported: ExportedProgram, _: Options) -> str | None:
+def no_noops(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """No inactive dropout, no copy that keeps dtype, shape and strides, no statistics passed on."""
     for node in calls(exported):
         if _is_noop(node):

@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 from compiler.lower.conditions import functional
 from compiler.lower.graphs import calls
 from compiler.lower.noops import no_assertions
-from compiler.lower.passes import Options, Pass
+from compiler.lower.passes import LowerOptions, Pass
 
 aten = torch.ops.aten
 
@@ -43,7 +43,7 @@ _REVERSED: dict[Any, Callable[[Any, Any], Any]] = {
 }
 
 
-def _read_numbers(exported: ExportedProgram, _: Options) -> ExportedProgram:
+def _read_numbers(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
     read = 0
     for node in calls(exported):
         found = _read_back(node)
@@ -114,7 +114,7 @@ def _unify(unknown: torch.SymInt, number: torch.SymInt) -> None:
     environment._set_replacement(unknown.node.expr, number.node.expr, "read back from a tensor")
 
 
-def no_sizes_read_back(exported: ExportedProgram, _: Options) -> str | None:
+def no_sizes_read_back(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """No number computed from sizes is read back from a tensor that it was put into."""
     for node in calls(exported):
         if not isinstance(_read_back(node), int | None):

@@ -16,7 +16,7 @@ class LowerRefused(Refused):
 
 
 @dataclass(frozen=True)
-class Options:
+class LowerOptions:
     """What the passes may depend on."""
 
     keep: frozenset[str]
@@ -31,7 +31,7 @@ class Options:
             )
 
 
-Condition = Callable[[ExportedProgram, Options], str | None]
+Condition = Callable[[ExportedProgram, LowerOptions], str | None]
 """Returns None if the program meets it, else what is wrong and at which node. Changes nothing.
 Its docstring states the condition in one line; its name identifies it in messages."""
 
@@ -41,17 +41,17 @@ class Pass:
     """A rewrite of a program, which it may edit in place, and its contract.
 
     `requires` must hold before the pass runs, `ensures` once it has run and dead calls are removed
-    (compiler/lower/contracts.py checks both). `reads` names the Options that the pass depends on:
+    (compiler/lower/contracts.py checks both). `reads` names the LowerOptions that the pass depends on:
     they are part of its spelling.
     """
 
     name: str
     requires: tuple[Condition, ...]
     ensures: tuple[Condition, ...]
-    run: Callable[[ExportedProgram, Options], ExportedProgram]
+    run: Callable[[ExportedProgram, LowerOptions], ExportedProgram]
     reads: tuple[str, ...] = ()
 
-    def spell(self, options: Options) -> str:
+    def spell(self, options: LowerOptions) -> str:
         """`name`, or `name{option=value}`; sets sorted and joined with commas."""
         parts = []
         for name in self.reads:

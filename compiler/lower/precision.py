@@ -32,13 +32,13 @@ from compiler.lower.float32 import (
     wide_nodes,
 )
 from compiler.lower.graphs import calls, weight_nodes
-from compiler.lower.passes import Options, Pass
+from compiler.lower.passes import LowerOptions, Pass
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 aten = torch.ops.aten
 
 
-def _cast(exported: ExportedProgram, options: Options) -> ExportedProgram:
+def _cast(exported: ExportedProgram, options: LowerOptions) -> ExportedProgram:
     if options.precision not in HALVES:
         return exported
     half = HALVES[options.precision]
@@ -187,7 +187,7 @@ def _with_dtype(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-def heavy_calls_cast(exported: ExportedProgram, options: Options) -> str | None:
+def heavy_calls_cast(exported: ExportedProgram, options: LowerOptions) -> str | None:
     """In half precision, no HEAVY call on activations computes in float32 or float64."""
     if options.precision not in HALVES:
         return None
@@ -200,7 +200,7 @@ def heavy_calls_cast(exported: ExportedProgram, options: Options) -> str | None:
     return None
 
 
-def weights_cast(exported: ExportedProgram, options: Options) -> str | None:
+def weights_cast(exported: ExportedProgram, options: LowerOptions) -> str | None:
     """In half precision, no weight is stored in float32 or float64 only to be cast when it is read."""
     if options.precision not in HALVES:
         return None

@@ -9,7 +9,7 @@ from torch.export import ExportedProgram
 from compiler.lower.conditions import functional, values_known
 from compiler.lower.contracts import Contracts, wanted
 from compiler.lower.graphs import calls, clean_up, graph_digest
-from compiler.lower.passes import LowerRefused, Options, Pass
+from compiler.lower.passes import LowerOptions, LowerRefused, Pass
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PassRecord:
 
 
 def run_passes(
-    exported: ExportedProgram, passes: tuple[Pass, ...], options: Options
+    exported: ExportedProgram, passes: tuple[Pass, ...], options: LowerOptions
 ) -> tuple[ExportedProgram, tuple[PassRecord, ...]]:
     """Run passes in order; after each, dead calls are removed and the signature is updated.
 
@@ -55,7 +55,7 @@ _ALWAYS = {
 """What every program must meet after every pass, with or without checks, and the remedy if it doesn't."""
 
 
-def _refuse_invalid(exported: ExportedProgram, one: Pass, options: Options) -> None:
+def _refuse_invalid(exported: ExportedProgram, one: Pass, options: LowerOptions) -> None:
     for condition, remedy in _ALWAYS.items():
         wrong = condition(exported, options)
         if wrong is not None:

@@ -16,7 +16,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from compiler.lower.conditions import functional
 from compiler.lower.graphs import calls
-from compiler.lower.passes import Options, Pass
+from compiler.lower.passes import LowerOptions, Pass
 from compiler.lower.writer import Writer
 
 aten = torch.ops.aten
@@ -26,14 +26,14 @@ NUMBERS = (aten.sym_stride.int, aten.sym_storage_offset.default)
 STRIDED = (aten.as_strided.default, aten.as_strided_copy.default)
 
 
-def _resolve(exported: ExportedProgram, _: Options) -> ExportedProgram:
+def _resolve(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
     symbols = _size_symbols(exported)
     for node in calls(exported):
         if not _is_resolvable(node, symbols):
             continue
         writer = Writer(exported, node)
         if node.target in NUMBERS:
-            made = Sizes(writer).number(node.meta["val"])
+            made = SizeWriter(writer).number(node.meta["val"])
         elif node.target in STRIDED:
             made = _taken(writer, node)
         elif node.target is aten.as_strided_scatter.default:
@@ -68,7 +68,7 @@ def _is_resolvable(node: torch.fx.Node, symbols: Symbols) -> bool:
     return False
 
 
-def strides_resolved(exported: ExportedProgram, _: Options) -> str | None:
+def strides_resolved(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """No stride, offset, as_strided or resize whose meaning follows from the inputs' sizes."""
     symbols = _size_symbols(exported)
     for node in calls(exported):
@@ -104,7 +104,7 @@ def _is_polynomial(expression: sympy.Expr, symbols: Symbols) -> bool:
     return False
 
 
-class Sizes:
+class SizeWriter:
     """Writes numbers that follow from the inputs' sizes as nodes."""
 
     def __init__(self, writer: Writer) -> None:
@@ -154,7 +154,7 @@ def _taken(writer: Writer, node: torch.fx.Node) -> torch.fx.Node:
     assert isinstance(source, torch.fx.Node)
     start = _offset(node)
     if start is None:
-        start = Sizes(writer).number(source.meta["val"].storage_offset())
+        start = SizeWriter(writer).number(source.meta["val"].storage_offset())
     base = _owner(source)
     order = _memory_order(base.meta["val"])
     assert order is not None

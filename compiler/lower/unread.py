@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from compiler.lower.conditions import functional, no_dead_calls
 from compiler.lower.graphs import calls
-from compiler.lower.passes import Options, Pass
+from compiler.lower.passes import LowerOptions, Pass
 from compiler.lower.writer import Writer
 
 aten = torch.ops.aten
@@ -26,7 +26,7 @@ FLAGS: dict[Any, tuple[str, int, frozenset[int]]] = {
 positional arguments, and those results' indices."""
 
 
-def _drop(exported: ExportedProgram, _: Options) -> ExportedProgram:
+def _drop(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
     for node in calls(exported):
         if node.target in FLAGS and not _is_read(node):
             name, place, _results = FLAGS[node.target]
@@ -44,7 +44,7 @@ def _is_read(node: torch.fx.Node) -> bool:
     )
 
 
-def no_unread_vectors(exported: ExportedProgram, _: Options) -> str | None:
+def no_unread_vectors(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """No singular vectors or eigenvectors are computed where only the values are read."""
     for node in calls(exported):
         if node.target not in FLAGS or _is_read(node):

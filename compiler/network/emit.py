@@ -121,7 +121,7 @@ class Emitter:
         return hasattr(self.net, method)
 
 
-class Results:
+class LayerOutputs:
     """ITensors of several TensorRT layers, as the outputs of one."""
 
     def __init__(self, tensors: Sequence[Any]) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from compiler.partition.grow import Members
 from compiler.partition.sizes import SIZE, Sizes
 from enginebundle.format.dims import Dim
 from enginebundle.format.graph import Graph, Node
 from enginebundle.format.spec import TensorSpec
-
-Kind = Literal["engine", "torch_graph"]
+from enginebundle.format.variant import SegmentKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +18,7 @@ class SegmentGraph:
     """What one runtime executes. Values keep their names; inputs are graph inputs or values of
     earlier segments, outputs are what later segments read or the whole graph returns."""
 
-    kind: Kind
+    kind: SegmentKind
     graph: Graph
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest
 from enginebundle.format.parse import array, check_name, digest, fields, text
 from enginebundle.format.spec import Target, TensorSpec, Tolerance, Toolchain
 
-KINDS = ("engine", "torch_graph")
+SegmentKind = Literal["engine", "torch_graph"]
+"""Who runs a segment: a TensorRT, or torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Segment:
     torch_graph: `blob` is a Graph as canonical JSON, `weights` a safetensors blob of its weights.
     """
 
-    kind: str
+    kind: SegmentKind
     blob: Digest
     weights: Digest | None
     inputs: tuple[TensorSpec, ...]
@@ -29,8 +30,7 @@ class Segment:
     profiles: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise FormatError(f"segment kind {self.kind!r}: expected one of {', '.join(KINDS)}")
+        _segment_kind(self.kind)
         if self.kind == "engine" and self.weights is not None:
             raise FormatError("segment: an engine contains its weights; expected weights null")
 
@@ -50,13 +50,21 @@ class Segment:
         value = fields(value, "segment", keys)
         weights = value["weights"]
         return cls(
-            text(value["kind"], "segment kind"),
+            _segment_kind(text(value["kind"], "segment kind")),
             digest(value["blob"], "segment blob"),
             None if weights is None else digest(weights, "segment weights"),
             array(value["inputs"], "segment inputs", TensorSpec.from_json),
             array(value["outputs"], "segment outputs", TensorSpec.from_json),
             array(value["profiles"], "segment profiles", lambda v: check_name(v, "profile")),
         )
+
+
+def _segment_kind(name: str) -> SegmentKind:
+    kinds: tuple[SegmentKind, ...] = get_args(SegmentKind)
+    for kind in kinds:
+        if kind == name:
+            return kind
+    raise FormatError(f"segment kind {name!r}: expected one of {', '.join(kinds)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ class _Run:
                 for task in self.dependents.get(event.id, ()):
                     better = self.farm.sized(task, known).resources.memory
                     if better != task.resources.memory:
-                        result.append(schedule.Resize(task.id, better))
+                        result.append(schedule.Resized(task.id, better))
             result.append(event)
         return result
 

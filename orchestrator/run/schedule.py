@@ -34,7 +34,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Resize:
+class Resized:
     """A task that has not started is now known to need this much memory, in bytes."""
 
     id: str
@@ -57,7 +57,7 @@ class Settle:
     outcome: Outcome
 
 
-Event = Ended | Resize
+Event = Ended | Resized
 Command = Submit | Settle
 
 
@@ -118,7 +118,7 @@ def advance(
         match event:
             case Ended(id, attempt, outcome):
                 edit.ended(graph.index[id], attempt, outcome)
-            case Resize(id, memory):
+            case Resized(id, memory):
                 edit.resize(graph.index[id], memory)
     return edit.finish()
 

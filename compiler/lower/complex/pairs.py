@@ -19,13 +19,13 @@ from compiler.lower.complex.table import is_complex
 from compiler.lower.complex.values import Complex, Values
 from compiler.lower.conditions import functional
 from compiler.lower.graphs import calls, copied, weight_nodes
-from compiler.lower.passes import Options, Pass
+from compiler.lower.passes import LowerOptions, Pass
 from compiler.lower.writer import Writer
 
 aten = torch.ops.aten
 
 
-def _pair(exported: ExportedProgram, _: Options) -> ExportedProgram:
+def _pair(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
     if not any(map(is_complex, exported.graph.nodes)):
         return exported
     values = Values(weight_nodes(exported))
@@ -92,7 +92,7 @@ def _put_together(values: Values, exported: ExportedProgram, node: torch.fx.Node
             node.replace_input_with(source, values.whole(source))
 
 
-def complex_paired(exported: ExportedProgram, _: Options) -> str | None:
+def complex_paired(exported: ExportedProgram, _: LowerOptions) -> str | None:
     """Complex values only around calls that no rule takes, and at the model's inputs and outputs."""
     if not any(map(is_complex, exported.graph.nodes)):
         return None

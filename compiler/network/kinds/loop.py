@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from compiler.network.emit import Emitter, Results
+from compiler.network.emit import Emitter, LayerOutputs
 from compiler.network.evaluate import evaluate
 from compiler.network.kind import Attributes, Kind, Value, method
 from compiler.network.network import Layer, Network, Tensor
@@ -53,7 +53,7 @@ class Loop(Kind):
         for one, (_, tensor) in zip(state, body.outputs, strict=True):
             one.set_input(1, e.tensor(tensor))
         last = e.trt.LoopOutput.LAST_VALUE
-        return Results(
+        return LayerOutputs(
             [loop.add_loop_output(one.get_output(0), last).get_output(0) for one in state]
         )
 

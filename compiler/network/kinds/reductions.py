@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compiler.network.emit import Emitter, Results
+from compiler.network.emit import Emitter, LayerOutputs
 from compiler.network.kind import Attributes, Kind, Role, Value, accumulated_wide, method
 from compiler.network.kinds.elementwise import Elementwise
 from compiler.network.kinds.shapes import size, sizes
@@ -210,7 +210,7 @@ class TopK(Kind):
             added.set_input(1, e.tensor(k))
         if typed:
             return added
-        return Results(
+        return LayerOutputs(
             (added.get_output(0), e.net.add_cast(added.get_output(1), int64).get_output(0))
         )
 

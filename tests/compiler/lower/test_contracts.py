@@ -12,7 +12,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from compiler.convert.library import REGISTRY
-from compiler.lower import DEFAULT_KEEP, PIPELINE, LowerRefused, Options, Pass, lower
+from compiler.lower import DEFAULT_KEEP, PIPELINE, LowerOptions, LowerRefused, Pass, lower
 from compiler.lower.conditions import no_dead_calls, values_known
 from compiler.lower.contracts import SWITCH, BrokenContract
 from compiler.lower.decompose import DECOMPOSE
@@ -26,7 +26,7 @@ from tests.compiler.small_models import profile, spec
 
 F = "float32"
 aten = torch.ops.aten
-Run = Callable[[ExportedProgram, Options], ExportedProgram]
+Run = Callable[[ExportedProgram, LowerOptions], ExportedProgram]
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ class Case:
 
     def run(self, passes: tuple[Pass, ...]) -> ExportedProgram:
         exported = trace(self.model.eval(), self.inputs, (profile(b=(1, 2, 8)),))
-        return run_passes(exported, passes, Options(self.keep, self.precision))[0]
+        return run_passes(exported, passes, LowerOptions(self.keep, self.precision))[0]
 
 
 def case(condition: str, function: Callable[..., Any], *inputs: TensorSpec, wrong: str) -> Case:
@@ -112,7 +112,7 @@ CASES = {
 }  # fmt: skip
 
 
-def leave(exported: ExportedProgram, _: Options) -> ExportedProgram:
+def leave(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
     return exported
 
 
@@ -125,7 +125,7 @@ def after(name: str, change: Callable[[torch.fx.Graph], object]) -> tuple[Pass, 
     """The pipeline with one pass that changes the graph when it is done."""
     (right,) = [one for one in PIPELINE if one.name == name]
 
-    def run(exported: ExportedProgram, options: Options) -> ExportedProgram:
+    def run(exported: ExportedProgram, options: LowerOptions) -> ExportedProgram:
         made = right.run(exported, options)
         change(made.graph)
         return made
@@ -201,7 +201,7 @@ def test_a_pass_may_not_change_the_dtype_of_an_output() -> None:
 
 
 def test_a_weight_kept_in_float32_only_to_be_cast() -> None:
-    def widen(exported: ExportedProgram, options: Options) -> ExportedProgram:
+    def widen(exported: ExportedProgram, options: LowerOptions) -> ExportedProgram:
         (right,) = [one for one in PIPELINE if one.name == "cast"]
         made = right.run(exported, options)
         name = "layers.0.weight"
@@ -223,7 +223,7 @@ def test_a_weight_kept_in_float32_only_to_be_cast() -> None:
 
 
 def test_a_pass_may_not_change_the_given_program() -> None:
-    def edit(exported: ExportedProgram, _: Options) -> ExportedProgram:
+    def edit(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
         first(exported.graph, aten.sin.default).target = aten.cos.default
         return copied(exported)
 
@@ -262,7 +262,7 @@ def test_a_call_that_changes_its_arguments_is_refused_even_unchecked(
 
 def test_a_dead_call_is_found() -> None:
     exported = trace(Function(torch.sin), (spec("x", F, 4),), (profile(),))
-    options = Options(DEFAULT_KEEP)
+    options = LowerOptions(DEFAULT_KEEP)
     assert no_dead_calls(exported, options) is None
     sin = first(exported.graph, aten.sin.default)
     with exported.graph.inserting_before(sin):

@@ -11,8 +11,8 @@ from torch.export import ExportedProgram
 from compiler.lower import (
     DEFAULT_KEEP,
     PIPELINE,
+    LowerOptions,
     LowerRefused,
-    Options,
     lower,
     lower_recorded,
     spelling,
@@ -356,7 +356,7 @@ def test_records_say_which_passes_changed_the_graph() -> None:
 
 
 def test_pipeline_is_spelled_one_way() -> None:
-    one = spelling(Options(frozenset({"aten.b.default", "aten.a.default"}), "fp16"))
+    one = spelling(LowerOptions(frozenset({"aten.b.default", "aten.a.default"}), "fp16"))
     assert one[0] == "decompose{keep=aten.a.default,aten.b.default}"
     assert one[-2:] == ("cast{precision=fp16}", "complex_pairs")
     assert len({p.name for p in PIPELINE}) == len(PIPELINE)

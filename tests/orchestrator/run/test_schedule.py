@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.run.schedule import Ended, Resize, Settle, Submit, advance, begin
+from orchestrator.run.schedule import Ended, Resized, Settle, Submit, advance, begin
 from orchestrator.run.taskgraph import Item, Pool, graph_of
 from orchestrator.worker.outcome import ATTEMPTS, Built, Cached, Failed, Skipped, classify
 
@@ -187,7 +187,7 @@ def test_memory_that_shows_late_counts_from_then_on():
     items = [Item("trace", "p"), Item("a", "p", ("trace",)), Item("b", "p", ("trace",))]
     graph = graph_of(items, [Pool("p", 9, memory=10.0)])
     state, _ = begin(graph)
-    events = [Resize("a", 6.0), Resize("b", 6.0), Ended("trace", 1, OK)]
+    events = [Resized("a", 6.0), Resized("b", 6.0), Ended("trace", 1, OK)]
     _, commands = advance(graph, state, events)
     assert commands == (Settle("trace", OK), Submit("a", 1))
 
