@@ -224,7 +224,7 @@ class TopK(Kind):
 
 def _of_nothing(net: Recorder, op: str, dtype: torch.dtype, sizes: Sequence[Size]) -> Tensor:
     """The result of reducing no elements, since TensorRT 10.6 can't reduce an empty tensor."""
-    value = REDUCE[op](torch.zeros(0, dtype=dtype), (0,), False)
+    value = REDUCE[op](torch.zeros(0, dtype=dtype), (0,), False).to(dtype)
     fill = net.constant(value.reshape([1] * len(sizes)))
     return Slice.write(net, fill, [0] * len(sizes), sizes, [0] * len(sizes)) if sizes else fill
 

@@ -118,3 +118,14 @@ def test_an_attention_that_an_error_names_by_its_place_blames_its_node():
     )
     log.log(trt.ILogger.Severity.ERROR, text)
     assert log.blamed(definition) == "attend_7"
+
+
+@pytest.mark.parametrize("op", ["SUM", "PROD", "MAX", "MIN"])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.float32])
+def test_a_reduction_of_nothing_keeps_its_dtype(op, dtype):
+    net = Net()
+    x = net.input("x", dtype, (None, 0))
+    made = net.reduce(x, op, [1], False)
+    assert (made.dtype, made.shape) == (dtype, (None,))
+    found = evaluate(net.finish({"y": made}, {}), {"x": torch.zeros(3, 0, dtype=dtype)})["y"]
+    assert (found.dtype, tuple(found.shape)) == (dtype, (3,))
