@@ -6,6 +6,7 @@ that ends returns all its memory. Networks are strongly typed: the graph decides
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,8 +52,8 @@ def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOption
     Raises:
         BuildRefused: a layer or the whole network was refused; the message quotes TensorRT's log.
     """
-    log = _log(trt)
-    builder = trt.Builder(log)
+    builder, log = process_builder(trt)
+    log.lines.clear()
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     try:
         emitted = Emitter(trt, definition).emit(without(network, lacking(trt)))
@@ -74,6 +75,13 @@ def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOption
             "leave the named operator in torch with torch_executed_ops", log.blamed(definition),
         )  # fmt: skip
     return memoryview(engine)  # TensorRT's own memory: a copy would duplicate every weight
+
+
+@functools.cache
+def process_builder(trt: Any) -> tuple[Any, Any]:
+    """The process's Builder and its logger: to make one, TensorRT loads all kernels, for seconds."""
+    log = _log(trt)
+    return trt.Builder(log), log
 
 
 def _profile(builder: Any, graph: Graph, profile: Profile) -> Any:
