@@ -50,13 +50,13 @@ def distributions_of(module: str) -> Mapping[str, str]:
 def _of_module(module: str) -> str | None:
     """What the module would say in `__version__`.
 
-    TensorRT's modules take it from their bindings, a package of its own, which may come from any of
-    several distributions, or from none.
+    TensorRT's wheels take it from the bindings, a package of its own, and its archives state it. Either
+    may come from any of several distributions, or from none.
     """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:  # a folder without code is no such module
         return None
-    for name in (f"{module}_bindings", module):
+    for name in (module, f"{module}_bindings"):
         package = importlib.util.find_spec(name)
         folder = Path(package.origin).parent if package and package.origin else None
         stated = _stated(folder, "version.py", "__init__.py") if folder else None
