@@ -15,6 +15,8 @@ from enginebundle.format.spec import Range, Target, Tolerance
 from orchestrator.manifest.errors import nearest
 
 RANGE_KEYS = ("min", "opt", "max")
+JETSON = ("sm_87", "sm_110")
+"""The architectures of Orin and Thor."""
 ENTRYPOINT = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", re.ASCII)
 DURATION = re.compile(r"^(?=.)([0-9]+h)?([0-9]+m)?([0-9]+s)?$")
 SIZE = re.compile(r"^([0-9]+(?:\.[0-9]+)?) ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
@@ -117,6 +119,11 @@ def target(value: Any) -> Target:
         raise ValueError(
             f"target {value!r}: a TensorRT engine runs on the one architecture that built it; "
             f"list {', '.join('trt:' + arch for arch in found.archs)} instead, or trt:ampere_plus"
+        )
+    if found.hardware != "exact" and found.archs[0] in JETSON:
+        raise ValueError(
+            f"target {value!r}: TensorRT builds engines for one kind of Jetson only; "
+            f"use trt:{found.archs[0]}"
         )
     return found
 

@@ -113,7 +113,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         tolerance=tuple(overrides.items()),
         replace=_replacements(spec),
         search_path=tuple(spec.get("search_path", ())),
-        version_compatible=spec["version_compatible"],
+        version_compatible=spec.get("version_compatible", False),
     )
     built = build_program(loaded, request, goldens, EngineCache(store))
     blobs: dict[Digest, int] = {}

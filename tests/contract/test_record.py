@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -36,6 +37,15 @@ def test_all_are_those_of_the_wheels(tmp_path: Path) -> None:
         folder.mkdir()
         found[version] = downloaded(version, folder)
     assert as_text(found) == FILE.read_text()
+
+
+def test_the_package_asks_for_the_versions_that_are_recorded() -> None:
+    extras = tomllib.loads((FILE.parents[2] / "pyproject.toml").read_text())["project"]
+    major, _, minor = NEWEST.partition(".")
+    bounds = f"tensorrt>={next(iter(WHEELS))},<{major}.{int(minor) + 1}"
+    assert bounds in extras["optional-dependencies"]["trt"]
+    readme = (FILE.parents[2] / "README.md").read_text()
+    assert f"`tensorrt` {next(iter(WHEELS))} to {NEWEST} (extra `[trt]`)" in readme
 
 
 @pytest.mark.parametrize("version", WHEELS)

@@ -214,6 +214,10 @@ WRONG = {
         ("torch:cpu", "trt:sm_80+sm_86_any"),
         "target trt:sm_80+sm_86_any: expected one architecture, such as trt:sm_90_any",
     ),
+    "any Jetson": (
+        ("torch:cpu", "trt:sm_87_any"),
+        "TensorRT builds engines for one kind of Jetson only; use trt:sm_87",
+    ),
     "version-compatible without trt": (
         ("name: m", "name: m\n    version_compatible: true"),
         "`version_compatible` is about the engines of trt targets, and none is listed; remove it",
