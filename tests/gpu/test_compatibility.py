@@ -51,7 +51,8 @@ def test_an_engine_for_more_is_right_here_or_refused(way: str) -> None:
             build_engine(tensorrt.module(), made, Graph((IMAGE,), (), (), (), ()), options)
         )
     except BuildRefused as error:
-        assert error.code == "compatibility"
+        if error.code != "compatibility":
+            raise
         pytest.skip(str(error))
     output = TensorSpec("y", "float32", IMAGE.shape)
     segment = Segment("engine", digest_bytes(data), None, (IMAGE,), (output,), ("p",))
