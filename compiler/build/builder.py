@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from compiler.build.compatibility import missing_lean_runtime, set_compatibility
 from compiler.network.emit import EmitError, Emitter
 from compiler.network.network import Network
 from compiler.network.older import lacking, without
@@ -23,7 +24,7 @@ from enginebundle.format.spec import Profile
 class BuildRefused(Refused):
     """TensorRT did not build; `node` is the graph node that failed, if it is known.
 
-    Codes: `not_installed`, `architecture`, `no_gpu`, `layer`, `builder`, `demotions`.
+    Codes: `not_installed`, `architecture`, `no_gpu`, `compatibility`, `layer`, `builder`, `demotions`.
     """
 
     def __init__(self, code: str, message: str, remedy: str, node: str = "") -> None:
@@ -39,11 +40,15 @@ class EngineOptions:
         profiles: each becomes an optimization profile, in this order.
         tf32: let float32 products use TF32 units (10-bit mantissas).
         capabilities: `sm_NN` names that one engine must run on; empty means this machine's GPU.
+        hardware: on which other GPUs it opens, one of `enginebundle.format.spec.HARDWARE`.
+        version_compatible: later versions of TensorRT open it, too.
     """
 
     profiles: tuple[Profile, ...]
     tf32: bool = False
     capabilities: tuple[str, ...] = ()
+    hardware: str = "exact"
+    version_compatible: bool = False
 
 
 def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOptions) -> memoryview:
@@ -65,11 +70,15 @@ def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOption
     if not options.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     _name_capabilities(trt, config, options.capabilities)
+    if refused := set_compatibility(trt, config, options.hardware, options.version_compatible):
+        raise BuildRefused("compatibility", *refused)
     for profile in options.profiles:
         config.add_optimization_profile(_profile(builder, graph, profile))
     engine = builder.build_serialized_network(definition, config)
     del emitted  # the weights had to stay in memory until here
     if engine is None:
+        if refused := missing_lean_runtime(trt, log.lines):
+            raise BuildRefused("compatibility", *refused)
         raise BuildRefused(
             "builder", f"TensorRT built no engine{log.quote()}",
             "leave the named operator in torch with torch_executed_ops", log.blamed(definition),

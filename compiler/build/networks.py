@@ -41,6 +41,8 @@ class BuildRequest:
     """As in the TraceRequest; a build uses the converters and plugins among them."""
     search_path: tuple[str, ...] = ()
     """Folders searched for the entrypoints of `replace` before `sys.path`."""
+    version_compatible: bool = False
+    """Later versions of TensorRT open the engines too: for trt targets only."""
 
 
 @dataclass(frozen=True)

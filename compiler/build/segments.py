@@ -51,7 +51,10 @@ def build_segment(
         weights = {name: program.weights[name] for name in names}
         return BuiltSegment(segment.kind, segment.graph.without_origins(), None, weights)
     capabilities = request.target.archs if request.target.backend == "rtx" else ()
-    options = EngineOptions(request.profiles, request.precision == "tf32", capabilities)
+    options = EngineOptions(
+        request.profiles, request.precision == "tf32", capabilities,
+        hardware=request.target.hardware, version_compatible=request.version_compatible,
+    )  # fmt: skip
 
     def build() -> bytes | memoryview:
         return build_engine(trt, network, segment.graph, options)

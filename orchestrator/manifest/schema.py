@@ -46,7 +46,17 @@ _TOLERANCE = {"oneOf": [_BOUND, {"type": "object", "additionalProperties": _BOUN
 _SECONDS = {"type": ["number", "string"], "exclusiveMinimum": 0, "pattern": values.DURATION.pattern}
 _BYTES = {"type": ["integer", "string"], "exclusiveMinimum": 0, "pattern": values.SIZE.pattern}
 _DIM = {"type": ["integer", "string"], "minimum": 1}
-_TARGET = {"type": "string", "examples": ["torch:cpu", "rtx:sm_89", "rtx:sm_80+sm_86", "trt:sm_90"]}
+_TARGET = {
+    "type": "string",
+    "examples": [
+        "torch:cpu",
+        "rtx:sm_89",
+        "rtx:sm_80+sm_86",
+        "trt:sm_90",
+        "trt:sm_90_any",
+        "trt:ampere_plus",
+    ],
+}
 _REPLACEMENT = {
     "type": "object",
     "properties": {
@@ -178,6 +188,9 @@ class ModelForm(Form):
     )
     engine_profiles: Literal["separate", "shared"] = Field(
         "separate", description="An engine for each profile, or one engine for all."
+    )
+    version_compatible: bool = Field(
+        False, description="Later versions of TensorRT open the trt targets' engines too."
     )
 
 

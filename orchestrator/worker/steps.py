@@ -2,7 +2,8 @@
 
     trace      {graph, weights, program, inputs, outputs, goldens, replaced, unchecked,
                 weights_bytes}
-    build      {part, toolchain, precision, tolerances, report, bytes, evaluated, blobs}
+    build      {part, toolchain, precision, version_compatible, tolerances, report, bytes,
+                evaluated, blobs}
     validate   {passed, worst, evidence}
 
 `publish` and `promote` are in run/publish.py: they sign and move aliases, which only the driver may
@@ -112,6 +113,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         tolerance=tuple(overrides.items()),
         replace=_replacements(spec),
         search_path=tuple(spec.get("search_path", ())),
+        version_compatible=spec.get("version_compatible", False),
     )
     built = build_program(loaded, request, goldens, EngineCache(store))
     blobs: dict[Digest, int] = {}
@@ -125,6 +127,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "part": part.to_json(),
         "toolchain": built.toolchain.to_json(),
         "precision": request.precision,
+        "version_compatible": request.version_compatible,
         "tolerances": {name: one.to_json() for name, one in built.tolerances},
         "report": store.put_blob(canonical_json(built.report)),
         "bytes": sum(blobs.values()),

@@ -70,6 +70,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
         {"trace", "build", "publish"},
     ),
     "engine_profiles": ("shared", {"build", "publish", "validate"}),
+    "version_compatible": (True, NOTHING),  # no trt: target here
 }
 """Field of Model -> another value, and the steps whose key it must change, and no others."""
 
@@ -144,6 +145,24 @@ def test_tensorrt_rtx_does_not_touch_the_cpu_nor_tensorrt() -> None:
         keys_of(model, installed=replace(INSTALLED, distributions=other)),
     )
     assert changed(before, after) == TRACE
+
+
+def test_tensorrt_s_version_is_in_its_builds_keys_however_it_was_installed() -> None:
+    model = replace(MODEL, targets=(Target.parse("trt:sm_89"),))
+    before = keys_of(model, installed=replace(INSTALLED, runtimes=(("tensorrt", "10.6.0"),)))
+    after = keys_of(model, installed=replace(INSTALLED, runtimes=(("tensorrt", "10.7.0"),)))
+    assert changed(before, after) == {"build", "validate"}
+
+
+def test_what_an_engine_opens_on_is_in_its_key() -> None:
+    def keys(target: str, compatible: bool = False) -> set[str]:
+        model = replace(MODEL, targets=(Target.parse(target),), version_compatible=compatible)
+        return {key for name, key in keys_of(model).items() if "/build/" in name}
+
+    exact = keys("trt:sm_90")
+    for other in (keys("trt:sm_90_any"), keys("trt:ampere_plus"), keys("trt:sm_90", True)):
+        assert not exact & other
+    assert keys("rtx:sm_89") == keys("rtx:sm_89", True)
 
 
 @pytest.mark.parametrize(
