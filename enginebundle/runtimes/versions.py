@@ -26,10 +26,13 @@ def runtime_versions() -> dict[str, str]:
     return {module: version for module, version in found if version is not None}
 
 
-def distribution_version(distribution: metadata.Distribution) -> str:
-    """The distribution's version, with the local part that its package's `version.py` states."""
-    package = re.sub(r"[-.]+", "_", distribution.metadata["Name"])
-    return _with_local_part(distribution.version, Path(str(distribution.locate_file(package))))
+def name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
+    """The distribution's name, `a-b` for any of `A_b`, `a.b`, and its version, with the local part that
+    its package's `version.py` states. The name is empty where the metadata have none."""
+    known = distribution.metadata  # parsed on each access
+    name, version = known["Name"] or "", known["Version"] or ""
+    package = distribution.locate_file(re.sub(r"[-.]+", "_", name))
+    return re.sub(r"[-_.]+", "-", name).lower(), _with_local_part(version, Path(str(package)))
 
 
 @functools.cache
@@ -41,9 +44,10 @@ def distributions_of(module: str) -> Mapping[str, str]:
     own = re.compile(rf"{module}(_cu\d+)?(_bindings|_libs)?\Z")
     found: dict[str, str] = {}
     for dist in metadata.distributions():
-        name = re.sub(r"[-_.]+", "_", dist.metadata["Name"] or "").lower()
+        name, version = name_and_version(dist)
+        name = name.replace("-", "_")
         if own.match(name):
-            found.setdefault(name, dist.version)
+            found.setdefault(name, version)
     return found
 
 
@@ -64,7 +68,7 @@ def _of_module(module: str) -> str | None:
             return stated
     provided = metadata.packages_distributions()
     names = provided.get(f"{module}_bindings") or provided.get(module)
-    return distribution_version(metadata.distribution(names[0])) if names else None
+    return name_and_version(metadata.distribution(names[0]))[1] if names else None
 
 
 def _with_local_part(version: str, package: Path) -> str:

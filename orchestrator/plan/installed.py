@@ -14,7 +14,7 @@ from typing import Any
 
 from enginebundle.format.digest import Digest
 from enginebundle.format.spec import Toolchain
-from enginebundle.runtimes.versions import distribution_version, runtime_versions
+from enginebundle.runtimes.versions import name_and_version, runtime_versions
 from enginebundle.serve.selection import MODULES
 from orchestrator.plan.content import tree_digest
 
@@ -105,9 +105,9 @@ def distributions() -> Mapping[str, str]:
     found: dict[str, str] = {}
     path = [folder for folder in sys.path if Path(folder).name != "_vendor"]
     for dist in metadata.distributions(path=path):
-        name = dist.metadata["Name"]
+        name, version = name_and_version(dist)
         if name:
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution_version(dist))
+            found.setdefault(name, version)
     return found
 
 

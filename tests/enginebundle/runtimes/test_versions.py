@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from enginebundle.runtimes import versions
-from enginebundle.runtimes.versions import distribution_version, distributions_of, runtime_versions
+from enginebundle.runtimes.versions import distributions_of, name_and_version, runtime_versions
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -39,7 +39,7 @@ def test_versions_are_found_without_importing_anything() -> None:
 def test_the_local_part_comes_from_the_packages_version_file(
     tmp_path: Path, line: str | None, version: str
 ) -> None:
-    assert distribution_version(_install(tmp_path, "a-package", line)) == version
+    assert name_and_version(_install(tmp_path, "a-package", line)) == ("a-package", version)
 
 
 def test_a_module_without_a_distribution_says_its_own_version(
