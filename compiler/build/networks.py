@@ -41,6 +41,8 @@ class BuildRequest:
     """As in the TraceRequest; a build uses the converters and plugins among them."""
     search_path: tuple[str, ...] = ()
     """Folders searched for the entrypoints of `replace` before `sys.path`."""
+    refit: bool = False
+    """Build engines without weights, which they get when they are opened; `trt` targets only."""
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from enginebundle.errors import RuntimeFailure
 from enginebundle.format.variant import Segment
 from enginebundle.runtimes.engine import Engine
 
+if TYPE_CHECKING:
+    import torch
 
-def open_engine(data: bytes | memoryview, segment: Segment) -> Engine:
-    """Open verified bytes. Raises RuntimeFailure or FormatError."""
+
+def open_engine(
+    data: bytes | memoryview, segment: Segment, weights: Mapping[str, torch.Tensor] | None = None
+) -> Engine:
+    """Open verified bytes, and refit with verified `weights` by name. Raises RuntimeFailure or FormatError."""
     try:
         import tensorrt_rtx
     except (ImportError, OSError) as error:
         raise RuntimeFailure(
             f"tensorrt_rtx can't be imported: {error}. Run pip install 'enginekiln[rtx]'"
         ) from error
-    return Engine(tensorrt_rtx, data, segment)
+    return Engine(tensorrt_rtx, data, segment, weights or {})

@@ -179,6 +179,10 @@ class ModelForm(Form):
     engine_profiles: Literal["separate", "shared"] = Field(
         "separate", description="An engine for each profile, or one engine for all."
     )
+    refit: bool = Field(
+        False,
+        description="Engines without weights, shared by all fine-tunes of a model: trt targets only.",
+    )
 
 
 def schema() -> dict[str, Any]:
