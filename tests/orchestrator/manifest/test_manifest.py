@@ -72,6 +72,7 @@ def test_every_key_of_a_model() -> None:
             timeout: 1h30m
             memory: 1.5GiB
             engine_profiles: shared
+            refit: true
         """).models
     assert model.version == "2.1"
     assert model.source.program == "/models/nets/x.pt2"
@@ -81,6 +82,7 @@ def test_every_key_of_a_model() -> None:
     assert model.goldens.high == (("ids", 100),)
     assert model.tolerances == (("logits", Tolerance(1e-3, 0.0)),)
     assert (model.timeout, model.memory) == (5400.0, 3 << 29)
+    assert model.refit
 
 
 def test_a_model_without_symbols_gets_a_profile() -> None:
@@ -260,6 +262,10 @@ WRONG = {
     "goldens file": (
         ("name: m", "name: m\n    goldens: {file: x.npz}"),
         "'x.npz': expected a file ending in .safetensors or .parquet",
+    ),
+    "refit without trt": (
+        ("name: m", "name: m\n    refit: true"),
+        "models[0].refit: `refit` is for trt targets, and this model has none: TensorRT-RTX builds",
     ),
     "operator without overload": (
         ("name: m", "name: m\n    torch_executed_ops: [softmax]"),
