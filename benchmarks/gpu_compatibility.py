@@ -127,11 +127,11 @@ def run(built: Any, request: Any, goldens: Any) -> dict[str, Any]:
     row: dict[str, Any] = {"megabytes": round(len(data) / 1e6, 2)}
     if request.version_compatible:
         try:
-            open_engine(data, segment, False)
+            open_engine(data, segment)
             row["without_permission"] = "opened"
         except RuntimeFailure as error:
             row["without_permission"] = f"refused: {error}"[:400]
-    engine = open_engine(data, segment, request.version_compatible)
+    engine = open_engine(data, segment, host_code=request.version_compatible)
     row["level"] = str(engine._engine.hardware_compatibility_level).rpartition(".")[2]
     bounds, worst = dict(built.tolerances), 0.0
     for golden in goldens:

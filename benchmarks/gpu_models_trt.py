@@ -105,6 +105,7 @@ def worker(pairs: list[tuple[str, str]]) -> None:
     import torch
 
     from compiler.build.builder import process_builder
+    from compiler.refused import Refused
 
     torch.set_num_threads(2)
     process_builder(tensorrt)
@@ -113,7 +114,14 @@ def worker(pairs: list[tuple[str, str]]) -> None:
         for number in json.loads(line):
             try:
                 row = measure(*pairs[number])
-            except Exception as error:  # a row is the step here, and says what ended it
+            except (
+                AssertionError,
+                KeyError,
+                RuntimeError,
+                TypeError,
+                ValueError,
+                Refused,
+            ) as error:
                 row = {"state": "failed", "detail": f"{type(error).__name__}: {error}"[:500]}
             rows.append([number, row])
         print(json.dumps({"rows": rows}), flush=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.build import tensorrt, tensorrt_rtx
+from compiler.build.builder import BuildRefused
 from compiler.build.engine_cache import EngineCache
 from compiler.build.evaluated import Evaluated, evaluate_partition
 from compiler.build.networks import (
@@ -158,6 +159,11 @@ def build_program(
         InaccurateBuild: the networks, evaluated on the CPU, do not reproduce the goldens.
     """
     trt = _module(request.target)
+    if request.refit and request.target.backend == "rtx":
+        raise BuildRefused(
+            "refit", "TensorRT-RTX builds refittable engines only where there is a GPU",
+            "leave out `refit`, or build a trt: target",
+        )  # fmt: skip
     registry = registry_with(request.replace, request.target, request.search_path)
     overrides = dict(request.tolerance)
     allowed = tolerances(

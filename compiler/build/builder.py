@@ -16,6 +16,7 @@ from compiler.build.compatibility import missing_lean_runtime, set_compatibility
 from compiler.network.emit import EmitError, Emitter
 from compiler.network.network import Network
 from compiler.network.older import lacking, without
+from compiler.network.refit import Bindings
 from compiler.refused import Refused
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import Profile
@@ -24,7 +25,8 @@ from enginebundle.format.spec import Profile
 class BuildRefused(Refused):
     """TensorRT did not build; `node` is the graph node that failed, if it is known.
 
-    Codes: `not_installed`, `architecture`, `no_gpu`, `compatibility`, `layer`, `builder`, `demotions`.
+    Codes: `not_installed`, `architecture`, `no_gpu`, `compatibility`, `layer`, `builder`, `demotions`,
+    `refit`.
     """
 
     def __init__(self, code: str, message: str, remedy: str, node: str = "") -> None:
@@ -42,6 +44,7 @@ class EngineOptions:
         capabilities: `sm_NN` names that one engine must run on; empty means this machine's GPU.
         hardware: on which other GPUs it opens, one of `enginebundle.format.spec.HARDWARE`.
         version_compatible: later versions of TensorRT open it, too.
+        refit: build without the weights that `bindings` name, to be supplied when it is opened.
     """
 
     profiles: tuple[Profile, ...]
@@ -49,10 +52,16 @@ class EngineOptions:
     capabilities: tuple[str, ...] = ()
     hardware: str = "exact"
     version_compatible: bool = False
+    refit: bool = False
 
 
-def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOptions) -> memoryview:
+def build_engine(
+    trt: Any, network: Network, graph: Graph, options: EngineOptions,
+    bindings: Bindings | None = None,
+) -> memoryview:  # fmt: skip
     """Build. `graph.inputs` give each input's sizes as expressions over the profiles' symbols.
+
+    `bindings` are those of this network, for `options.refit`.
 
     Raises:
         BuildRefused: a layer or the whole network was refused; the message quotes TensorRT's log.
@@ -61,7 +70,8 @@ def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOption
     log.lines.clear()
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     try:
-        emitted = Emitter(trt, definition).emit(without(network, lacking(trt)))
+        emitter = Emitter(trt, definition, bindings if options.refit else None)
+        emitted = emitter.emit(without(network, lacking(trt)))
     except EmitError as error:
         raise BuildRefused(
             "layer", f"{error}{log.quote()}", "the node runs in torch instead", error.node
@@ -72,6 +82,10 @@ def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOption
     _name_capabilities(trt, config, options.capabilities)
     if refused := set_compatibility(trt, config, options.hardware, options.version_compatible):
         raise BuildRefused("compatibility", *refused)
+    if emitted.bound:
+        config.set_flag(trt.BuilderFlag.REFIT_INDIVIDUAL)
+        config.set_flag(trt.BuilderFlag.STRIP_PLAN)
+        _leave_out(definition, emitted.bound, log)
     for profile in options.profiles:
         config.add_optimization_profile(_profile(builder, graph, profile))
     engine = builder.build_serialized_network(definition, config)
@@ -91,6 +105,28 @@ def process_builder(trt: Any) -> tuple[Any, Any]:
     """The process's Builder and its logger: to make one, TensorRT loads all kernels, for seconds."""
     log = _log(trt)
     return trt.Builder(log), log
+
+
+def _leave_out(definition: Any, bound: Mapping[str, Any], log: Any) -> None:
+    """Name the weights that are supplied when the engine is opened, and mark them as refittable.
+
+    Only these: what else there is, TensorRT may fold. A weight that it can't leave out would be in an
+    engine that other models share, so that is refused.
+    """
+    refused = [
+        name
+        for name, weights in bound.items()
+        if not (
+            definition.set_weights_name(weights, name) and definition.mark_weights_refittable(name)
+        )
+    ]
+    if refused:
+        raise BuildRefused(
+            "refit",
+            f"TensorRT can't refit {len(refused)} of {len(bound)} weights, {refused[0]!r} "
+            f"first{log.quote()}",
+            "leave out `refit: true`",
+        )
 
 
 def _profile(builder: Any, graph: Graph, profile: Profile) -> Any:

@@ -4,6 +4,9 @@ An engine's key covers the network itself (every layer, attribute, name and cons
 not matter what produced it: two models with an equal piece share one engine, as do a manifest and a
 `torch.compile` call, and a user's own converters need nothing further.
 
+The key of an engine that is refitted leaves out what it gets when it is opened: that engine is
+shared by all models that differ in their weights only.
+
 The key includes the network; each input's sizes at min, opt and max of each profile; the capabilities
 named to the builder; TF32; on which GPUs and with which versions it opens; the TensorRT module, its
 version and its distributions (there is one for each CUDA version); the code that emits and builds.
@@ -78,17 +81,19 @@ def identity(
     options: EngineOptions,
     archs: tuple[str, ...],
     digests: Mapping[int, Digest],
+    bound: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Everything that can change an engine's bytes, as JSON.
 
     `graph` gives the inputs' sizes over the profiles' symbols; `digests` maps a tensor's id
-    to the digest of its bytes, so that weights are not hashed again.
+    to the digest of its bytes, so that weights are not hashed again; `bound` are the constants that
+    the engine gets when it is opened (`Bindings.names`).
     """
     points = ("min", "opt", "max")
     return {
         "format": FORMAT,
         "step": "engine",
-        "network": network_digest(network, digests),
+        "network": network_digest(network, digests, bound or {}),
         "profiles": [
             {
                 spec.name: [list(spec.sizes(p.at(point))) for point in points]
@@ -100,6 +105,7 @@ def identity(
         "tf32": options.tf32,
         "hardware": options.hardware,
         "version_compatible": options.version_compatible,
+        "refit": options.refit,
         "toolchain": {
             trt.__name__: str(trt.__version__),
             "distributions": dict(distributions_of(trt.__name__)),
@@ -109,8 +115,13 @@ def identity(
     }
 
 
-def network_digest(network: Network, digests: Mapping[int, Digest]) -> Digest:
-    """Identity of a network: inputs, layers in order and outputs, constants by content."""
+def network_digest(
+    network: Network, digests: Mapping[int, Digest], bound: Mapping[str, str]
+) -> Digest:
+    """Identity of a network: inputs, layers in order and outputs, constants by content.
+
+    A constant that is `bound` counts by the name that it has in the engine, its dtype and its shape.
+    """
 
     def tensor(value: Tensor | None) -> Any:
         if value is None:
@@ -118,11 +129,13 @@ def network_digest(network: Network, digests: Mapping[int, Digest]) -> Digest:
         described = [str(value.dtype), list(value.shape)]
         if value.constant is None:
             return [value.name, *described]
+        if value.name in bound:
+            return [{"bound": bound[value.name]}, *described]
         known = digests.get(id(value.constant))
         return [known or digest_bytes(tensor_bytes(value.constant)), *described]
 
     def layer(value: Layer) -> Any:
-        attributes = {name: _spell(item) for name, item in value.attributes.items()}
+        attributes = {name: _spell(item, bound) for name, item in value.attributes.items()}
         inputs = [tensor(item) for item in value.inputs]
         return [value.kind, value.node, attributes, inputs, [tensor(t) for t in value.outputs]]
 
@@ -135,7 +148,7 @@ def network_digest(network: Network, digests: Mapping[int, Digest]) -> Digest:
     )
 
 
-def _spell(value: Any) -> Any:
+def _spell(value: Any, bound: Mapping[str, str]) -> Any:
     """A layer's attribute as JSON that tells 1 from 1.0 and from true. TypeError for other types."""
     match value:
         case None | bool() | int() | str():
@@ -145,11 +158,11 @@ def _spell(value: Any) -> Any:
         case torch.dtype():
             return ["dtype", str(value)]
         case tuple() | list():
-            return [_spell(item) for item in value]
+            return [_spell(item, bound) for item in value]
         case Mapping():
-            return {str(name): _spell(item) for name, item in value.items()}
+            return {str(name): _spell(item, bound) for name, item in value.items()}
         case Network():
-            return ["network", network_digest(value, {})]
+            return ["network", network_digest(value, {}, bound)]
         case torch.Tensor():
             return [str(value.dtype), list(value.shape), digest_bytes(tensor_bytes(value))]
     raise TypeError(

@@ -43,6 +43,8 @@ class BuildRequest:
     """Folders searched for the entrypoints of `replace` before `sys.path`."""
     version_compatible: bool = False
     """Later versions of TensorRT open the engines too: for trt targets only."""
+    refit: bool = False
+    """Build engines without weights, which they get when they are opened; `trt` targets only."""
 
 
 @dataclass(frozen=True)

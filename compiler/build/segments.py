@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from compiler.build.evaluated import callable_in_torch
 from compiler.build.networks import BuildRequest, Demote
 from compiler.convert.registry import Refusal
 from compiler.network.network import Network
+from compiler.network.older import lacking, without
+from compiler.network.refit import bindings
 from compiler.partition.segments import SegmentGraph
 from compiler.program import Program
 from enginebundle.format.graph import Graph
@@ -23,12 +25,19 @@ from enginebundle.format.variant import SegmentKind
 
 @dataclass(frozen=True)
 class BuiltSegment:
-    """What a bundle stores for a segment: an engine's bytes, or weights by name for the graph."""
+    """What a bundle stores for a segment: an engine's bytes, or weights by name for the graph.
+
+    An engine with `weights` has none of its own and is refitted with these and `constants`, which are
+    computed from weights. With `refit`, `weights` are all the program's, so that segments share them.
+    `reused`: the engine was built before, for this model or another.
+    """
 
     kind: SegmentKind
     graph: Graph
     engine: bytes | memoryview | None
     weights: Mapping[str, torch.Tensor] | None
+    constants: Mapping[str, torch.Tensor] | None = None
+    reused: bool = False
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -49,22 +58,38 @@ def build_segment(
         _check_callable(segment)
         names = [weight.name for weight in segment.graph.weights]
         weights = {name: program.weights[name] for name in names}
-        return BuiltSegment(segment.kind, segment.graph.without_origins(), None, weights)
+        return BuiltSegment(
+            segment.kind,
+            segment.graph.without_origins(),
+            None,
+            program.weights if request.refit and names else weights,
+        )
     capabilities = request.target.archs if request.target.backend == "rtx" else ()
+    bound = None
+    if request.refit:
+        network = without(network, lacking(trt))  # the constants' names are those of the engine
+        bound = bindings(network, program.weights)
     options = EngineOptions(
         request.profiles, request.precision == "tf32", capabilities,
         hardware=request.target.hardware, version_compatible=request.version_compatible,
+        refit=bound is not None and bool(bound.names),
     )  # fmt: skip
+    builds = 0
 
     def build() -> bytes | memoryview:
-        return build_engine(trt, network, segment.graph, options)
+        nonlocal builds
+        builds += 1
+        return build_engine(trt, network, segment.graph, options, bound)
 
     try:
         if engines is None:
             engine = build()
         else:
             known = {id(program.weights[w.name]): w.digest for w in program.graph.weights}
-            own = identity(trt, network, segment.graph, options, request.target.archs, known)
+            own = identity(
+                trt, network, segment.graph, options, request.target.archs, known,
+                None if bound is None else bound.names,
+            )  # fmt: skip
             engine = engines.engine(own, build)
     except BuildRefused as error:
         if error.code not in ("layer", "builder"):
@@ -73,7 +98,13 @@ def build_segment(
         blamed = [error.node] if error.node in nodes else nodes
         refusal = Refusal(error.code, error.message, error.remedy)
         raise Demote(dict.fromkeys(blamed, refusal), error) from error
-    return BuiltSegment(segment.kind, segment.graph.without_origins(), engine, None)
+    made = BuiltSegment(
+        segment.kind, segment.graph.without_origins(), engine, None, reused=not builds
+    )
+    if bound is None or not options.refit:
+        return made
+    derived = {name: bound.tensors[name] for name in bound.derived}
+    return replace(made, weights=program.weights, constants=derived)
 
 
 def _check_callable(segment: SegmentGraph) -> None:

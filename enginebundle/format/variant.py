@@ -18,8 +18,10 @@ SegmentKind = Literal["engine", "torch_graph"]
 class Segment:
     """What one runtime executes. Segments pass values to each other by name.
 
-    engine: `blob` is a serialized engine, `profiles` its optimization profiles in order.
-    torch_graph: `blob` is a Graph as canonical JSON, `weights` a safetensors blob of its weights.
+    engine: `blob` is a serialized engine, `profiles` its optimization profiles in order. If `weights`
+        is not null, the engine was built without them: it takes each by its name from the safetensors
+        blob `weights` or, computed from these, from the safetensors blob `constants`.
+    torch_graph: `blob` is a Graph as canonical JSON, `weights` a safetensors blob with its weights.
     """
 
     kind: SegmentKind
@@ -28,14 +30,22 @@ class Segment:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     profiles: tuple[str, ...]
+    constants: Digest | None = None
 
     def __post_init__(self) -> None:
         _segment_kind(self.kind)
-        if self.kind == "engine" and self.weights is not None:
-            raise FormatError("segment: an engine contains its weights; expected weights null")
+        if self.constants is not None and (self.kind != "engine" or self.weights is None):
+            raise FormatError("segment: only an engine with weights apart has constants")
+
+    @property
+    def blobs(self) -> tuple[Digest, ...]:
+        """All blobs that it needs."""
+        found = (self.blob, self.weights, self.constants)
+        return tuple(blob for blob in found if blob is not None)
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        constants = {} if self.constants is None else {"constants": self.constants}
+        return constants | {
             "kind": self.kind,
             "blob": self.blob,
             "weights": self.weights,
@@ -47,7 +57,7 @@ class Segment:
     @classmethod
     def from_json(cls, value: Any) -> Segment:
         keys = ("kind", "blob", "weights", "inputs", "outputs", "profiles")
-        value = fields(value, "segment", keys)
+        value = fields(value, "segment", keys, ("constants",))
         weights = value["weights"]
         return cls(
             _segment_kind(text(value["kind"], "segment kind")),
@@ -56,6 +66,7 @@ class Segment:
             array(value["inputs"], "segment inputs", TensorSpec.from_json),
             array(value["outputs"], "segment outputs", TensorSpec.from_json),
             array(value["profiles"], "segment profiles", lambda v: check_name(v, "profile")),
+            digest(value["constants"], "segment constants") if "constants" in value else None,
         )
 
 

@@ -13,16 +13,12 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import FormatError, RuntimeFailure
 from enginebundle.format.spec import TensorSpec
 from enginebundle.format.variant import Segment
+from enginebundle.runtimes.dtypes import DTYPES
 from enginebundle.runtimes.engine_log import Log, make_logger
+from enginebundle.runtimes.refit import refit
 
 if TYPE_CHECKING:
     import torch
-
-_DTYPES: Mapping[str, str] = {
-    "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "INT32": "int32",
-    "INT64": "int64", "BOOL": "bool", "UINT8": "uint8", "FP8": "float8_e4m3fn",
-}  # fmt: skip
-"""Element types: TensorRT's name -> torch's name."""
 
 _ALIGNMENT = 256
 """In bytes: the alignment that TensorRT requires of every device address."""
@@ -32,9 +28,14 @@ class Engine:
     """An open engine on CUDA's current device. Calls from several threads enqueue one at a time."""
 
     def __init__(
-        self, trt: Any, data: bytes | memoryview, segment: Segment, host_code: bool = False
-    ) -> None:
-        """Raises RuntimeFailure with TensorRT's own reason, or FormatError if the segment does not fit."""
+        self, trt: Any, data: bytes | memoryview, segment: Segment,
+        weights: Mapping[str, torch.Tensor], host_code: bool = False,
+    ) -> None:  # fmt: skip
+        """`weights` are those that the engine was built without.
+
+        Raises RuntimeFailure with TensorRT's own reason, or FormatError if the segment or the weights
+        do not fit.
+        """
         import torch
 
         if not torch.cuda.is_available():
@@ -60,6 +61,9 @@ class Engine:
                 f"{trt.__name__} {trt.__version__} refused the engine on {name}: "
                 f"{'; '.join(lines) or 'it gave no reason'}. Build the target for this GPU and version"
             )
+        with self._log.collecting() as lines:
+            if why := refit(trt, self._engine, self._logger, weights):
+                raise self._failure(why, lines)
         self._inputs, self._outputs = self._check_tensors()
         # Contexts read it when they change profiles but do not keep it alive: a freed one crashes.
         self._config = self._runtime_config()
@@ -186,7 +190,7 @@ class Engine:
             )
         for spec in (*inputs, *segment.outputs):
             found = engine.get_tensor_dtype(spec.name).name
-            if _DTYPES.get(found) != spec.dtype:
+            if DTYPES.get(found) != spec.dtype:
                 raise FormatError(
                     f"engine tensor {spec.name!r}: expected {spec.dtype}, got {found}"
                 )

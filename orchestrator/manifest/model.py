@@ -31,6 +31,7 @@ class Model:
     the seconds that a step may take, `memory` the bytes it may use (None: the plan estimates them).
     `version` is a label for people; bundles have numbers. `replace` swaps pieces of the model for
     the user's own. `version_compatible`: later versions of TensorRT open the trt targets' engines too.
+    `refit`: engines of `trt` targets hold no weights.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Model:
     engine_profiles: Literal["separate", "shared"] = "separate"
     replace: tuple[Replacement, ...] = ()
     version_compatible: bool = False
+    refit: bool = False
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -79,6 +81,7 @@ class Model:
             "engine_profiles": self.engine_profiles,
             "replace": [one.to_json() for one in self.replace],
             "version_compatible": self.version_compatible,
+            "refit": self.refit,
         }
 
 

@@ -192,6 +192,10 @@ class ModelForm(Form):
     version_compatible: bool = Field(
         False, description="Later versions of TensorRT open the trt targets' engines too."
     )
+    refit: bool = Field(
+        False,
+        description="Engines without weights, shared by all fine-tunes of a model: trt targets only.",
+    )
 
 
 def schema() -> dict[str, Any]:

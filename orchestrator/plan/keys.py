@@ -100,6 +100,20 @@ def key(task: Task, upstream: Upstream) -> Digest:
     return digest_json(identity(task, upstream))
 
 
+def engines_identity(spec: Mapping[str, Any], upstream: Upstream) -> dict[str, Any] | None:
+    """Under whose digest a build of refittable engines notes that it made them; None for other steps.
+
+    Models that differ in nothing but replaceable weights share it. It is a forecast for plans: the
+    build compares the networks themselves.
+    """
+    traced = [made for need, made in upstream.items() if TaskId.parse(need).step == "trace"]
+    if not spec.get("refit") or not traced:
+        return None
+    own = {name: value for name, value in spec.items() if name not in ("tolerances", "search_path")}
+    skeleton = traced[0].get("skeleton")
+    return {"format": FORMAT, "step": "engines", "spec": own, "skeleton": skeleton}
+
+
 _GRAPH = "build.upstream.trace.graph"
 
 

@@ -77,7 +77,7 @@ def opened(version: str, host_code: bool = False, **behaviour: Any) -> Engine:
     }
     given = {name.replace("__", "."): value for name, value in behaviour.items()}
     trt = module("tensorrt", recorded(version), usual | given)
-    engine = Engine(trt, b"engine", SEGMENT, host_code)
+    engine = Engine(trt, b"engine", SEGMENT, {}, host_code)
     engine._device = torch.device("cpu")
     return engine
 

@@ -50,7 +50,8 @@ def rtx() -> Signatures:
 @pytest.fixture(scope="session")
 def ours() -> Usage:
     """What the emitter, the kinds of layers, the backends and the loader's runtimes say to TensorRT."""
-    runtimes = (ROOT / "enginebundle/runtimes").glob("tensorrt*.py")
+    runtimes = [ROOT / "enginebundle/runtimes/refit.py"]
+    runtimes += (ROOT / "enginebundle/runtimes").glob("tensorrt*.py")
     backends = (ROOT / "compiler/build").glob("*.py")
     kinds = set((ROOT / "compiler/network/kinds").glob("*.py"))
     kinds.remove(ROOT / "compiler/network/kinds/plugin.py")  # TensorRT-RTX has no plugins
@@ -107,6 +108,8 @@ def test_the_walk_finds_what_the_emitter_uses(ours, rtx):
         "IShuffleLayer.reshape_dims",
         "IConvolutionLayer.stride_nd",
         "Builder.build_serialized_network",
+        "INetworkDefinition.mark_weights_refittable",
+        "Refitter.set_named_weights",
         "IBuilderConfig.add_optimization_profile",
         "NetworkDefinitionCreationFlag.STRONGLY_TYPED",
     ):

@@ -59,7 +59,7 @@ def test_an_engine_for_more_is_right_here_or_refused(way: str) -> None:
     if options.version_compatible:
         with pytest.raises(RuntimeFailure, match="refused the engine"):
             open_engine(data, segment)
-    run = open_engine(data, segment, options.version_compatible)
+    run = open_engine(data, segment, host_code=options.version_compatible)
     for rows in (1, 4, 8):
         x = torch.randn(IMAGE.sizes({"b": rows}))
         want = evaluate(made, {"x": x})["y"]

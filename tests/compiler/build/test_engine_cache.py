@@ -121,6 +121,21 @@ def test_a_loop_s_body_and_count_are_in() -> None:
     assert key(made(2, 0.5)) in keys
 
 
+def test_a_bound_constant_counts_by_name_and_shape() -> None:
+    def made(weight: torch.Tensor = WEIGHT, name: str = "w", refit: bool = True) -> str:
+        options, base = EngineOptions((), refit=refit), network(weight=weight)
+        constants = [
+            t for layer in base.layers for t in layer.inputs if t and t.constant is not None
+        ]
+        bound = {t.name: name for t in constants} if name else {}
+        return digest_json(identity(TRT, base, graph(), options, (), {}, bound))
+
+    assert made(WEIGHT + 1) == made()
+    wide = torch.ones(2, 3)
+    assert made() not in (made(wide), made(WEIGHT.half()), made(refit=False), made(name="v"))
+    assert made(WEIGHT + 1, name="") != made(name=""), "a constant that stays in counts by content"
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> EngineCache:
     return EngineCache(Store.open(tmp_path, create=True))

@@ -102,6 +102,29 @@ def test_parts_must_hang_together(store: Store) -> None:
         changed(segments=(engine,))
 
 
+def test_an_engine_s_weights_may_lie_apart(store: Store) -> None:
+    """Their fields are new: an index without them keeps its bytes."""
+    original = index(store)
+    on_cpu, variant = original.variants
+    ((engine,), graph) = variant.parts[0].segments, on_cpu.parts[0].segments[0]
+    apart = replace(engine, weights=graph.weights)
+
+    def changed(segment: Segment) -> Index:
+        part = replace(variant.parts[0], segments=(segment,))
+        return replace(original, variants=(on_cpu, replace(variant, parts=(part,))))
+
+    assert b"constants" not in changed(apart).to_bytes()
+    more = replace(apart, constants=graph.blob)
+    assert more.blobs == (engine.blob, graph.weights, graph.blob)
+    for made in (changed(apart), changed(more)):
+        assert Index.from_bytes(made.to_bytes()) == made
+    with pytest.raises(FormatError, match="missing from the list of blobs"):
+        changed(replace(more, constants=digest_bytes(b"elsewhere")))
+    for wrong in (engine, graph):
+        with pytest.raises(FormatError, match="only an engine with weights apart has constants"):
+            replace(wrong, constants=graph.blob)
+
+
 def test_every_profile_bounds_every_input_symbol(store: Store) -> None:
     loose = Profile("short", (("c", Range(1, 1, 1)),))
     original = index(store)

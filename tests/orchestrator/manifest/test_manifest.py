@@ -73,6 +73,7 @@ def test_every_key_of_a_model() -> None:
             memory: 1.5GiB
             engine_profiles: shared
             version_compatible: true
+            refit: false
         """).models
     assert model.version == "2.1"
     assert model.source.program == "/models/nets/x.pt2"
@@ -88,6 +89,7 @@ def test_every_key_of_a_model() -> None:
     assert model.goldens.high == (("ids", 100),)
     assert model.tolerances == (("logits", Tolerance(1e-3, 0.0)),)
     assert (model.timeout, model.memory) == (5400.0, 3 << 29)
+    assert not model.refit
 
 
 def test_a_model_without_symbols_gets_a_profile() -> None:
@@ -283,6 +285,14 @@ WRONG = {
     "goldens file": (
         ("name: m", "name: m\n    goldens: {file: x.npz}"),
         "'x.npz': expected a file ending in .safetensors or .parquet",
+    ),
+    "refit of a version-compatible engine": (
+        ("targets: [torch:cpu]", "targets: [trt:sm_90]\n    refit: true\n    version_compatible: true"),
+        "models[0].refit: `refit` and `version_compatible` exclude each other",
+    ),
+    "refit without trt": (
+        ("name: m", "name: m\n    refit: true"),
+        "models[0].refit: `refit` is for trt targets, and this model has none: TensorRT-RTX builds",
     ),
     "operator without overload": (
         ("name: m", "name: m\n    torch_executed_ops: [softmax]"),

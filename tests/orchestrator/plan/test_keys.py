@@ -71,6 +71,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
     ),
     "engine_profiles": ("shared", {"build", "publish", "validate"}),
     "version_compatible": (True, NOTHING),  # no trt: target here
+    "refit": (True, NOTHING),  # trt targets only
 }
 """Field of Model -> another value, and the steps whose key it must change, and no others."""
 
@@ -83,6 +84,11 @@ def test_every_field_of_a_model_is_decided_on() -> None:
 def test_a_field_changes_the_keys_it_must_and_no_others(name: str) -> None:
     value, steps = MUTATIONS[name]
     assert changed(keys_of(MODEL), keys_of(replace(MODEL, **{name: value}))) == steps
+
+
+def test_refit_changes_the_builds_of_trt_targets() -> None:
+    model = replace(MODEL, targets=(Target.parse("trt:sm_90"),))
+    assert changed(keys_of(model), keys_of(replace(model, refit=True))) == BUILD
 
 
 PARTS: dict[str, dict[str, tuple[Any, set[str]]]] = {
