@@ -5,7 +5,7 @@ not matter what produced it: two models with an equal piece share one engine, as
 `torch.compile` call, and a user's own converters need nothing further.
 
 The key includes the network; each input's sizes at min, opt and max of each profile; the capabilities
-named to the builder; TF32; the TensorRT module and its version; the code that emits and builds.
+named to the builder; TF32; TensorRT's effort; the TensorRT module and its version; the code that emits and builds.
 It leaves out symbols' and profiles' names, which no engine holds; Python, torch and the operating
 system, which shape the network and nothing after it; the building machine, as in every key.
 """
@@ -36,7 +36,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 """The version of what an identity means: raising it rebuilds every engine."""
 
-_CODE = ("build/builder.py", "build/tensorrt.py", "build/tensorrt_rtx.py", "network")
+_CODE = (
+    "build/aids.py",
+    "build/builder.py",
+    "build/effort.py",
+    "build/tensorrt.py",
+    "build/tensorrt_rtx.py",
+    "network",
+)
 """What turns a network into bytes, relative to the package `compiler`."""
 
 
@@ -47,10 +54,14 @@ class EngineCache:
     store: Store
 
     def engine(
-        self, identity: Mapping[str, Any], build: Callable[[], bytes | memoryview]
+        self,
+        identity: Mapping[str, Any],
+        build: Callable[[], bytes | memoryview],
+        notes: Mapping[str, Any] | None = None,
     ) -> bytes | memoryview:
         """The engine with that identity: from the store, else built and stored.
 
+        What `notes` holds once `build` has returned is kept beside the result, in its provenance.
         Raises what `build` raises, and StoreError where the store can't be used.
         """
         key = digest_json(dict(identity))
@@ -62,7 +73,7 @@ class EngineCache:
                 pass  # the blob was lost or damaged: an equal engine is built below to replace it
         engine = build()
         own = {"engine": self.store.put_blob(engine), "bytes": len(engine)}
-        won = self.store.put_result(key, _record(key, identity, own))
+        won = self.store.put_result(key, _record(key, identity, own, notes or {}))
         if won["output"] == own or record is not None:
             return engine
         return self.store.read_blob(won["output"]["engine"])
@@ -95,6 +106,7 @@ def identity(
         ],
         "architectures": list(archs),
         "tf32": options.tf32,
+        "effort": options.effort,
         "toolchain": {
             trt.__name__: str(trt.__version__),
             "machine": platform.machine(),
@@ -160,9 +172,13 @@ def _code() -> Digest:
     return digest_json({file.relative_to(here).as_posix(): digest_file(file) for file in files})
 
 
-def _record(key: Digest, identity: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, Any]:
+def _record(
+    key: Digest, identity: Mapping[str, Any], output: Mapping[str, Any], notes: Mapping[str, Any]
+) -> dict[str, Any]:
     date = datetime.now(UTC).isoformat(timespec="milliseconds")
-    provenance = {"host": socket.gethostname(), "date": date}
+    provenance: dict[str, Any] = {"host": socket.gethostname(), "date": date}
+    if notes:
+        provenance["build"] = dict(notes)
     return {
         "key": key,
         "identity": dict(identity),

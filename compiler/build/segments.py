@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from compiler.build.builder import BuildRefused, EngineOptions, build_engine
+from compiler.build.aids import Aids
+from compiler.build.builder import BuildRefused, EngineOptions, make_engine
+from compiler.build.effort import DEFAULT
 from compiler.build.engine_cache import EngineCache, identity
 from compiler.build.evaluated import callable_in_torch
 from compiler.build.networks import BuildRequest, Demote
@@ -16,6 +18,7 @@ from compiler.convert.registry import Refusal
 from compiler.network.network import Network
 from compiler.partition.segments import SegmentGraph
 from compiler.program import Program
+from enginebundle.format.digest import digest_json
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import TensorSpec
 from enginebundle.format.variant import SegmentKind
@@ -23,12 +26,17 @@ from enginebundle.format.variant import SegmentKind
 
 @dataclass(frozen=True)
 class BuiltSegment:
-    """What a bundle stores for a segment: an engine's bytes, or weights by name for the graph."""
+    """What a bundle stores for a segment: an engine's bytes, or weights by name for the graph.
+
+    `notes` is not stored there: the engine's `key` in the cache of engines, and, if it was built now,
+    what its build depended on besides that key.
+    """
 
     kind: SegmentKind
     graph: Graph
     engine: bytes | memoryview | None
     weights: Mapping[str, torch.Tensor] | None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -41,7 +49,7 @@ class BuiltSegment:
 
 def build_segment(
     trt: Any, segment: SegmentGraph, network: Network | None, program: Program,
-    request: BuildRequest, engines: EngineCache | None,
+    request: BuildRequest, engines: EngineCache | None, aids: Aids | None = None,
 ) -> BuiltSegment:  # fmt: skip
     """Build an engine with the module `trt`, or take it from `engines`; without a network, keep the
     graph for torch. Raises Demote if the builder fails on nodes, BuildRefused otherwise."""
@@ -51,10 +59,17 @@ def build_segment(
         weights = {name: program.weights[name] for name in names}
         return BuiltSegment(segment.kind, segment.graph.without_origins(), None, weights)
     capabilities = request.target.archs if request.target.backend == "rtx" else ()
-    options = EngineOptions(request.profiles, request.precision == "tf32", capabilities)
+    effort = request.effort if request.target.backend == "trt" else DEFAULT
+    options = EngineOptions(
+        request.profiles, request.precision == "tf32", capabilities, effort=effort
+    )
+    notes: dict[str, Any] = {}
+    built: dict[str, Any] = {}
 
     def build() -> bytes | memoryview:
-        return build_engine(trt, network, segment.graph, options)
+        made = make_engine(trt, network, segment.graph, options, aids)
+        built.update(made.notes)
+        return made.engine
 
     try:
         if engines is None:
@@ -62,7 +77,8 @@ def build_segment(
         else:
             known = {id(program.weights[w.name]): w.digest for w in program.graph.weights}
             own = identity(trt, network, segment.graph, options, request.target.archs, known)
-            engine = engines.engine(own, build)
+            engine = engines.engine(own, build, built)
+            notes["key"] = digest_json(own)
     except BuildRefused as error:
         if error.code not in ("layer", "builder"):
             raise
@@ -70,7 +86,7 @@ def build_segment(
         blamed = [error.node] if error.node in nodes else nodes
         refusal = Refusal(error.code, error.message, error.remedy)
         raise Demote(dict.fromkeys(blamed, refusal), error) from error
-    return BuiltSegment(segment.kind, segment.graph.without_origins(), engine, None)
+    return BuiltSegment(segment.kind, segment.graph.without_origins(), engine, None, notes | built)
 
 
 def _check_callable(segment: SegmentGraph) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from compiler.build.effort import DEFAULT as DEFAULT_EFFORT
 from compiler.goldens.source import GoldenSource
 from compiler.replace.replacement import Replacement
 from compiler.trace.source import Source
@@ -30,7 +31,7 @@ class Model:
     in the compiler's table. `files` are what the entrypoints read besides their own code. `timeout` is
     the seconds that a step may take, `memory` the bytes it may use (None: the plan estimates them).
     `version` is a label for people; bundles have numbers. `replace` swaps pieces of the model for
-    the user's own.
+    the user's own. `effort` is how much work TensorRT puts into the engines of trt targets.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Model:
     memory: int | None = None
     engine_profiles: Literal["separate", "shared"] = "separate"
     replace: tuple[Replacement, ...] = ()
+    effort: str = DEFAULT_EFFORT
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -77,6 +79,7 @@ class Model:
             "memory": self.memory,
             "engine_profiles": self.engine_profiles,
             "replace": [one.to_json() for one in self.replace],
+            "effort": self.effort,
         }
 
 

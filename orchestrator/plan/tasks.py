@@ -6,7 +6,7 @@ The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
     build     target, profiles, precision, torch_executed_modules, torch_executed_ops,
               require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
               replace (operators and functions that have converters or plugins; then also search_path,
-              content)
+              content), effort (trt targets only)
     publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
     validate  name, target, toolchain
     promote   name, alias
@@ -121,6 +121,7 @@ def _build(
             "tolerances": {name: one.to_json() for name, one in model.tolerances},
             "toolchain": installed.for_build(target.backend),
             **_converters(model, content),
+            **({"effort": model.effort} if target.backend == "trt" else {}),
         },
         needs=(str(TaskId(model.name, "trace")),),
         resources=_compute(model, target.archs if target.backend == "trt" else ()),

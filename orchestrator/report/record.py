@@ -5,6 +5,7 @@
     events.jsonl    a line for each transition, rewritten from time to time
     results.json    at the end: outcomes, rows, exit code
     logs/           the end of each attempt's output
+    progress/       how far each running task has come; its worker writes it
 
 Resuming a run needs none of this: it uses the results under their keys.
 """
@@ -21,6 +22,7 @@ from typing import Any
 from enginebundle.errors import NotFoundError
 from enginebundle.storage.store import Store
 from orchestrator.run.drive import Transition
+from orchestrator.worker import progress
 from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
 
 _PATIENCE = 20.0
@@ -102,7 +104,8 @@ def results(store: Store, run: str) -> dict[str, Any] | None:
 
 
 def status(store: Store, run: str) -> dict[str, Any]:
-    """What is known about a run: the latest event of each task, and its results if it has ended.
+    """What is known about a run: the latest event of each task, the progress of those that are running,
+    and its results if it has ended.
 
     NotFoundError if the store has no such run.
     """
@@ -117,6 +120,11 @@ def status(store: Store, run: str) -> dict[str, Any]:
     for text in lines:
         entry = json.loads(text)
         latest[entry.pop("task")] = entry
+    for name, entry in latest.items():
+        if entry["state"] in ("started", "retry"):
+            told = json.loads(store.get_file(progress.path(run, name)) or b"{}")
+            if told.get("attempt") == entry["attempt"]:
+                entry["progress"] = told
     return {"run": run, "tasks": latest, "results": results(store, run)}
 
 

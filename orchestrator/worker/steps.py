@@ -2,7 +2,8 @@
 
     trace      {graph, weights, program, inputs, outputs, goldens, replaced, unchecked,
                 weights_bytes}
-    build      {part, toolchain, precision, tolerances, report, bytes, evaluated, blobs}
+    build      {part, toolchain, precision, tolerances, report, bytes, evaluated, blobs,
+                provenance: {engines}}
     validate   {passed, worst, evidence}
 
 `publish` and `promote` are in run/publish.py: they sign and move aliases, which only the driver may
@@ -25,7 +26,8 @@ from enginebundle.storage.store import Store
 from enginebundle.storage.trust import Trust
 from orchestrator.plan.task import Upstream
 from orchestrator.plan.task_id import Step, TaskId
-from orchestrator.worker.outcome import JSON
+from orchestrator.worker.outcome import BESIDE, JSON
+from orchestrator.worker.progress import teller
 
 if TYPE_CHECKING:
     from compiler.goldens.goldens import GoldenCase
@@ -88,6 +90,8 @@ def _save_golden(case: GoldenCase, store: Store) -> dict[str, JSON]:
 def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     """Build one Part of a target's variant from a Program."""
     from compiler import program
+    from compiler.build.aids import Aids
+    from compiler.build.effort import DEFAULT
     from compiler.build.engine_cache import EngineCache
     from compiler.goldens.goldens import GoldenCase
     from compiler.pipeline import BuildRequest, build_program
@@ -112,8 +116,9 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         tolerance=tuple(overrides.items()),
         replace=_replacements(spec),
         search_path=tuple(spec.get("search_path", ())),
+        effort=spec.get("effort", DEFAULT),
     )
-    built = build_program(loaded, request, goldens, EngineCache(store))
+    built = build_program(loaded, request, goldens, EngineCache(store), Aids(store, teller()))
     blobs: dict[Digest, int] = {}
     names = tuple(profile.name for profile in request.profiles)
     part = Part(
@@ -130,6 +135,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "bytes": sum(blobs.values()),
         "evaluated": None if built.evaluated is None else built.evaluated.to_json(),
         "blobs": blobs,
+        BESIDE: {"engines": [dict(s.notes) for s in built.segments if s.engine is not None]},
     }
 
 

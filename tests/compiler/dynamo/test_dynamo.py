@@ -475,7 +475,7 @@ class TestSharedEngines:
         def fail(*_: Any) -> bytes:
             raise AssertionError("built again")
 
-        monkeypatch.setattr(segments, "build_engine", fail)
+        monkeypatch.setattr(segments, "make_engine", fail)
         options = {"store": tmp_path, "target": "rtx:sm_89"}
         seen, said = run(perceptron(), (torch.randn(2, 8),), **options)
         assert (seen.kinds(), said) == ([["engine"]], [])

@@ -70,6 +70,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
         {"trace", "build", "publish"},
     ),
     "engine_profiles": ("shared", {"build", "publish", "validate"}),
+    "effort": ("max", NOTHING),  # no trt: target here
 }
 """Field of Model -> another value, and the steps whose key it must change, and no others."""
 

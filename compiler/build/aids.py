@@ -1,0 +1,90 @@
+"""What goes along with a build and is in no key: a timing cache, a limit of scratch memory, a listener.
+
+    Aids(store, listener)                    what the caller has to offer
+    aid = Aid(trt, config, aids, options)    one build's, set before it
+    aid.notes(engine)                        after it: what to record beside the engine
+
+TensorRT-RTX builds without a GPU and times nothing, so there only the listener counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.build.effort import times_tactics
+from compiler.build.progress import Listener, make_monitor
+from compiler.build.tactics import chosen
+from compiler.build.timing_cache import lend
+from enginebundle.format.digest import canonical_json
+from enginebundle.storage.store import Store
+
+GIB = 1 << 30
+SHARE = 0.75
+"""Of the GPU's free memory, how much one layer's scratch buffers may take. The rest holds the network's
+weights and activations while a tactic is timed; TensorRT's own limit is the whole GPU, whoever uses it."""
+
+
+@dataclass(frozen=True)
+class Aids:
+    """`store` keeps timing caches and what was chosen; `listener` hears of progress and may stop a build."""
+
+    store: Store | None = None
+    listener: Listener | None = None
+
+
+class Aid:
+    """The aids of one build. Must live until it has ended: the builder reads from them."""
+
+    def __init__(self, trt: Any, config: Any, aids: Aids, options: Mapping[str, Any]) -> None:
+        self._trt, self._config, self._aids = trt, config, aids
+        self._times = times_tactics(trt)
+        self._monitor = None if aids.listener is None else make_monitor(trt, aids.listener)
+        if self._monitor is not None:
+            config.progress_monitor = self._monitor
+        self._workspace: int | None = None
+        self._loan = None
+        if self._times:
+            # In every build, so that what a caller wants to know does not change the engine.
+            config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+            self._workspace = limit_workspace(trt, config, free_memory())
+            if aids.store is not None:
+                self._loan = lend(trt, config, aids.store, options)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the listener ended the build."""
+        return self._monitor is not None and self._monitor.stopped
+
+    def notes(self, logger: Any, engine: Any) -> dict[str, Any]:
+        """What the build depended on besides its key, as JSON: `workspace` bytes, `timing_cache`, and the
+        blob of `tactics` (layer -> tactic). Empty for TensorRT-RTX."""
+        found: dict[str, Any] = {}
+        if self._workspace is not None:
+            found["workspace"] = self._workspace
+        if self._loan is not None:
+            found["timing_cache"] = self._loan.give_back(self._config)
+        if self._times and self._aids.store is not None:
+            tactics = chosen(self._trt, logger, engine)
+            found["tactics"] = (
+                self._aids.store.put_blob(canonical_json(tactics)) if tactics else None
+            )
+        return found
+
+
+def limit_workspace(trt: Any, config: Any, free: int) -> int | None:
+    """Limit scratch memory to a share of the free bytes, in whole GiB so that small differences do not
+    count. Returns the limit; None, and TensorRT's own limit, if less than one GiB would be left."""
+    limit = int(free * SHARE) // GIB * GIB
+    if not limit:
+        return None
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, limit)
+    return limit
+
+
+def free_memory() -> int:
+    """Bytes free on CUDA's current device; 0 without one."""
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else 0
