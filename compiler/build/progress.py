@@ -51,7 +51,8 @@ def make_monitor(trt: Any, listener: Listener) -> Any:
 
         def phase_finish(self, name: str) -> None:
             with self._lock:
-                self._running.pop(name, None)
+                if name in self._running:
+                    del self._running[name]
 
         def _tell(self) -> bool:
             with self._lock:

@@ -67,8 +67,9 @@ def build_segment(
     built: dict[str, Any] = {}
 
     def build() -> bytes | memoryview:
+        nonlocal built
         made = make_engine(trt, network, segment.graph, options, aids)
-        built.update(made.notes)
+        built |= made.notes  # in place: the cache of engines has it too
         return made.engine
 
     try:

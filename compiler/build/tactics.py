@@ -13,13 +13,17 @@ from typing import Any
 def chosen(trt: Any, logger: Any, engine: Any) -> dict[str, str]:
     """Layer -> tactic, of serialized bytes built with detailed profiling verbosity.
 
-    Layers are fused ones, named by the nodes in them. Empty if TensorRT does not open the engine.
+    Layers are fused ones, named by the nodes in them. Empty if TensorRT does not open the engine or
+    tells of it in another form: this is only noted, so it ends no build.
     """
     opened = trt.Runtime(logger).deserialize_cuda_engine(engine)
     if opened is None:
         return {}
     inspector = opened.create_engine_inspector()
-    return read(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+    try:
+        return read(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def read(information: str) -> dict[str, str]:

@@ -43,9 +43,10 @@ def graph(symbol: str = "b") -> Graph:
 def key(
     made: Network | None = None, symbol: str = "b", name: str = "p", top: int = 8,
     archs: tuple[str, ...] = ("sm_89",), tf32: bool = False, trt: Any = TRT,
-    digests: dict[int, str] | None = None,
+    digests: dict[int, str] | None = None, effort: str = "default",
 ) -> str:  # fmt: skip
-    options = EngineOptions((Profile(name, ((symbol, Range(1, 4, top)),)),), tf32, archs)
+    profiles = (Profile(name, ((symbol, Range(1, 4, top)),)),)
+    options = EngineOptions(profiles, tf32, archs, effort=effort)
     return digest_json(
         identity(trt, made or network(), graph(symbol), options, archs, digests or {})
     )
@@ -78,6 +79,7 @@ def test_a_known_digest_stands_for_hashing() -> None:
         {"archs": ("sm_86",)},
         {"archs": ("sm_86", "sm_89")},
         {"tf32": True},
+        {"effort": "max"},
         {"trt": SimpleNamespace(__name__="tensorrt_rtx", __version__="1.5.1")},
         {"trt": SimpleNamespace(__name__="tensorrt", __version__="1.5.0")},
     ],
@@ -142,6 +144,20 @@ def test_a_damaged_engine_is_built_again(cache: EngineCache, tmp_path: Path) -> 
     for damage in (lambda: blob.write_bytes(b"enginE"), blob.unlink):
         damage()
         assert cache.engine({"a": 1}, lambda: b"engine") == b"engine"
+
+
+def test_what_a_build_depended_on_is_kept_beside_the_result(cache: EngineCache) -> None:
+    noted: dict[str, Any] = {}
+
+    def build() -> bytes:
+        noted["workspace"] = 1 << 30
+        return b"engine"
+
+    cache.engine({"a": 1}, build, noted)
+    record = cache.store.result(digest_json({"a": 1}))
+    assert record is not None
+    assert record["provenance"]["build"] == {"workspace": 1 << 30}
+    assert "workspace" not in record["output"] | record["identity"]
 
 
 def test_a_record_explains_itself(cache: EngineCache) -> None:

@@ -155,6 +155,7 @@ class TestFindingTheBackend:
             ({"simulat": True}, "near: simulate"),
             ({"simulate": 1}, "expected a bool"),
             ({"precision": "fp12"}, "expected fp32"),
+            ({"effort": "most"}, "effort 'most': expected fast, default, max"),
             ({"torch_executed_ops": "aten.add"}, "expected a list"),
             ({"replace": [{"module": "a", "with": "b:c"}]}, "before torch.compile"),
         ],

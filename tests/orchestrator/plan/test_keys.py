@@ -147,6 +147,13 @@ def test_tensorrt_rtx_does_not_touch_the_cpu_nor_tensorrt() -> None:
     assert changed(before, after) == TRACE
 
 
+def test_an_effort_counts_for_tensorrt_alone() -> None:
+    model = replace(MODEL, targets=(*MODEL.targets, Target.parse("trt:sm_89")))
+    before, after = keys_of(model), keys_of(replace(model, effort="fast"))
+    roles = {role for role in before if before[role] != after[role]}
+    assert roles == {"build/trt:sm_89/p", "build/trt:sm_89/q"}
+
+
 @pytest.mark.parametrize(
     ("field", "value", "steps"),
     [
