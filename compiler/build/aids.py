@@ -10,14 +10,15 @@ TensorRT-RTX builds without a GPU and times nothing, so there only the listener 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.build.effort import times_tactics
 from compiler.build.progress import Listener, make_monitor
+from compiler.build.replay import Proved, Replay, ReplayRefused
 from compiler.build.tactics import chosen
 from compiler.build.timing_cache import lend
-from enginebundle.format.digest import canonical_json
+from enginebundle.format.digest import Digest, canonical_json
 from enginebundle.storage.store import Store
 
 GIB = 1 << 30
@@ -28,10 +29,25 @@ weights and activations while a tactic is timed; TensorRT's own limit is the who
 
 @dataclass(frozen=True)
 class Aids:
-    """`store` keeps timing caches and what was chosen; `listener` hears of progress and may stop a build."""
+    """`store` keeps timing caches and what was chosen; `listener` hears of progress and may stop a build.
+
+    With `proved`, every engine is built again as it was: it maps engines' keys to what their builds left.
+    `replay` is the one of them that a build is held to.
+    """
 
     store: Store | None = None
     listener: Listener | None = None
+    proved: Mapping[Digest, Proved] | None = None
+    replay: Proved | None = None
+
+    def replaying(self, key: Digest) -> Aids:
+        """Hold a build to what was proved of the engine of that key. ReplayRefused if nothing was."""
+        if self.proved is None or self.store is None or key not in self.proved:
+            raise ReplayRefused(
+                "replay", f"no build of the engine {key} is known: its network, options or toolchain differ",
+                "use the installation that built it; `kiln explain` compares two results",
+            )  # fmt: skip
+        return replace(self, replay=self.proved[key])
 
 
 class Aid:
@@ -45,11 +61,14 @@ class Aid:
             config.progress_monitor = self._monitor
         self._workspace: int | None = None
         self._loan = None
+        self._replay = None
+        if aids.replay is not None and aids.store is not None:
+            self._replay = Replay(trt, config, aids.store, aids.replay)
         if self._times:
             # In every build, so that what a caller wants to know does not change the engine.
             config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-            self._workspace = limit_workspace(trt, config, free_memory())
-            if aids.store is not None:
+            self._workspace = limit_workspace(trt, config, free_memory(), aids.replay)
+            if aids.store is not None and self._replay is None:
                 self._loan = lend(trt, config, aids.store, options)
 
     @property
@@ -59,7 +78,8 @@ class Aid:
 
     def notes(self, logger: Any, engine: Any) -> dict[str, Any]:
         """What the build depended on besides its key, as JSON: `workspace` bytes, `timing_cache`, and the
-        blob of `tactics` (layer -> tactic). Empty for TensorRT-RTX."""
+        blob of `tactics` (layer -> tactic). Empty for TensorRT-RTX. ReplayRefused if the build was held
+        to proved tactics and has others."""
         found: dict[str, Any] = {}
         if self._workspace is not None:
             found["workspace"] = self._workspace
@@ -67,16 +87,19 @@ class Aid:
             found["timing_cache"] = self._loan.give_back(self._config)
         if self._times and self._aids.store is not None:
             tactics = chosen(self._trt, logger, engine)
+            if self._replay is not None:
+                self._replay.check(self._config, tactics)
             found["tactics"] = (
                 self._aids.store.put_blob(canonical_json(tactics)) if tactics else None
             )
         return found
 
 
-def limit_workspace(trt: Any, config: Any, free: int) -> int | None:
+def limit_workspace(trt: Any, config: Any, free: int, proved: Proved | None = None) -> int | None:
     """Limit scratch memory to a share of the free bytes, in whole GiB so that small differences do not
-    count. Returns the limit; None, and TensorRT's own limit, if less than one GiB would be left."""
-    limit = int(free * SHARE) // GIB * GIB
+    count; or to what it was when the engine was `proved`. Returns the limit; None, and TensorRT's own
+    limit, if less than one GiB would be left."""
+    limit = int(free * SHARE) // GIB * GIB if proved is None else proved.workspace
     if not limit:
         return None
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, limit)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from compiler.build.replay import editable
 from enginebundle.errors import BundleError, FormatError, IntegrityError, NotFoundError
 from enginebundle.format.digest import Digest, digest_bytes, digest_json, is_digest
 from enginebundle.serve.machine import Machine, this_machine
@@ -91,6 +92,8 @@ class Loan:
 
 def lend(trt: Any, config: Any, store: Store, options: Mapping[str, Any]) -> Loan:
     """Give a build the store's timing cache, or an empty one. Raises nothing for a bad cache."""
+    if editable(trt):  # else its build could never be held to what it chose
+        config.set_flag(trt.BuilderFlag.EDITABLE_TIMING_CACHE)
     conditions = holds_for(trt, options, this_machine())
     notes: list[str] = []
     before: Digest | None = None

@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from enginebundle.errors import NotFoundError
-from enginebundle.storage.store import Store
+from enginebundle.storage.store import Store, Version
+from orchestrator.plan.task_id import TaskId
 from orchestrator.run.drive import Transition
 from orchestrator.worker import progress
 from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
@@ -101,6 +102,22 @@ def results(store: Store, run: str) -> dict[str, Any] | None:
     """How a run ended; None if it has not ended or was killed."""
     data = store.get_file(f"runs/{run}/results.json")
     return None if data is None else dict(json.loads(data))
+
+
+def tasks(store: Store, run: str) -> dict[str, Any]:
+    """The outcomes of a run that has ended, by task; else empty."""
+    ended = results(store, run)
+    return {} if ended is None else dict(ended["tasks"])
+
+
+def made(store: Store, version: Version) -> str | None:
+    """The latest run that published a version; None if none is known to have."""
+    publish = str(TaskId(version.name, "publish"))
+    for run in reversed(ids(store)):
+        output = tasks(store, run).get(publish, {}).get("output") or {}
+        if output.get("index") == version.digest:
+            return run
+    return None
 
 
 def status(store: Store, run: str) -> dict[str, Any]:

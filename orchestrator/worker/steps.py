@@ -31,7 +31,8 @@ from orchestrator.worker.progress import teller
 
 if TYPE_CHECKING:
     from compiler.goldens.goldens import GoldenCase
-    from compiler.pipeline import BuiltSegment
+    from compiler.pipeline import BuildRequest, BuiltSegment
+    from compiler.program import Program
     from enginebundle.format.variant import Segment
 
 Spec = Mapping[str, JSON]
@@ -87,25 +88,22 @@ def _save_golden(case: GoldenCase, store: Store) -> dict[str, JSON]:
     return {"name": case.name, "blob": store.put_blob(data), "bytes": len(data)}
 
 
-def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
-    """Build one Part of a target's variant from a Program."""
+def traced_program(upstream: Upstream, store: Store) -> Program:
+    """The program that the upstream trace left in the store."""
     from compiler import program
-    from compiler.build.aids import Aids
-    from compiler.build.effort import DEFAULT
-    from compiler.build.engine_cache import EngineCache
-    from compiler.goldens.goldens import GoldenCase
-    from compiler.pipeline import BuildRequest, build_program
-    from enginebundle.format.spec import Tolerance
-    from enginebundle.format.variant import Part
 
     traced = of(upstream, "trace")
-    loaded = program.load(store, traced["graph"], traced["weights"])
-    goldens = tuple(
-        GoldenCase.from_bytes(golden["name"], store.read_blob(golden["blob"]))
-        for golden in traced["goldens"]
-    )
+    return program.load(store, traced["graph"], traced["weights"])
+
+
+def build_request(spec: Spec) -> BuildRequest:
+    """What a build's spec asks of the compiler."""
+    from compiler.build.effort import DEFAULT
+    from compiler.pipeline import BuildRequest
+    from enginebundle.format.spec import Tolerance
+
     overrides = {name: Tolerance.from_json(one) for name, one in spec["tolerances"].items()}
-    request = BuildRequest(
+    return BuildRequest(
         target=Target.parse(spec["target"]),
         profiles=tuple(Profile.from_json(item) for item in spec["profiles"]),
         precision=spec["precision"],
@@ -118,6 +116,22 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         search_path=tuple(spec.get("search_path", ())),
         effort=spec.get("effort", DEFAULT),
     )
+
+
+def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
+    """Build one Part of a target's variant from a Program."""
+    from compiler.build.aids import Aids
+    from compiler.build.engine_cache import EngineCache
+    from compiler.goldens.goldens import GoldenCase
+    from compiler.pipeline import build_program
+    from enginebundle.format.variant import Part
+
+    loaded = traced_program(upstream, store)
+    goldens = tuple(
+        GoldenCase.from_bytes(golden["name"], store.read_blob(golden["blob"]))
+        for golden in of(upstream, "trace")["goldens"]
+    )
+    request = build_request(spec)
     built = build_program(loaded, request, goldens, EngineCache(store), Aids(store, teller()))
     blobs: dict[Digest, int] = {}
     names = tuple(profile.name for profile in request.profiles)

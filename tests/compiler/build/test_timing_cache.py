@@ -21,7 +21,9 @@ from enginebundle.format.digest import digest_bytes, digest_json
 from enginebundle.serve.machine import Machine, this_machine
 from enginebundle.storage.store import Store
 
-TRT = SimpleNamespace(__name__="tensorrt", __version__="10.6.0")
+TRT = SimpleNamespace(
+    __name__="tensorrt", __version__="10.6.0", BuilderFlag=SimpleNamespace(__members__={})
+)
 OPTIONS = {"tf32": False, "effort": "default"}
 KEY = digest_json(holds_for(TRT, OPTIONS, this_machine()))
 
@@ -194,11 +196,12 @@ def test_what_a_cache_holds_for() -> None:
 def test_the_real_classes_take_these_calls(store: Store) -> None:
     rtx = pytest.importorskip("tensorrt_rtx")
     module = types.ModuleType("tensorrt")
-    module.__dict__.update({"__version__": rtx.__version__})
+    module.__dict__.update({"__version__": rtx.__version__, "BuilderFlag": rtx.BuilderFlag})
     builder = rtx.Builder(rtx.Logger(rtx.Logger.INTERNAL_ERROR))
     for number in range(2):
         config = builder.create_builder_config()
         loan = lend(module, config, store, OPTIONS)
+        assert config.get_flag(rtx.BuilderFlag.EDITABLE_TIMING_CACHE)
         told = loan.give_back(config)
         assert told["after"] is not None
         assert "notes" not in told
