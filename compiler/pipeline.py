@@ -183,6 +183,8 @@ def build_program(
             continue
         evaluated = None
         if goldens:
+            if aids is not None:
+                aids.tell("Evaluating on the CPU", len(goldens))
             evaluated = evaluate_partition(
                 program, parts, networks, goldens, request.precision, overrides
             )

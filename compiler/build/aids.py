@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.build.effort import times_tactics
-from compiler.build.progress import Listener, make_monitor
+from compiler.build.progress import Listener, Phase, make_monitor
 from compiler.build.replay import Proved, Replay, ReplayRefused
 from compiler.build.tactics import chosen
 from compiler.build.timing_cache import lend
@@ -39,6 +39,11 @@ class Aids:
     listener: Listener | None = None
     proved: Mapping[Digest, Proved] | None = None
     replay: Proved | None = None
+
+    def tell(self, work: str, steps: int) -> None:
+        """Tell of work that is no builder's."""
+        if self.listener is not None:
+            self.listener((Phase(work, 0, steps),))
 
     def replaying(self, key: Digest) -> Aids:
         """Hold a build to what was proved of the engine of that key. ReplayRefused if nothing was."""

@@ -44,6 +44,7 @@ class Record:
         self.run = run
         self._store = store
         self._lines: list[str] = []
+        self._written = 0
         self._due = 0.0
 
     def start(self, manifest: bytes, plan: Mapping[str, Any]) -> None:
@@ -54,13 +55,18 @@ class Record:
     def __call__(self, transition: Transition) -> None:
         """Record a transition."""
         self._lines.append(json.dumps(event(transition)))
-        if time.monotonic() >= self._due:
+        self.tick()
+
+    def tick(self) -> None:
+        """Write the events if some are not written yet, unless that was done just now."""
+        if len(self._lines) > self._written and time.monotonic() >= self._due:
             self.flush()
 
     def flush(self) -> None:
         """Write the events so far."""
         began = time.monotonic()
         self._put("events.jsonl", ("\n".join(self._lines) + "\n").encode())
+        self._written = len(self._lines)
         now = time.monotonic()
         self._due = now + max(_AT_LEAST, _PATIENCE * (now - began))
 

@@ -43,12 +43,15 @@ class Teller:
     def __init__(self, folder: Path) -> None:
         self._file, self._stop = folder / "progress.json", folder / "stop"
         self._due = 0.0
+        self._told = ""
         self._lock = threading.Lock()
 
     def __call__(self, phases: Sequence[Phase]) -> bool:
-        """Tell the phases, unless that was done just now. False once the step should end."""
+        """Tell the phases, unless the outermost was told just now. False once the step should end."""
+        outermost = phases[0].name if phases else ""
         with self._lock:
-            if time.monotonic() >= self._due:
+            if outermost != self._told or time.monotonic() >= self._due:
+                self._told = outermost
                 partial = self._file.with_suffix(".partial")
                 partial.write_text(json.dumps({"phases": [asdict(phase) for phase in phases]}))
                 os.replace(partial, self._file)

@@ -76,6 +76,9 @@ def test_what_is_told_is_seen_once_and_a_stop_is_seen(tmp_path: Path) -> None:
     watch.look()
     watch.look()
     assert seen == [{"phases": [{"name": "Building engine", "done": 2, "of": 6}]}]
+    tell((Phase("Evaluating on the CPU", 0, 1),))
+    watch.look()
+    assert len(seen) == 2, "another phase is told at once"
     assert watch.ask_to_stop()
     assert not tell(())
 
