@@ -15,7 +15,7 @@ from typing import Any
 
 from compiler.build.effort import times_tactics
 from compiler.build.progress import Listener, Phase, make_monitor
-from compiler.build.replay import Proved, Replay, ReplayRefused
+from compiler.build.replay import Proved, Replay, ReplayRefused, editable
 from compiler.build.tactics import chosen
 from compiler.build.timing_cache import lend
 from enginebundle.format.digest import Digest, canonical_json
@@ -44,6 +44,12 @@ class Aids:
         """Tell of work that is no builder's."""
         if self.listener is not None:
             self.listener((Phase(work, 0, steps),))
+
+    def again(self, trt: Any, left: Mapping[str, Any]) -> Aids:
+        """For an engine that was lost: hold its build to what the first one `left`, if this version can."""
+        if self.store is None or not editable(trt):
+            return self
+        return replace(self, replay=Proved.of(left))
 
     def replaying(self, key: Digest) -> Aids:
         """Hold a build to what was proved of the engine of that key. ReplayRefused if nothing was."""

@@ -58,10 +58,12 @@ class EngineCache:
         identity: Mapping[str, Any],
         build: Callable[[], bytes | memoryview],
         notes: Mapping[str, Any] | None = None,
+        again: Callable[[Mapping[str, Any]], bytes | memoryview] | None = None,
     ) -> bytes | memoryview:
         """The engine with that identity: from the store, else built and stored.
 
-        What `notes` holds once `build` has returned is kept beside the result, in its provenance.
+        What `notes` holds once `build` has returned is kept beside the result, in its provenance. An
+        engine that the store had and lost is built by `again`, if given, from these notes.
         Raises what `build` raises, and StoreError where the store can't be used.
         """
         key = digest_json(dict(identity))
@@ -71,7 +73,8 @@ class EngineCache:
                 return self.store.read_blob(record["output"]["engine"])
             except (NotFoundError, IntegrityError):
                 pass  # the blob was lost or damaged: an equal engine is built below to replace it
-        engine = build()
+        left = {} if record is None else record.get("provenance", {}).get("build", {})
+        engine = again(left) if left and again is not None else build()
         own = {"engine": self.store.put_blob(engine), "bytes": len(engine)}
         won = self.store.put_result(key, _record(key, identity, own, notes or {}))
         if won["output"] == own or record is not None:

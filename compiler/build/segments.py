@@ -72,6 +72,11 @@ def build_segment(
         built |= made.notes  # in place: the cache of engines has it too
         return made.engine
 
+    def again(left: Mapping[str, Any]) -> bytes | memoryview:
+        nonlocal aids
+        aids = None if aids is None else aids.again(trt, left)
+        return build()
+
     try:
         replaying = aids is not None and aids.proved is not None
         if engines is None and not replaying:
@@ -82,7 +87,7 @@ def build_segment(
             notes["key"] = digest_json(own)
             if aids is not None and replaying:
                 aids = aids.replaying(notes["key"])
-            engine = build() if engines is None else engines.engine(own, build, built)
+            engine = build() if engines is None else engines.engine(own, build, built, again)
     except BuildRefused as error:
         if error.code not in ("layer", "builder"):
             raise

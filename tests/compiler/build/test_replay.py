@@ -122,6 +122,13 @@ def test_what_a_build_left_is_read_and_its_absence_refused() -> None:
             Proved.of(less)
 
 
+def test_a_lost_engine_s_build_is_held_to_the_first_where_the_version_can(store: Store) -> None:
+    left = {"timing_cache": {"after": "sha256:c"}, "tactics": "sha256:t"}
+    assert Aids(store).again(NEW, left).replay == Proved("sha256:c", "sha256:t", None)
+    assert Aids(store).again(OLD, left).replay is None
+    assert Aids().again(NEW, left).replay is None
+
+
 def test_an_engine_that_was_never_proved_is_refused(store: Store, proved: Proved) -> None:
     aids = Aids(store, proved={"sha256:k": proved})
     assert aids.replaying("sha256:k").replay == proved
