@@ -207,7 +207,7 @@ def _module(target: Target) -> Any:
     if target.backend == "rtx":
         return tensorrt_rtx.module()
     trt = tensorrt.module()
-    tensorrt.check_gpu(target.archs)
+    tensorrt.check_gpu(target)
     return trt
 
 

@@ -6,12 +6,14 @@ that ends returns all its memory. Networks are strongly typed: the graph decides
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from compiler.build.aids import Aid, Aids
+from compiler.build.compatibility import missing_lean_runtime, set_compatibility
 from compiler.build.effort import DEFAULT, set_effort
 from compiler.network.emit import EmitError, Emitter
 from compiler.network.network import Network
@@ -24,7 +26,8 @@ from enginebundle.format.spec import Profile
 class BuildRefused(Refused):
     """TensorRT did not build; `node` is the graph node that failed, if it is known.
 
-    Codes: `not_installed`, `architecture`, `no_gpu`, `layer`, `builder`, `demotions`, `cancelled`.
+    Codes: `not_installed`, `architecture`, `no_gpu`, `compatibility`, `layer`, `builder`, `demotions`,
+    `cancelled`.
     """
 
     def __init__(self, code: str, message: str, remedy: str, node: str = "") -> None:
@@ -41,11 +44,15 @@ class EngineOptions:
         tf32: let float32 products use TF32 units (10-bit mantissas).
         capabilities: `sm_NN` names that one engine must run on; empty means this machine's GPU.
         effort: of `effort.EFFORTS`; TensorRT-RTX has no use for it.
+        hardware: on which other GPUs it opens, one of `enginebundle.format.spec.HARDWARE`.
+        version_compatible: later versions of TensorRT open it, too.
     """
 
     profiles: tuple[Profile, ...]
     tf32: bool = False
     capabilities: tuple[str, ...] = ()
+    hardware: str = "exact"
+    version_compatible: bool = False
     effort: str = DEFAULT
 
     @property
@@ -77,8 +84,8 @@ def make_engine(
         BuildRefused: a layer or the whole network was refused; the message quotes TensorRT's log. Or
             the listener among the aids stopped the build (`cancelled`).
     """
-    log = _log(trt)
-    builder = trt.Builder(log)
+    builder, log = process_builder(trt)
+    log.lines.clear()
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     try:
         emitted = Emitter(trt, definition).emit(without(network, lacking(trt)))
@@ -91,6 +98,8 @@ def make_engine(
         config.clear_flag(trt.BuilderFlag.TF32)
     set_effort(trt, config, options.effort)
     _name_capabilities(trt, config, options.capabilities)
+    if refused := set_compatibility(trt, config, options.hardware, options.version_compatible):
+        raise BuildRefused("compatibility", *refused)
     for profile in options.profiles:
         config.add_optimization_profile(_profile(builder, graph, profile))
     aid = Aid(trt, config, aids or Aids(), options.without_sizes)
@@ -99,12 +108,21 @@ def make_engine(
     if aid.stopped:
         raise BuildRefused("cancelled", "the build was stopped while it ran", "run it again")
     if engine is None:
+        if refused := missing_lean_runtime(trt, log.lines):
+            raise BuildRefused("compatibility", *refused)
         raise BuildRefused(
             "builder", f"TensorRT built no engine{log.quote()}",
             "leave the named operator in torch with torch_executed_ops", log.blamed(definition),
         )  # fmt: skip
     # A view on TensorRT's own memory: a copy would duplicate every weight.
     return Made(memoryview(engine), aid.notes(log, engine))
+
+
+@functools.cache
+def process_builder(trt: Any) -> tuple[Any, Any]:
+    """The process's Builder and its logger: to make one, TensorRT loads all kernels, for seconds."""
+    log = _log(trt)
+    return trt.Builder(log), log
 
 
 def _profile(builder: Any, graph: Graph, profile: Profile) -> Any:

@@ -5,7 +5,9 @@ not matter what produced it: two models with an equal piece share one engine, as
 `torch.compile` call, and a user's own converters need nothing further.
 
 The key includes the network; each input's sizes at min, opt and max of each profile; the capabilities
-named to the builder; TF32; TensorRT's effort; the TensorRT module and its version; the code that emits and builds.
+named to the builder; TF32; TensorRT's effort; on which GPUs and with which versions it opens; the TensorRT
+module, its version and its distributions (there is one for each CUDA version); the code that emits and
+builds. The version and the code decide which layers stand for those that the version lacks.
 It leaves out symbols' and profiles' names, which no engine holds; Python, torch and the operating
 system, which shape the network and nothing after it; the building machine, as in every key.
 """
@@ -28,6 +30,7 @@ from compiler.program import tensor_bytes
 from enginebundle.errors import IntegrityError, NotFoundError
 from enginebundle.format.digest import Digest, digest_bytes, digest_file, digest_json
 from enginebundle.format.graph import Graph
+from enginebundle.runtimes.versions import distributions_of
 
 if TYPE_CHECKING:
     from compiler.build.builder import EngineOptions
@@ -110,8 +113,11 @@ def identity(
         "architectures": list(archs),
         "tf32": options.tf32,
         "effort": options.effort,
+        "hardware": options.hardware,
+        "version_compatible": options.version_compatible,
         "toolchain": {
             trt.__name__: str(trt.__version__),
+            "distributions": dict(distributions_of(trt.__name__)),
             "machine": platform.machine(),
             "code": _code(),
         },

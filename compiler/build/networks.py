@@ -44,6 +44,8 @@ class BuildRequest:
     """Folders searched for the entrypoints of `replace` before `sys.path`."""
     effort: str = DEFAULT
     """How much work TensorRT puts into an engine; other backends have no such choice."""
+    version_compatible: bool = False
+    """Later versions of TensorRT open the engines too: for trt targets only."""
 
 
 @dataclass(frozen=True)

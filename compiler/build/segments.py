@@ -61,8 +61,9 @@ def build_segment(
     capabilities = request.target.archs if request.target.backend == "rtx" else ()
     effort = request.effort if request.target.backend == "trt" else DEFAULT
     options = EngineOptions(
-        request.profiles, request.precision == "tf32", capabilities, effort=effort
-    )
+        request.profiles, request.precision == "tf32", capabilities, effort=effort,
+        hardware=request.target.hardware, version_compatible=request.version_compatible,
+    )  # fmt: skip
     notes: dict[str, Any] = {}
     built: dict[str, Any] = {}
 

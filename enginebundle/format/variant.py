@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest
-from enginebundle.format.parse import array, check_name, digest, fields, text
+from enginebundle.format.parse import array, check_name, digest, fields, flag, text
 from enginebundle.format.spec import Target, TensorSpec, Tolerance, Toolchain
 
 SegmentKind = Literal["engine", "torch_graph"]
@@ -94,16 +94,22 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What a bundle holds for one target. `tolerances` are by output name."""
+    """What a bundle holds for one target. `tolerances` are by output name.
+
+    `version_compatible`: its engines open with later TensorRT versions too. Its JSON leaves out false.
+    """
 
     target: Target
     toolchain: Toolchain
     precision: str
     tolerances: tuple[tuple[str, Tolerance], ...]
     parts: tuple[Part, ...]
+    version_compatible: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tolerances", tuple(sorted(self.tolerances, key=lambda t: t[0])))
+        if self.version_compatible and self.target.backend != "trt":
+            raise FormatError(f"variant {self.target}: only trt engines can be version-compatible")
 
     def part(self, profile: str) -> Part:
         """The part that serves a profile. KeyError if the variant has none."""
@@ -119,12 +125,13 @@ class Variant:
             "precision": self.precision,
             "tolerances": {name: each.to_json() for name, each in self.tolerances},
             "parts": [part.to_json() for part in self.parts],
+            **({"version_compatible": True} if self.version_compatible else {}),
         }
 
     @classmethod
     def from_json(cls, value: Any) -> Variant:
         keys = ("target", "toolchain", "precision", "tolerances", "parts")
-        value = fields(value, "variant", keys)
+        value = fields(value, "variant", keys, ("version_compatible",))
         if not isinstance(value["tolerances"], dict):
             raise FormatError("variant: tolerances must be an object by output name")
         return cls(
@@ -133,4 +140,5 @@ class Variant:
             text(value["precision"], "precision"),
             tuple((name, Tolerance.from_json(v)) for name, v in value["tolerances"].items()),
             array(value["parts"], "parts", Part.from_json),
+            flag(value.get("version_compatible", False), "version_compatible"),
         )

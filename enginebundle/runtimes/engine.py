@@ -31,7 +31,9 @@ _ALIGNMENT = 256
 class Engine:
     """An open engine on CUDA's current device. Calls from several threads enqueue one at a time."""
 
-    def __init__(self, trt: Any, data: bytes | memoryview, segment: Segment) -> None:
+    def __init__(
+        self, trt: Any, data: bytes | memoryview, segment: Segment, host_code: bool = False
+    ) -> None:
         """Raises RuntimeFailure with TensorRT's own reason, or FormatError if the segment does not fit."""
         import torch
 
@@ -46,6 +48,10 @@ class Engine:
         self._log = Log()
         self._logger = make_logger(trt, self._log)
         self._runtime = trt.Runtime(self._logger)
+        if host_code:
+            # A version-compatible engine contains the library that runs it. Whoever signed the bundle
+            # is trusted with that, as with the engine's kernels.
+            self._runtime.engine_host_code_allowed = True
         with self._log.collecting() as lines:
             self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
@@ -126,7 +132,7 @@ class Engine:
                 tensor = tensor.clone()
             if not context.set_input_shape(spec.name, tuple(tensor.shape)):
                 raise self._failure(f"input {spec.name!r} of shape {list(tensor.shape)}", lines)
-            held.append(self._set_address(context, spec.name, tensor))
+            held.append(self._set_address(context, spec.name, tensor, lines))
         return held
 
     def _set_outputs(self, context: Any, lines: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -143,17 +149,20 @@ class Engine:
         for spec in self._outputs:
             device = torch.device("cpu") if self._on_host(spec.name) else self._device
             tensor = torch.empty(shapes[spec.name], dtype=getattr(torch, spec.dtype), device=device)
-            self._set_address(context, spec.name, tensor)
+            self._set_address(context, spec.name, tensor, lines)
             outputs[spec.name] = tensor
         return outputs
 
-    def _set_address(self, context: Any, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    def _set_address(
+        self, context: Any, name: str, tensor: torch.Tensor, lines: Sequence[str]
+    ) -> torch.Tensor:
         """Point the context at a tensor. Returns the tensor to keep alive for it."""
         import torch
 
         if tensor.numel() == 0:  # an empty tensor has no address, and TensorRT refuses null
             tensor = torch.empty(_ALIGNMENT, dtype=torch.uint8, device=tensor.device)
-        context.set_tensor_address(name, tensor.data_ptr())
+        if not context.set_tensor_address(name, tensor.data_ptr()):
+            raise self._failure(f"address of {name!r}", lines)
         return tensor
 
     def _on_host(self, name: str) -> bool:

@@ -99,14 +99,15 @@ class Session:
         if segment.kind == "torch_graph":
             return self._open_graph(segment)
         if self.target.backend == "rtx":
-            from enginebundle.runtimes.tensorrt_rtx import open_engine
-        elif self.target.backend == "trt":
-            from enginebundle.runtimes.tensorrt import open_engine
-        else:
-            raise FormatError(
-                f"variant {self.target} holds an engine; only rtx and trt run engines"
-            )
-        return open_engine(self.bundle.read(segment.blob), segment)
+            from enginebundle.runtimes import tensorrt_rtx
+
+            return tensorrt_rtx.open_engine(self.bundle.read(segment.blob), segment)
+        if self.target.backend == "trt":
+            from enginebundle.runtimes import tensorrt
+
+            host_code = self.variant.version_compatible
+            return tensorrt.open_engine(self.bundle.read(segment.blob), segment, host_code)
+        raise FormatError(f"variant {self.target} holds an engine; only rtx and trt run engines")
 
     def _open_graph(self, segment: Segment) -> Runner:
         from enginebundle.runtimes.torch_graph import TorchGraph

@@ -121,6 +121,10 @@ def _targets(form: ModelForm, node: Located) -> Iterator[Problem]:
     for index, target in enumerate(form.targets):
         if target in form.targets[:index]:
             yield _at(node, "targets", index).problem(f"target {target} is listed twice; keep one")
+    if form.version_compatible and all(target.backend != "trt" for target in form.targets):
+        yield _at(node, "version_compatible").problem(
+            "`version_compatible` is about the engines of trt targets, and none is listed; remove it"
+        )
 
 
 def _goldens(form: ModelForm, node: Located) -> Iterator[Problem]:

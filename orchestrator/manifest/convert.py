@@ -46,6 +46,7 @@ def convert(form: ModelForm, folder: Path) -> Model:
         engine_profiles=form.engine_profiles,
         replace=tuple(form.replace),
         effort=form.effort,
+        version_compatible=form.version_compatible,
     )
 
 

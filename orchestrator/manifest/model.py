@@ -31,7 +31,8 @@ class Model:
     in the compiler's table. `files` are what the entrypoints read besides their own code. `timeout` is
     the seconds that a step may take, `memory` the bytes it may use (None: the plan estimates them).
     `version` is a label for people; bundles have numbers. `replace` swaps pieces of the model for
-    the user's own. `effort` is how much work TensorRT puts into the engines of trt targets.
+    the user's own. `effort` is how much work TensorRT puts into the engines of trt targets, and with
+    `version_compatible` later versions of TensorRT open those, too.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Model:
     engine_profiles: Literal["separate", "shared"] = "separate"
     replace: tuple[Replacement, ...] = ()
     effort: str = DEFAULT_EFFORT
+    version_compatible: bool = False
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -80,6 +82,7 @@ class Model:
             "engine_profiles": self.engine_profiles,
             "replace": [one.to_json() for one in self.replace],
             "effort": self.effort,
+            "version_compatible": self.version_compatible,
         }
 
 

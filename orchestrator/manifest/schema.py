@@ -47,7 +47,17 @@ _TOLERANCE = {"oneOf": [_BOUND, {"type": "object", "additionalProperties": _BOUN
 _SECONDS = {"type": ["number", "string"], "exclusiveMinimum": 0, "pattern": values.DURATION.pattern}
 _BYTES = {"type": ["integer", "string"], "exclusiveMinimum": 0, "pattern": values.SIZE.pattern}
 _DIM = {"type": ["integer", "string"], "minimum": 1}
-_TARGET = {"type": "string", "examples": ["torch:cpu", "rtx:sm_89", "rtx:sm_80+sm_86", "trt:sm_90"]}
+_TARGET = {
+    "type": "string",
+    "examples": [
+        "torch:cpu",
+        "rtx:sm_89",
+        "rtx:sm_80+sm_86",
+        "trt:sm_90",
+        "trt:sm_90_any",
+        "trt:ampere_plus",
+    ],
+}
 _REPLACEMENT = {
     "type": "object",
     "properties": {
@@ -184,6 +194,9 @@ class ModelForm(Form):
         DEFAULT,
         description="How much work TensorRT puts into a trt target's engines. Other targets' builds "
         "have no such choice and do not depend on it.",
+    )
+    version_compatible: bool = Field(
+        False, description="Later versions of TensorRT open the trt targets' engines too."
     )
 
 

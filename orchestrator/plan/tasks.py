@@ -5,6 +5,7 @@ The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
     trace     source, inputs, profiles, goldens, precision, replace, content, toolchain
     build     target, profiles, precision, torch_executed_modules, torch_executed_ops,
               require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
+              version_compatible,
               replace (operators and functions that have converters or plugins; then also search_path,
               content), effort (trt targets only)
     publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
@@ -120,6 +121,7 @@ def _build(
             "min_nodes": model.min_nodes,
             "tolerances": {name: one.to_json() for name, one in model.tolerances},
             "toolchain": installed.for_build(target.backend),
+            "version_compatible": model.version_compatible and target.backend == "trt",
             **_converters(model, content),
             **({"effort": model.effort} if target.backend == "trt" else {}),
         },

@@ -2,8 +2,8 @@
 
     trace      {graph, weights, program, inputs, outputs, goldens, replaced, unchecked,
                 weights_bytes}
-    build      {part, toolchain, precision, tolerances, report, bytes, evaluated, blobs,
-                provenance: {engines}}
+    build      {part, toolchain, precision, version_compatible, tolerances, report, bytes,
+                evaluated, blobs, provenance: {engines}}
     validate   {passed, worst, evidence}
 
 `publish` and `promote` are in run/publish.py: they sign and move aliases, which only the driver may
@@ -115,6 +115,7 @@ def build_request(spec: Spec) -> BuildRequest:
         replace=_replacements(spec),
         search_path=tuple(spec.get("search_path", ())),
         effort=spec.get("effort", DEFAULT),
+        version_compatible=spec.get("version_compatible", False),
     )
 
 
@@ -144,6 +145,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "part": part.to_json(),
         "toolchain": built.toolchain.to_json(),
         "precision": request.precision,
+        "version_compatible": request.version_compatible,
         "tolerances": {name: one.to_json() for name, one in built.tolerances},
         "report": store.put_blob(canonical_json(built.report)),
         "bytes": sum(blobs.values()),

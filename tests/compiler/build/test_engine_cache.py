@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from compiler.build import engine_cache
 from compiler.build.builder import EngineOptions
 from compiler.build.engine_cache import EngineCache, identity
 from compiler.convert.net import Net
@@ -43,10 +44,9 @@ def graph(symbol: str = "b") -> Graph:
 def key(
     made: Network | None = None, symbol: str = "b", name: str = "p", top: int = 8,
     archs: tuple[str, ...] = ("sm_89",), tf32: bool = False, trt: Any = TRT,
-    digests: dict[int, str] | None = None, effort: str = "default",
+    digests: dict[int, str] | None = None, **more: Any,
 ) -> str:  # fmt: skip
-    profiles = (Profile(name, ((symbol, Range(1, 4, top)),)),)
-    options = EngineOptions(profiles, tf32, archs, effort=effort)
+    options = EngineOptions((Profile(name, ((symbol, Range(1, 4, top)),)),), tf32, archs, **more)
     return digest_json(
         identity(trt, made or network(), graph(symbol), options, archs, digests or {})
     )
@@ -80,6 +80,8 @@ def test_a_known_digest_stands_for_hashing() -> None:
         {"archs": ("sm_86", "sm_89")},
         {"tf32": True},
         {"effort": "max"},
+        {"hardware": "ampere_plus"},
+        {"version_compatible": True},
         {"trt": SimpleNamespace(__name__="tensorrt_rtx", __version__="1.5.1")},
         {"trt": SimpleNamespace(__name__="tensorrt", __version__="1.5.0")},
     ],
@@ -87,6 +89,14 @@ def test_a_known_digest_stands_for_hashing() -> None:
 )
 def test_everything_else_is_in(change: dict[str, Any]) -> None:
     assert key(**change) != key()
+
+
+def test_a_build_for_another_cuda_is_another_toolchain(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for name in ("tensorrt_rtx_cu12", "tensorrt_rtx_cu13"):
+        monkeypatch.setattr(engine_cache, "distributions_of", lambda _, name=name: {name: "1.5.0"})
+        keys.add(key())
+    assert len(keys) == 2
 
 
 @pytest.mark.parametrize(("a", "b"), [(1, True), (1, 1.0), (0.0, -0.0), ((1,), 1), ("1", 1)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,8 @@ from enginebundle.errors import (
     RuntimeFailure,
 )
 from enginebundle.format.spec import Target
+from enginebundle.format.variant import Segment
+from enginebundle.runtimes import tensorrt
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.session import Session
 from enginebundle.serve.validate import validate_and_sign
@@ -52,6 +56,22 @@ def test_parts_open_on_first_use(store: Store) -> None:
         session(x=torch.ones(1, 3), mask=torch.ones(1, dtype=torch.bool))
     with pytest.raises(IntegrityError):
         session.open()
+
+
+@pytest.mark.parametrize("compatible", [False, True])
+def test_only_a_version_compatible_engine_may_bring_code(
+    store: Store, monkeypatch: pytest.MonkeyPatch, compatible: bool
+) -> None:
+    allowed = []
+
+    def open_engine(data: bytes, segment: Segment, host_code: bool) -> None:
+        allowed.append(host_code)
+
+    monkeypatch.setattr(tensorrt, "open_engine", open_engine)
+    bundle = Bundle.open(store, publish(store))
+    engine = replace(bundle.index.variants[1], target=Target.parse("trt:sm_90"))
+    Session(bundle, replace(engine, version_compatible=compatible)).open()
+    assert allowed == [compatible]
 
 
 def test_an_engine_without_a_gpu_says_so(store: Store) -> None:

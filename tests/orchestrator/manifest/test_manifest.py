@@ -10,7 +10,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from enginebundle.format.spec import Range, Target, TensorSpec, Tolerance
+from enginebundle.format.spec import AMPERE_PLUS, Range, Target, TensorSpec, Tolerance
 from orchestrator.manifest.errors import ManifestError
 from orchestrator.manifest.load import load, loads
 from orchestrator.manifest.model import Manifest
@@ -62,7 +62,7 @@ def test_every_key_of_a_model() -> None:
             inputs:
               ids: {dtype: int32, shape: [b, "2*s + 1", 4], high: 100}
             profiles: {p: {b: 2, s: [1, 2, 3]}}
-            targets: ["rtx:sm_86+sm_80", "trt:sm_90"]
+            targets: ["rtx:sm_86+sm_80", "trt:sm_90", "trt:sm_90_any", "trt:ampere_plus"]
             precision: bf16
             torch_executed_modules: ["encoder.*"]
             torch_executed_ops: [aten.topk.default]
@@ -74,13 +74,20 @@ def test_every_key_of_a_model() -> None:
             memory: 1.5GiB
             engine_profiles: shared
             effort: max
+            version_compatible: true
         """).models
     assert model.effort == "max"
     assert model.version == "2.1"
     assert model.source.program == "/models/nets/x.pt2"
     assert model.source.trusted
     assert model.files == (Path("/models/vocab.txt"),)
-    assert model.targets == (Target("rtx", ("sm_80", "sm_86")), Target("trt", ("sm_90",)))
+    assert model.targets == (
+        Target("rtx", ("sm_80", "sm_86")),
+        Target("trt", ("sm_90",)),
+        Target("trt", ("sm_90",), "same_compute_capability"),
+        Target("trt", AMPERE_PLUS, "ampere_plus"),
+    )
+    assert model.version_compatible
     assert model.goldens.high == (("ids", 100),)
     assert model.tolerances == (("logits", Tolerance(1e-3, 0.0)),)
     assert (model.timeout, model.memory) == (5400.0, 3 << 29)
@@ -201,6 +208,22 @@ WRONG = {
         ("torch:cpu", "trt:sm_80+sm_86"),
         "a TensorRT engine runs on the one architecture that built it; "
         "list trt:sm_80, trt:sm_86 instead",
+    ),
+    "not for rtx": (
+        ("torch:cpu", "rtx:ampere_plus"),
+        "unknown target 'rtx:ampere_plus': rtx builds for sm_75, sm_80,",
+    ),
+    "not for any of two": (
+        ("torch:cpu", "trt:sm_80+sm_86_any"),
+        "target trt:sm_80+sm_86_any: expected one architecture, such as trt:sm_90_any",
+    ),
+    "any Jetson": (
+        ("torch:cpu", "trt:sm_87_any"),
+        "TensorRT builds engines for one kind of Jetson only; use trt:sm_87",
+    ),
+    "version-compatible without trt": (
+        ("name: m", "name: m\n    version_compatible: true"),
+        "`version_compatible` is about the engines of trt targets, and none is listed; remove it",
     ),
     "target twice": (
         ("[torch:cpu]", "[torch:cpu, torch:cpu]"),

@@ -71,6 +71,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
     ),
     "engine_profiles": ("shared", {"build", "publish", "validate"}),
     "effort": ("max", NOTHING),  # no trt: target here
+    "version_compatible": (True, NOTHING),  # no trt: target here
 }
 """Field of Model -> another value, and the steps whose key it must change, and no others."""
 
@@ -152,6 +153,24 @@ def test_an_effort_counts_for_tensorrt_alone() -> None:
     before, after = keys_of(model), keys_of(replace(model, effort="fast"))
     roles = {role for role in before if before[role] != after[role]}
     assert roles == {"build/trt:sm_89/p", "build/trt:sm_89/q"}
+
+
+def test_tensorrt_s_version_is_in_its_builds_keys_however_it_was_installed() -> None:
+    model = replace(MODEL, targets=(Target.parse("trt:sm_89"),))
+    before = keys_of(model, installed=replace(INSTALLED, runtimes=(("tensorrt", "10.6.0"),)))
+    after = keys_of(model, installed=replace(INSTALLED, runtimes=(("tensorrt", "10.7.0"),)))
+    assert changed(before, after) == {"build", "validate"}
+
+
+def test_what_an_engine_opens_on_is_in_its_key() -> None:
+    def keys(target: str, compatible: bool = False) -> set[str]:
+        model = replace(MODEL, targets=(Target.parse(target),), version_compatible=compatible)
+        return {key for name, key in keys_of(model).items() if name.startswith("build/")}
+
+    exact = keys("trt:sm_90")
+    for other in (keys("trt:sm_90_any"), keys("trt:ampere_plus"), keys("trt:sm_90", True)):
+        assert not exact & other
+    assert keys("rtx:sm_89") == keys("rtx:sm_89", True)
 
 
 @pytest.mark.parametrize(
