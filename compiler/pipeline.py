@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.build import tensorrt, tensorrt_rtx
+from compiler.build.aids import Aids
 from compiler.build.builder import BuildRefused
 from compiler.build.engine_cache import EngineCache
 from compiler.build.evaluated import Evaluated, evaluate_partition
@@ -144,11 +145,13 @@ def build_program(
     request: BuildRequest,
     goldens: tuple[GoldenCase, ...] = (),
     engines: EngineCache | None = None,
+    aids: Aids | None = None,
 ) -> BuiltProgram:
     """Partition, convert and build; then evaluate the converted networks on the CPU over `goldens`.
 
     A node whose converter or layer fails is handed to torch with that reason and the build is tried
-    again, unless `require_full_compilation` is set. An engine found in `engines` is reused.
+    again, unless `require_full_compilation` is set. An engine found in `engines` is reused. `aids` are
+    what helps a build along and is in no key.
 
     Raises:
         PartitionRefused: full compilation was required, or a pattern matches nothing.
@@ -176,7 +179,7 @@ def build_program(
         parts, networks = converted.parts, converted.networks
         try:
             segments = tuple(
-                build_segment(trt, segment, network, program, request, engines)
+                build_segment(trt, segment, network, program, request, engines, aids)
                 for segment, network in zip(parts.segments, networks, strict=True)
             )
         except Demote as demotion:
@@ -186,6 +189,8 @@ def build_program(
             continue
         evaluated = None
         if goldens:
+            if aids is not None:
+                aids.tell("Evaluating on the CPU", len(goldens))
             evaluated = evaluate_partition(
                 program, parts, networks, goldens, request.precision, overrides
             )

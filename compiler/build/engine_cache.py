@@ -8,9 +8,9 @@ The key of an engine that is refitted leaves out what it gets when it is opened:
 shared by all models that differ in their weights only.
 
 The key includes the network; each input's sizes at min, opt and max of each profile; the capabilities
-named to the builder; TF32; on which GPUs and with which versions it opens; the TensorRT module, its
-version and its distributions (there is one for each CUDA version); the code that emits and builds.
-The version and the code decide which layers stand for those that the version lacks.
+named to the builder; TF32; TensorRT's effort; on which GPUs and with which versions it opens; the TensorRT
+module, its version and its distributions (there is one for each CUDA version); the code that emits and
+builds. The version and the code decide which layers stand for those that the version lacks.
 It leaves out symbols' and profiles' names, which no engine holds; Python, torch and the operating
 system, which shape the network and nothing after it; the building machine, as in every key.
 """
@@ -42,7 +42,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 """The version of what an identity means: raising it rebuilds every engine."""
 
-_CODE = ("build/builder.py", "build/tensorrt.py", "build/tensorrt_rtx.py", "network")
+_CODE = (
+    "build/aids.py",
+    "build/builder.py",
+    "build/effort.py",
+    "build/tensorrt.py",
+    "build/tensorrt_rtx.py",
+    "network",
+)
 """What turns a network into bytes, relative to the package `compiler`."""
 
 
@@ -53,10 +60,16 @@ class EngineCache:
     store: Store
 
     def engine(
-        self, identity: Mapping[str, Any], build: Callable[[], bytes | memoryview]
+        self,
+        identity: Mapping[str, Any],
+        build: Callable[[], bytes | memoryview],
+        notes: Mapping[str, Any] | None = None,
+        again: Callable[[Mapping[str, Any]], bytes | memoryview] | None = None,
     ) -> bytes | memoryview:
         """The engine with that identity: from the store, else built and stored.
 
+        What `notes` holds once `build` has returned is kept beside the result, in its provenance. An
+        engine that the store had and lost is built by `again`, if given, from these notes.
         Raises what `build` raises, and StoreError where the store can't be used.
         """
         key = digest_json(dict(identity))
@@ -66,9 +79,10 @@ class EngineCache:
                 return self.store.read_blob(record["output"]["engine"])
             except (NotFoundError, IntegrityError):
                 pass  # the blob was lost or damaged: an equal engine is built below to replace it
-        engine = build()
+        left = {} if record is None else record.get("provenance", {}).get("build", {})
+        engine = again(left) if left and again is not None else build()
         own = {"engine": self.store.put_blob(engine), "bytes": len(engine)}
-        won = self.store.put_result(key, _record(key, identity, own))
+        won = self.store.put_result(key, _record(key, identity, own, notes or {}))
         if won["output"] == own or record is not None:
             return engine
         return self.store.read_blob(won["output"]["engine"])
@@ -103,6 +117,7 @@ def identity(
         ],
         "architectures": list(archs),
         "tf32": options.tf32,
+        "effort": options.effort,
         "hardware": options.hardware,
         "version_compatible": options.version_compatible,
         "refit": options.refit,
@@ -179,9 +194,13 @@ def _code() -> Digest:
     return digest_json({file.relative_to(here).as_posix(): digest_file(file) for file in files})
 
 
-def _record(key: Digest, identity: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, Any]:
+def _record(
+    key: Digest, identity: Mapping[str, Any], output: Mapping[str, Any], notes: Mapping[str, Any]
+) -> dict[str, Any]:
     date = datetime.now(UTC).isoformat(timespec="milliseconds")
-    provenance = {"host": socket.gethostname(), "date": date}
+    provenance: dict[str, Any] = {"host": socket.gethostname(), "date": date}
+    if notes:
+        provenance["build"] = dict(notes)
     return {
         "key": key,
         "identity": dict(identity),

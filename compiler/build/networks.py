@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from compiler.build.builder import BuildRefused
+from compiler.build.effort import DEFAULT
 from compiler.convert.interpret import ConversionError, convert, value_table
 from compiler.convert.registry import Refusal, Registry
 from compiler.network.network import Network
@@ -41,6 +42,8 @@ class BuildRequest:
     """As in the TraceRequest; a build uses the converters and plugins among them."""
     search_path: tuple[str, ...] = ()
     """Folders searched for the entrypoints of `replace` before `sys.path`."""
+    effort: str = DEFAULT
+    """How much work TensorRT puts into an engine; other backends have no such choice."""
     version_compatible: bool = False
     """Later versions of TensorRT open the engines too: for trt targets only."""
     refit: bool = False

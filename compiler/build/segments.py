@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from compiler.build.builder import BuildRefused, EngineOptions, build_engine
+from compiler.build.aids import Aids
+from compiler.build.builder import BuildRefused, EngineOptions, make_engine
+from compiler.build.effort import DEFAULT
 from compiler.build.engine_cache import EngineCache, identity
 from compiler.build.evaluated import callable_in_torch
 from compiler.build.networks import BuildRequest, Demote
@@ -18,6 +20,7 @@ from compiler.network.older import lacking, without
 from compiler.network.refit import bindings
 from compiler.partition.segments import SegmentGraph
 from compiler.program import Program
+from enginebundle.format.digest import digest_json
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import TensorSpec
 from enginebundle.format.variant import SegmentKind
@@ -29,7 +32,9 @@ class BuiltSegment:
 
     An engine with `weights` has none of its own and is refitted with these and `constants`, which are
     computed from weights. With `refit`, `weights` are all the program's, so that segments share them.
-    `reused`: the engine was built before, for this model or another.
+    `reused`: the engine was built before, for this model or another. `notes` is not stored there: the
+    engine's `key` in the cache of engines, and, if it was built now, what its build depended on
+    besides that key.
     """
 
     kind: SegmentKind
@@ -38,6 +43,7 @@ class BuiltSegment:
     weights: Mapping[str, torch.Tensor] | None
     constants: Mapping[str, torch.Tensor] | None = None
     reused: bool = False
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -50,7 +56,7 @@ class BuiltSegment:
 
 def build_segment(
     trt: Any, segment: SegmentGraph, network: Network | None, program: Program,
-    request: BuildRequest, engines: EngineCache | None,
+    request: BuildRequest, engines: EngineCache | None, aids: Aids | None = None,
 ) -> BuiltSegment:  # fmt: skip
     """Build an engine with the module `trt`, or take it from `engines`; without a network, keep the
     graph for torch. Raises Demote if the builder fails on nodes, BuildRefused otherwise."""
@@ -65,24 +71,35 @@ def build_segment(
             program.weights if request.refit and names else weights,
         )
     capabilities = request.target.archs if request.target.backend == "rtx" else ()
+    effort = request.effort if request.target.backend == "trt" else DEFAULT
     bound = None
     if request.refit:
         network = without(network, lacking(trt))  # the constants' names are those of the engine
         bound = bindings(network, program.weights)
     options = EngineOptions(
-        request.profiles, request.precision == "tf32", capabilities,
+        request.profiles, request.precision == "tf32", capabilities, effort=effort,
         hardware=request.target.hardware, version_compatible=request.version_compatible,
         refit=bound is not None and bool(bound.names),
     )  # fmt: skip
-    builds = 0
+    notes: dict[str, Any] = {}
+    built: dict[str, Any] = {}
+    reused = True
 
     def build() -> bytes | memoryview:
-        nonlocal builds
-        builds += 1
-        return build_engine(trt, network, segment.graph, options, bound)
+        nonlocal built, reused
+        reused = False
+        made = make_engine(trt, network, segment.graph, options, aids, bound)
+        built |= made.notes  # in place: the cache of engines has it too
+        return made.engine
+
+    def again(left: Mapping[str, Any]) -> bytes | memoryview:
+        nonlocal aids
+        aids = None if aids is None else aids.again(trt, left)
+        return build()
 
     try:
-        if engines is None:
+        replaying = aids is not None and aids.proved is not None
+        if engines is None and not replaying:
             engine = build()
         else:
             known = {id(program.weights[w.name]): w.digest for w in program.graph.weights}
@@ -90,7 +107,10 @@ def build_segment(
                 trt, network, segment.graph, options, request.target.archs, known,
                 None if bound is None else bound.names,
             )  # fmt: skip
-            engine = engines.engine(own, build)
+            notes["key"] = digest_json(own)
+            if aids is not None and replaying:
+                aids = aids.replaying(notes["key"])
+            engine = build() if engines is None else engines.engine(own, build, built, again)
     except BuildRefused as error:
         if error.code not in ("layer", "builder"):
             raise
@@ -99,8 +119,9 @@ def build_segment(
         refusal = Refusal(error.code, error.message, error.remedy)
         raise Demote(dict.fromkeys(blamed, refusal), error) from error
     made = BuiltSegment(
-        segment.kind, segment.graph.without_origins(), engine, None, reused=not builds
-    )
+        segment.kind, segment.graph.without_origins(), engine, None, reused=reused,
+        notes=notes | built,
+    )  # fmt: skip
     if bound is None or not options.refit:
         return made
     derived = {name: bound.tensors[name] for name in bound.derived}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from compiler.build.effort import DEFAULT as DEFAULT_EFFORT
 from compiler.goldens.source import GoldenSource
 from compiler.replace.replacement import Replacement
 from compiler.trace.source import Source
@@ -30,8 +31,8 @@ class Model:
     in the compiler's table. `files` are what the entrypoints read besides their own code. `timeout` is
     the seconds that a step may take, `memory` the bytes it may use (None: the plan estimates them).
     `version` is a label for people; bundles have numbers. `replace` swaps pieces of the model for
-    the user's own. `version_compatible`: later versions of TensorRT open the trt targets' engines too.
-    `refit`: engines of `trt` targets hold no weights.
+    the user's own. `effort` is how much work TensorRT puts into the engines of trt targets; with
+    `version_compatible` later versions of TensorRT open those, too; with `refit` they hold no weights.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Model:
     memory: int | None = None
     engine_profiles: Literal["separate", "shared"] = "separate"
     replace: tuple[Replacement, ...] = ()
+    effort: str = DEFAULT_EFFORT
     version_compatible: bool = False
     refit: bool = False
 
@@ -80,6 +82,7 @@ class Model:
             "memory": self.memory,
             "engine_profiles": self.engine_profiles,
             "replace": [one.to_json() for one in self.replace],
+            "effort": self.effort,
             "version_compatible": self.version_compatible,
             "refit": self.refit,
         }

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from compiler.build.effort import DEFAULT, EFFORTS
 from enginebundle.format.spec import DTYPES, PRECISIONS
 from orchestrator.manifest import values
 from orchestrator.manifest.model import MIN_NODES, TIMEOUT
@@ -188,6 +189,11 @@ class ModelForm(Form):
     )
     engine_profiles: Literal["separate", "shared"] = Field(
         "separate", description="An engine for each profile, or one engine for all."
+    )
+    effort: Literal[EFFORTS] = Field(  # type: ignore[valid-type]
+        DEFAULT,
+        description="How much work TensorRT puts into a trt target's engines. Other targets' builds "
+        "have no such choice and do not depend on it.",
     )
     version_compatible: bool = Field(
         False, description="Later versions of TensorRT open the trt targets' engines too."

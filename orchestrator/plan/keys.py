@@ -54,6 +54,10 @@ NEVER_IN: Mapping[str, str] = {
     "differ in their last bits, far within every tolerance, and the first result wins",
     "driver and GPU of the building machine": "TensorRT-RTX builds without a GPU; TensorRT times "
     "tactics on the target's architecture, which is in; the first result wins",
+    "timing cache": "says how fast TensorRT found tactics before; which one a build had is kept beside "
+    "its engine, and the first result wins",
+    "memory that the building GPU has free": "limits TensorRT's scratch memory; the limit is kept beside "
+    "the engine",
     "what a model downloads while it is traced": "planning downloads nothing; pin a revision in "
     "kwargs, which are in, or name the files in `files:`",
     "environment variables": "steps read none that change a result; a model that reads some should "

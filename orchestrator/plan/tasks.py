@@ -7,7 +7,7 @@ The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
               require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
               version_compatible, refit,
               replace (operators and functions that have converters or plugins; then also search_path,
-              content)
+              content), effort (trt targets only)
     publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
     validate  name, target, toolchain
     promote   name, alias
@@ -124,6 +124,7 @@ def _build(
             "version_compatible": model.version_compatible and target.backend == "trt",
             "refit": model.refit and target.backend == "trt",
             **_converters(model, content),
+            **({"effort": model.effort} if target.backend == "trt" else {}),
         },
         needs=(str(TaskId(model.name, "trace")),),
         resources=_compute(model, target.archs if target.backend == "trt" else ()),

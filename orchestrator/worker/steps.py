@@ -3,7 +3,7 @@
     trace      {graph, weights, program, skeleton, inputs, outputs, goldens, replaced, unchecked,
                 weights_bytes}
     build      {part, toolchain, precision, version_compatible, tolerances, report, bytes,
-                evaluated, blobs}, and for a refittable model {refitted}
+                evaluated, blobs, provenance: {engines}}, and for a refittable model {refitted}
     validate   {passed, worst, evidence}
 
 `publish` and `promote` are in run/publish.py: they sign and move aliases, which only the driver may
@@ -27,11 +27,13 @@ from enginebundle.storage.trust import Trust
 from orchestrator.plan.keys import engines_identity
 from orchestrator.plan.task import Upstream
 from orchestrator.plan.task_id import Step, TaskId
-from orchestrator.worker.outcome import JSON
+from orchestrator.worker.outcome import BESIDE, JSON
+from orchestrator.worker.progress import teller
 
 if TYPE_CHECKING:
     from compiler.goldens.goldens import GoldenCase
-    from compiler.pipeline import BuiltSegment
+    from compiler.pipeline import BuildRequest, BuiltSegment
+    from compiler.program import Program
     from enginebundle.format.variant import Segment
 
 Spec = Mapping[str, JSON]
@@ -88,23 +90,22 @@ def _save_golden(case: GoldenCase, store: Store) -> dict[str, JSON]:
     return {"name": case.name, "blob": store.put_blob(data), "bytes": len(data)}
 
 
-def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
-    """Build one Part of a target's variant from a Program."""
+def traced_program(upstream: Upstream, store: Store) -> Program:
+    """The program that the upstream trace left in the store."""
     from compiler import program
-    from compiler.build.engine_cache import EngineCache
-    from compiler.goldens.goldens import GoldenCase
-    from compiler.pipeline import BuildRequest, build_program
-    from enginebundle.format.spec import Tolerance
-    from enginebundle.format.variant import Part
 
     traced = of(upstream, "trace")
-    loaded = program.load(store, traced["graph"], traced["weights"])
-    goldens = tuple(
-        GoldenCase.from_bytes(golden["name"], store.read_blob(golden["blob"]))
-        for golden in traced["goldens"]
-    )
+    return program.load(store, traced["graph"], traced["weights"])
+
+
+def build_request(spec: Spec) -> BuildRequest:
+    """What a build's spec asks of the compiler."""
+    from compiler.build.effort import DEFAULT
+    from compiler.pipeline import BuildRequest
+    from enginebundle.format.spec import Tolerance
+
     overrides = {name: Tolerance.from_json(one) for name, one in spec["tolerances"].items()}
-    request = BuildRequest(
+    return BuildRequest(
         target=Target.parse(spec["target"]),
         profiles=tuple(Profile.from_json(item) for item in spec["profiles"]),
         precision=spec["precision"],
@@ -115,10 +116,27 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         tolerance=tuple(overrides.items()),
         replace=_replacements(spec),
         search_path=tuple(spec.get("search_path", ())),
+        effort=spec.get("effort", DEFAULT),
         version_compatible=spec.get("version_compatible", False),
         refit=spec.get("refit", False),
     )
-    built = build_program(loaded, request, goldens, EngineCache(store))
+
+
+def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
+    """Build one Part of a target's variant from a Program."""
+    from compiler.build.aids import Aids
+    from compiler.build.engine_cache import EngineCache
+    from compiler.goldens.goldens import GoldenCase
+    from compiler.pipeline import build_program
+    from enginebundle.format.variant import Part
+
+    loaded = traced_program(upstream, store)
+    goldens = tuple(
+        GoldenCase.from_bytes(golden["name"], store.read_blob(golden["blob"]))
+        for golden in of(upstream, "trace")["goldens"]
+    )
+    request = build_request(spec)
+    built = build_program(loaded, request, goldens, EngineCache(store), Aids(store, teller()))
     blobs: dict[Digest, int] = {}
     names = tuple(profile.name for profile in request.profiles)
     put = _writer(store, blobs)
@@ -138,6 +156,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "bytes": sum(blobs.values()),
         "evaluated": None if built.evaluated is None else built.evaluated.to_json(),
         "blobs": blobs,
+        BESIDE: {"engines": [dict(s.notes) for s in built.segments if s.engine is not None]},
     }
 
 

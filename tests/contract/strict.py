@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 from tests.contract.signatures import Signature, Signatures
@@ -41,7 +41,9 @@ def module(name: str, found: Signatures, behaviour: Behaviour) -> Any:
         outer, dot, inner = owner.partition(".")
         if dot:
             setattr(made[outer], inner, kind)
-    return SimpleNamespace(**{owner: kind for owner, kind in made.items() if "." not in owner})
+    whole = ModuleType(name)
+    vars(whole).update({owner: kind for owner, kind in made.items() if "." not in owner})
+    return whole
 
 
 def _class(

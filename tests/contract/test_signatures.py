@@ -24,6 +24,7 @@ RTX_ONLY = {
     "ComputeCapability",
     "IBuilderConfig.num_compute_capabilities",
     "IBuilderConfig.set_compute_capability",
+    "IRuntimeCache.serialize",  # not used: the method of ITimingCache has the same name
 }
 """Used for `rtx` targets only: TensorRT builds for the GPU it runs on."""
 

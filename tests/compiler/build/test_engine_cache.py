@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,6 +79,7 @@ def test_a_known_digest_stands_for_hashing() -> None:
         {"archs": ("sm_86",)},
         {"archs": ("sm_86", "sm_89")},
         {"tf32": True},
+        {"effort": "max"},
         {"hardware": "ampere_plus"},
         {"version_compatible": True},
         {"trt": SimpleNamespace(__name__="tensorrt_rtx", __version__="1.5.1")},
@@ -168,6 +169,39 @@ def test_a_damaged_engine_is_built_again(cache: EngineCache, tmp_path: Path) -> 
     for damage in (lambda: blob.write_bytes(b"enginE"), blob.unlink):
         damage()
         assert cache.engine({"a": 1}, lambda: b"engine") == b"engine"
+
+
+def test_what_a_build_depended_on_is_kept_beside_the_result(cache: EngineCache) -> None:
+    noted: dict[str, Any] = {}
+
+    def build() -> bytes:
+        noted["workspace"] = 1 << 30
+        return b"engine"
+
+    cache.engine({"a": 1}, build, noted)
+    record = cache.store.result(digest_json({"a": 1}))
+    assert record is not None
+    assert record["provenance"]["build"] == {"workspace": 1 << 30}
+    assert "workspace" not in record["output"] | record["identity"]
+
+
+def test_a_lost_engine_is_built_again_from_what_its_build_left(
+    cache: EngineCache, tmp_path: Path
+) -> None:
+    left: list[Mapping[str, Any]] = []
+
+    def again(notes: Mapping[str, Any]) -> bytes:
+        left.append(notes)
+        return b"the same"
+
+    for number, notes in enumerate(({"workspace": 1}, {})):
+        cache.engine({"a": number}, lambda: b"engine", notes, again)
+    assert left == [], "nothing was lost"
+    for blob in (tmp_path / "blobs").rglob("*/*/*"):
+        blob.unlink()
+    assert cache.engine({"a": 0}, lambda: b"anew", {}, again) == b"the same"
+    assert cache.engine({"a": 1}, lambda: b"anew", {}, again) == b"anew", "nothing is known of it"
+    assert left == [{"workspace": 1}]
 
 
 def test_a_record_explains_itself(cache: EngineCache) -> None:

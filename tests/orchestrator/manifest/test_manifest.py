@@ -49,6 +49,7 @@ def test_a_small_manifest_and_its_defaults() -> None:
     assert (model.precision, model.timeout, model.memory) == ("fp32", 1800.0, None)
     assert (model.goldens.seed, model.goldens.cases) == (0, 3)
     assert (model.engine_profiles, model.require_full_compilation) == ("separate", False)
+    assert model.effort == "default"
 
 
 def test_every_key_of_a_model() -> None:
@@ -72,9 +73,11 @@ def test_every_key_of_a_model() -> None:
             timeout: 1h30m
             memory: 1.5GiB
             engine_profiles: shared
+            effort: max
             version_compatible: true
             refit: false
         """).models
+    assert model.effort == "max"
     assert model.version == "2.1"
     assert model.source.program == "/models/nets/x.pt2"
     assert model.source.trusted
@@ -287,7 +290,10 @@ WRONG = {
         "'x.npz': expected a file ending in .safetensors or .parquet",
     ),
     "refit of a version-compatible engine": (
-        ("targets: [torch:cpu]", "targets: [trt:sm_90]\n    refit: true\n    version_compatible: true"),
+        (
+            "targets: [torch:cpu]",
+            "targets: [trt:sm_90]\n    refit: true\n    version_compatible: true",
+        ),
         "models[0].refit: `refit` and `version_compatible` exclude each other",
     ),
     "refit without trt": (

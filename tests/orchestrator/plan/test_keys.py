@@ -70,6 +70,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
         {"trace", "build", "publish"},
     ),
     "engine_profiles": ("shared", {"build", "publish", "validate"}),
+    "effort": ("max", NOTHING),  # no trt: target here
     "version_compatible": (True, NOTHING),  # no trt: target here
     "refit": (True, NOTHING),  # trt targets only
 }
@@ -153,6 +154,13 @@ def test_tensorrt_rtx_does_not_touch_the_cpu_nor_tensorrt() -> None:
     assert changed(before, after) == TRACE
 
 
+def test_an_effort_counts_for_tensorrt_alone() -> None:
+    model = replace(MODEL, targets=(*MODEL.targets, Target.parse("trt:sm_89")))
+    before, after = keys_of(model), keys_of(replace(model, effort="fast"))
+    roles = {role for role in before if before[role] != after[role]}
+    assert roles == {"build/trt:sm_89/p", "build/trt:sm_89/q"}
+
+
 def test_tensorrt_s_version_is_in_its_builds_keys_however_it_was_installed() -> None:
     model = replace(MODEL, targets=(Target.parse("trt:sm_89"),))
     before = keys_of(model, installed=replace(INSTALLED, runtimes=(("tensorrt", "10.6.0"),)))
@@ -163,7 +171,7 @@ def test_tensorrt_s_version_is_in_its_builds_keys_however_it_was_installed() -> 
 def test_what_an_engine_opens_on_is_in_its_key() -> None:
     def keys(target: str, compatible: bool = False) -> set[str]:
         model = replace(MODEL, targets=(Target.parse(target),), version_compatible=compatible)
-        return {key for name, key in keys_of(model).items() if "/build/" in name}
+        return {key for name, key in keys_of(model).items() if name.startswith("build/")}
 
     exact = keys("trt:sm_90")
     for other in (keys("trt:sm_90_any"), keys("trt:ampere_plus"), keys("trt:sm_90", True)):

@@ -14,7 +14,7 @@ import torch
 
 from compiler import pipeline
 from compiler.build import segments
-from compiler.build.builder import _leave_out, _log
+from compiler.build.builder import Made, _leave_out, _log
 from compiler.network.emit import Emitter
 from enginebundle.errors import IntegrityError
 from enginebundle.format.digest import digest_json
@@ -49,7 +49,7 @@ def builds(monkeypatch) -> list[bytes]:
     """Every engine that was built."""
     made: list[bytes] = []
 
-    def build(trt: Any, network: Any, graph: Any, options: Any, bindings: Any) -> bytes:
+    def build(trt, network, graph, options, aids, bindings) -> Made:
         log = _log(trt)
         builder = trt.Builder(log)
         flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -58,10 +58,10 @@ def builds(monkeypatch) -> list[bytes]:
         _leave_out(definition, emitted.bound, log)
         assert all(definition.are_weights_marked_refittable(name) for name in emitted.bound)
         made.append(json.dumps(sorted(emitted.bound)).encode())
-        return made[-1]
+        return Made(memoryview(made[-1]))
 
     monkeypatch.setattr(pipeline, "_module", lambda target: rtx)
-    monkeypatch.setattr(segments, "build_engine", build)
+    monkeypatch.setattr(segments, "make_engine", build)
     return made
 
 
