@@ -48,6 +48,7 @@ _CODE = (
     "build/effort.py",
     "build/tensorrt.py",
     "build/tensorrt_rtx.py",
+    "convert/plugin.py",
     "network",
 )
 """What turns a network into bytes, relative to the package `compiler`."""
@@ -82,8 +83,12 @@ class EngineCache:
         left = {} if record is None else record.get("provenance", {}).get("build", {})
         engine = again(left) if left and again is not None else build()
         own = {"engine": self.store.put_blob(engine), "bytes": len(engine)}
-        won = self.store.put_result(key, _record(key, identity, own, notes or {}))
-        if won["output"] == own or record is not None:
+        new = _record(key, identity, own, notes or {})
+        if record is not None:
+            self.store.replace_result(key, new)  # the old one names an engine that is gone
+            return engine
+        won = self.store.put_result(key, new)
+        if won["output"] == own:
             return engine
         return self.store.read_blob(won["output"]["engine"])
 

@@ -6,14 +6,21 @@ one `Storage.create`: the first writer wins, and every writer learns who won.
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from enginebundle.errors import ConflictError, FormatError, NotFoundError
 from enginebundle.format.digest import Digest, canonical_json, hexadecimal, is_digest
-from enginebundle.format.parse import check_name, fields, json_object
+from enginebundle.format.parse import check_name, fields, is_name, json_object
 from enginebundle.format.reference import Reference
 from enginebundle.format.spec import Target
 from enginebundle.storage.blobs import BlobStore
+
+_LOG = logging.getLogger(__name__)
+_RECORD = re.compile(r"/[0-9a-f]{64}-[0-9a-f]{16}\.json\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +48,8 @@ class BundleStore(BlobStore):
         digest = self.put_blob(index)
         record = canonical_json({"index": digest, "signature": self.put_blob(signature)})
         known = self._slots(folder)
-        for number in known:
-            if (version := self._version(name, number)).digest == digest:
+        for version in self.versions(name):
+            if version.digest == digest:
                 return version
         number = max(known, default=0)
         while True:
@@ -51,6 +58,15 @@ class BundleStore(BlobStore):
             version = self._version(name, number)
             if version.digest == digest:
                 return replace(version, created=winner == record)
+
+    def holds(self, version: Version) -> bool:
+        """Whether the version can be opened: its record, index and signature are there."""
+        try:
+            record = self._version_record(version.name, version.number)
+        except (FormatError, NotFoundError):
+            return False
+        blobs = (version.digest, record["signature"])
+        return record["index"] == version.digest and all(map(self.has_blob, blobs))
 
     def put_version(self, version: Version, index: bytes, signature: bytes) -> None:
         """Copy a version of another store under its number. ConflictError if the number is taken."""
@@ -87,16 +103,23 @@ class BundleStore(BlobStore):
 
     def names(self) -> list[str]:
         """The names of the bundles in the store."""
-        return self._storage.children("bundles")
+        return [name for name in self._storage.children("bundles") if is_name(name)]
 
     def versions(self, name: str) -> list[Version]:
-        """All versions of a bundle, oldest first; empty if there is no such bundle."""
-        return [self._version(name, number) for number in self._slots(_versions(name))]
+        """All versions of a bundle that can be read, oldest first; empty if there is no such bundle."""
+        found = []
+        for number in self._slots(_versions(name)):
+            with self._said(f"version {name}@{number} is left out"):
+                found.append(self._version(name, number))
+        return found
 
     def aliases(self, name: str) -> dict[str, int]:
-        """The version number that each alias of a bundle points at."""
-        found = self._storage.children(f"bundles/{check_name(name, 'bundle name')}/aliases")
-        moves = {alias: self._move(name, alias) for alias in found}
+        """The version number that each alias of a bundle points at. One that can't be read is left out."""
+        folder = f"bundles/{check_name(name, 'bundle name')}/aliases"
+        moves = {}
+        for alias in filter(is_name, self._storage.children(folder)):
+            with self._said(f"alias {name}:{alias} is left out"):
+                moves[alias] = self._move(name, alias)
         return {alias: move[1] for alias, move in moves.items() if move is not None}
 
     def set_alias(self, name: str, alias: str, number: int, *, expected: int | None = None) -> None:
@@ -110,7 +133,9 @@ class BundleStore(BlobStore):
             raise self._unknown(Reference(name, alias=alias), f"version {number}")
         record = canonical_json({"version": number})
         while True:
-            slot, current = self._move(name, alias) or (0, 0)
+            slot, current = max(self._slots(folder), default=0), 0
+            with self._said(f"alias {name}:{alias} is written anew"):
+                slot, current = self._move(name, alias) or (0, 0)
             if expected is not None and current != expected:
                 raise ConflictError(
                     f"alias {name}:{alias} points at version {current or 'none'}, expected "
@@ -136,8 +161,17 @@ class BundleStore(BlobStore):
         records = [
             self._record(path, ("evidence", "signature"))
             for path in self._storage.files(_evidence(version))
+            if _RECORD.search(path)  # other files are no concern of ours: .DS_Store, an editor's copy
         ]
         return [(self.read_blob(r["evidence"]), self.read_blob(r["signature"])) for r in records]
+
+    @contextmanager
+    def _said(self, what: str) -> Iterator[None]:
+        """Go on without a record that is damaged or gone, and say so: it must not stop the others."""
+        try:
+            yield
+        except (FormatError, NotFoundError) as error:
+            _LOG.warning("store %s: %s: %s", self.uri, what, error)
 
     def _slots(self, folder: str) -> list[int]:
         """The numbers of the files `<n>.json` in a folder, ascending."""

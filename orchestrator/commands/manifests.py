@@ -11,6 +11,7 @@ from enginebundle.errors import NotFoundError
 from enginebundle.format.reference import LATEST
 from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
+from orchestrator.keep.results import Results
 from orchestrator.manifest.load import load
 from orchestrator.manifest.model import Manifest
 from orchestrator.plan import decide
@@ -89,7 +90,7 @@ def make_plan(
 
     return decide.plan(
         manifest,
-        (lambda digest: None) if store is None else store.result,
+        (lambda digest: None) if store is None else Results(store).result,
         installed(),
         found,
         archs=("cpu", *archs),

@@ -21,6 +21,7 @@ from orchestrator.commands.common import (
     unknown,
 )
 from orchestrator.commands.manifests import make_plan
+from orchestrator.keep.results import Results
 from orchestrator.manifest.load import load
 from orchestrator.plan import keys
 from orchestrator.plan.content import contents
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
                 record(transition)
 
             farm = Farm(
-                results=store,
+                results=Results(store),
                 identify=_identify,
                 attempt=lambda *details: _attempt(
                     record.run, store, publisher.trust, again, *details

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from enginebundle.errors import BundleError
 from enginebundle.format.digest import Digest, digest_json
 from enginebundle.storage.store import Store
+from orchestrator.keep.results import Results
 from orchestrator.plan.task_id import TaskId
 from orchestrator.worker import isolate
 from orchestrator.worker.outcome import BESIDE, JSON, Built, Cached, Failed
@@ -20,6 +22,7 @@ from orchestrator.worker.progress import Relay
 
 STEP = "orchestrator.worker.steps:run_step"
 """What a child process calls, with (step, spec, upstream, store uri)."""
+_LOGGER = logging.getLogger(__name__)
 _LOG = 1 << 20
 """The store keeps this many bytes of the end of a log."""
 
@@ -78,7 +81,8 @@ def perform(
     host = socket.gethostname()
     try:
         store = Store.open(attempt.store)
-        record = store.result(attempt.key)
+        results = Results(store)
+        record = results.result(attempt.key)
         if record is not None:
             return from_record(record), host
         outcome = _run(attempt, store, cancelled)
@@ -101,7 +105,10 @@ def perform(
                     **beside,
                 },
             }
-            outcome = replace(outcome, output=store.put_result(attempt.key, record)["output"])
+            won = store.put_result(attempt.key, record)
+            if won["output"] != record["output"] and results.result(attempt.key) is None:
+                won = store.replace_result(attempt.key, record)
+            outcome = replace(outcome, output=won["output"])
     except (BundleError, OSError) as error:
         message = f"the store failed before or after the step: {type(error).__name__}: {error}"
         return Failed("infra", message, reproduce=attempt.reproduce), host
@@ -122,6 +129,7 @@ def _run(attempt: Attempt, store: Store, cancelled: Callable[[], bool]) -> Built
                 attempt.function,
                 (attempt.step, attempt.spec, attempt.upstream, attempt.store),
                 attempt.path,
+                attempt.step,
             ),
             isolate.Limits(
                 attempt.timeout,
@@ -133,9 +141,14 @@ def _run(attempt: Attempt, store: Store, cancelled: Callable[[], bool]) -> Built
             attempt.reproduce,
             cancelled,
             relay,
+            store,
         )
         relay.close()
         data = log.read_bytes()[-_LOG:]
         if data:
-            store.put_file(log_path(attempt.run, attempt.id, attempt.number), data)
+            try:
+                store.put_file(log_path(attempt.run, attempt.id, attempt.number), data)
+            except (BundleError, OSError) as error:
+                # A log is for people: what the step made is kept without it.
+                _LOGGER.warning("the log of %s is not kept: %s", attempt.id, error)
     return outcome

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from enginebundle.storage.store import Store
 from orchestrator.plan.task import Upstream
+from orchestrator.worker.lent import opened
 from orchestrator.worker.outcome import JSON
 from orchestrator.worker.progress import teller
 from orchestrator.worker.steps import build_request, traced_program
@@ -23,12 +23,12 @@ def reproduce(
     from compiler.build.replay import Proved
     from compiler.pipeline import build_program
 
-    opened = Store.open(store)
+    lent = opened(store)
     proved = {}
     for key in keys:
-        record = opened.result(key) or {}
+        record = lent.result(key) or {}
         proved[key] = Proved.of(record.get("provenance", {}).get("build", {}))
     request = build_request({**spec, "tolerances": {}})  # nothing is compared with goldens here
-    aids = Aids(opened, teller(), proved)
-    built = build_program(traced_program(upstream, opened), request, aids=aids)
+    aids = Aids(lent, teller(), proved)
+    built = build_program(traced_program(upstream, lent), request, aids=aids)
     return {"engines": sum(segment.engine is not None for segment in built.segments)}
