@@ -46,6 +46,10 @@ class BlobStore:
         found = self._storage.size(_blob(digest))
         return found is not None and size in (None, found)
 
+    def blob_size(self, digest: Digest) -> int | None:
+        """The blob's length in bytes, or None if the store has none."""
+        return self._storage.size(_blob(digest))
+
     def check_blob(self, digest: Digest) -> bool:
         """Whether the store has the blob and its content is right. Wrong content is set aside first."""
         path = _blob(digest)

@@ -60,13 +60,13 @@ class BundleStore(BlobStore):
                 return replace(version, created=winner == record)
 
     def holds(self, version: Version) -> bool:
-        """Whether the version can be opened: its record, index and signature are there."""
+        """Whether the version can be opened: its record, index and signature are there, and undamaged."""
         try:
             record = self._version_record(version.name, version.number)
         except (FormatError, NotFoundError):
             return False
         blobs = (version.digest, record["signature"])
-        return record["index"] == version.digest and all(map(self.has_blob, blobs))
+        return record["index"] == version.digest and all(map(self.check_blob, blobs))
 
     def put_version(self, version: Version, index: bytes, signature: bytes) -> None:
         """Copy a version of another store under its number. ConflictError if the number is taken."""
@@ -104,6 +104,23 @@ class BundleStore(BlobStore):
     def names(self) -> list[str]:
         """The names of the bundles in the store."""
         return [name for name in self._storage.children("bundles") if is_name(name)]
+
+    def check_evidence(self, version: Version) -> None:
+        """Set damaged evidence aside: new evidence is about to come, and could not be read beside it."""
+        for record in self._evidence_records(version):
+            self.check_blob(record["evidence"])
+            self.check_blob(record["signature"])
+
+    def _evidence_records(self, version: Version) -> list[dict[str, Digest]]:
+        return [
+            self._record(path, ("evidence", "signature"))
+            for path in self._storage.files(_evidence(version))
+            if _RECORD.search(path)  # other files are no concern of ours: .DS_Store, an editor's copy
+        ]
+
+    def numbers(self, name: str) -> list[int]:
+        """The numbers of all versions of a bundle, ascending, whether they can be read or not."""
+        return self._slots(_versions(name))
 
     def versions(self, name: str) -> list[Version]:
         """All versions of a bundle that can be read, oldest first; empty if there is no such bundle."""
@@ -157,13 +174,19 @@ class BundleStore(BlobStore):
         return digest
 
     def evidence(self, version: Version) -> list[tuple[bytes, bytes]]:
-        """The (evidence, signature) documents about a version's index. None is trusted yet."""
-        records = [
-            self._record(path, ("evidence", "signature"))
-            for path in self._storage.files(_evidence(version))
-            if _RECORD.search(path)  # other files are no concern of ours: .DS_Store, an editor's copy
-        ]
-        return [(self.read_blob(r["evidence"]), self.read_blob(r["signature"])) for r in records]
+        """The (evidence, signature) documents about a version's index. None is trusted yet.
+
+        Evidence that is not there any more says nothing, like evidence that never was.
+        """
+        found = []
+        for record in self._evidence_records(version):
+            try:
+                pair = self.read_blob(record["evidence"]), self.read_blob(record["signature"])
+            except NotFoundError as error:
+                _LOG.warning("store %s: evidence of %s is left out: %s", self.uri, version, error)
+            else:
+                found.append(pair)
+        return found
 
     @contextmanager
     def _said(self, what: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from orchestrator.commands.common import (
     unknown,
 )
 from orchestrator.commands.manifests import make_plan
+from orchestrator.keep.alive import alive
 from orchestrator.keep.results import Results
 from orchestrator.manifest.load import load
 from orchestrator.plan import keys
@@ -49,12 +51,14 @@ def run(args: argparse.Namespace) -> int:
     store = open_store(args.store, create=True)
     archs = local_archs()
     executor = _cluster(args) if args.address else None
+    stack = contextlib.ExitStack()
     try:
         if executor is not None:
             archs = executor.archs()
         plan = make_plan(manifest, found, store, archs)
         tasks = plan.tasks if args.only is None else _only(plan, args.only)
         record = Record(store, args.run_id or new_id(manifest.digest))
+        stack.enter_context(alive(store, record.run))
         _start(record, store, path, plan)
         publisher = Publisher(store, default_signer(), record.run)
         _announce(plan, tasks, record.run, store)
@@ -81,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
             )
             outcomes, interrupted = drive(tasks, farm)
     finally:
+        stack.close()
         if executor is not None:
             executor.close()
     results = _results(store, plan, tasks, outcomes, interrupted)
@@ -93,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 def _start(record: Record, store: Store, path: Path, plan: Plan) -> None:
     """The first write: if the store can't be written, the run ends here, before any work."""
     try:
-        record.start(path.read_bytes(), plan.to_json())
+        record.start(path, plan.to_json())
     except BundleError as error:
         raise UsageError(f"store {store.uri} can't be written: {error}") from error
 

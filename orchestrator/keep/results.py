@@ -1,7 +1,7 @@
 """The results that count: records that can be read, and whose blobs the store still has.
 
-A result that is of no use counts as none, so its task runs again and its new record replaces it. The blobs'
-content is not read here, only their sizes are looked up; `kiln store verify` reads all.
+A result that is of no use counts as none, so its task runs again and its new record replaces it. Indexes
+and evidence are read; of other blobs only the sizes are looked up. `kiln store verify` reads all.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 from enginebundle.format.digest import Digest, is_digest
 from enginebundle.storage.store import Store, Version
 
+_said: set[tuple[str, Digest, str]] = set()
+"""What was said: once is enough, though a plan, a run and an attempt look the same result up."""
 _LOG = logging.getLogger(__name__)
 _BLOBS = ("graph", "weights", "report", "evidence", "index", "engine")
 """The names under which outputs hold a blob's digest. Other digests, such as `program`, name no blob."""
@@ -35,17 +37,26 @@ class Results:
         except (TypeError, KeyError, AttributeError, ValueError):
             why = "its record is damaged"
         if why:
-            _LOG.warning("the result %s counts as none, and is made again: %s", key, why)
+            if (self._store.uri, key, why) not in _said:
+                _said.add((self._store.uri, key, why))
+                _LOG.warning("the result %s counts as none, and is made again: %s", key, why)
             return None
         return record
+
+    def named(self, record: Mapping[str, Any]) -> set[Digest]:
+        """The blobs that a usable record names."""
+        return {*record.get("blobs", {}), *(digest for digest, _ in blobs(record["output"]))}
 
     def _useless(self, key: Digest, record: Mapping[str, Any]) -> str:
         output = record["output"]
         if record["key"] != key or not isinstance(output, dict):
             return "its record is damaged"
         float(record["provenance"]["seconds"])
+        if "evidence" in output and not self._store.check_blob(output["evidence"]):
+            return f"the evidence {output['evidence']} is damaged or lost"
+        sizes = record.get("blobs", {})
         for digest, size in blobs(output):
-            if not self._has(digest, size):
+            if not self._has(digest, sizes.get(digest, size)):
                 return f"the store lacks blob {digest}, or has it with another size"
         if "version" in output and "index" in output:
             version = Version(record["identity"]["spec"]["name"], output["version"], output["index"])

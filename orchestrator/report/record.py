@@ -1,6 +1,7 @@
 """A run's record in the store, under `runs/<id>/`: what was asked for, what happened, how it ended.
 
     manifest.yaml   a copy of the manifest
+    origin.json     where it was
     plan.json       its tasks
     events.jsonl    a line for each transition, rewritten from time to time
     results.json    at the end: outcomes, rows, exit code
@@ -19,6 +20,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import BundleError, NotFoundError
@@ -51,9 +53,10 @@ class Record:
         self._due = 0.0
         self._said: set[str] = set()
 
-    def start(self, manifest: bytes, plan: Mapping[str, Any]) -> None:
+    def start(self, manifest: Path, plan: Mapping[str, Any]) -> None:
         """Write what was asked for. StoreError if the store can't be written."""
-        self._put("manifest.yaml", manifest)
+        self._put("manifest.yaml", manifest.read_bytes())
+        self._put("origin.json", _json({"manifest": str(manifest.absolute())}))
         self._put("plan.json", _json(plan))
 
     def __call__(self, transition: Transition) -> None:
@@ -118,10 +121,19 @@ def ids(store: Store) -> list[str]:
     return sorted({p.split("/")[1] for p in store.list_files("runs/") if p.count("/") > 1})
 
 
+def manifest(store: Store, run: str) -> Path | None:
+    """Where the manifest of a run was, on the machine that ran it; None if that is not known."""
+    data = store.get_file(f"runs/{run}/origin.json")
+    return None if data is None else Path(json.loads(data)["manifest"])
+
+
 def results(store: Store, run: str) -> dict[str, Any] | None:
     """How a run ended; None if it has not ended or was killed."""
     data = store.get_file(f"runs/{run}/results.json")
-    return None if data is None else dict(json.loads(data))
+    try:
+        return None if data is None else dict(json.loads(data))
+    except ValueError:
+        return None  # damaged
 
 
 def tasks(store: Store, run: str) -> dict[str, Any]:

@@ -96,6 +96,9 @@ class _Run:
         self.outcomes: dict[str, Outcome] = {}
         self.executor: Executor | None = None
         self.running: dict[str, int] = {}
+        self.keys: dict[str, Digest] = {}
+        self.making: dict[Digest, list[tuple[str, int]]] = {}
+        """Keys that are being made, each with the other tasks (and their attempts) that wait for it."""
         self.hosts: dict[str, str] = {}
         self.dependents: dict[str, list[Task]] = {}
         for task in tasks:
@@ -199,11 +202,16 @@ class _Run:
         upstream = self._upstream(task)
         if task.step in self.farm.driver_steps:
             return self.farm.driver_steps[task.step](task, upstream)
-        state = "started" if attempt == 1 else "retry"
-        self.farm.listen(Transition(task.id, state, attempt))
         identity = self.farm.identify(task, upstream)
         if self.executor is None or identity is None:
             raise RuntimeError(f"task {task.id} has no executor or no key")
+        key = digest_json(identity)
+        if key in self.making:
+            self.making[key].append((task.id, attempt))
+            return None
+        self.making[key], self.keys[task.id] = [], key
+        state = "started" if attempt == 1 else "retry"
+        self.farm.listen(Transition(task.id, state, attempt))
         task = self.farm.sized(task, upstream)
         self.executor.submit(self.farm.attempt(task, identity, upstream, attempt))
         return None
@@ -227,7 +235,20 @@ class _Run:
             raise RuntimeError("nothing is running and nothing is ready: the schedule is stuck")
         ended = self.executor.wait(_TICK)
         self.farm.tick()
-        return [self._finished(event) for event in ended if self._current(event)]
+        found = []
+        for event in ended:
+            if self._current(event):
+                found.append(self._finished(event))
+                found += map(self._finished, self._waiting(event))
+        return found
+
+    def _waiting(self, event: schedule.Ended) -> list[schedule.Ended]:
+        """What the end of an attempt means for the tasks that wait for the same result."""
+        outcome = event.outcome
+        if isinstance(outcome, Built):
+            outcome = Cached(outcome.output, outcome.seconds)
+        waiting = self.making.pop(self.keys.pop(event.id), [])
+        return [schedule.Ended(name, number, outcome, event.host) for name, number in waiting]
 
     def _current(self, event: schedule.Ended) -> bool:
         """Whether this is the attempt that we are waiting for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import psutil
 from orchestrator.run.schedule import Ended
 from orchestrator.run.taskgraph import Pool
 from orchestrator.worker.attempt import Attempt, perform
+from orchestrator.worker.outcome import Failed, Outcome
 
 
 class UnreachableError(Exception):
@@ -81,10 +83,17 @@ class LocalExecutor:
         thread.start()
 
     def _work(self, attempt: Attempt) -> None:
-        # One step at a time on the GPU, so that none disturbs another's timings or memory.
-        with self._gpu if attempt.label else contextlib.nullcontext():
-            outcome, host = perform(attempt, self._stop.is_set)
-        self._ended.put(Ended(attempt.id, attempt.number, outcome, host))
+        outcome: Outcome = Failed("error", "the thread that watched the step died")
+        host = ""
+        try:
+            # One step at a time on the GPU, so that none disturbs another's timings or memory.
+            with self._gpu if attempt.label else contextlib.nullcontext():
+                outcome, host = perform(attempt, self._stop.is_set)
+        finally:
+            # The driver waits for this report, whatever happened.
+            if (error := sys.exception()) is not None:
+                outcome = Failed("error", f"the thread that watched the step died: {error!r}")
+            self._ended.put(Ended(attempt.id, attempt.number, outcome, host))
 
     def wait(self, timeout: float) -> list[Ended]:
         try:

@@ -48,6 +48,9 @@ class Publisher:
         try:
             index = assemble(task.spec, upstream)
             data = index.to_bytes()
+            for digest, size in index.blobs:
+                if not self.store.has_blob(digest, size):
+                    raise StoreError(f"the store lacks blob {digest} of {size} bytes; run again")
             version = self.store.publish(index.name, data, self.signer.sign(data))
             output = {"version": version.number, "index": version.digest}
             seconds = round(time.monotonic() - started, 3)
@@ -64,7 +67,9 @@ class Publisher:
                     "run": self.run,
                 },
             }
-            self.store.put_result(own, record)
+            # An older result may name a version that is lost.
+            if self.store.put_result(own, record).get("output") != output:
+                self.store.replace_result(own, record)
         except BundleError as error:
             return _failed(error)
         return Built(output, seconds)

@@ -219,8 +219,10 @@ def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     """
     index = of(upstream, "publish")["index"]
     reference = f"{spec['name']}@{index}"
+    version = store.resolve(reference)
+    store.check_evidence(version)
     evidence = validate_variant(
-        store, store.resolve(reference), Target.parse(spec["target"]), _trust(spec["trust"])
+        store, version, Target.parse(spec["target"]), _trust(spec["trust"])
     )
     return {
         "passed": evidence.passed,

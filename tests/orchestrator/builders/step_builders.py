@@ -9,9 +9,6 @@ from typing import Any
 import bad_builders
 import psutil
 
-from enginebundle.format.digest import digest_json
-from enginebundle.storage.store import Store
-
 
 def bookkeeping(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     return {"step": step, "spec": spec, "upstream": sorted(upstream)}
@@ -25,21 +22,6 @@ def refuse(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     return bad_builders.refuse()
 
 
-def race(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
-    """A twin of this attempt records its result before this one ends."""
-    identity = {"id": "x"}
-    Store.open(store).put_result(
-        digest_json(identity),
-        {
-            "key": digest_json(identity),
-            "identity": identity,
-            "output": {"made": "by the twin"},
-            "provenance": {"seconds": 1.0},
-        },
-    )
-    return {"made": "by this one"}
-
-
 def slow(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     time.sleep(spec.get("seconds", 0.5))
     return {"pid": os.getpid(), "upstream": sorted(upstream)}
@@ -51,3 +33,16 @@ def kill_the_worker(step: str, spec: Any, upstream: Any, store: str) -> dict[str
     guard.parent().parent().kill()
     time.sleep(600)
     return {}
+
+
+def tick(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
+    """Note that it ran, and take a moment."""
+    with open(spec["file"], "a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(0.5)
+    return {"pid": os.getpid()}
+
+
+def talk(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
+    print("something for the log")
+    return {"fine": True}
