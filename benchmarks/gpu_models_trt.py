@@ -34,6 +34,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import gpu_merged, results  # noqa: E402
 from enginebundle.format.digest import digest_json  # noqa: E402
+from enginebundle.format.spec import Profile, Range, Target  # noqa: E402
 from enginebundle.storage.store import Store  # noqa: E402
 
 if TYPE_CHECKING:
@@ -98,25 +99,30 @@ def traced(name: str, folder: str | None) -> Model:
     return Model(program.load(store, kept["graph"], kept["weights"]), tuple(goldens), None)
 
 
+def profiles(name: str, way: str) -> tuple[Profile, ...]:
+    """The model's profile, or for `static` one that has its opt sizes only."""
+    from benchmarks import zoo
+
+    found = zoo.entry(name, True).profiles
+    if way == "dynamic":
+        return found
+    opt = found[0].at("opt")
+    return (Profile("p", tuple((symbol, Range(n, n, n)) for symbol, n in opt.items())),)
+
+
 def measure(name: str, way: str, folder: str | None) -> dict[str, Any]:
     """One model's row; `folder` as in `traced`."""
     import tensorrt
     import torch
 
-    from benchmarks import zoo
     from compiler.pipeline import BuildRequest, build_program
-    from enginebundle.format.spec import Profile, Range, Target
     from enginebundle.serve.compare import compare
     from tests.gpu.execute import execute
 
-    profiles = zoo.entry(name, True).profiles
-    if way == "static":
-        opt = profiles[0].at("opt")
-        profiles = (Profile("p", tuple((s, Range(n, n, n)) for s, n in opt.items())),)
     model = traced(name, folder)
     cases = [g for g in model.goldens if way == "dynamic" or g.name == "opt"]
     major, minor = torch.cuda.get_device_capability()
-    job = BuildRequest(Target.parse(f"trt:sm_{major}{minor}"), profiles)
+    job = BuildRequest(Target.parse(f"trt:sm_{major}{minor}"), profiles(name, way))
     row: dict[str, Any] = {"trace_seconds": model.seconds}
     with TURN.open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
