@@ -29,6 +29,7 @@ EXCLUDED: Mapping[str, str] = {
     "task_id.profile": "the profiles are in spec",
     "needs": "names tasks; what they made is in upstream",
     "optional": "decides which failures stop a task, not what it makes",
+    "blockable": "decides whether a missing machine stops a task, not what it makes",
     "resources.cpus": "how fast, not what",
     "resources.memory": "how much it may use, not what it makes",
     "resources.timeout": "how long it may take, not what it makes",

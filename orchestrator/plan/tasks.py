@@ -26,6 +26,8 @@ from orchestrator.plan.task import GIB, Resources, Task, Upstream
 from orchestrator.plan.task_id import TaskId
 
 DEFAULT_MEMORY = 4 * GIB
+GPU_MEMORY = 8 * GIB
+"""More for a step on a GPU: CUDA's context and libraries, TensorRT's kernels and scratch space."""
 BOOKKEEPING = Resources(cpus=0.1, memory=GIB // 2, timeout=600.0)
 """For steps that only write small documents."""
 
@@ -50,12 +52,13 @@ def tasks(
         if runnable(target, archs):
             own = tuple(task.id for task in builds if task.target == target)
             validations.append(_validate(model, target, (*own, publish.id), installed))
-    before = (publish.id, *(task.id for task in builds), *(task.id for task in validations))
+    proved = tuple(task.id for task in (*builds, *validations))
     promote = Task(
         TaskId(model.name, "promote"),
         spec={"name": model.name, "alias": LATEST},
-        needs=before,
+        needs=(publish.id, *proved),
         resources=BOOKKEEPING,
+        blockable=proved,
     )
     return (trace, *builds, publish, *validations, promote)
 
@@ -175,7 +178,8 @@ def _validate(model: Model, target: Target, needs: tuple[str, ...], installed: I
 
 def _compute(model: Model, gpus: tuple[str, ...] = ()) -> Resources:
     guess = model.memory is None
-    return Resources(1.0, model.memory or DEFAULT_MEMORY, model.timeout, gpus, guess)
+    memory = model.memory or DEFAULT_MEMORY + (GPU_MEMORY if gpus else 0)
+    return Resources(1.0, memory, model.timeout, gpus, guess)
 
 
 def sized(task: Task, upstream: Upstream) -> Task:
@@ -183,5 +187,5 @@ def sized(task: Task, upstream: Upstream) -> Task:
     traced = upstream.get(str(TaskId(task.model, "trace")), {})
     if not task.resources.guess or "weights_bytes" not in traced:
         return task
-    memory = 5 * int(traced["weights_bytes"]) + GIB
+    memory = 5 * int(traced["weights_bytes"]) + GIB + (GPU_MEMORY if task.resources.gpus else 0)
     return replace(task, resources=replace(task.resources, memory=memory))

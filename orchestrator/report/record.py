@@ -21,7 +21,7 @@ from typing import Any
 from enginebundle.errors import NotFoundError
 from enginebundle.storage.store import Store
 from orchestrator.run.drive import Transition
-from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
+from orchestrator.worker.outcome import Blocked, Built, Cached, Failed, Skipped
 
 _PATIENCE = 20.0
 """The events are rewritten after this many times the seconds that the last write took."""
@@ -87,6 +87,8 @@ def event(transition: Transition) -> dict[str, Any]:
             result |= {"code": code, "message": message}
         case Skipped() as skipped:
             result["because"] = skipped.because
+        case Blocked(why):
+            result["because"] = why
     return result
 
 

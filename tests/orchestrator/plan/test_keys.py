@@ -238,6 +238,7 @@ def test_every_other_field_of_a_task_is_excluded_by_name(task: Task) -> None:
         task,
         task_id=TaskId("other", task.step),
         optional=(),
+        blockable=(),
         resources=replace(task.resources, **OTHER_RESOURCES),
     )
     assert keys.identity(other, upstream_of(task)) == base
