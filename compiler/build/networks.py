@@ -40,7 +40,9 @@ class BuildRequest:
     replace: tuple[Replacement, ...] = ()
     """As in the TraceRequest; a build uses the converters and plugins among them."""
     search_path: tuple[str, ...] = ()
-    """Folders searched for the entrypoints of `replace` before `sys.path`."""
+    """Folders searched for the entrypoints of `replace` and `plugins` before `sys.path`."""
+    plugins: tuple[str, ...] = ()
+    """Entrypoints that register TensorRT plugins; called for a `trt` target."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from compiler.build.engine_cache import EngineCache, identity
 from compiler.build.evaluated import callable_in_torch
 from compiler.build.networks import BuildRequest, Demote
 from compiler.convert.registry import Refusal
+from compiler.network.kinds.plugin import plugins_of
 from compiler.network.network import Network
 from compiler.partition.segments import SegmentGraph
 from compiler.program import Program
@@ -29,6 +30,7 @@ class BuiltSegment:
     graph: Graph
     engine: bytes | memoryview | None
     weights: Mapping[str, torch.Tensor] | None
+    plugins: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -50,6 +52,7 @@ def build_segment(
         names = [weight.name for weight in segment.graph.weights]
         weights = {name: program.weights[name] for name in names}
         return BuiltSegment(segment.kind, segment.graph.without_origins(), None, weights)
+    plugins = plugins_of(network)
     capabilities = request.target.archs if request.target.backend == "rtx" else ()
     options = EngineOptions(request.profiles, request.precision == "tf32", capabilities)
 
@@ -57,7 +60,7 @@ def build_segment(
         return build_engine(trt, network, segment.graph, options)
 
     try:
-        if engines is None:
+        if engines is None or plugins:  # a plugin's code shapes the engine and is not in its key
             engine = build()
         else:
             known = {id(program.weights[w.name]): w.digest for w in program.graph.weights}
@@ -70,7 +73,8 @@ def build_segment(
         blamed = [error.node] if error.node in nodes else nodes
         refusal = Refusal(error.code, error.message, error.remedy)
         raise Demote(dict.fromkeys(blamed, refusal), error) from error
-    return BuiltSegment(segment.kind, segment.graph.without_origins(), engine, None)
+    graph = segment.graph.without_origins()
+    return BuiltSegment(segment.kind, graph, engine, None, plugins)
 
 
 def _check_callable(segment: SegmentGraph) -> None:

@@ -16,6 +16,7 @@ import torch
 from compiler.convert.schema import parameters
 from compiler.network.kinds.plugin import call_operator
 from compiler.network.network import Tensor
+from enginebundle.runtimes.plugins import split
 
 SOME_SIZE = 8
 """Stands for each dynamic size while the operator is asked for the rank of its results."""
@@ -23,8 +24,7 @@ SOME_SIZE = 8
 
 def plugin_converter(op: str, plugin: str) -> Callable[..., Any]:
     """A converter of `op` that adds the plugin; ranks and dtypes of the results are the operator's."""
-    name, _, rest = plugin.partition("@")
-    version, _, namespace = rest.partition("@")
+    name, version, namespace = split(plugin)
     names = parameters(op) or ()
 
     def convert(net: Any, **arguments: Any) -> Any:
@@ -34,7 +34,7 @@ def plugin_converter(op: str, plugin: str) -> Callable[..., Any]:
             _check_field(field, value)
         attributes = {
             "name": name,
-            "version": version or "1",
+            "version": version,
             "namespace": namespace,
             "fields": fields,
             "op": op,

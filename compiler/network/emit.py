@@ -31,9 +31,9 @@ class EmitError(Exception):
 
 @dataclass(frozen=True)
 class Emitted:
-    """What must outlive the build: the tensors behind the weights."""
+    """What must outlive the build: the tensors behind the weights, and plugins."""
 
-    keep: tuple[torch.Tensor, ...]
+    keep: tuple[Any, ...]
 
 
 class Emitter:
@@ -42,7 +42,7 @@ class Emitter:
     def __init__(self, trt: Any, definition: Any) -> None:
         self.trt = trt
         self.net = definition
-        self.keep: list[torch.Tensor] = []
+        self.keep: list[Any] = []
         self._tensors: dict[str, Any] = {}
 
     def emit(self, network: Network) -> Emitted:

@@ -20,6 +20,7 @@ class Segment:
 
     engine: `blob` is a serialized engine, `profiles` its optimization profiles in order.
     torch_graph: `blob` is a Graph as canonical JSON, `weights` a safetensors blob of its weights.
+    `plugins` are the TensorRT plugins that an engine calls: `Name@version` or `Name@version@namespace`.
     """
 
     kind: SegmentKind
@@ -28,6 +29,7 @@ class Segment:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     profiles: tuple[str, ...]
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _segment_kind(self.kind)
@@ -42,12 +44,12 @@ class Segment:
             "inputs": [spec.to_json() for spec in self.inputs],
             "outputs": [spec.to_json() for spec in self.outputs],
             "profiles": list(self.profiles),
-        }
+        } | ({"plugins": list(self.plugins)} if self.plugins else {})
 
     @classmethod
     def from_json(cls, value: Any) -> Segment:
         keys = ("kind", "blob", "weights", "inputs", "outputs", "profiles")
-        value = fields(value, "segment", keys)
+        value = fields(value, "segment", keys, ("plugins",))
         weights = value["weights"]
         return cls(
             _segment_kind(text(value["kind"], "segment kind")),
@@ -56,6 +58,7 @@ class Segment:
             array(value["inputs"], "segment inputs", TensorSpec.from_json),
             array(value["outputs"], "segment outputs", TensorSpec.from_json),
             array(value["profiles"], "segment profiles", lambda v: check_name(v, "profile")),
+            array(value.get("plugins", []), "segment plugins", lambda v: text(v, "plugin")),
         )
 
 
@@ -104,6 +107,12 @@ class Variant:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tolerances", tuple(sorted(self.tolerances, key=lambda t: t[0])))
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """Every TensorRT plugin that its engines call."""
+        segments = (segment for part in self.parts for segment in part.segments)
+        return tuple(sorted({plugin for segment in segments for plugin in segment.plugins}))
 
     def part(self, profile: str) -> Part:
         """The part that serves a profile. KeyError if the variant has none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from enginebundle.format.evidence import State
@@ -47,6 +47,7 @@ def rank(
     *,
     allow_pending: bool = False,
     target: Target | None = None,
+    plugins: Collection[str] = (),
 ) -> tuple[Choice, ...]:
     """One Choice per variant: first the accepted ones, the best in front, then the rejected ones.
 
@@ -54,13 +55,15 @@ def rank(
     more, so an engine for exactly this architecture comes first. Then validated beats pending.
 
     `target` rejects all others. Naming it is the caller's word that its engine runs here, so
-    architectures are not compared.
+    architectures are not compared. `plugins` are those registered with TensorRT in this process.
     """
     accepted: list[tuple[tuple[int, int, int, str], Choice]] = []
     rejected: list[Choice] = []
     for variant in variants:
         state: State = states.get(variant.target, "pending")
         reason = _reason(variant, state, machine, allow_pending, target)
+        if reason is None:
+            reason = _plugin_reason(variant, plugins)
         if reason is None:
             place = _place(variant.target, state)
             accepted.append((place, Accepted(variant.target, state)))
@@ -103,6 +106,16 @@ def _reason(
             f"`kiln validate NAME --target {target}` on such a machine, or pass allow_pending=True"
         )
     return None
+
+
+def _plugin_reason(variant: Variant, plugins: Collection[str]) -> str | None:
+    missing = [plugin for plugin in variant.plugins if plugin not in plugins]
+    if not missing:
+        return None
+    return (
+        f"needs the TensorRT plugin {', '.join(missing)}, which is not registered in this process. "
+        "Register its creator with tensorrt.get_plugin_registry() before loading (docs/loading.md)"
+    )
 
 
 def _runtime_reason(variant: Variant, machine: Machine) -> str | None:

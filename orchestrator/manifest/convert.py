@@ -45,6 +45,7 @@ def convert(form: ModelForm, folder: Path) -> Model:
         memory=form.memory,
         engine_profiles=form.engine_profiles,
         replace=tuple(form.replace),
+        plugins=tuple(form.plugins),
     )
 
 

@@ -30,7 +30,8 @@ class Model:
     in the compiler's table. `files` are what the entrypoints read besides their own code. `timeout` is
     the seconds that a step may take, `memory` the bytes it may use (None: the plan estimates them).
     `version` is a label for people; bundles have numbers. `replace` swaps pieces of the model for
-    the user's own.
+    the user's own. `plugins` are entrypoints that register TensorRT plugins where `trt:` engines are
+    built and validated.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Model:
     memory: int | None = None
     engine_profiles: Literal["separate", "shared"] = "separate"
     replace: tuple[Replacement, ...] = ()
+    plugins: tuple[str, ...] = ()
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -77,6 +79,7 @@ class Model:
             "memory": self.memory,
             "engine_profiles": self.engine_profiles,
             "replace": [one.to_json() for one in self.replace],
+            "plugins": list(self.plugins),
         }
 
 

@@ -39,6 +39,8 @@ EXCLUDED: Mapping[str, str] = {
     "trace.spec.source.search_path": "paths; digests of what they hold are in spec.content",
     "trace.spec.source.trusted": "a permission; the file's digest is in spec.content",
     "build.spec.search_path": "paths; digests of what they hold are in spec.content",
+    "build.spec.plugins.search_path": "paths; digests of what they hold are beside them",
+    "validate.spec.plugins.search_path": "paths; digests of what they hold are beside them",
     "trace.spec.goldens.file": "a path; the file's digest is in spec.content",
     "build.upstream.trace.graph": "adds source lines and module names to `program`, which is in; "
     "the graph is in too where torch_executed_modules reads those names",
@@ -106,5 +108,5 @@ _GRAPH = "build.upstream.trace.graph"
 
 def _remove(value: dict[str, Any], path: list[str]) -> None:
     for step in path[:-1]:
-        value = value.get(step, {})
+        value = value.get(step) or {}
     value.pop(path[-1], None)

@@ -6,9 +6,10 @@ The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
     build     target, profiles, precision, torch_executed_modules, torch_executed_ops,
               require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
               replace (operators and functions that have converters or plugins; then also search_path,
-              content)
+              content), plugins (as below)
     publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
-    validate  name, target, toolchain
+    validate  name, target, toolchain, plugins {entrypoints, search_path, content} (only if a trt target
+              has any)
     promote   name, alias
 """
 
@@ -51,7 +52,8 @@ def tasks(
     for target in model.targets:
         if runnable(target, archs):
             own = tuple(task.id for task in builds if task.target == target)
-            validations.append(_validate(model, target, (*own, publish.id), installed))
+            needs = (*own, publish.id)
+            validations.append(_validate(model, target, needs, content, installed))
     proved = tuple(task.id for task in (*builds, *validations))
     promote = Task(
         TaskId(model.name, "promote"),
@@ -98,7 +100,7 @@ def _trace(model: Model, content: Mapping[str, Any], installed: Installed) -> Ta
             "goldens": model.goldens.to_json(),
             "precision": model.precision,
             "replace": [one.to_json() for one in model.replace],
-            "content": dict(content),
+            "content": {name: of for name, of in content.items() if name != "plugins"},
             "toolchain": installed.for_trace(),
         },
         needs=(),
@@ -124,6 +126,7 @@ def _build(
             "tolerances": {name: one.to_json() for name, one in model.tolerances},
             "toolchain": installed.for_build(target.backend),
             **_converters(model, content),
+            **_plugins(model, target, content),
         },
         needs=(str(TaskId(model.name, "trace")),),
         resources=_compute(model, target.archs if target.backend == "trt" else ()),
@@ -137,6 +140,19 @@ def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
         return {"replace": []}
     folders = list(model.source.search_path)
     return {"replace": own, "search_path": folders, "content": content.get("replace", {})}
+
+
+def _plugins(model: Model, target: Target, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a spec about the code that registers TensorRT plugins; empty if there is none."""
+    if not model.plugins or target.backend != "trt":
+        return {}
+    return {
+        "plugins": {
+            "entrypoints": list(model.plugins),
+            "search_path": list(model.source.search_path),
+            "content": content.get("plugins", {}),
+        }
+    }
 
 
 def _labels(model: Model) -> dict[str, str]:
@@ -163,13 +179,17 @@ def _publish(
     )
 
 
-def _validate(model: Model, target: Target, needs: tuple[str, ...], installed: Installed) -> Task:
+def _validate(
+    model: Model, target: Target, needs: tuple[str, ...], content: Mapping[str, Any],
+    installed: Installed,
+) -> Task:  # fmt: skip
     return Task(
         TaskId(model.name, "validate", target),
         spec={
             "name": model.name,
             "target": str(target),
             "toolchain": installed.for_validate(target.backend),
+            **_plugins(model, target, content),
         },
         needs=needs,
         resources=_compute(model, () if target.backend == "torch" else target.archs),

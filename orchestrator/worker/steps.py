@@ -1,7 +1,7 @@
 """The steps that run in child processes: JSON and a store in, JSON out. Anything big is a blob.
 
     trace      {graph, weights, program, inputs, outputs, goldens, replaced, unchecked,
-                weights_bytes}
+                weights_bytes, plain {graph, weights, program} (if a plugin computes an operator)}
     build      {part, toolchain, precision, tolerances, report, bytes, evaluated, blobs}
     validate   {passed, worst, evidence}
 
@@ -63,6 +63,10 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     )
     traced = trace_model(request)
     graph, weights = program.save(traced.program, store)
+    more = {}
+    if traced.plain is not None:
+        own, tensors = program.save(traced.plain, store)
+        more["plain"] = {"graph": own, "weights": tensors, "program": traced.plain.digest}
     return {
         "graph": graph,
         "weights": weights,
@@ -73,7 +77,7 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "goldens": [_save_golden(case, store) for case in traced.goldens],
         "replaced": [one.to_json() for one in traced.replaced],
         "unchecked": list(traced.unchecked),
-    }
+    } | more
 
 
 def _replacements(spec: Spec) -> tuple[Replacement, ...]:
@@ -96,6 +100,10 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
 
     traced = of(upstream, "trace")
     loaded = program.load(store, traced["graph"], traced["weights"])
+    plain = traced.get("plain")
+    if plain is not None:
+        plain = program.load(store, plain["graph"], plain["weights"])
+    plugins = spec.get("plugins", {})
     goldens = tuple(
         GoldenCase.from_bytes(golden["name"], store.read_blob(golden["blob"]))
         for golden in traced["goldens"]
@@ -111,9 +119,10 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         min_nodes=spec["min_nodes"],
         tolerance=tuple(overrides.items()),
         replace=_replacements(spec),
-        search_path=tuple(spec.get("search_path", ())),
+        search_path=tuple(spec.get("search_path", plugins.get("search_path", ()))),
+        plugins=tuple(plugins.get("entrypoints", ())),
     )
-    built = build_program(loaded, request, goldens, EngineCache(store))
+    built = build_program(loaded, request, goldens, EngineCache(store), plain)
     blobs: dict[Digest, int] = {}
     names = tuple(profile.name for profile in request.profiles)
     part = Part(
@@ -151,7 +160,8 @@ def _save_segment(
         blob = put(canonical_json(segment.graph.to_json(origins=False)))
         weights = put(weights_to_bytes(segment.weights or {}))
         profiles = ()
-    return Segment(segment.kind, blob, weights, segment.inputs, segment.outputs, profiles)
+    inputs, outputs = segment.inputs, segment.outputs
+    return Segment(segment.kind, blob, weights, inputs, outputs, profiles, segment.plugins)
 
 
 def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
@@ -159,6 +169,10 @@ def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
 
     Runs in its own process, on a machine of the target. The evidence is returned unsigned.
     """
+    if plugins := spec.get("plugins"):
+        from compiler.build.plugins import register_plugins
+
+        register_plugins(plugins["entrypoints"], tuple(plugins["search_path"]))
     index = of(upstream, "publish")["index"]
     reference = f"{spec['name']}@{index}"
     evidence = validate_variant(

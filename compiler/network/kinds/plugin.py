@@ -12,7 +12,7 @@ import torch
 
 from compiler.network.emit import Emitter
 from compiler.network.kind import Attributes, Kind, Value, method
-from compiler.network.network import Layer, Shape, Tensor
+from compiler.network.network import Layer, Network, Shape, Tensor
 from compiler.network.recorder import Recorder
 
 
@@ -40,17 +40,28 @@ class Plugin(Kind):
         if creator is None:
             raise RuntimeError(
                 f"no plugin {name!r} of version {version!r} in namespace {namespace!r} is "
-                "registered; load its library where the engine is built"
+                "registered; name a function under `plugins:` that registers it"
             )
         fields = [_field(e.trt, field, value) for field, value in a["fields"].items()]
         collection = e.trt.PluginFieldCollection(fields)
         plugin = creator.create_plugin(name, collection, e.trt.TensorRTPhase.BUILD)
+        e.keep.append(plugin)  # one that is written in Python dies with its last reference there
         return e.net.add_plugin_v3([e.tensor(t) for t in layer.inputs], [], plugin)
 
     @staticmethod
     def evaluate(a: Attributes, *values: Value) -> list[Value]:
         given = dict(zip(a["tensors"], values, strict=True))
         return call_operator(a["op"], a["fields"] | given)
+
+
+def plugins_of(network: Network) -> tuple[str, ...]:
+    """The plugins that a network's layers call, as a bundle names them."""
+    found = set()
+    for layer in network.layers:
+        if layer.kind == Plugin.name:
+            a = layer.attributes
+            found.add("@".join(filter(None, (a["name"], a["version"], a["namespace"]))))
+    return tuple(sorted(found))
 
 
 def call_operator(op: str, arguments: Attributes) -> list[torch.Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from enginebundle.format.digest import digest_bytes
@@ -75,6 +77,20 @@ def test_the_exact_runtime_is_needed() -> None:
         assert message in choice.reason
     (choice,) = rank(VARIANTS[:1], ALL, Machine(None, ()))
     assert "needs torch, which is not installed here" in str(choice)
+
+
+def test_an_engine_s_plugins_must_be_registered_here() -> None:
+    plain = engine_variant("rtx:sm_89", BLOB)
+    (part,) = plain.parts
+    segment = replace(part.segments[0], plugins=("Scan@2@mine", "Gated@1"))
+    needy = replace(plain, parts=(replace(part, segments=(segment,)),))
+    assert needy.plugins == ("Gated@1", "Scan@2@mine")
+    (choice,) = rank((needy,), ALL, GPU, plugins=("Gated@1",))
+    assert isinstance(choice, Rejected)
+    assert choice.reason.startswith(
+        "needs the TensorRT plugin Scan@2@mine, which is not registered"
+    )
+    assert isinstance(rank((needy,), ALL, GPU, plugins=needy.plugins)[0], Accepted)
 
 
 def test_a_target_asked_for_is_the_only_one_and_skips_the_architecture() -> None:
