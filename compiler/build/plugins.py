@@ -9,7 +9,7 @@ from compiler.replace.converters import operator_name
 from compiler.replace.replacement import Replacement
 from compiler.trace.load import call_user, load_function
 from enginebundle.format.graph import Graph
-from enginebundle.runtimes.plugins import registered
+from enginebundle.runtimes.plugins import is_ahead_of_time, registered
 
 
 def register_plugins(entrypoints: Sequence[str], search_path: tuple[str, ...] = ()) -> None:
@@ -28,7 +28,8 @@ def missing_plugins(replacements: Sequence[Replacement]) -> dict[str, Refusal]:
     return {
         op: Refusal(
             "plugin",
-            f"expected the TensorRT plugin {by!r} to be registered where the engine is built, it is not",
+            f"expected the TensorRT plugin {by!r} to be registered where the engine is built, it is not"
+            + (" (TensorRT 10.6 has no ahead-of-time plugins)" if is_ahead_of_time(by) else ""),
             "name a function that registers it under `plugins:`, or load its library (LD_PRELOAD)",
         )
         for op, by in wanted.items()

@@ -13,7 +13,7 @@ from compiler.build.engine_cache import EngineCache, identity
 from compiler.build.evaluated import callable_in_torch
 from compiler.build.networks import BuildRequest, Demote
 from compiler.convert.registry import Refusal
-from compiler.network.kinds.plugin import plugins_of
+from compiler.network.kinds.plugin import has_plugins, plugins_of
 from compiler.network.network import Network
 from compiler.partition.segments import SegmentGraph
 from compiler.program import Program
@@ -60,7 +60,7 @@ def build_segment(
         return build_engine(trt, network, segment.graph, options)
 
     try:
-        if engines is None or plugins:  # a plugin's code shapes the engine and is not in its key
+        if engines is None or has_plugins(network):  # their code is in the engine, not in its key
             engine = build()
         else:
             known = {id(program.weights[w.name]): w.digest for w in program.graph.weights}

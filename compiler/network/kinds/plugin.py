@@ -36,6 +36,10 @@ class Plugin(Kind):
         if registry is None:
             raise RuntimeError(f"{e.trt.__name__} has no plugins")
         name, version, namespace = a["name"], a["version"], a["namespace"]
+        if a["ahead_of_time"]:
+            # By the signatures of TensorRT 11.4: 10.6 has no such plugins, so none was ever built.
+            plugin = getattr(getattr(e.trt.plugin.op, namespace), name)
+            return e.net.add_plugin(plugin(*map(e.tensor, layer.inputs), **a["fields"]), aot=True)
         creator = registry().get_creator(name, version, namespace)
         if creator is None:
             raise RuntimeError(
@@ -54,11 +58,17 @@ class Plugin(Kind):
         return call_operator(a["op"], a["fields"] | given)
 
 
+def has_plugins(network: Network) -> bool:
+    """Whether a network has layers of any kind of plugin."""
+    return any(layer.kind == Plugin.name for layer in network.layers)
+
+
 def plugins_of(network: Network) -> tuple[str, ...]:
-    """The plugins that a network's layers call, as a bundle names them."""
+    """The plugins that a network's engine will call, as a bundle names them. It holds the kernels of
+    ahead-of-time plugins, and calls none of these."""
     found = set()
     for layer in network.layers:
-        if layer.kind == Plugin.name:
+        if layer.kind == Plugin.name and not layer.attributes["ahead_of_time"]:
             a = layer.attributes
             found.add("@".join(filter(None, (a["name"], a["version"], a["namespace"]))))
     return tuple(sorted(found))

@@ -13,7 +13,7 @@ from compiler.build.evaluated import InaccurateBuild, evaluate_partition
 from compiler.build.plugins import missing_plugins, refused_nodes, register_plugins
 from compiler.goldens.goldens import GoldenSource
 from compiler.network.kinds import KINDS
-from compiler.network.kinds.plugin import plugins_of
+from compiler.network.kinds.plugin import has_plugins, plugins_of
 from compiler.pipeline import (
     BuildRequest,
     Traced,
@@ -254,6 +254,18 @@ def test_a_network_names_its_plugins_and_a_process_those_it_lacks() -> None:
     assert "expected the TensorRT plugin 'Wave@1' to be registered" in refusal.detail
     (node,) = refused_nodes(made.program.graph, missing)
     assert "wave" in node
+
+
+def test_an_engine_holds_the_kernels_of_ahead_of_time_plugins_and_needs_none() -> None:
+    one = Replacement("operator", "kiln_examples.wave", "plugin", "mine::wave")
+    job = BuildRequest(Target("trt", ("sm_90",)), PROFILES, replace=(one,), search_path=HERE)
+    (network,) = convert_program(traced("model", one).program, job).networks
+    assert network is not None
+    assert (plugins_of(network), has_plugins(network)) == ((), True)
+    assert (
+        "10.6 has no ahead-of-time plugins"
+        in missing_plugins((one,))["kiln_examples.wave.default"].detail
+    )
 
 
 def test_functions_that_register_plugins_are_called_and_their_failures_named() -> None:

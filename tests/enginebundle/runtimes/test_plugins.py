@@ -15,6 +15,7 @@ from enginebundle.runtimes.plugins import registered, split
         ("Scan", ("Scan", "1", "")),
         ("Scan@2", ("Scan", "2", "")),
         ("Scan@2@mine", ("Scan", "2", "mine")),
+        ("mine::scan", ("scan", "1", "mine")),
     ],
 )
 def test_a_plugin_s_name(plugin: str, parts: tuple[str, str, str]) -> None:
