@@ -43,7 +43,7 @@ class Causal(nn.Module):
 
 
 class Bert(nn.Module):
-    """ids, mask int64 [b, s] -> the last hidden state [b, s, 64]."""
+    """ids int64 [b, s] -> the last hidden state [b, s, 64]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,8 +55,8 @@ class Bert(nn.Module):
         )  # fmt: skip
         self.model = BertModel(config, add_pooling_layer=False)
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        hidden: torch.Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.model(input_ids=ids).last_hidden_state
         return hidden
 
 
