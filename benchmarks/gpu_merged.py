@@ -41,11 +41,10 @@ class Batches:
     """Builds and executes parts together, with one Builder for all batches of a process."""
 
     def __init__(self, trt: Any, level: int = 0) -> None:
-        from compiler.build.builder import _log
+        from compiler.build.builder import process_builder
 
         self.trt, self.level = trt, level
-        self.log = _log(trt)
-        self.builder = trt.Builder(self.log)
+        self.builder, self.log = process_builder(trt)
 
     def rows(self, parts: Sequence[Part]) -> list[Row]:
         """A row each. RuntimeError where the batch does not build or run."""

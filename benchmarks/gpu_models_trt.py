@@ -1,12 +1,12 @@
 """Every model of the sweep on engines of full TensorRT: whole, and right?
 
-    python benchmarks/gpu_models_trt.py [--workers 6] [--seconds 500] [--only NAME ...] [--ways static dynamic]
+    python benchmarks/gpu_models_trt.py [--workers 8] [--seconds 500] [--only NAME ...] [--ways static dynamic]
 
 On a machine with a GPU and TensorRT, for `trt:` of that GPU. Each model in its smallest form is
 traced, partitioned, built by the product's own build step and executed at its profile's min, opt
 and max (`dynamic`), or built for the opt sizes alone (`static`), and compared with eager float32 on
 the CPU: `worst` in units of the variant's tolerance, `l2` as the distance over the reference's
-norm. One process a row, tracing at the same time, building one at a time. Rows are kept in
+norm. Worker processes trace at the same time and build one at a time. Rows are kept in
 benchmarks/results/gpu_models_trt.jsonl as they come; a second call goes on where the first stopped,
 and gpu_models_trt.json sums them up.
 """
@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import functools
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,30 @@ os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import results  # noqa: E402
+from benchmarks import gpu_merged, results  # noqa: E402
 
 ROWS = results.FOLDER / "gpu_models_trt.jsonl"
-LIMIT = 170.0
-"""Seconds for one row."""
+LIMIT = 200.0
+"""Seconds for one model."""
 TURN = Path(tempfile.gettempdir()) / "kiln-gpu-models-trt.lock"
 """Whoever holds it builds: two builds at a time would only wait for each other."""
+
+
+@functools.lru_cache(1)
+def traced(name: str) -> tuple[Any, float]:
+    """The traced model with its goldens, for both ways; seconds."""
+    from benchmarks import zoo
+    from compiler.goldens.source import GoldenSource
+    from compiler.pipeline import TraceRequest, trace_model
+    from compiler.trace.source import Source
+
+    start = time.perf_counter()
+    entry = zoo.entry(name, True)
+    kwargs = (("name", name), ("small", True))
+    source = Source(entrypoint="benchmarks.zoo:build", kwargs=kwargs, search_path=(str(ROOT),))
+    goldens = GoldenSource(entrypoint="benchmarks.zoo:goldens", kwargs=kwargs)
+    found = trace_model(TraceRequest(source, entry.inputs, entry.profiles, goldens))
+    return found, round(time.perf_counter() - start, 1)
 
 
 def measure(name: str, way: str) -> dict[str, Any]:
@@ -45,32 +61,24 @@ def measure(name: str, way: str) -> dict[str, Any]:
     import torch
 
     from benchmarks import zoo
-    from compiler.goldens.source import GoldenSource
-    from compiler.pipeline import BuildRequest, TraceRequest, build_program, trace_model
-    from compiler.trace.source import Source
+    from compiler.pipeline import BuildRequest, build_program
     from enginebundle.format.spec import Profile, Range, Target
     from enginebundle.serve.compare import compare
     from tests.gpu.execute import execute
 
-    torch.set_num_threads(2)
-    entry = zoo.entry(name, True)
-    profiles = entry.profiles
+    profiles = zoo.entry(name, True).profiles
     if way == "static":
         opt = profiles[0].at("opt")
         profiles = (Profile("p", tuple((s, Range(n, n, n)) for s, n in opt.items())),)
-    kwargs = (("name", name), ("small", True))
-    source = Source(entrypoint="benchmarks.zoo:build", kwargs=kwargs, search_path=(str(ROOT),))
-    goldens = GoldenSource(entrypoint="benchmarks.zoo:goldens", kwargs=kwargs)
-    start = time.perf_counter()
-    traced = trace_model(TraceRequest(source, entry.inputs, entry.profiles, goldens))
-    cases = [g for g in traced.goldens if way == "dynamic" or g.name == "opt"]
+    model, seconds = traced(name)
+    cases = [g for g in model.goldens if way == "dynamic" or g.name == "opt"]
     major, minor = torch.cuda.get_device_capability()
     job = BuildRequest(Target.parse(f"trt:sm_{major}{minor}"), profiles)
-    row: dict[str, Any] = {"trace_seconds": round(time.perf_counter() - start, 1)}
+    row: dict[str, Any] = {"trace_seconds": seconds}
     with TURN.open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         start = time.perf_counter()
-        built = build_program(traced.program, job, tuple(cases))
+        built = build_program(model.program, job, tuple(cases))
         row["build_seconds"] = round(time.perf_counter() - start, 1)
         engines = [segment for segment in built.segments if segment.kind == "engine"]
         row |= {"engines": len(engines), "segments": len(built.segments)}
@@ -81,7 +89,7 @@ def measure(name: str, way: str) -> dict[str, Any]:
         worst = far = 0.0
         for case in cases:
             found = execute(tensorrt, engines[0].engine, case.inputs)
-            for spec, value in zip(traced.program.graph.outputs, built.returns, strict=True):
+            for spec, value in zip(model.program.graph.outputs, built.returns, strict=True):
                 want, got = case.outputs[spec.name], found[value]
                 worst = max(worst, compare(got, want, bounds[spec.name]).worst)
                 if want.is_floating_point():
@@ -91,18 +99,24 @@ def measure(name: str, way: str) -> dict[str, Any]:
     return row | {"state": "right" if worst <= 1 else "wrong"}
 
 
-def in_process(name: str, way: str, limit: float) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--row", name, way]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return {"state": "cut off", "detail": f"took over {limit:.0f} s"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith('{"')]
-    if lines:
-        row: dict[str, Any] = json.loads(lines[-1])
-        return row
-    talk = done.stderr.strip().splitlines() or [""]
-    return {"state": "failed", "detail": f"exit code {done.returncode}: {talk[-1][:500]}"}
+def worker(pairs: list[tuple[str, str]]) -> None:
+    """For each line of standard input, a list of numbers of `pairs`, a line with their rows."""
+    import tensorrt
+    import torch
+
+    from compiler.build.builder import process_builder
+
+    torch.set_num_threads(2)
+    process_builder(tensorrt)
+    for line in sys.stdin:
+        rows = []
+        for number in json.loads(line):
+            try:
+                row = measure(*pairs[number])
+            except Exception as error:  # noqa: BLE001  a row is the step here, and says what ended it
+                row = {"state": "failed", "detail": f"{type(error).__name__}: {error}"[:500]}
+            rows.append([number, row])
+        print(json.dumps({"rows": rows}), flush=True)
 
 
 def main() -> int:
@@ -114,31 +128,27 @@ def main() -> int:
     names = [entry.name for entry in zoo.SWEEP]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--ways", nargs="+", default=["static", "dynamic"])
-    parser.add_argument("--workers", type=int, default=6)
+    parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=500.0)
-    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.row:
-        print(json.dumps(measure(*options.row)))
+    pairs = [(name, way) for name in names for way in ("static", "dynamic")]
+    if options.worker:
+        worker(pairs)
         return 0
     rows = [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
     known = {(row["model"], row["way"]) for row in rows}
-    wanted = [(n, w) for w in options.ways for n in options.only if (n, w) not in known]
-    end = time.monotonic() + options.seconds
-
-    def one(pair: tuple[str, str]) -> tuple[tuple[str, str], dict[str, Any]] | None:
-        left = end - time.monotonic()
-        if left < 20:
-            return None
-        row = in_process(*pair, min(LIMIT, left))
-        # What the end of this call cut off is tried again by the next one.
-        return None if row["state"] == "cut off" and left < LIMIT else (pair, row)
-
-    with ThreadPoolExecutor(options.workers) as pool, ROWS.open("a") as record:
-        for found in pool.map(one, wanted):
-            if found is None:
-                continue
-            (name, way), row = found
+    wanted = [
+        number
+        for number, (name, way) in enumerate(pairs)
+        if name in options.only and way in options.ways and (name, way) not in known
+    ]
+    command = [sys.executable, __file__, "--worker"]
+    with ROWS.open("a") as record:
+        for number, row in gpu_merged.run(
+            command, wanted, len(options.ways), options.workers, options.seconds, LIMIT
+        ):
+            name, way = pairs[number]
             rows.append({"model": name, "way": way} | row)
             record.write(json.dumps(rows[-1]) + "\n")
             record.flush()

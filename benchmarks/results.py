@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from enginebundle.runtimes.versions import distribution_version
+from enginebundle.runtimes.versions import name_and_version
 
 FOLDER = Path(__file__).resolve().parent / "results"
 PACKAGES = ("torch", "tensorrt-rtx-cu13", "ray", "transformers", "timm", "numpy")
@@ -22,7 +22,7 @@ def circumstances() -> dict[str, Any]:
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            versions[name] = distribution_version(metadata.distribution(name))
+            versions[name] = name_and_version(metadata.distribution(name))[1]
         except metadata.PackageNotFoundError:
             continue
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")

@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.build import tensorrt, tensorrt_rtx
+from compiler.build.aids import Aids
+from compiler.build.builder import BuildRefused
 from compiler.build.engine_cache import EngineCache
 from compiler.build.evaluated import Evaluated, evaluate_partition
 from compiler.build.networks import (
@@ -154,14 +156,15 @@ def build_program(
     request: BuildRequest,
     goldens: tuple[GoldenCase, ...] = (),
     engines: EngineCache | None = None,
+    aids: Aids | None = None,
     plain: Program | None = None,
 ) -> BuiltProgram:
     """Partition, convert and build; then evaluate the converted networks on the CPU over `goldens`.
 
     A node whose converter or layer fails is handed to torch with that reason and the build is tried
-    again, unless `require_full_compilation` is set. An engine found in `engines` is reused. Where the
-    target or this process lacks a plugin, `plain` is built instead; without it, the operators that
-    want the plugin run in torch. Both are in the report.
+    again, unless `require_full_compilation` is set. An engine found in `engines` is reused. `aids` are
+    what helps a build along and is in no key. Where the target or this process lacks a plugin, `plain`
+    is built instead; without it, the operators that want the plugin run in torch. Both are in the report.
 
     Raises:
         PartitionRefused: full compilation was required, or a pattern matches nothing.
@@ -172,6 +175,11 @@ def build_program(
         InaccurateBuild: the networks, evaluated on the CPU, do not reproduce the goldens.
     """
     trt = _module(request.target)
+    if request.refit and request.target.backend == "rtx":
+        raise BuildRefused(
+            "refit", "TensorRT-RTX builds refittable engines only where there is a GPU",
+            "leave out `refit`, or build a trt: target",
+        )  # fmt: skip
     missing = _missing_plugins(request)
     if missing and plain is not None:
         program, request = plain, replace(request, replace=_without(request.replace))
@@ -187,7 +195,7 @@ def build_program(
         parts, networks = converted.parts, converted.networks
         try:
             segments = tuple(
-                build_segment(trt, segment, network, program, request, engines)
+                build_segment(trt, segment, network, program, request, engines, aids)
                 for segment, network in zip(parts.segments, networks, strict=True)
             )
         except Demote as demotion:
@@ -197,6 +205,8 @@ def build_program(
             continue
         evaluated = None
         if goldens:
+            if aids is not None:
+                aids.tell("Evaluating on the CPU", len(goldens))
             evaluated = evaluate_partition(
                 program, parts, networks, goldens, request.precision, overrides
             )
@@ -241,7 +251,7 @@ def _module(target: Target) -> Any:
     if target.backend == "rtx":
         return tensorrt_rtx.module()
     trt = tensorrt.module()
-    tensorrt.check_gpu(target.archs)
+    tensorrt.check_gpu(target)
     return trt
 
 

@@ -1,6 +1,7 @@
 """A Program: a frozen Graph and the tensors behind its weights.
 
 Program(graph, weights: {name: tensor})      .digest == graph.digest (weights' bytes included)
+skeleton(graph) -> its digest without the content of the weights that a refit can replace
 save(program, store) -> (digest of the graph's JSON, digest of the safetensors)
 load(store, graph, weights) -> Program
 run(program, inputs: {name: tensor}) -> {name: tensor}     with the runtime that bundles use
@@ -9,7 +10,7 @@ run(program, inputs: {name: tensor}) -> {name: tensor}     with the runtime that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,6 +49,20 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     flat = flat.as_strided(flat.shape, (1,))  # a single element may have any stride
     return memoryview(flat.view(torch.uint8).numpy().data)
+
+
+def replaceable(spec: TensorSpec) -> bool:
+    """Whether an engine may get such a weight when it is opened: floats with at least one dimension.
+
+    Single numbers and integers steer how a network is written, so they stay in it.
+    """
+    return spec.dtype in ("float32", "float16", "bfloat16") and bool(spec.shape)
+
+
+def skeleton(graph: Graph) -> Digest:
+    """The graph's digest without the content of replaceable weights: equal for all its fine-tunes."""
+    weights = (replace(w, digest="") if replaceable(w.spec) else w for w in graph.weights)
+    return replace(graph, weights=tuple(weights)).digest
 
 
 def save(program: Program, store: Store) -> tuple[Digest, Digest]:

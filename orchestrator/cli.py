@@ -106,6 +106,21 @@ def parser() -> argparse.ArgumentParser:
     )
     _store(one)
     _output(one)
+    one = command(
+        "reproduce",
+        "reproduce:reproduce",
+        "Build a published trt variant again with the tactics that were proved; fail if one changes.",
+    )
+    one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
+    one.add_argument("--target", required=True, help="the variant's target, such as trt:sm_90")
+    one.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        help="seconds for each build (default: %(default)g)",
+    )
+    _store(one)
+    _output(one)
     one = command("list", "bundles:list_bundles", "List bundles, versions, aliases and variants.")
     _store(one)
     _output(one)

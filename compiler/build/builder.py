@@ -6,14 +6,19 @@ that ends returns all its memory. Networks are strongly typed: the graph decides
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from compiler.build.aids import Aid, Aids
+from compiler.build.compatibility import missing_lean_runtime, set_compatibility
+from compiler.build.effort import DEFAULT, set_effort
 from compiler.network.emit import EmitError, Emitter
 from compiler.network.network import Network
 from compiler.network.older import lacking, without
+from compiler.network.refit import Bindings
 from compiler.refused import Refused
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import Profile
@@ -22,7 +27,8 @@ from enginebundle.format.spec import Profile
 class BuildRefused(Refused):
     """TensorRT did not build; `node` is the graph node that failed, if it is known.
 
-    Codes: `not_installed`, `architecture`, `no_gpu`, `layer`, `builder`, `demotions`.
+    Codes: `not_installed`, `architecture`, `no_gpu`, `compatibility`, `layer`, `builder`, `demotions`,
+    `refit`, `cancelled`.
     """
 
     def __init__(self, code: str, message: str, remedy: str, node: str = "") -> None:
@@ -38,24 +44,61 @@ class EngineOptions:
         profiles: each becomes an optimization profile, in this order.
         tf32: let float32 products use TF32 units (10-bit mantissas).
         capabilities: `sm_NN` names that one engine must run on; empty means this machine's GPU.
+        effort: of `effort.EFFORTS`; TensorRT-RTX has no use for it.
+        hardware: on which other GPUs it opens, one of `enginebundle.format.spec.HARDWARE`.
+        version_compatible: later versions of TensorRT open it, too.
+        refit: build without the weights that `bindings` name, to be supplied when it is opened.
     """
 
     profiles: tuple[Profile, ...]
     tf32: bool = False
     capabilities: tuple[str, ...] = ()
+    hardware: str = "exact"
+    version_compatible: bool = False
+    effort: str = DEFAULT
+    refit: bool = False
+
+    @property
+    def without_sizes(self) -> dict[str, Any]:
+        """What the timing of a layer may depend on besides the layer. TensorRT is given no capabilities."""
+        names = [f.name for f in fields(self) if f.name not in ("profiles", "capabilities")]
+        return {name: getattr(self, name) for name in names}
 
 
-def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOptions) -> memoryview:
+@dataclass(frozen=True)
+class Made:
+    """A serialized engine, and what its build depended on besides the options (`Aid.notes`)."""
+
+    engine: memoryview
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build_engine(
+    trt: Any, network: Network, graph: Graph, options: EngineOptions,
+    bindings: Bindings | None = None,
+) -> memoryview:  # fmt: skip
+    """`make_engine` without aids: only the engine."""
+    return make_engine(trt, network, graph, options, bindings=bindings).engine
+
+
+def make_engine(
+    trt: Any, network: Network, graph: Graph, options: EngineOptions,
+    aids: Aids | None = None, bindings: Bindings | None = None,
+) -> Made:  # fmt: skip
     """Build. `graph.inputs` give each input's sizes as expressions over the profiles' symbols.
 
+    `bindings` are those of this network, for `options.refit`.
+
     Raises:
-        BuildRefused: a layer or the whole network was refused; the message quotes TensorRT's log.
+        BuildRefused: a layer or the whole network was refused; the message quotes TensorRT's log. Or
+            the listener among the aids stopped the build (`cancelled`).
     """
-    log = _log(trt)
-    builder = trt.Builder(log)
+    builder, log = process_builder(trt)
+    log.lines.clear()
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     try:
-        emitted = Emitter(trt, definition).emit(without(network, lacking(trt)))
+        emitter = Emitter(trt, definition, bindings if options.refit else None)
+        emitted = emitter.emit(without(network, lacking(trt)))
     except EmitError as error:
         raise BuildRefused(
             "layer", f"{error}{log.quote()}", "the node runs in torch instead", error.node
@@ -63,17 +106,59 @@ def build_engine(trt: Any, network: Network, graph: Graph, options: EngineOption
     config = builder.create_builder_config()
     if not options.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
+    set_effort(trt, config, options.effort)
     _name_capabilities(trt, config, options.capabilities)
+    if refused := set_compatibility(trt, config, options.hardware, options.version_compatible):
+        raise BuildRefused("compatibility", *refused)
+    if emitted.bound:
+        config.set_flag(trt.BuilderFlag.REFIT_INDIVIDUAL)
+        config.set_flag(trt.BuilderFlag.STRIP_PLAN)
+        _leave_out(definition, emitted.bound, log)
     for profile in options.profiles:
         config.add_optimization_profile(_profile(builder, graph, profile))
+    aid = Aid(trt, config, aids or Aids(), options.without_sizes)
     engine = builder.build_serialized_network(definition, config)
     del emitted  # the weights had to stay in memory until here
+    if aid.stopped:
+        raise BuildRefused("cancelled", "the build was stopped while it ran", "run it again")
     if engine is None:
+        if refused := missing_lean_runtime(trt, log.lines):
+            raise BuildRefused("compatibility", *refused)
         raise BuildRefused(
             "builder", f"TensorRT built no engine{log.quote()}",
             "leave the named operator in torch with torch_executed_ops", log.blamed(definition),
         )  # fmt: skip
-    return memoryview(engine)  # TensorRT's own memory: a copy would duplicate every weight
+    # A view on TensorRT's own memory: a copy would duplicate every weight.
+    return Made(memoryview(engine), aid.notes(log, engine))
+
+
+@functools.cache
+def process_builder(trt: Any) -> tuple[Any, Any]:
+    """The process's Builder and its logger: to make one, TensorRT loads all kernels, for seconds."""
+    log = _log(trt)
+    return trt.Builder(log), log
+
+
+def _leave_out(definition: Any, bound: Mapping[str, Any], log: Any) -> None:
+    """Name the weights that are supplied when the engine is opened, and mark them as refittable.
+
+    Only these: what else there is, TensorRT may fold. A weight that it can't leave out would be in an
+    engine that other models share, so that is refused.
+    """
+    refused = [
+        name
+        for name, weights in bound.items()
+        if not (
+            definition.set_weights_name(weights, name) and definition.mark_weights_refittable(name)
+        )
+    ]
+    if refused:
+        raise BuildRefused(
+            "refit",
+            f"TensorRT can't refit {len(refused)} of {len(bound)} weights, {refused[0]!r} "
+            f"first{log.quote()}",
+            "leave out `refit: true`",
+        )
 
 
 def _profile(builder: Any, graph: Graph, profile: Profile) -> Any:

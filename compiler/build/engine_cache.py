@@ -4,8 +4,13 @@ An engine's key covers the network itself (every layer, attribute, name and cons
 not matter what produced it: two models with an equal piece share one engine, as do a manifest and a
 `torch.compile` call, and a user's own converters need nothing further.
 
+The key of an engine that is refitted leaves out what it gets when it is opened: that engine is
+shared by all models that differ in their weights only.
+
 The key includes the network; each input's sizes at min, opt and max of each profile; the capabilities
-named to the builder; TF32; the TensorRT module and its version; the code that emits and builds.
+named to the builder; TF32; TensorRT's effort; on which GPUs and with which versions it opens; the TensorRT
+module, its version and its distributions (there is one for each CUDA version); the code that emits and
+builds. The version and the code decide which layers stand for those that the version lacks.
 It leaves out symbols' and profiles' names, which no engine holds; Python, torch and the operating
 system, which shape the network and nothing after it; the building machine, as in every key.
 """
@@ -28,6 +33,7 @@ from compiler.program import tensor_bytes
 from enginebundle.errors import IntegrityError, NotFoundError
 from enginebundle.format.digest import Digest, digest_bytes, digest_file, digest_json
 from enginebundle.format.graph import Graph
+from enginebundle.runtimes.versions import distributions_of
 
 if TYPE_CHECKING:
     from compiler.build.builder import EngineOptions
@@ -36,7 +42,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 """The version of what an identity means: raising it rebuilds every engine."""
 
-_CODE = ("build/builder.py", "build/tensorrt.py", "build/tensorrt_rtx.py", "network")
+_CODE = (
+    "build/aids.py",
+    "build/builder.py",
+    "build/effort.py",
+    "build/tensorrt.py",
+    "build/tensorrt_rtx.py",
+    "network",
+)
 """What turns a network into bytes, relative to the package `compiler`."""
 
 
@@ -47,10 +60,16 @@ class EngineCache:
     store: Store
 
     def engine(
-        self, identity: Mapping[str, Any], build: Callable[[], bytes | memoryview]
+        self,
+        identity: Mapping[str, Any],
+        build: Callable[[], bytes | memoryview],
+        notes: Mapping[str, Any] | None = None,
+        again: Callable[[Mapping[str, Any]], bytes | memoryview] | None = None,
     ) -> bytes | memoryview:
         """The engine with that identity: from the store, else built and stored.
 
+        What `notes` holds once `build` has returned is kept beside the result, in its provenance. An
+        engine that the store had and lost is built by `again`, if given, from these notes.
         Raises what `build` raises, and StoreError where the store can't be used.
         """
         key = digest_json(dict(identity))
@@ -60,9 +79,10 @@ class EngineCache:
                 return self.store.read_blob(record["output"]["engine"])
             except (NotFoundError, IntegrityError):
                 pass  # the blob was lost or damaged: an equal engine is built below to replace it
-        engine = build()
+        left = {} if record is None else record.get("provenance", {}).get("build", {})
+        engine = again(left) if left and again is not None else build()
         own = {"engine": self.store.put_blob(engine), "bytes": len(engine)}
-        won = self.store.put_result(key, _record(key, identity, own))
+        won = self.store.put_result(key, _record(key, identity, own, notes or {}))
         if won["output"] == own or record is not None:
             return engine
         return self.store.read_blob(won["output"]["engine"])
@@ -75,17 +95,19 @@ def identity(
     options: EngineOptions,
     archs: tuple[str, ...],
     digests: Mapping[int, Digest],
+    bound: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Everything that can change an engine's bytes, as JSON.
 
     `graph` gives the inputs' sizes over the profiles' symbols; `digests` maps a tensor's id
-    to the digest of its bytes, so that weights are not hashed again.
+    to the digest of its bytes, so that weights are not hashed again; `bound` are the constants that
+    the engine gets when it is opened (`Bindings.names`).
     """
     points = ("min", "opt", "max")
     return {
         "format": FORMAT,
         "step": "engine",
-        "network": network_digest(network, digests),
+        "network": network_digest(network, digests, bound or {}),
         "profiles": [
             {
                 spec.name: [list(spec.sizes(p.at(point))) for point in points]
@@ -95,16 +117,26 @@ def identity(
         ],
         "architectures": list(archs),
         "tf32": options.tf32,
+        "effort": options.effort,
+        "hardware": options.hardware,
+        "version_compatible": options.version_compatible,
+        "refit": options.refit,
         "toolchain": {
             trt.__name__: str(trt.__version__),
+            "distributions": dict(distributions_of(trt.__name__)),
             "machine": platform.machine(),
             "code": _code(),
         },
     }
 
 
-def network_digest(network: Network, digests: Mapping[int, Digest]) -> Digest:
-    """Identity of a network: inputs, layers in order and outputs, constants by content."""
+def network_digest(
+    network: Network, digests: Mapping[int, Digest], bound: Mapping[str, str]
+) -> Digest:
+    """Identity of a network: inputs, layers in order and outputs, constants by content.
+
+    A constant that is `bound` counts by the name that it has in the engine, its dtype and its shape.
+    """
 
     def tensor(value: Tensor | None) -> Any:
         if value is None:
@@ -112,11 +144,13 @@ def network_digest(network: Network, digests: Mapping[int, Digest]) -> Digest:
         described = [str(value.dtype), list(value.shape)]
         if value.constant is None:
             return [value.name, *described]
+        if value.name in bound:
+            return [{"bound": bound[value.name]}, *described]
         known = digests.get(id(value.constant))
         return [known or digest_bytes(tensor_bytes(value.constant)), *described]
 
     def layer(value: Layer) -> Any:
-        attributes = {name: _spell(item) for name, item in value.attributes.items()}
+        attributes = {name: _spell(item, bound) for name, item in value.attributes.items()}
         inputs = [tensor(item) for item in value.inputs]
         return [value.kind, value.node, attributes, inputs, [tensor(t) for t in value.outputs]]
 
@@ -129,7 +163,7 @@ def network_digest(network: Network, digests: Mapping[int, Digest]) -> Digest:
     )
 
 
-def _spell(value: Any) -> Any:
+def _spell(value: Any, bound: Mapping[str, str]) -> Any:
     """A layer's attribute as JSON that tells 1 from 1.0 and from true. TypeError for other types."""
     match value:
         case None | bool() | int() | str():
@@ -139,11 +173,11 @@ def _spell(value: Any) -> Any:
         case torch.dtype():
             return ["dtype", str(value)]
         case tuple() | list():
-            return [_spell(item) for item in value]
+            return [_spell(item, bound) for item in value]
         case Mapping():
-            return {str(name): _spell(item) for name, item in value.items()}
+            return {str(name): _spell(item, bound) for name, item in value.items()}
         case Network():
-            return ["network", network_digest(value, {})]
+            return ["network", network_digest(value, {}, bound)]
         case torch.Tensor():
             return [str(value.dtype), list(value.shape), digest_bytes(tensor_bytes(value))]
     raise TypeError(
@@ -160,9 +194,13 @@ def _code() -> Digest:
     return digest_json({file.relative_to(here).as_posix(): digest_file(file) for file in files})
 
 
-def _record(key: Digest, identity: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, Any]:
+def _record(
+    key: Digest, identity: Mapping[str, Any], output: Mapping[str, Any], notes: Mapping[str, Any]
+) -> dict[str, Any]:
     date = datetime.now(UTC).isoformat(timespec="milliseconds")
-    provenance = {"host": socket.gethostname(), "date": date}
+    provenance: dict[str, Any] = {"host": socket.gethostname(), "date": date}
+    if notes:
+        provenance["build"] = dict(notes)
     return {
         "key": key,
         "identity": dict(identity),

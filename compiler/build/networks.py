@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from compiler.build.builder import BuildRefused
+from compiler.build.effort import DEFAULT
 from compiler.convert.interpret import ConversionError, convert, value_table
 from compiler.convert.registry import Refusal, Registry
 from compiler.network.network import Network
@@ -43,6 +44,12 @@ class BuildRequest:
     """Folders searched for the entrypoints of `replace` and `plugins` before `sys.path`."""
     plugins: tuple[str, ...] = ()
     """Entrypoints that register TensorRT plugins; called for a `trt` target."""
+    effort: str = DEFAULT
+    """How much work TensorRT puts into an engine; other backends have no such choice."""
+    version_compatible: bool = False
+    """Later versions of TensorRT open the engines too: for trt targets only."""
+    refit: bool = False
+    """Build engines without weights, which they get when they are opened; `trt` targets only."""
 
 
 @dataclass(frozen=True)

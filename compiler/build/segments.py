@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from compiler.build.builder import BuildRefused, EngineOptions, build_engine
+from compiler.build.aids import Aids
+from compiler.build.builder import BuildRefused, EngineOptions, make_engine
+from compiler.build.effort import DEFAULT
 from compiler.build.engine_cache import EngineCache, identity
 from compiler.build.evaluated import callable_in_torch
 from compiler.build.networks import BuildRequest, Demote
+from compiler.build.replay import ReplayRefused
 from compiler.convert.registry import Refusal
 from compiler.network.kinds.plugin import has_plugins, plugins_of
 from compiler.network.network import Network
+from compiler.network.older import lacking, without
+from compiler.network.refit import bindings
 from compiler.partition.segments import SegmentGraph
 from compiler.program import Program
+from enginebundle.format.digest import digest_json
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import TensorSpec
 from enginebundle.format.variant import SegmentKind
@@ -24,12 +30,22 @@ from enginebundle.format.variant import SegmentKind
 
 @dataclass(frozen=True)
 class BuiltSegment:
-    """What a bundle stores for a segment: an engine's bytes, or weights by name for the graph."""
+    """What a bundle stores for a segment: an engine's bytes, or weights by name for the graph.
+
+    An engine with `weights` has none of its own and is refitted with these and `constants`, which are
+    computed from weights. With `refit`, `weights` are all the program's, so that segments share them.
+    `reused`: the engine was built before, for this model or another. `notes` is not stored there: the
+    engine's `key` in the cache of engines, and, if it was built now, what its build depended on
+    besides that key.
+    """
 
     kind: SegmentKind
     graph: Graph
     engine: bytes | memoryview | None
     weights: Mapping[str, torch.Tensor] | None
+    constants: Mapping[str, torch.Tensor] | None = None
+    reused: bool = False
+    notes: Mapping[str, Any] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
 
     @property
@@ -43,7 +59,7 @@ class BuiltSegment:
 
 def build_segment(
     trt: Any, segment: SegmentGraph, network: Network | None, program: Program,
-    request: BuildRequest, engines: EngineCache | None,
+    request: BuildRequest, engines: EngineCache | None, aids: Aids | None = None,
 ) -> BuiltSegment:  # fmt: skip
     """Build an engine with the module `trt`, or take it from `engines`; without a network, keep the
     graph for torch. Raises Demote if the builder fails on nodes, BuildRefused otherwise."""
@@ -51,21 +67,61 @@ def build_segment(
         _check_callable(segment)
         names = [weight.name for weight in segment.graph.weights]
         weights = {name: program.weights[name] for name in names}
-        return BuiltSegment(segment.kind, segment.graph.without_origins(), None, weights)
-    plugins = plugins_of(network)
+        return BuiltSegment(
+            segment.kind,
+            segment.graph.without_origins(),
+            None,
+            program.weights if request.refit and names else weights,
+        )
     capabilities = request.target.archs if request.target.backend == "rtx" else ()
-    options = EngineOptions(request.profiles, request.precision == "tf32", capabilities)
+    effort = request.effort if request.target.backend == "trt" else DEFAULT
+    bound = None
+    if request.refit:
+        network = without(network, lacking(trt))  # the constants' names are those of the engine
+        bound = bindings(network, program.weights)
+    options = EngineOptions(
+        request.profiles, request.precision == "tf32", capabilities, effort=effort,
+        hardware=request.target.hardware, version_compatible=request.version_compatible,
+        refit=bound is not None and bool(bound.names),
+    )  # fmt: skip
+    notes: dict[str, Any] = {}
+    built: dict[str, Any] = {}
+    reused = True
 
     def build() -> bytes | memoryview:
-        return build_engine(trt, network, segment.graph, options)
+        nonlocal built, reused
+        reused = False
+        made = make_engine(trt, network, segment.graph, options, aids, bound)
+        built |= made.notes  # in place: the cache of engines has it too
+        return made.engine
+
+    def again(left: Mapping[str, Any]) -> bytes | memoryview:
+        nonlocal aids
+        aids = None if aids is None else aids.again(trt, left)
+        return build()
 
     try:
-        if engines is None or has_plugins(network):  # their code is in the engine, not in its key
+        replaying = aids is not None and aids.proved is not None
+        if has_plugins(network):  # their code is in the engine, not in its key
+            if replaying:
+                raise ReplayRefused(
+                    "replay", "an engine with plugins is not kept by its key, which does not tell their "
+                    "code, so the tactics of its build are not known",
+                    "validate the variant instead: `kiln validate` compares it with its goldens",
+                )  # fmt: skip
+            engine = build()
+        elif engines is None and not replaying:
             engine = build()
         else:
             known = {id(program.weights[w.name]): w.digest for w in program.graph.weights}
-            own = identity(trt, network, segment.graph, options, request.target.archs, known)
-            engine = engines.engine(own, build)
+            own = identity(
+                trt, network, segment.graph, options, request.target.archs, known,
+                None if bound is None else bound.names,
+            )  # fmt: skip
+            notes["key"] = digest_json(own)
+            if aids is not None and replaying:
+                aids = aids.replaying(notes["key"])
+            engine = build() if engines is None else engines.engine(own, build, built, again)
     except BuildRefused as error:
         if error.code not in ("layer", "builder"):
             raise
@@ -73,8 +129,14 @@ def build_segment(
         blamed = [error.node] if error.node in nodes else nodes
         refusal = Refusal(error.code, error.message, error.remedy)
         raise Demote(dict.fromkeys(blamed, refusal), error) from error
-    graph = segment.graph.without_origins()
-    return BuiltSegment(segment.kind, graph, engine, None, plugins)
+    made = BuiltSegment(
+        segment.kind, segment.graph.without_origins(), engine, None, reused=reused,
+        notes=notes | built, plugins=plugins_of(network),
+    )  # fmt: skip
+    if bound is None or not options.refit:
+        return made
+    derived = {name: bound.tensors[name] for name in bound.derived}
+    return replace(made, weights=program.weights, constants=derived)
 
 
 def _check_callable(segment: SegmentGraph) -> None:

@@ -13,6 +13,7 @@ from compiler.convert.registry import Refusal, Registry
 from compiler.convert.schema import bind
 from compiler.network.network import Network, Shape, Tensor
 from compiler.network.reads import set_apart
+from compiler.program import replaceable
 from enginebundle.format.dims import Dim
 from enginebundle.format.graph import Graph, Node, Ref, Value
 from enginebundle.format.spec import TensorSpec
@@ -45,7 +46,7 @@ def convert(graph: Graph, weights: Mapping[str, torch.Tensor], registry: Registr
         shape = _static_sizes(spec.shape)
         env[spec.name] = net.input(spec.name, getattr(torch, spec.dtype), shape)
     for weight in graph.weights:
-        env[weight.name] = net.constant(weights[weight.name])
+        env[weight.name] = net.constant(weights[weight.name], replaceable(weight.spec))
     for node in graph.nodes:
         net.node, net.declared = node.name, tuple(_static_sizes(v.shape) for v in node.outputs)
         for value, result in zip(

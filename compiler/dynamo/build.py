@@ -13,6 +13,7 @@ import torch
 from torch._guards import tracing
 from torch.export import ExportedProgram
 
+from compiler.build.aids import Aids
 from compiler.build.engine_cache import EngineCache
 from compiler.build.evaluated import EXACT
 from compiler.dynamo.options import Options
@@ -90,7 +91,8 @@ def build(region: Region, values: Values, options: Options, target: Target) -> R
     if options.simulate:
         steps, report = _evaluated_steps(program, request, options)
         return Runner(program, report, steps, program.graph.returns, EXACT, options.precision)
-    built = build_program(program, request, engines=_cache(options))
+    cache = _cache(options)
+    built = build_program(program, request, engines=cache, aids=Aids(cache.store))
     steps = tuple(
         _opened(s.kind, s.graph, s.engine, s.weights or {}, target, "cuda") for s in built.segments
     )
@@ -143,6 +145,7 @@ def _request(program: Program, region: Region, options: Options, target: Target)
         min_nodes=options.min_nodes,
         replace=tuple(one for one in options.replace if one.way != "with"),
         search_path=options.search_path,
+        effort=options.effort,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from compiler.build.effort import DEFAULT, EFFORTS
 from compiler.replace.replacement import Replacement
 from enginebundle.format.spec import PRECISIONS, Target
 
@@ -37,6 +38,8 @@ class Options:
     """A dynamic size without a maximum may grow to this many times its first value."""
     check: bool = True
     """Compare each graph's first result with torch's; run it in torch if they differ."""
+    effort: str = DEFAULT
+    """How much work TensorRT puts into an engine; for trt targets."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any] | None) -> Options:
@@ -51,6 +54,8 @@ class Options:
         made = cls(**values)
         if made.precision not in PRECISIONS:
             raise ValueError(f"precision {made.precision!r}: expected {', '.join(PRECISIONS)}")
+        if made.effort not in EFFORTS:
+            raise ValueError(f"effort {made.effort!r}: expected {', '.join(EFFORTS)}")
         if made.min_nodes < 1 or made.growth < 1:
             raise ValueError("min_nodes and growth: expected at least 1")
         for one in made.replace:

@@ -144,7 +144,11 @@ class _Capture:
         return found
 
     def _read_weights(self, needed: set[torch.fx.Node]) -> None:
-        """Parameters, buffers and constants that are used; equal content is stored once."""
+        """Parameters, buffers and constants that are used; equal content is stored once.
+
+        Vectors of one repeated number are not: biases and scales start as such and differ once they
+        are trained, and the graph of the trained model has to be the same.
+        """
         holders = {n.name: n for n in self.exported.graph.nodes if n.op == "placeholder"}
         seen: dict[tuple[str, tuple[int, ...], str], Value] = {}
         for spec in self.exported.graph_signature.input_specs:
@@ -164,7 +168,7 @@ class _Capture:
             tensor = tensor.detach()
             weight = weight_of(target, tensor)
             key = (weight.spec.dtype, tuple(tensor.shape), weight.digest)
-            if key not in seen:
+            if key not in seen or _is_initial(tensor):
                 weight = weight_of(unused(target, self.taken), tensor, weight.digest)
                 self.weights[weight.name] = weight
                 self.tensors[weight.name] = tensor
@@ -264,6 +268,12 @@ class _Capture:
         compiler creates under that name, and then the build fails."""
         self.counts[base] = self.counts.get(base, 0) + 1
         return unused(f"{base}_{self.counts[base]}", self.taken)
+
+
+def _is_initial(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a vector of floats, all of them the same number."""
+    flat = tensor.reshape(-1) if max(tensor.shape, default=0) == tensor.numel() > 1 else None
+    return flat is not None and flat.is_floating_point() and bool((flat == flat[0]).all())
 
 
 def dtype_name(dtype: torch.dtype) -> str:

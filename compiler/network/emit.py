@@ -7,13 +7,14 @@ engine is built.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from compiler.network.network import Layer, Network, Tensor
+from compiler.network.refit import Bindings
 
 DTYPES = {
     torch.float32: "FLOAT", torch.float16: "HALF", torch.bfloat16: "BF16", torch.int32: "INT32",
@@ -31,18 +32,27 @@ class EmitError(Exception):
 
 @dataclass(frozen=True)
 class Emitted:
-    """What must outlive the build: the tensors behind the weights, and plugins."""
+    """What must outlive the build: the tensors behind the weights, and plugins.
+
+    `bound` are the weights that get a name in the engine, by that name (compiler/network/refit.py).
+    """
 
     keep: tuple[Any, ...]
+    bound: Mapping[str, Any]
 
 
 class Emitter:
-    """Writes one network. `trt` is the TensorRT module, `definition` its INetworkDefinition."""
+    """Writes one network. `trt` is the TensorRT module, `definition` its INetworkDefinition.
 
-    def __init__(self, trt: Any, definition: Any) -> None:
+    With `bindings`, the constants that they name are noted in the result.
+    """
+
+    def __init__(self, trt: Any, definition: Any, bindings: Bindings | None = None) -> None:
         self.trt = trt
         self.net = definition
         self.keep: list[Any] = []
+        self._bindings = bindings
+        self._bound: dict[str, Any] = {}
         self._tensors: dict[str, Any] = {}
 
     def emit(self, network: Network) -> Emitted:
@@ -59,7 +69,7 @@ class Emitter:
             found = self.tensor(tensor)
             found.name = name
             self.net.mark_output(found)
-        return Emitted(tuple(self.keep))
+        return Emitted(tuple(self.keep), self._bound)
 
     def _layer(self, layer: Layer, position: int) -> None:
         try:
@@ -89,11 +99,21 @@ class Emitter:
     def dtype(self, dtype: torch.dtype) -> Any:
         return getattr(self.trt.DataType, DTYPES[dtype])
 
-    def weights(self, value: torch.Tensor) -> Any:
-        """A pointer to the tensor's bytes, made contiguous; kept alive with the emitter."""
-        value = value.detach().contiguous()
+    def weights(self, value: torch.Tensor, constant: str = "") -> Any:
+        """A pointer to the tensor's bytes, made contiguous; kept alive with the emitter.
+
+        `constant` names the network's constant that it is the value of.
+        """
+        value, name = value.detach().contiguous(), ""
+        if self._bindings is not None:
+            name = self._bindings.names.get(constant, "")
+            # TensorRT names weights by address, so no other weights may lie where named ones do.
+            value = self._bindings.tensors[name] if name else value.clone()
         self.keep.append(value)
-        return self.trt.Weights(self.dtype(value.dtype), value.data_ptr(), value.numel())
+        made = self.trt.Weights(self.dtype(value.dtype), value.data_ptr(), value.numel())
+        if name:
+            self._bound[name] = made
+        return made
 
     def tensor(self, tensor: Tensor | None) -> Any:
         """The ITensor of a value; a constant becomes a constant layer on first use."""
@@ -102,7 +122,7 @@ class Emitter:
         if found is None:
             assert tensor.constant is not None, f"{tensor.name} is used before it exists"
             layer = self.net.add_constant(
-                tuple(tensor.constant.shape), self.weights(tensor.constant)
+                tuple(tensor.constant.shape), self.weights(tensor.constant, tensor.name)
             )
             if layer is None:
                 raise EmitError(

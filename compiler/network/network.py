@@ -21,12 +21,17 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A value in a network. `constant` holds its numbers if they are known at build time."""
+    """A value in a network. `constant` holds its numbers if they are known at build time.
+
+    `from_weights`: they are a weight of the model, or were computed from one. A converter that loses
+    this mark makes a network that can't be refitted there, never a wrong one.
+    """
 
     name: str
     dtype: torch.dtype
     shape: Shape
     constant: torch.Tensor | None = field(default=None, repr=False)
+    from_weights: bool = False
 
     @property
     def ndim(self) -> int:

@@ -51,7 +51,7 @@ def _replay(net: Layers, network: Network, lacks: Collection[str]) -> dict[str, 
     def new(tensor: Tensor | None) -> Tensor | None:
         """A constant gets a new name, since the new network may use its old one."""
         if tensor is not None and tensor.constant is not None and tensor.name not in known:
-            known[tensor.name] = net.constant(tensor.constant)
+            known[tensor.name] = net.constant(tensor.constant, tensor.from_weights)
         return None if tensor is None else known[tensor.name]
 
     for layer in network.layers:

@@ -50,10 +50,11 @@ class Recorder:
         self._inputs.append(tensor)
         return tensor
 
-    def constant(self, value: torch.Tensor) -> Tensor:
+    def constant(self, value: torch.Tensor, from_weights: bool = False) -> Tensor:
         """A constant tensor; nothing is copied. Written into the network where it is used."""
         expect(value.dtype in DTYPES, f"constant: TensorRT has no {value.dtype}")
-        return Tensor(f"constant_{self.number()}", value.dtype, tuple(value.shape), value)
+        name = f"constant_{self.number()}"
+        return Tensor(name, value.dtype, tuple(value.shape), value, from_weights)
 
     def record(
         self, row: type[Kind], inputs: tuple[Tensor | None, ...], attributes: Attributes,
@@ -65,7 +66,8 @@ class Recorder:
         """
         if fold and _foldable(inputs, outputs):
             values = [None if t is None else t.constant for t in inputs]
-            return tuple(self.constant(value) for value in row.evaluate(attributes, *values))
+            marked = any(t is not None and t.from_weights for t in inputs)
+            return tuple(self.constant(v, marked) for v in row.evaluate(attributes, *values))
         made = []
         for dtype, shape in outputs:
             name = f"{self.node or 'value'}.{row.name}.{self.number()}"

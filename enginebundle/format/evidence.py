@@ -119,17 +119,26 @@ class Evidence:
 
 
 def state(
-    index: Digest, target: Target, evidence: Iterable[Evidence], arch: str | None = None
+    index: Digest,
+    target: Target,
+    evidence: Iterable[Evidence],
+    arch: str | None = None,
+    tensorrt: str | None = None,
 ) -> State:
     """A variant's state from trusted evidence: the newest that counts decides; pending if none does.
 
     Evidence counts if it is from an architecture of the target, or from `arch`, that of the machine
-    that asks: a result on an unlisted GPU proves nothing about the listed ones.
+    that asks: a result on an unlisted GPU proves nothing about the listed ones. An engine for more than
+    the exact GPU uses other kernels on other architectures, so there only evidence from `arch` counts,
+    unless the asking machine has no GPU. With `tensorrt`, only evidence measured with that version does.
     """
+    anywhere = target.hardware == "exact" or arch is None
+    archs = {*target.archs, arch} - {None} if anywhere else {arch}
     counted = [
         e for e in evidence
         if e.index == index and e.target == target
-        and (target.backend == "torch" or e.machine.get("arch") in {*target.archs, arch} - {None})
+        and (target.backend == "torch" or e.machine.get("arch") in archs)
+        and (tensorrt is None or dict(e.toolchain.versions).get("tensorrt") == tensorrt)
     ]  # fmt: skip
     if not counted:
         return "pending"

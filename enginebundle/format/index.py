@@ -173,9 +173,8 @@ def _check_part(index: Index, part: Part, known: set[str], where: str) -> None:
         raise FormatError(f"{where}: serves no profile")
     values = {spec.name for spec in index.inputs}
     for segment in part.segments:
-        _listed(segment.blob, known, where)
-        if segment.weights is not None:
-            _listed(segment.weights, known, where)
+        for blob in segment.blobs:
+            _listed(blob, known, where)
         if segment.kind == "engine" and not set(part.profiles) <= set(segment.profiles):
             raise FormatError(
                 f"{where}: its engine has the optimization profiles {list(segment.profiles)}"

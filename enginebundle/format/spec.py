@@ -30,7 +30,13 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 there are none."""
 DEFAULT_PROFILE = "default"
 """The profile of a model for which none was named."""
+HARDWARE = ("exact", "same_compute_capability", "ampere_plus")
+"""On which GPUs of its architectures a TensorRT engine opens, the narrowest first."""
+AMPERE_PLUS = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "sm_121")
+"""The architectures of `trt:ampere_plus`. TensorRT has no such engines for Jetson (sm_87, sm_110)."""
 _ARCH = re.compile(r"(cpu|sm_[0-9]{2,3}[a-z]?)\Z")
+_ANY = "_any"
+"""Ends the spelling of `same_compute_capability`: any GPU of that architecture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +127,15 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
-    """A backend, and the architectures that a variant must run on: `rtx:sm_89`, `rtx:sm_80+sm_86`."""
+    """A backend, and the architectures that a variant must run on: `rtx:sm_89`, `rtx:sm_80+sm_86`.
+
+    `trt:sm_90` is an engine for the kind of GPU that built it, `trt:sm_90_any` one for every GPU of that
+    architecture, `trt:ampere_plus` one for every GPU of AMPERE_PLUS: `hardware` says which.
+    """
 
     backend: str
     archs: tuple[str, ...]
+    hardware: str = "exact"
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -137,19 +148,34 @@ class Target:
             raise FormatError(f"target {self}: architectures must be distinct and ascending")
         if ("cpu" in self.archs) != (self.backend == "torch"):
             raise FormatError(f"target {self}: the torch backend runs on cpu, the others on sm_NN")
+        if self.hardware not in HARDWARE:
+            raise FormatError(f"hardware {self.hardware!r}: expected one of {', '.join(HARDWARE)}")
+        if self.hardware != "exact" and self.backend != "trt":
+            raise FormatError(f"target {self}: only trt has engines for more than the exact GPU")
+        if self.hardware == "same_compute_capability" and len(self.archs) != 1:
+            raise FormatError(f"target {self}: expected one architecture, such as trt:sm_90_any")
+        if self.hardware == "ampere_plus" and self.archs != AMPERE_PLUS:
+            raise FormatError(f"target {self}: ampere_plus stands for {'+'.join(AMPERE_PLUS)}")
 
     def __str__(self) -> str:
-        return f"{self.backend}:{'+'.join(self.archs)}"
+        if self.hardware == "ampere_plus":
+            return f"{self.backend}:ampere_plus"
+        end = _ANY if self.hardware == "same_compute_capability" else ""
+        return f"{self.backend}:{'+'.join(self.archs)}{end}"
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read `backend:arch[+arch...]`. FormatError on anything else."""
+        """Read `backend:arch[+arch...]`, `trt:sm_NN_any` or `trt:ampere_plus`. FormatError otherwise."""
         backend, colon, archs = str(text).partition(":")
         if not colon:
             raise FormatError(
                 f"target {text!r}: expected BACKEND:ARCH, such as rtx:sm_89 or torch:cpu"
             )
-        return cls(backend, tuple(sorted(set(archs.split("+")), key=_arch_order)))
+        if archs == "ampere_plus":
+            return cls(backend, AMPERE_PLUS, "ampere_plus")
+        hardware = "same_compute_capability" if archs.endswith(_ANY) else "exact"
+        named = set(archs.removesuffix(_ANY).split("+"))
+        return cls(backend, tuple(sorted(named, key=_arch_order)), hardware)
 
 
 def _arch_order(arch: str) -> tuple[int, str]:

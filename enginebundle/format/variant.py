@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest
-from enginebundle.format.parse import array, check_name, digest, fields, text
+from enginebundle.format.parse import array, check_name, digest, fields, flag, text
 from enginebundle.format.spec import Target, TensorSpec, Tolerance, Toolchain
 
 SegmentKind = Literal["engine", "torch_graph"]
@@ -18,9 +18,11 @@ SegmentKind = Literal["engine", "torch_graph"]
 class Segment:
     """What one runtime executes. Segments pass values to each other by name.
 
-    engine: `blob` is a serialized engine, `profiles` its optimization profiles in order.
-    torch_graph: `blob` is a Graph as canonical JSON, `weights` a safetensors blob of its weights.
-    `plugins` are the TensorRT plugins that an engine calls: `Name@version` or `Name@version@namespace`.
+    engine: `blob` is a serialized engine, `profiles` its optimization profiles in order. If `weights`
+        is not null, the engine was built without them: it takes each by its name from the safetensors
+        blob `weights` or, computed from these, from the safetensors blob `constants`. `plugins` are the
+        TensorRT plugins that it calls: `Name@version` or `Name@version@namespace`.
+    torch_graph: `blob` is a Graph as canonical JSON, `weights` a safetensors blob with its weights.
     """
 
     kind: SegmentKind
@@ -29,27 +31,39 @@ class Segment:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     profiles: tuple[str, ...]
+    constants: Digest | None = None
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _segment_kind(self.kind)
-        if self.kind == "engine" and self.weights is not None:
-            raise FormatError("segment: an engine contains its weights; expected weights null")
+        if self.constants is not None and (self.kind != "engine" or self.weights is None):
+            raise FormatError("segment: only an engine with weights apart has constants")
+
+    @property
+    def blobs(self) -> tuple[Digest, ...]:
+        """All blobs that it needs."""
+        found = (self.blob, self.weights, self.constants)
+        return tuple(blob for blob in found if blob is not None)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "blob": self.blob,
-            "weights": self.weights,
-            "inputs": [spec.to_json() for spec in self.inputs],
-            "outputs": [spec.to_json() for spec in self.outputs],
-            "profiles": list(self.profiles),
-        } | ({"plugins": list(self.plugins)} if self.plugins else {})
+        constants = {} if self.constants is None else {"constants": self.constants}
+        return (
+            constants
+            | {
+                "kind": self.kind,
+                "blob": self.blob,
+                "weights": self.weights,
+                "inputs": [spec.to_json() for spec in self.inputs],
+                "outputs": [spec.to_json() for spec in self.outputs],
+                "profiles": list(self.profiles),
+            }
+            | ({"plugins": list(self.plugins)} if self.plugins else {})
+        )
 
     @classmethod
     def from_json(cls, value: Any) -> Segment:
         keys = ("kind", "blob", "weights", "inputs", "outputs", "profiles")
-        value = fields(value, "segment", keys, ("plugins",))
+        value = fields(value, "segment", keys, ("constants", "plugins"))
         weights = value["weights"]
         return cls(
             _segment_kind(text(value["kind"], "segment kind")),
@@ -58,6 +72,7 @@ class Segment:
             array(value["inputs"], "segment inputs", TensorSpec.from_json),
             array(value["outputs"], "segment outputs", TensorSpec.from_json),
             array(value["profiles"], "segment profiles", lambda v: check_name(v, "profile")),
+            digest(value["constants"], "segment constants") if "constants" in value else None,
             array(value.get("plugins", []), "segment plugins", lambda v: text(v, "plugin")),
         )
 
@@ -97,16 +112,22 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What a bundle holds for one target. `tolerances` are by output name."""
+    """What a bundle holds for one target. `tolerances` are by output name.
+
+    `version_compatible`: its engines open with later TensorRT versions too. Its JSON leaves out false.
+    """
 
     target: Target
     toolchain: Toolchain
     precision: str
     tolerances: tuple[tuple[str, Tolerance], ...]
     parts: tuple[Part, ...]
+    version_compatible: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tolerances", tuple(sorted(self.tolerances, key=lambda t: t[0])))
+        if self.version_compatible and self.target.backend != "trt":
+            raise FormatError(f"variant {self.target}: only trt engines can be version-compatible")
 
     @property
     def plugins(self) -> tuple[str, ...]:
@@ -128,12 +149,13 @@ class Variant:
             "precision": self.precision,
             "tolerances": {name: each.to_json() for name, each in self.tolerances},
             "parts": [part.to_json() for part in self.parts],
+            **({"version_compatible": True} if self.version_compatible else {}),
         }
 
     @classmethod
     def from_json(cls, value: Any) -> Variant:
         keys = ("target", "toolchain", "precision", "tolerances", "parts")
-        value = fields(value, "variant", keys)
+        value = fields(value, "variant", keys, ("version_compatible",))
         if not isinstance(value["tolerances"], dict):
             raise FormatError("variant: tolerances must be an object by output name")
         return cls(
@@ -142,4 +164,5 @@ class Variant:
             text(value["precision"], "precision"),
             tuple((name, Tolerance.from_json(v)) for name, v in value["tolerances"].items()),
             array(value["parts"], "parts", Part.from_json),
+            flag(value.get("version_compatible", False), "version_compatible"),
         )

@@ -13,16 +13,12 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import FormatError, RuntimeFailure
 from enginebundle.format.spec import TensorSpec
 from enginebundle.format.variant import Segment
+from enginebundle.runtimes.dtypes import DTYPES
 from enginebundle.runtimes.engine_log import Log, make_logger
+from enginebundle.runtimes.refit import refit
 
 if TYPE_CHECKING:
     import torch
-
-_DTYPES: Mapping[str, str] = {
-    "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "INT32": "int32",
-    "INT64": "int64", "BOOL": "bool", "UINT8": "uint8", "FP8": "float8_e4m3fn",
-}  # fmt: skip
-"""Element types: TensorRT's name -> torch's name."""
 
 _ALIGNMENT = 256
 """In bytes: the alignment that TensorRT requires of every device address."""
@@ -31,8 +27,15 @@ _ALIGNMENT = 256
 class Engine:
     """An open engine on CUDA's current device. Calls from several threads enqueue one at a time."""
 
-    def __init__(self, trt: Any, data: bytes | memoryview, segment: Segment) -> None:
-        """Raises RuntimeFailure with TensorRT's own reason, or FormatError if the segment does not fit."""
+    def __init__(
+        self, trt: Any, data: bytes | memoryview, segment: Segment,
+        weights: Mapping[str, torch.Tensor], host_code: bool = False,
+    ) -> None:  # fmt: skip
+        """`weights` are those that the engine was built without.
+
+        Raises RuntimeFailure with TensorRT's own reason, or FormatError if the segment or the weights
+        do not fit.
+        """
         import torch
 
         if not torch.cuda.is_available():
@@ -46,6 +49,10 @@ class Engine:
         self._log = Log()
         self._logger = make_logger(trt, self._log)
         self._runtime = trt.Runtime(self._logger)
+        if host_code:
+            # A version-compatible engine contains the library that runs it. Whoever signed the bundle
+            # is trusted with that, as with the engine's kernels.
+            self._runtime.engine_host_code_allowed = True
         with self._log.collecting() as lines:
             self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
@@ -54,6 +61,9 @@ class Engine:
                 f"{trt.__name__} {trt.__version__} refused the engine on {name}: "
                 f"{'; '.join(lines) or 'it gave no reason'}. Build the target for this GPU and version"
             )
+        with self._log.collecting() as lines:
+            if why := refit(trt, self._engine, self._logger, weights):
+                raise self._failure(why, lines)
         self._inputs, self._outputs = self._check_tensors()
         # Contexts read it when they change profiles but do not keep it alive: a freed one crashes.
         self._config = self._runtime_config()
@@ -126,7 +136,7 @@ class Engine:
                 tensor = tensor.clone()
             if not context.set_input_shape(spec.name, tuple(tensor.shape)):
                 raise self._failure(f"input {spec.name!r} of shape {list(tensor.shape)}", lines)
-            held.append(self._set_address(context, spec.name, tensor))
+            held.append(self._set_address(context, spec.name, tensor, lines))
         return held
 
     def _set_outputs(self, context: Any, lines: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -143,17 +153,20 @@ class Engine:
         for spec in self._outputs:
             device = torch.device("cpu") if self._on_host(spec.name) else self._device
             tensor = torch.empty(shapes[spec.name], dtype=getattr(torch, spec.dtype), device=device)
-            self._set_address(context, spec.name, tensor)
+            self._set_address(context, spec.name, tensor, lines)
             outputs[spec.name] = tensor
         return outputs
 
-    def _set_address(self, context: Any, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    def _set_address(
+        self, context: Any, name: str, tensor: torch.Tensor, lines: Sequence[str]
+    ) -> torch.Tensor:
         """Point the context at a tensor. Returns the tensor to keep alive for it."""
         import torch
 
         if tensor.numel() == 0:  # an empty tensor has no address, and TensorRT refuses null
             tensor = torch.empty(_ALIGNMENT, dtype=torch.uint8, device=tensor.device)
-        context.set_tensor_address(name, tensor.data_ptr())
+        if not context.set_tensor_address(name, tensor.data_ptr()):
+            raise self._failure(f"address of {name!r}", lines)
         return tensor
 
     def _on_host(self, name: str) -> bool:
@@ -177,7 +190,7 @@ class Engine:
             )
         for spec in (*inputs, *segment.outputs):
             found = engine.get_tensor_dtype(spec.name).name
-            if _DTYPES.get(found) != spec.dtype:
+            if DTYPES.get(found) != spec.dtype:
                 raise FormatError(
                     f"engine tensor {spec.name!r}: expected {spec.dtype}, got {found}"
                 )

@@ -15,4 +15,4 @@ def open_engine(data: bytes | memoryview, segment: Segment) -> Engine:
         raise RuntimeFailure(
             f"tensorrt_rtx can't be imported: {error}. Run pip install 'enginekiln[rtx]'"
         ) from error
-    return Engine(tensorrt_rtx, data, segment)
+    return Engine(tensorrt_rtx, data, segment, {})

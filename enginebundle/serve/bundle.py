@@ -47,10 +47,16 @@ class Bundle:
     @property
     def states(self) -> Mapping[Target, State]:
         """Each variant's state on this machine, from the evidence about exactly this index."""
-        arch = this_machine().arch
+        machine = this_machine()
         known = [signed.evidence for signed in self.evidence]
-        targets = [variant.target for variant in self.index.variants]
-        return {target: state(self.version.digest, target, known, arch) for target in targets}
+        return {
+            variant.target: state(
+                self.version.digest, variant.target, known, machine.arch,
+                # Opened with another version, such an engine is run by other code.
+                machine.runtime("tensorrt") if variant.version_compatible else None,
+            )
+            for variant in self.index.variants
+        }  # fmt: skip
 
     def variant(self, target: Target) -> Variant:
         """The variant for exactly this target. NotFoundError if the bundle has none."""

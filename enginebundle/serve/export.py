@@ -76,5 +76,5 @@ def _blobs(bundle: Bundle, targets: tuple[Target, ...] | None) -> list[Digest]:
     for target in targets:
         for part in bundle.variant(target).parts:
             for segment in part.segments:
-                wanted |= {blob for blob in (segment.blob, segment.weights) if blob is not None}
+                wanted |= set(segment.blobs)
     return sorted(wanted)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from enginebundle.format.evidence import State
-from enginebundle.format.spec import Target
+from enginebundle.format.spec import HARDWARE, Target
 from enginebundle.format.variant import Variant
 from enginebundle.serve.machine import Machine
 
@@ -51,13 +52,14 @@ def rank(
 ) -> tuple[Choice, ...]:
     """One Choice per variant: first the accepted ones, the best in front, then the rejected ones.
 
-    Any engine beats torch on the CPU. Among engines, one for fewer architectures beats one for
-    more, so an engine for exactly this architecture comes first. Then validated beats pending.
+    Any engine beats torch on the CPU. Among engines, one for fewer GPUs beats one for more, and one
+    for one TensorRT version beats a version-compatible one: each is faster. Then validated beats
+    pending.
 
     `target` rejects all others. Naming it is the caller's word that its engine runs here, so
     architectures are not compared. `plugins` are those registered with TensorRT in this process.
     """
-    accepted: list[tuple[tuple[int, int, int, str], Choice]] = []
+    accepted: list[tuple[tuple[int | str, ...], Choice]] = []
     rejected: list[Choice] = []
     for variant in variants:
         state: State = states.get(variant.target, "pending")
@@ -65,7 +67,7 @@ def rank(
         if reason is None:
             reason = _plugin_reason(variant, plugins)
         if reason is None:
-            place = _place(variant.target, state)
+            place = _place(variant, state)
             accepted.append((place, Accepted(variant.target, state)))
         else:
             rejected.append(Rejected(variant.target, state, reason))
@@ -73,9 +75,12 @@ def rank(
     return (*ordered, *rejected)
 
 
-def _place(target: Target, state: State) -> tuple[int, int, int, str]:
-    on_cpu = target.backend == "torch"
-    return (int(on_cpu), len(target.archs), int(state != "validated"), str(target))
+def _place(variant: Variant, state: State) -> tuple[int | str, ...]:
+    target = variant.target
+    return (
+        int(target.backend == "torch"), len(target.archs), HARDWARE.index(target.hardware),
+        int(variant.version_compatible), int(state != "validated"), str(target),
+    )  # fmt: skip
 
 
 def _reason(
@@ -102,10 +107,19 @@ def _reason(
         )
     if state == "pending" and not allow_pending:
         return (
-            "pending: no key trusted here has signed evidence that it reproduces its goldens. Run "
-            f"`kiln validate NAME --target {target}` on such a machine, or pass allow_pending=True"
+            f"pending{_where(variant, machine)}: no key trusted here has signed evidence that it "
+            f"reproduces its goldens. Run `kiln validate NAME --target {target}` on such a machine, "
+            "or pass allow_pending=True"
         )
     return None
+
+
+def _where(variant: Variant, machine: Machine) -> str:
+    """Where evidence has to come from, if not from any machine of the target."""
+    where = f" on {machine.arch}" if variant.target.hardware != "exact" and machine.arch else ""
+    if variant.version_compatible:
+        where += f" with tensorrt {machine.runtime('tensorrt')}"
+    return where
 
 
 def _plugin_reason(variant: Variant, plugins: Collection[str]) -> str | None:
@@ -116,6 +130,22 @@ def _plugin_reason(variant: Variant, plugins: Collection[str]) -> str | None:
         f"needs the TensorRT plugin {', '.join(missing)}, which is not registered in this process. "
         "Register its creator with tensorrt.get_plugin_registry() before loading (docs/loading.md)"
     )
+
+
+def opens(built: str, installed: str) -> bool:
+    """Whether an engine that TensorRT `built` built version-compatible opens with `installed`.
+
+    It does with that version and all later ones of the same major version (NVIDIA's documentation of
+    TensorRT, "Version Compatibility"; across major versions APIs are removed).
+    """
+    old, new = _numbers(built), _numbers(installed)
+    return bool(old) and new[:1] == old[:1] and new >= old
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The release of a version as numbers: (10, 6, 0) for `10.6.0.post1`."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(number) for number in found[0].split(".")) if found else ()
 
 
 def _runtime_reason(variant: Variant, machine: Machine) -> str | None:
@@ -130,10 +160,17 @@ def _runtime_reason(variant: Variant, machine: Machine) -> str | None:
     if found is None:
         return f"needs {module} {wanted}, which is not installed here"
     if found != wanted:
-        return (
-            f"needs {module} {wanted}, which built its engines; this machine has {found}. "
-            "Install that version, or build the bundle with this one"
-        )
+        if not variant.version_compatible:
+            return (
+                f"needs {module} {wanted}, which built its engines; this machine has {found}. "
+                "Install that version, or build the bundle with this one"
+            )
+        if not opens(wanted, found):
+            return (
+                f"needs {module} {wanted} or a later {_numbers(wanted)[0]}.x, since {wanted} built its "
+                f"engines version-compatible; this machine has {found}. Install such a version, or "
+                "build the bundle with this one"
+            )
     if machine.runtime("torch") is None:
         return "needs torch with CUDA support as well, which is not installed here"
     return None

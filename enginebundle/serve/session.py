@@ -7,7 +7,7 @@ order. A part is opened on its first use, and each of its blobs is verified just
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError
@@ -99,38 +99,50 @@ class Session:
         if segment.kind == "torch_graph":
             return self._open_graph(segment)
         if self.target.backend == "rtx":
-            from enginebundle.runtimes.tensorrt_rtx import open_engine
-        elif self.target.backend == "trt":
-            from enginebundle.runtimes.tensorrt import open_engine
-        else:
-            raise FormatError(
-                f"variant {self.target} holds an engine; only rtx and trt run engines"
-            )
-        return open_engine(self.bundle.read(segment.blob), segment)
+            from enginebundle.runtimes import tensorrt_rtx
+
+            return tensorrt_rtx.open_engine(self.bundle.read(segment.blob), segment)
+        if self.target.backend == "trt":
+            from enginebundle.runtimes import tensorrt
+
+            weights: dict[str, torch.Tensor] = {}
+            for digest in segment.blobs[1:]:
+                # Not kept: an engine copies them to the GPU.
+                weights |= read_tensors(self.bundle, digest)
+            host_code = self.variant.version_compatible
+            return tensorrt.open_engine(self.bundle.read(segment.blob), segment, weights, host_code)
+        raise FormatError(f"variant {self.target} holds an engine; only rtx and trt run engines")
 
     def _open_graph(self, segment: Segment) -> Runner:
         from enginebundle.runtimes.torch_graph import TorchGraph
 
         device = "cpu" if self.target.backend == "torch" else "cuda"
         data = self.bundle.read(segment.blob)
-        weights = self._read_weights(segment.weights, device)
         try:
             graph = Graph.from_json(parse_json(data))
-            run = TorchGraph(graph, weights, device)
+            names = {weight.name for weight in graph.weights}
+            run = TorchGraph(graph, self._read_weights(segment.weights, names, device), device)
         except (ValueError, RecursionError) as error:
             raise FormatError(f"graph {segment.blob} is not JSON, or nested too deep") from error
         if (graph.inputs, graph.outputs) != (segment.inputs, segment.outputs):
             raise FormatError(f"graph {segment.blob} has other inputs or outputs than its segment")
         return lambda values, _: run(values)
 
-    def _read_weights(self, digest: Digest | None, device: str) -> dict[str, torch.Tensor]:
-        """The tensors of a safetensors blob, read and moved once, however many parts share it."""
+    def _read_weights(
+        self, digest: Digest | None, names: Set[str], device: str
+    ) -> dict[str, torch.Tensor]:
+        """These tensors of a safetensors blob, each moved once, however many parts share it.
+
+        The blob may hold others, which only the variant's engines need.
+        """
         if digest is None:
             return {}
-        if digest not in self._weights:
+        known = self._weights.setdefault(digest, {})
+        if not names <= known.keys():
             tensors = read_tensors(self.bundle, digest)
-            self._weights[digest] = {name: t.to(device) for name, t in tensors.items()}
-        return self._weights[digest]
+            new = (names & tensors.keys()) - known.keys()
+            known |= {name: tensors[name].to(device) for name in new}
+        return known
 
 
 def read_tensors(bundle: Bundle, digest: Digest) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ results/ab/<64 hex>.json                    what a task made; the first writer w
 bundles/<name>/versions/<n>.json            {"index": digest, "signature": digest}; never changes
 bundles/<name>/aliases/<alias>/<k>.json     {"version": n}; the highest k counts
 bundles/<name>/evidence/<index>/<target>/*.json
+timing/<64 hex>/<k>.json                    {"cache": digest, "for": ...}; the highest k counts
 runs/<id>/...                               small documents of the farm that may change
 """
 
@@ -18,17 +19,18 @@ from enginebundle.errors import FormatError, NotFoundError, StoreError
 from enginebundle.format.digest import Digest, canonical_json, hexadecimal
 from enginebundle.format.parse import json_object
 from enginebundle.storage.base import Storage, safe
-from enginebundle.storage.bundles import BundleStore, Version
+from enginebundle.storage.bundles import Version
 from enginebundle.storage.local import LocalStorage
+from enginebundle.storage.moving import MovingStore
 
 __all__ = ["Store", "Version"]
 
 _MARKER = "store.json"
 _FORMAT = {"format": "enginebundle.store/1"}
-_RESERVED = ("agreements", "blobs", "bundles", "results", _MARKER)
+_RESERVED = ("agreements", "blobs", "bundles", "results", "timing", _MARKER)
 
 
-class Store(BundleStore):
+class Store(MovingStore):
     """A store at `uri`. Every method raises StoreError if the store can't be read or written."""
 
     def __repr__(self) -> str:

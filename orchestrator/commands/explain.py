@@ -46,24 +46,16 @@ def explain(args: argparse.Namespace) -> int:
 def _identities(store: Store, given: str) -> Identities:
     if is_digest(given):
         return {_RESULT: _identity(store, given)}
-    known = record.ids(store)
-    if given in known:
-        return _of_tasks(store, _tasks(store, given), model=None)
+    if given in record.ids(store):
+        return _of_tasks(store, record.tasks(store, given), model=None)
     version = store.resolve(given)
-    for run in reversed(known):
-        tasks = _tasks(store, run)
-        made = tasks.get(str(TaskId(version.name, "publish")), {}).get("output") or {}
-        if made.get("index") == version.digest:
-            return _of_tasks(store, tasks, version.name)
-    raise NotFoundError(
-        f"no run in {store.uri} tells how {version} was made; compare the keys of two results "
-        "(sha256:...), which `kiln plan -o json` shows"
-    )
-
-
-def _tasks(store: Store, run: str) -> dict[str, Any]:
-    ended = record.results(store, run)
-    return {} if ended is None else dict(ended["tasks"])
+    run = record.made(store, version)
+    if run is None:
+        raise NotFoundError(
+            f"no run in {store.uri} tells how {version} was made; compare the keys of two results "
+            "(sha256:...), which `kiln plan -o json` shows"
+        )
+    return _of_tasks(store, record.tasks(store, run), version.name)
 
 
 def _of_tasks(store: Store, tasks: dict[str, Any], model: str | None) -> Identities:

@@ -80,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
                 driver_steps={"publish": publisher.publish, "promote": publisher.promote},
                 finish=publisher.finish,
                 listen=listen,
+                tick=record.tick,
             )
             outcomes, interrupted = drive(tasks, farm)
     finally:

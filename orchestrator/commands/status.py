@@ -6,6 +6,7 @@ import argparse
 
 from orchestrator.commands.common import UsageError, columns, open_store, print_json
 from orchestrator.report import record, report
+from orchestrator.worker import progress
 
 
 def status(args: argparse.Namespace) -> int:
@@ -23,6 +24,8 @@ def status(args: argparse.Namespace) -> int:
         rows = [("TASK", "STATE", "SINCE", "")]
         for name, event in found["tasks"].items():
             detail = event.get("message") or event.get("because") or event.get("host", "")
+            if "progress" in event:
+                detail = progress.text(event["progress"])
             rows.append((name, event["state"], event.get("time", "")[:19], detail))
         print(f"run {found['run']} has not ended (or was killed)")
         print(columns(rows))

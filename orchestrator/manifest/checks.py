@@ -15,7 +15,7 @@ INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 
 def problems_of(form: ModelForm, node: Located) -> list[Problem]:
     """Every mistake of a model whose parts are well formed on their own."""
-    checks = (_source, _inputs, _symbols, _targets, _goldens, _patterns)
+    checks = (_source, _inputs, _symbols, _targets, _refit, _goldens, _patterns)
     return [problem for check in checks for problem in check(form, node)]
 
 
@@ -121,6 +121,23 @@ def _targets(form: ModelForm, node: Located) -> Iterator[Problem]:
     for index, target in enumerate(form.targets):
         if target in form.targets[:index]:
             yield _at(node, "targets", index).problem(f"target {target} is listed twice; keep one")
+    if form.version_compatible and all(target.backend != "trt" for target in form.targets):
+        yield _at(node, "version_compatible").problem(
+            "`version_compatible` is about the engines of trt targets, and none is listed; remove it"
+        )
+
+
+def _refit(form: ModelForm, node: Located) -> Iterator[Problem]:
+    if form.refit and not any(target.backend == "trt" for target in form.targets):
+        yield _at(node, "refit").problem(
+            "`refit` is for trt targets, and this model has none: TensorRT-RTX builds refittable "
+            "engines only where there is a GPU, and torch needs no engines; remove it"
+        )
+    if form.refit and form.version_compatible:
+        yield _at(node, "refit").problem(
+            "`refit` and `version_compatible` exclude each other: the library that a version-compatible "
+            "engine brings along can't refit; remove one"
+        )
 
 
 def _goldens(form: ModelForm, node: Located) -> Iterator[Problem]:

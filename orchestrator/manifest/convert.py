@@ -45,6 +45,9 @@ def convert(form: ModelForm, folder: Path) -> Model:
         memory=form.memory,
         engine_profiles=form.engine_profiles,
         replace=tuple(form.replace),
+        effort=form.effort,
+        version_compatible=form.version_compatible,
+        refit=form.refit,
         plugins=tuple(form.plugins),
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from compiler.build.effort import DEFAULT as DEFAULT_EFFORT
 from compiler.goldens.source import GoldenSource
 from compiler.replace.replacement import Replacement
 from compiler.trace.source import Source
@@ -31,7 +32,8 @@ class Model:
     the seconds that a step may take, `memory` the bytes it may use (None: the plan estimates them).
     `version` is a label for people; bundles have numbers. `replace` swaps pieces of the model for
     the user's own. `plugins` are entrypoints that register TensorRT plugins where `trt:` engines are
-    built and validated.
+    built and validated. `effort` is how much work TensorRT puts into the engines of trt targets; with
+    `version_compatible` later versions of TensorRT open those, too; with `refit` they hold no weights.
     """
 
     name: str
@@ -53,6 +55,9 @@ class Model:
     engine_profiles: Literal["separate", "shared"] = "separate"
     replace: tuple[Replacement, ...] = ()
     plugins: tuple[str, ...] = ()
+    effort: str = DEFAULT_EFFORT
+    version_compatible: bool = False
+    refit: bool = False
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -80,6 +85,9 @@ class Model:
             "engine_profiles": self.engine_profiles,
             "replace": [one.to_json() for one in self.replace],
             "plugins": list(self.plugins),
+            "effort": self.effort,
+            "version_compatible": self.version_compatible,
+            "refit": self.refit,
         }
 
 

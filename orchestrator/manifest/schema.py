@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from compiler.build.effort import DEFAULT, EFFORTS
 from enginebundle.format.spec import DTYPES, PRECISIONS
 from orchestrator.manifest import values
 from orchestrator.manifest.model import MIN_NODES, TIMEOUT
@@ -46,7 +47,17 @@ _TOLERANCE = {"oneOf": [_BOUND, {"type": "object", "additionalProperties": _BOUN
 _SECONDS = {"type": ["number", "string"], "exclusiveMinimum": 0, "pattern": values.DURATION.pattern}
 _BYTES = {"type": ["integer", "string"], "exclusiveMinimum": 0, "pattern": values.SIZE.pattern}
 _DIM = {"type": ["integer", "string"], "minimum": 1}
-_TARGET = {"type": "string", "examples": ["torch:cpu", "rtx:sm_89", "rtx:sm_80+sm_86", "trt:sm_90"]}
+_TARGET = {
+    "type": "string",
+    "examples": [
+        "torch:cpu",
+        "rtx:sm_89",
+        "rtx:sm_80+sm_86",
+        "trt:sm_90",
+        "trt:sm_90_any",
+        "trt:ampere_plus",
+    ],
+}
 _REPLACEMENT = {
     "type": "object",
     "properties": {
@@ -182,6 +193,18 @@ class ModelForm(Form):
     )
     engine_profiles: Literal["separate", "shared"] = Field(
         "separate", description="An engine for each profile, or one engine for all."
+    )
+    effort: Literal[EFFORTS] = Field(  # type: ignore[valid-type]
+        DEFAULT,
+        description="How much work TensorRT puts into a trt target's engines. Other targets' builds "
+        "have no such choice and do not depend on it.",
+    )
+    version_compatible: bool = Field(
+        False, description="Later versions of TensorRT open the trt targets' engines too."
+    )
+    refit: bool = Field(
+        False,
+        description="Engines without weights, shared by all fine-tunes of a model: trt targets only.",
     )
 
 

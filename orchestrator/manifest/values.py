@@ -15,6 +15,8 @@ from enginebundle.format.spec import Range, Target, Tolerance
 from orchestrator.manifest.errors import nearest
 
 RANGE_KEYS = ("min", "opt", "max")
+JETSON = ("sm_87", "sm_110")
+"""The architectures of Orin and Thor."""
 ENTRYPOINT = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", re.ASCII)
 DURATION = re.compile(r"^(?=.)([0-9]+h)?([0-9]+m)?([0-9]+s)?$")
 SIZE = re.compile(r"^([0-9]+(?:\.[0-9]+)?) ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
@@ -92,7 +94,7 @@ def size_range(value: Any) -> Range:
 
 
 def target(value: Any) -> Target:
-    """`backend:arch[+arch...]`, with architectures that the backend supports."""
+    """`backend:arch[+arch...]`, `trt:sm_NN_any` or `trt:ampere_plus`, if the backend supports it."""
     if not isinstance(value, str):
         raise ValueError(f"expected text such as rtx:sm_89, got {spell(value)}")
     backend, _, archs = value.partition(":")
@@ -100,7 +102,9 @@ def target(value: Any) -> Target:
         known = [f"{b}:{arch}" for b, archs_of in ARCHS.items() for arch in archs_of]
         hint = nearest(value, known) if archs else "; expected BACKEND:ARCH"
         raise ValueError(f"unknown target {value!r}: backends are {', '.join(sorted(ARCHS))}{hint}")
-    for arch in archs.split("+"):
+    if value == "trt:ampere_plus":
+        return Target.parse(value)
+    for arch in archs.removesuffix("_any").split("+"):
         if arch not in ARCHS[backend]:
             close = nearest(arch, ARCHS[backend])
             hint = close if "did you mean" in close else ""
@@ -114,7 +118,12 @@ def target(value: Any) -> Target:
     if backend == "trt" and len(found.archs) > 1:
         raise ValueError(
             f"target {value!r}: a TensorRT engine runs on the one architecture that built it; "
-            f"list {', '.join('trt:' + arch for arch in found.archs)} instead"
+            f"list {', '.join('trt:' + arch for arch in found.archs)} instead, or trt:ampere_plus"
+        )
+    if found.hardware != "exact" and found.archs[0] in JETSON:
+        raise ValueError(
+            f"target {value!r}: TensorRT builds engines for one kind of Jetson only; "
+            f"use trt:{found.archs[0]}"
         )
     return found
 

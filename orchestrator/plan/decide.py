@@ -7,14 +7,14 @@ model: a build whose graph is not known yet is planned as `unknown`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from enginebundle.format.digest import Digest
+from enginebundle.format.digest import Digest, digest_json
 from enginebundle.format.spec import Target
 from orchestrator.manifest.model import Manifest
 from orchestrator.plan.installed import Installed
-from orchestrator.plan.keys import cacheable, key
+from orchestrator.plan.keys import cacheable, engines_identity, key
 from orchestrator.plan.task import Decision, Task, Upstream
 from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import pending_validations, sized, tasks
@@ -83,6 +83,8 @@ def plan(
     for model in manifest.models:
         for task in tasks(model, contents[model.name], installed, archs):
             state.add(task)
+            if model.refit and task.step == "build" and task.spec["target"].startswith("rtx:"):
+                state.note(task.id, "refit is for trt targets only")
     return Plan(
         manifest=manifest.digest,
         models=tuple(model.name for model in manifest.models),
@@ -113,6 +115,11 @@ class _State:
         self.tasks.append(task)
         self.decisions[task.id] = self._waits(task) or self._decide(task, upstream)
 
+    def note(self, name: str, text: str) -> None:
+        """Add to why a task's decision is what it is."""
+        decision = self.decisions[name]
+        self.decisions[name] = replace(decision, why=f"{decision.why}; {text}")
+
     def _waits(self, task: Task) -> Decision | None:
         """The decision on a task if some of its inputs are not known yet, or never will be."""
         by_status: dict[str, list[str]] = {}
@@ -130,11 +137,13 @@ class _State:
             return unreachable
         if "unknown" in by_status:
             return Decision("unknown", f"not known before {TaskId(task.model, 'trace')}")
-        if "build" in by_status:
-            first = by_status["build"][0]
+        runs = by_status.get("build", []) + by_status.get("refit", [])
+        if runs:
             if task.step == "build":
-                return Decision("unknown", f"not known before {first}")
-            return Decision("build", f"{first} will run")
+                open_ = task.spec["refit"] and not task.spec.get("plugins")
+                choice = "build or refit: " if open_ else ""
+                return Decision("unknown", f"{choice}not known before {runs[0]}")
+            return Decision("build", f"{runs[0]} will run")
         return None
 
     def _loss(self, task: Task, blocked: Collection[str]) -> str:
@@ -145,7 +154,8 @@ class _State:
 
     def _unreachable(self, task: Task, by_status: Mapping[str, list[str]]) -> Decision | None:
         """Blocked if no machine can run it, unless its inputs are known: a result may exist already."""
-        if self._served(task) or not by_status.keys() & {"unknown", "build"}:
+        inputs_known = not by_status.keys() & {"unknown", "build", "refit"}
+        if self._served(task) or inputs_known:
             return None
         return Decision("blocked", _remedy(task))
 
@@ -164,6 +174,9 @@ class _State:
             return Decision("cached", "same inputs, same result", digest)
         if not self._served(task):
             return Decision("blocked", _remedy(task), digest)
+        engines = engines_identity(task.spec, upstream)
+        if engines is not None and self.lookup(digest_json(engines)) is not None:
+            return Decision("refit", "engines for this graph exist; they get these weights", digest)
         return Decision("build", "no result for this key", digest)
 
     def _promotion(self, task: Task, upstream: Upstream) -> Decision:

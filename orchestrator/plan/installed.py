@@ -14,7 +14,8 @@ from typing import Any
 
 from enginebundle.format.digest import Digest
 from enginebundle.format.spec import Toolchain
-from enginebundle.runtimes.versions import distribution_version
+from enginebundle.runtimes.versions import name_and_version, runtime_versions
+from enginebundle.serve.selection import MODULES
 from orchestrator.plan.content import tree_digest
 
 OWN_PACKAGES = ("compiler", "enginebundle", "orchestrator")
@@ -36,6 +37,8 @@ class Installed:
     platform: str
     distributions: Toolchain
     packages: tuple[tuple[str, Digest], ...]
+    runtimes: tuple[tuple[str, str], ...] = ()
+    """What torch and TensorRT's modules say of their versions: a module may have no distribution."""
 
     def for_trace(self) -> dict[str, Any]:
         """Everything: the user's code may import any distribution."""
@@ -51,6 +54,7 @@ class Installed:
             "python": self.python,
             "platform": self.platform,
             "distributions": self._matching(_BACKEND[backend]),
+            "runtime": self._runtime(backend),
             "packages": self._own("compiler", "enginebundle"),
         }
 
@@ -64,8 +68,13 @@ class Installed:
             "python": self.python,
             "platform": self.platform,
             "distributions": self._matching(_BACKEND[backend]),
+            "runtime": self._runtime(backend),
             "packages": self._own("compiler", "enginebundle"),
         }
+
+    def _runtime(self, backend: str) -> str | None:
+        """The version of the module that builds and runs engines of the backend; None if missing."""
+        return dict(self.runtimes).get(MODULES[backend])
 
     def _own(self, *names: str) -> dict[str, Digest]:
         return {name: digest for name, digest in self.packages if name in names}
@@ -82,6 +91,7 @@ def installed() -> Installed:
         platform=f"{sys.platform}-{platform.machine()}",
         distributions=Toolchain(tuple(distributions().items())),
         packages=tuple((name, tree_digest(_folder(name))) for name in OWN_PACKAGES),
+        runtimes=tuple(runtime_versions().items()),
     )
 
 
@@ -95,9 +105,9 @@ def distributions() -> Mapping[str, str]:
     found: dict[str, str] = {}
     path = [folder for folder in sys.path if Path(folder).name != "_vendor"]
     for dist in metadata.distributions(path=path):
-        name = dist.metadata["Name"]
+        name, version = name_and_version(dist)
         if name:
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution_version(dist))
+            found.setdefault(name, version)
     return found
 
 

@@ -57,6 +57,10 @@ NEVER_IN: Mapping[str, str] = {
     "differ in their last bits, far within every tolerance, and the first result wins",
     "driver and GPU of the building machine": "TensorRT-RTX builds without a GPU; TensorRT times "
     "tactics on the target's architecture, which is in; the first result wins",
+    "timing cache": "says how fast TensorRT found tactics before; which one a build had is kept beside "
+    "its engine, and the first result wins",
+    "memory that the building GPU has free": "limits TensorRT's scratch memory; the limit is kept beside "
+    "the engine",
     "what a model downloads while it is traced": "planning downloads nothing; pin a revision in "
     "kwargs, which are in, or name the files in `files:`",
     "environment variables": "steps read none that change a result; a model that reads some should "
@@ -101,6 +105,21 @@ def identity(task: Task, upstream: Upstream) -> dict[str, Any]:
 def key(task: Task, upstream: Upstream) -> Digest:
     """The digest of a task's identity: where the store keeps its result."""
     return digest_json(identity(task, upstream))
+
+
+def engines_identity(spec: Mapping[str, Any], upstream: Upstream) -> dict[str, Any] | None:
+    """Under whose digest a build of refittable engines notes that it made them; None for other steps, and where an
+    engine may hold plugins: these are built anew for each model.
+
+    Models that differ in nothing but replaceable weights share it. It is a forecast for plans: the
+    build compares the networks themselves.
+    """
+    traced = [made for need, made in upstream.items() if TaskId.parse(need).step == "trace"]
+    if not spec.get("refit") or spec.get("plugins") or not traced:
+        return None
+    own = {name: value for name, value in spec.items() if name not in ("tolerances", "search_path")}
+    skeleton = traced[0].get("skeleton")
+    return {"format": FORMAT, "step": "engines", "spec": own, "skeleton": skeleton}
 
 
 _GRAPH = "build.upstream.trace.graph"

@@ -21,8 +21,10 @@ def local_installs() -> Mapping[str, Path | Digest]:
     found: dict[str, Path | Digest] = {}
     for dist in metadata.distributions():
         origin = dist.read_text("direct_url.json")
+        if origin is None:
+            continue
         name = dist.metadata["Name"]
-        if origin is None or name == OWN:
+        if name == OWN:
             continue
         described = json.loads(origin)
         url = urlparse(described.get("url", ""))

@@ -96,9 +96,10 @@ class Task:
         }
 
 
-Status = Literal["cached", "build", "unknown", "blocked"]
-"""`cached`: the store holds the result. `build`: it will run. `unknown`: whether it must run is known
-only after tracing. `blocked`: no machine here can run it; `why` tells what would help."""
+Status = Literal["cached", "build", "refit", "unknown", "blocked"]
+"""`cached`: the store holds the result. `build`: it will run. `refit`: it will run, and engines that
+another model's build left fit it. `unknown`: whether it must run is known only after tracing.
+`blocked`: no machine here can run it; `why` tells what would help."""
 
 
 @dataclass(frozen=True, slots=True)

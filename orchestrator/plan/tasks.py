@@ -5,8 +5,9 @@ The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
     trace     source, inputs, profiles, goldens, precision, replace, content, toolchain
     build     target, profiles, precision, torch_executed_modules, torch_executed_ops,
               require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
+              version_compatible, refit,
               replace (operators and functions that have converters or plugins; then also search_path,
-              content), plugins (as below)
+              content), effort (trt targets only), plugins (as below)
     publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
     validate  name, target, toolchain, plugins {entrypoints, search_path, content} (only if a trt target
               has any)
@@ -125,7 +126,10 @@ def _build(
             "min_nodes": model.min_nodes,
             "tolerances": {name: one.to_json() for name, one in model.tolerances},
             "toolchain": installed.for_build(target.backend),
+            "version_compatible": model.version_compatible and target.backend == "trt",
+            "refit": model.refit and target.backend == "trt",
             **_converters(model, content),
+            **({"effort": model.effort} if target.backend == "trt" else {}),
             **_plugins(model, target, content),
         },
         needs=(str(TaskId(model.name, "trace")),),

@@ -5,6 +5,7 @@
     events.jsonl    a line for each transition, rewritten from time to time
     results.json    at the end: outcomes, rows, exit code
     logs/           the end of each attempt's output
+    progress/       how far each running task has come; its worker writes it
 
 Resuming a run needs none of this: it uses the results under their keys.
 """
@@ -19,8 +20,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from enginebundle.errors import NotFoundError
-from enginebundle.storage.store import Store
+from enginebundle.storage.store import Store, Version
+from orchestrator.plan.task_id import TaskId
 from orchestrator.run.drive import Transition
+from orchestrator.worker import progress
 from orchestrator.worker.outcome import Blocked, Built, Cached, Failed, Skipped
 
 _PATIENCE = 20.0
@@ -41,6 +44,7 @@ class Record:
         self.run = run
         self._store = store
         self._lines: list[str] = []
+        self._written = 0
         self._due = 0.0
 
     def start(self, manifest: bytes, plan: Mapping[str, Any]) -> None:
@@ -51,13 +55,18 @@ class Record:
     def __call__(self, transition: Transition) -> None:
         """Record a transition."""
         self._lines.append(json.dumps(event(transition)))
-        if time.monotonic() >= self._due:
+        self.tick()
+
+    def tick(self) -> None:
+        """Write the events if some are not written yet, unless that was done just now."""
+        if len(self._lines) > self._written and time.monotonic() >= self._due:
             self.flush()
 
     def flush(self) -> None:
         """Write the events so far."""
         began = time.monotonic()
         self._put("events.jsonl", ("\n".join(self._lines) + "\n").encode())
+        self._written = len(self._lines)
         now = time.monotonic()
         self._due = now + max(_AT_LEAST, _PATIENCE * (now - began))
 
@@ -103,8 +112,25 @@ def results(store: Store, run: str) -> dict[str, Any] | None:
     return None if data is None else dict(json.loads(data))
 
 
+def tasks(store: Store, run: str) -> dict[str, Any]:
+    """The outcomes of a run that has ended, by task; else empty."""
+    ended = results(store, run)
+    return {} if ended is None else dict(ended["tasks"])
+
+
+def made(store: Store, version: Version) -> str | None:
+    """The latest run that published a version; None if none is known to have."""
+    publish = str(TaskId(version.name, "publish"))
+    for run in reversed(ids(store)):
+        output = tasks(store, run).get(publish, {}).get("output") or {}
+        if output.get("index") == version.digest:
+            return run
+    return None
+
+
 def status(store: Store, run: str) -> dict[str, Any]:
-    """What is known about a run: the latest event of each task, and its results if it has ended.
+    """What is known about a run: the latest event of each task, the progress of those that are running,
+    and its results if it has ended.
 
     NotFoundError if the store has no such run.
     """
@@ -119,6 +145,11 @@ def status(store: Store, run: str) -> dict[str, Any]:
     for text in lines:
         entry = json.loads(text)
         latest[entry.pop("task")] = entry
+    for name, entry in latest.items():
+        if entry["state"] in ("started", "retry"):
+            told = json.loads(store.get_file(progress.path(run, name)) or b"{}")
+            if told.get("attempt") == entry["attempt"]:
+                entry["progress"] = told
     return {"run": run, "tasks": latest, "results": results(store, run)}
 
 

@@ -17,8 +17,8 @@ class Row:
     """A model on a target.
 
     `state` is `validated`, `pending` (built, not validated yet), `failed`, or `blocked` (no machine at
-    hand can build it). `cached` tells that
-    nothing had to be built. `seconds` is the time that its builds took when they ran, `bytes` the
+    hand can build it). `cached` tells that nothing had to be built, `refitted` that engines built for
+    another model got this one's weights. `seconds` is the time that its builds took when they ran, `bytes` the
     size of what they made. `worst` is the largest error relative to what the tolerance allows:
     measured by the loader on the target if `measured`, else computed on the CPU from the network.
     """
@@ -33,6 +33,7 @@ class Row:
     worst: float | None = None
     measured: bool = False
     why: str = ""
+    refitted: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -95,6 +96,8 @@ def _row(
     state = _state(builds, later, proved is not None)
     evaluated = [o.output["evaluated"]["worst"] for o in good if o.output.get("evaluated")]
     worst, measured = (max(evaluated) if evaluated else None), False
+    cached = built and all(isinstance(build, Cached) for build in builds)
+    refitted = built and not cached and all(o.output.get("refitted", False) for o in good)
     if state == "validated":
         last = later[-1]
         own = last.output.get("worst") if isinstance(last, Built | Cached) else None
@@ -104,11 +107,12 @@ def _row(
         target,
         state,
         built,
-        built and all(isinstance(build, Cached) for build in builds),
+        cached,
         round(sum(build.seconds for build in good), 1),
         sum(int(build.output.get("bytes", 0)) for build in good),
         worst,
         measured,
+        refitted=refitted,
     )
 
 
@@ -149,7 +153,7 @@ def text(table: Sequence[Row]) -> str:
     """The rows in columns, as `kiln run` prints them."""
     lines = [("MODEL", "TARGET", "STATE", "SECONDS", "BYTES", "WORST ERROR")]
     for row in table:
-        state = row.state + (" (cached)" if row.cached else "")
+        state = row.state + (" (cached)" if row.cached else " (refit)" if row.refitted else "")
         seconds = f"{row.seconds:.1f}" if row.built else "-"
         size = f"{row.bytes:,}" if row.built else "-"
         lines.append((row.model, row.target, state, seconds, size, _error(row)))

@@ -65,7 +65,7 @@ class Farm:
     for an executor. `sized` updates a task's memory once the tasks it needs have ended.
     `driver_steps` are the steps that run here, by name. `finish` receives each outcome from an
     executor or the store and may replace it: a validation that ran but did not pass has failed.
-    `listen` is called with every transition.
+    `listen` is called with every transition, `tick` every second or so while something runs.
     """
 
     results: Results
@@ -76,6 +76,7 @@ class Farm:
     driver_steps: Mapping[str, Callable[[Task, Upstream], Outcome]]
     finish: Callable[[Task, Upstream, Outcome], Outcome]
     listen: Callable[[Transition], None] = field(default=lambda _: None)
+    tick: Callable[[], None] = field(default=lambda: None)
 
 
 def drive(tasks: Sequence[Task], farm: Farm) -> tuple[dict[str, Outcome], bool]:
@@ -240,9 +241,9 @@ class _Run:
     def _await(self) -> list[schedule.Ended]:
         if self.executor is None:
             raise RuntimeError("nothing is running and nothing is ready: the schedule is stuck")
-        return [
-            self._finished(event) for event in self.executor.wait(_TICK) if self._current(event)
-        ]
+        ended = self.executor.wait(_TICK)
+        self.farm.tick()
+        return [self._finished(event) for event in ended if self._current(event)]
 
     def _current(self, event: schedule.Ended) -> bool:
         """Whether this is the attempt that we are waiting for."""

@@ -179,6 +179,7 @@ def _variant(target: Target, builds: list[Mapping[str, Any]]) -> Variant:
         first["precision"],
         tuple((name, Tolerance.from_json(b)) for name, b in first["tolerances"].items()),
         tuple(Part.from_json(build["part"]) for build in builds),
+        first.get("version_compatible", False),
     )
 
 

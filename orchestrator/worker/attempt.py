@@ -15,7 +15,8 @@ from enginebundle.format.digest import Digest, digest_json
 from enginebundle.storage.store import Store
 from orchestrator.plan.task_id import TaskId
 from orchestrator.worker import isolate
-from orchestrator.worker.outcome import JSON, Built, Cached, Failed
+from orchestrator.worker.outcome import BESIDE, JSON, Built, Cached, Failed
+from orchestrator.worker.progress import Relay
 
 STEP = "orchestrator.worker.steps:run_step"
 """What a child process calls, with (step, spec, upstream, store uri)."""
@@ -81,6 +82,10 @@ def perform(
         if record is not None:
             return from_record(record), host
         outcome = _run(attempt, store, cancelled)
+        if isinstance(outcome, Built):
+            output = dict(outcome.output)
+            beside = output.pop(BESIDE, {})
+            outcome = replace(outcome, output=output)
         if isinstance(outcome, Built) and outcome.output.get("passed") is not False:
             record = {
                 "key": attempt.key,
@@ -93,6 +98,7 @@ def perform(
                     "date": datetime.now(UTC).isoformat(timespec="milliseconds"),
                     "task": attempt.id,
                     "run": attempt.run,
+                    **beside,
                 },
             }
             outcome = replace(outcome, output=store.put_result(attempt.key, record)["output"])
@@ -110,6 +116,7 @@ def from_record(record: Mapping[str, Any]) -> Cached:
 def _run(attempt: Attempt, store: Store, cancelled: Callable[[], bool]) -> Built | Failed:
     with tempfile.TemporaryDirectory(prefix="kiln-log-") as folder:
         log = Path(folder) / "log"
+        relay = Relay(store, attempt.run, attempt.id, attempt.number)
         outcome = isolate.run(
             isolate.Call(
                 attempt.function,
@@ -125,7 +132,9 @@ def _run(attempt: Attempt, store: Store, cancelled: Callable[[], bool]) -> Built
             log,
             attempt.reproduce,
             cancelled,
+            relay,
         )
+        relay.close()
         data = log.read_bytes()[-_LOG:]
         if data:
             store.put_file(log_path(attempt.run, attempt.id, attempt.number), data)

@@ -2,7 +2,8 @@
 
 The child is `python -m orchestrator.worker.child`. Its standard input is a lifeline: the request
 comes through it, and when it closes, the child kills everything it started and then itself. We close
-it to stop a step, and the kernel closes it when we die, even by SIGKILL.
+it to stop a step, and the kernel closes it when we die, even by SIGKILL. A cancelled step that tells
+of its progress is asked first, and gets a moment to end its work on a GPU in order (progress.py).
 
 To limit memory, we watch the resident memory of the whole process tree. An address-space limit
 (RLIMIT_AS) would be simpler but wrong: CUDA and torch reserve far more addresses than they use (a
@@ -13,6 +14,7 @@ not for steps on a GPU, whose driver maps memory freely.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -23,15 +25,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from orchestrator.worker import progress
 from orchestrator.worker.outcome import JSON, STOPPED, Built, Failed
 
 _LOOK = 0.05
 """Seconds between two checks of the tree's memory."""
 _GRACE = 5.0
 """Seconds the child gets to clean up before its process group is killed from outside."""
+_ASKED = 2.0
+"""Seconds that a step has to end by itself once it was asked to stop."""
 _TAIL = 4000
 """Characters of the log that a failure carries."""
 _LIBRARY = str(Path(__file__).resolve().parents[2])
@@ -64,17 +70,23 @@ def never() -> bool:
     return False
 
 
+def ignore(_: dict[str, Any]) -> None:
+    """For a step whose progress nobody wants to know."""
+
+
 def run(
     call: Call,
     limits: Limits,
     log: Path,
     reproduce: str = "",
     cancelled: Callable[[], bool] = never,
+    listen: Callable[[dict[str, Any]], None] = ignore,
 ) -> Built | Failed:
     """Run `call` in a child process and return how it ended. No failure of the child raises here.
 
     Everything that the step and its children print goes to the file `log`. `cancelled` is called at
-    every check; once it returns true, the step is killed and the outcome is Failed("cancelled").
+    every check; once it returns true, the step is stopped and the outcome is Failed("cancelled").
+    `listen` is called with what the step tells of its progress.
     """
     with tempfile.TemporaryDirectory(prefix="kiln-") as folder:
         result = Path(folder) / "result.json"
@@ -98,7 +110,8 @@ def run(
             )
         try:
             _send(write_end, json.dumps(request).encode() + b"\n")
-            stopped, peak = _watch(child, limits, started, cancelled)
+            watch = progress.Watch(Path(folder), listen)
+            stopped, peak = _watch(child, limits, started, cancelled, watch)
         finally:
             os.close(write_end)
             _reap(child)
@@ -134,6 +147,7 @@ def tail(log: Path) -> str:
 def _environment(limits: Limits, folder: str) -> dict[str, str]:
     env = dict(os.environ)
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [_LIBRARY, env.get("PYTHONPATH")]))
+    env[progress.FOLDER] = folder
     env["TMPDIR"] = folder  # What a killed step leaves behind is deleted with the folder.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         env[name] = str(limits.threads)
@@ -147,6 +161,7 @@ def _watch(
     limits: Limits,
     started: float,
     cancelled: Callable[[], bool],
+    watch: progress.Watch,
 ) -> tuple[tuple[str, str] | None, int]:
     """Wait until the child ends or hits a limit: (code, message) of that limit, and peak bytes."""
     peak = 0
@@ -157,7 +172,11 @@ def _watch(
             pass
         else:
             return None, peak
+        watch.look()
         if cancelled():
+            if watch.ask_to_stop():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_ASKED)
             return ("cancelled", STOPPED), peak
         used = _memory(child.pid, limits.memory)
         peak = max(peak, used)

@@ -14,6 +14,8 @@ from typing import Any
 JSON = Any
 """A value made of None, bool, int, float, str, list and dict with string keys."""
 
+BESIDE = "provenance"
+"""What a step's output has under this name is kept beside the result, not in it: no key depends on it."""
 STOPPED = "the run was stopped"
 """Why tasks that had not ended have no result after Ctrl-C."""
 

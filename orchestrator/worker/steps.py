@@ -1,8 +1,9 @@
 """The steps that run in child processes: JSON and a store in, JSON out. Anything big is a blob.
 
-    trace      {graph, weights, program, inputs, outputs, goldens, replaced, unchecked,
+    trace      {graph, weights, program, skeleton, inputs, outputs, goldens, replaced, unchecked,
                 weights_bytes, plain {graph, weights, program} (if a plugin computes an operator)}
-    build      {part, toolchain, precision, tolerances, report, bytes, evaluated, blobs}
+    build      {part, toolchain, precision, version_compatible, tolerances, report, bytes,
+                evaluated, blobs, provenance: {engines}}, and for a refittable model {refitted}
     validate   {passed, worst, evidence}
 
 `publish` and `promote` are in run/publish.py: they sign and move aliases, which only the driver may
@@ -18,18 +19,21 @@ from typing import TYPE_CHECKING, Any
 from compiler.goldens.source import GoldenSource
 from compiler.replace.replacement import Replacement
 from compiler.trace.source import Source
-from enginebundle.format.digest import Digest, canonical_json
+from enginebundle.format.digest import Digest, canonical_json, digest_json
 from enginebundle.format.spec import Profile, Target, TensorSpec
 from enginebundle.serve.validate import validate as validate_variant
 from enginebundle.storage.store import Store
 from enginebundle.storage.trust import Trust
+from orchestrator.plan.keys import engines_identity
 from orchestrator.plan.task import Upstream
 from orchestrator.plan.task_id import Step, TaskId
-from orchestrator.worker.outcome import JSON
+from orchestrator.worker.outcome import BESIDE, JSON
+from orchestrator.worker.progress import teller
 
 if TYPE_CHECKING:
     from compiler.goldens.goldens import GoldenCase
-    from compiler.pipeline import BuiltSegment
+    from compiler.pipeline import BuildRequest, BuiltSegment
+    from compiler.program import Program
     from enginebundle.format.variant import Segment
 
 Spec = Mapping[str, JSON]
@@ -72,6 +76,7 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "weights": weights,
         "weights_bytes": sum(t.numel() * t.element_size() for t in traced.program.weights.values()),
         "program": traced.program.digest,
+        "skeleton": program.skeleton(traced.program.graph),
         "inputs": [item.to_json() for item in traced.program.graph.inputs],
         "outputs": [item.to_json() for item in traced.program.graph.outputs],
         "goldens": [_save_golden(case, store) for case in traced.goldens],
@@ -89,27 +94,31 @@ def _save_golden(case: GoldenCase, store: Store) -> dict[str, JSON]:
     return {"name": case.name, "blob": store.put_blob(data), "bytes": len(data)}
 
 
-def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
-    """Build one Part of a target's variant from a Program."""
+def traced_program(upstream: Upstream, store: Store) -> Program:
+    """The program that the upstream trace left in the store."""
     from compiler import program
-    from compiler.build.engine_cache import EngineCache
-    from compiler.goldens.goldens import GoldenCase
-    from compiler.pipeline import BuildRequest, build_program
-    from enginebundle.format.spec import Tolerance
-    from enginebundle.format.variant import Part
 
     traced = of(upstream, "trace")
-    loaded = program.load(store, traced["graph"], traced["weights"])
-    plain = traced.get("plain")
-    if plain is not None:
-        plain = program.load(store, plain["graph"], plain["weights"])
+    return program.load(store, traced["graph"], traced["weights"])
+
+
+def plain_program(upstream: Upstream, store: Store) -> Program | None:
+    """The same without plugins; None if the program has none."""
+    from compiler import program
+
+    plain = of(upstream, "trace").get("plain")
+    return None if plain is None else program.load(store, plain["graph"], plain["weights"])
+
+
+def build_request(spec: Spec) -> BuildRequest:
+    """What a build's spec asks of the compiler."""
+    from compiler.build.effort import DEFAULT
+    from compiler.pipeline import BuildRequest
+    from enginebundle.format.spec import Tolerance
+
     plugins = spec.get("plugins", {})
-    goldens = tuple(
-        GoldenCase.from_bytes(golden["name"], store.read_blob(golden["blob"]))
-        for golden in traced["goldens"]
-    )
     overrides = {name: Tolerance.from_json(one) for name, one in spec["tolerances"].items()}
-    request = BuildRequest(
+    return BuildRequest(
         target=Target.parse(spec["target"]),
         profiles=tuple(Profile.from_json(item) for item in spec["profiles"]),
         precision=spec["precision"],
@@ -121,47 +130,104 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         replace=_replacements(spec),
         search_path=tuple(spec.get("search_path", plugins.get("search_path", ()))),
         plugins=tuple(plugins.get("entrypoints", ())),
+        effort=spec.get("effort", DEFAULT),
+        version_compatible=spec.get("version_compatible", False),
+        refit=spec.get("refit", False),
     )
-    built = build_program(loaded, request, goldens, EngineCache(store), plain)
+
+
+def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
+    """Build one Part of a target's variant from a Program."""
+    from compiler.build.aids import Aids
+    from compiler.build.engine_cache import EngineCache
+    from compiler.goldens.goldens import GoldenCase
+    from compiler.pipeline import build_program
+    from enginebundle.format.variant import Part
+
+    loaded = traced_program(upstream, store)
+    goldens = tuple(
+        GoldenCase.from_bytes(golden["name"], store.read_blob(golden["blob"]))
+        for golden in of(upstream, "trace")["goldens"]
+    )
+    request = build_request(spec)
+    built = build_program(
+        loaded, request, goldens, EngineCache(store), Aids(store, teller()),
+        plain=plain_program(upstream, store),
+    )  # fmt: skip
     blobs: dict[Digest, int] = {}
     names = tuple(profile.name for profile in request.profiles)
+    put = _writer(store, blobs)
     part = Part(
         names,
-        tuple(_save_segment(segment, names, store, blobs) for segment in built.segments),
+        tuple(_save_segment(segment, names, put) for segment in built.segments),
         built.returns,
     )
-    return {
+    refitted = _refitted(built.segments, spec, upstream, store) if request.refit else {}
+    return refitted | {
         "part": part.to_json(),
         "toolchain": built.toolchain.to_json(),
         "precision": request.precision,
+        "version_compatible": request.version_compatible,
         "tolerances": {name: one.to_json() for name, one in built.tolerances},
         "report": store.put_blob(canonical_json(built.report)),
         "bytes": sum(blobs.values()),
         "evaluated": None if built.evaluated is None else built.evaluated.to_json(),
         "blobs": blobs,
+        BESIDE: {"engines": [dict(s.notes) for s in built.segments if s.engine is not None]},
     }
 
 
-def _save_segment(
-    segment: BuiltSegment, profiles: tuple[str, ...], store: Store, blobs: dict[Digest, int]
-) -> Segment:
-    from compiler.program import weights_to_bytes
-    from enginebundle.format.variant import Segment
+Put = Callable[[bytes | memoryview | Mapping[str, Any]], Digest]
 
-    def put(data: bytes | memoryview) -> Digest:
-        digest = store.put_blob(data)
-        blobs[digest] = len(data)
+
+def _writer(store: Store, blobs: dict[Digest, int]) -> Put:
+    """Puts bytes or tensors by name into the store, and notes the sizes. Equal tensors are written once."""
+    from compiler.program import weights_to_bytes
+
+    written: dict[int, Digest] = {}
+
+    def put(data: bytes | memoryview | Mapping[str, Any]) -> Digest:
+        if id(data) in written:
+            return written[id(data)]
+        content = weights_to_bytes(data) if isinstance(data, Mapping) else data
+        digest = store.put_blob(content)
+        blobs[digest] = len(content)
+        if isinstance(data, Mapping):
+            written[id(data)] = digest
         return digest
 
-    weights = None
-    if segment.engine is not None:
-        blob = put(segment.engine)
-    else:
+    return put
+
+
+def _save_segment(segment: BuiltSegment, profiles: tuple[str, ...], put: Put) -> Segment:
+    from enginebundle.format.variant import Segment
+
+    if segment.engine is None:
         blob = put(canonical_json(segment.graph.to_json(origins=False)))
-        weights = put(weights_to_bytes(segment.weights or {}))
-        profiles = ()
-    inputs, outputs = segment.inputs, segment.outputs
-    return Segment(segment.kind, blob, weights, inputs, outputs, profiles, segment.plugins)
+        weights = put(segment.weights or {})
+        return Segment(segment.kind, blob, weights, segment.inputs, segment.outputs, ())
+    return Segment(
+        segment.kind,
+        put(segment.engine),
+        None if segment.weights is None else put(segment.weights),
+        segment.inputs,
+        segment.outputs,
+        profiles,
+        put(segment.constants) if segment.constants else None,
+        segment.plugins,
+    )
+
+
+def _refitted(
+    segments: Sequence[BuiltSegment], spec: Spec, upstream: Upstream, store: Store
+) -> dict[str, JSON]:
+    """Whether all engines of a refittable model were built before; notes for plans that they exist."""
+    own = engines_identity(spec, upstream)
+    if own is not None:
+        key = digest_json(own)
+        store.put_result(key, {"key": key, "identity": own, "output": {}})
+    engines = [segment for segment in segments if segment.engine is not None]
+    return {"refitted": bool(engines) and all(segment.reused for segment in engines)}
 
 
 def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:

@@ -17,6 +17,17 @@ Signatures = dict[str, dict[str, list[str]]]
 """Class -> member -> signatures: a method's overloads, a property's types, an enum member's value."""
 
 _PREFIX = re.compile(r"\b(tensorrt|tensorrt_rtx)_bindings\.(tensorrt|tensorrt_rtx)\.")
+_SPELLINGS = (
+    (re.compile(r"\btyping\.SupportsInt( \| typing\.SupportsIndex)?"), "int"),
+    (re.compile(r"\btyping\.SupportsFloat( \| typing\.SupportsIndex)?"), "float"),
+    (re.compile(r"\bcollections\.abc\.(Sequence|Iterable|Mapping|Callable|Buffer)\b"), r"\1"),
+    (re.compile(r"\btyping\.(?=[A-Z])"), ""),
+    (re.compile(r"\b(?:[Ll]ist|Sequence)\["), "List["),
+    (re.compile(r"\b[Tt]uple\["), "Tuple["),
+    (re.compile(r"\bdict\["), "Dict["),
+    (re.compile(r"\b[bB]uffer\b"), "buffer"),
+)
+"""What versions of pybind11 call the same types: bindings are made with several."""
 _OVERLOAD = re.compile(r"^(?:\d+\. )?(\w+\(.*\) -> .*)$", re.MULTILINE)
 
 
@@ -56,17 +67,22 @@ def _property(value: property) -> list[str]:
 
 
 def _clean(line: str) -> str:
-    return _PREFIX.sub("", line).strip()
+    line = _PREFIX.sub("", line).strip()
+    for spelling, common in _SPELLINGS:
+        line = spelling.sub(common, line)
+    return line
 
 
 @dataclass(frozen=True)
 class Signature:
-    """One overload, parsed. `names` are the parameters after self, `required` of them needed."""
+    """One overload, parsed. `names` are the parameters after self, `required` of them needed;
+    `types` are theirs, `object` where the line gives none."""
 
     names: tuple[str, ...]
     required: int
     variadic: bool
     result: str
+    types: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, line: str) -> Signature:
@@ -80,6 +96,7 @@ class Signature:
             required,
             len(plain) < len(parameters),
             result.strip(),
+            tuple(p.partition(":")[2].partition(" = ")[0].strip() or "object" for p in named),
         )
 
     def accepts(self, positional: int, keywords: tuple[str, ...]) -> bool:

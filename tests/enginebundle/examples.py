@@ -101,9 +101,10 @@ def cpu_variant(blob: Digest, weights: Digest) -> Variant:
 
 def engine_variant(target: str, blob: Digest, version: str = "1.5.0.114") -> Variant:
     segment = Segment("engine", blob, None, (X, MASK), (Y, ROWS), ("short", "long"))
+    module = "tensorrt" if target.startswith("trt:") else "tensorrt_rtx"
     return Variant(
         Target.parse(target),
-        Toolchain((("tensorrt_rtx", version),)),
+        Toolchain(((module, version),)),
         "fp32",
         (("y", Tolerance(1e-6, 1e-5)), ("rows", Tolerance(0.0, 0.0))),
         (Part(("short", "long"), (segment,), ("y", "rows")),),

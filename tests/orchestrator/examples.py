@@ -46,6 +46,7 @@ TRACED: dict[str, Any] = {
     "graph": "sha256:g",
     "weights": "sha256:w",
     "program": "sha256:p",
+    "skeleton": "sha256:s",
     "weights_bytes": 10,
     "inputs": [TensorSpec("x", "float32", ("b", 3)).to_json()],
     "outputs": [TensorSpec("y", "float32", ("b", 3)).to_json()],

@@ -23,5 +23,6 @@ def product(net: Net, a: Tensor, b: Tensor, transpose_b: bool = False) -> Tensor
 def raised(net: Net, x: Tensor, rank: int) -> Tensor:
     """x with leading dims of size one added up to `rank`; a constant of any size stays a constant."""
     if x.constant is not None and x.ndim < rank:
-        return net.constant(x.constant.reshape((1,) * (rank - x.ndim) + tuple(x.constant.shape)))
+        shape = (1,) * (rank - x.ndim) + tuple(x.constant.shape)
+        return net.constant(x.constant.reshape(shape), x.from_weights)
     return net.unsqueeze(x, range(rank - x.ndim))

@@ -63,7 +63,8 @@ def leaky_relu(net: Net, self: Tensor, negative_slope: float) -> Tensor:
 
 @TABLE.converter("aten.hardsigmoid.default", support=_FLOATS)
 def hardsigmoid(net: Net, self: Tensor) -> Tensor:
-    return widened(net, lambda x: net.activation(x, "HARD_SIGMOID", 1 / 6, 0.5), self)
+    # TensorRT's own layer makes 0 of NaN.
+    return widened(net, lambda x: clamp(net, net.add(net.mul(x, 1 / 6), 0.5), 0, 1), self)
 
 
 # -- piecewise linear -------------------------------------------------------------------------

@@ -77,8 +77,8 @@ def flash_attention(
     total = net.reduce(net.unary(net.sub(scores, top), "EXP"), "SUM", [3], True)
     logarithm = net.add(top, net.unary(total, "LOG"))
     weights = net.cast(net.unary(net.sub(scores, logarithm), "EXP"), query.dtype)
-    hidden = net.unary(net.compare(top, -math.inf, "GREATER"), "NOT")
-    result = net.select(hidden, net.scalar(0, query.dtype), net.matmul(weights, value))
+    result = net.matmul(weights, value)
+    result = net.select(_some(net, scores), result, net.scalar(0, query.dtype))
     return result, net.squeeze(logarithm, [3])
 
 
@@ -127,10 +127,8 @@ def _written_out(
     heads of values as of keys."""
     k, v = (_repeated(net, t, q) for t in (k, v))
     scores = _scores(net, q, k, mask, causal, scale)
-    top = net.reduce(scores, "MAX", [3], True)
     weights = net.cast(net.softmax(scores, 3), q.dtype)
-    hidden = net.unary(net.compare(top, -math.inf, "GREATER"), "NOT")
-    return net.select(hidden, net.scalar(0, q.dtype), net.matmul(weights, v))
+    return net.select(_some(net, scores), net.matmul(weights, v), net.scalar(0, q.dtype))
 
 
 def _repeated(net: Net, x: Tensor, q: Tensor) -> Tensor:
@@ -145,8 +143,11 @@ def _repeated(net: Net, x: Tensor, q: Tensor) -> Tensor:
 
 
 def _some(net: Net, mask: Tensor) -> Tensor:
-    """bool [..., s, 1]: True for rows that see at least one key."""
-    open_ = mask if mask.dtype == torch.bool else net.compare(mask, -math.inf, "GREATER")
+    """bool [..., s, 1]: True for rows that see at least one key. Told from a bool or added mask, or
+    from the masked scores; not from a row's maximum, which TensorRT gives as the lowest finite number."""
+    open_ = mask
+    if mask.dtype != torch.bool:  # NaN counts as seen, and stays
+        open_ = net.unary(net.compare(mask, -math.inf, "EQUAL"), "NOT")
     count = net.reduce(net.cast(open_, torch.int32), "MAX", [mask.ndim - 1], True)
     return net.compare(count, 0, "GREATER")
 

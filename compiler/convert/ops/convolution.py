@@ -144,7 +144,8 @@ def _spread_out(net: Net, weight: Tensor, dilation: Sequence[int]) -> Tensor:
                 for i, n in enumerate(weight.constant.shape)
             ]
             zeros = torch.zeros(shape, dtype=weight.dtype)
-            weight = net.constant(zeros.index_copy(axis, index, weight.constant))
+            spread = zeros.index_copy(axis, index, weight.constant)
+            weight = net.constant(spread, weight.from_weights)
             continue
         gaps = net.unsqueeze(weight, [axis + 1])
         sizes = net.sizes(gaps)
@@ -199,7 +200,7 @@ def convolution_(
 def raised_kernel(net: Net, weight: Tensor) -> Tensor:
     """A kernel with one more spatial dimension of size one; a constant stays one."""
     if weight.constant is not None:
-        return net.constant(weight.constant.unsqueeze(-1))
+        return net.constant(weight.constant.unsqueeze(-1), weight.from_weights)
     return net.unsqueeze(weight, [weight.ndim])
 
 

@@ -48,10 +48,11 @@ class Reshape(Kind):
         expect(len(sizes) <= MAX_RANK, f"reshape to rank {len(sizes)}: TensorRT allows {MAX_RANK}")
         unknown = [i for i, n in enumerate(sizes) if not isinstance(n, int) or n == -1]
         shape: Shape = tuple(n if isinstance(n, int) and n != -1 else None for n in sizes)
-        if len(unknown) == 1 and x.is_static:
+        total = 0 if 0 in x.shape else math.prod(static(x)) if x.is_static else None
+        if len(unknown) == 1 and total is not None:
             rest = math.prod(n for n in shape if n is not None)
             if rest:
-                shape = tuple(math.prod(static(x)) // rest if n is None else n for n in shape)
+                shape = tuple(total // rest if n is None else n for n in shape)
         if shape == x.shape and x.is_static:
             return x
         one = [-1 if n is None else n for n in shape]  # TensorRT finds one unknown size itself

@@ -168,8 +168,8 @@ def _convolve(e: Emitter, add: Any, maps: int | None, layer: Layer, a: Attribute
     empty = e.trt.Weights()
     added = add(
         e.tensor(x), maps, kernel.shape[2:],
-        empty if kernel.constant is None else e.weights(kernel.constant),
-        empty if bias is None or bias.constant is None else e.weights(bias.constant),
+        empty if kernel.constant is None else e.weights(kernel.constant, kernel.name),
+        empty if bias is None or bias.constant is None else e.weights(bias.constant, bias.name),
     )  # fmt: skip
     if added is None:
         return None

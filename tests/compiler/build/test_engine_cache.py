@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from compiler.build import engine_cache
 from compiler.build.builder import EngineOptions
 from compiler.build.engine_cache import EngineCache, identity
 from compiler.convert.net import Net
@@ -43,9 +44,9 @@ def graph(symbol: str = "b") -> Graph:
 def key(
     made: Network | None = None, symbol: str = "b", name: str = "p", top: int = 8,
     archs: tuple[str, ...] = ("sm_89",), tf32: bool = False, trt: Any = TRT,
-    digests: dict[int, str] | None = None,
+    digests: dict[int, str] | None = None, **more: Any,
 ) -> str:  # fmt: skip
-    options = EngineOptions((Profile(name, ((symbol, Range(1, 4, top)),)),), tf32, archs)
+    options = EngineOptions((Profile(name, ((symbol, Range(1, 4, top)),)),), tf32, archs, **more)
     return digest_json(
         identity(trt, made or network(), graph(symbol), options, archs, digests or {})
     )
@@ -78,6 +79,9 @@ def test_a_known_digest_stands_for_hashing() -> None:
         {"archs": ("sm_86",)},
         {"archs": ("sm_86", "sm_89")},
         {"tf32": True},
+        {"effort": "max"},
+        {"hardware": "ampere_plus"},
+        {"version_compatible": True},
         {"trt": SimpleNamespace(__name__="tensorrt_rtx", __version__="1.5.1")},
         {"trt": SimpleNamespace(__name__="tensorrt", __version__="1.5.0")},
     ],
@@ -85,6 +89,14 @@ def test_a_known_digest_stands_for_hashing() -> None:
 )
 def test_everything_else_is_in(change: dict[str, Any]) -> None:
     assert key(**change) != key()
+
+
+def test_a_build_for_another_cuda_is_another_toolchain(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for name in ("tensorrt_rtx_cu12", "tensorrt_rtx_cu13"):
+        monkeypatch.setattr(engine_cache, "distributions_of", lambda _, name=name: {name: "1.5.0"})
+        keys.add(key())
+    assert len(keys) == 2
 
 
 @pytest.mark.parametrize(("a", "b"), [(1, True), (1, 1.0), (0.0, -0.0), ((1,), 1), ("1", 1)])
@@ -108,6 +120,21 @@ def test_a_loop_s_body_and_count_are_in() -> None:
     keys = {key(made(*args)) for args in ((2, 0.5), (3, 0.5), (2, 0.25))}
     assert len(keys) == 3
     assert key(made(2, 0.5)) in keys
+
+
+def test_a_bound_constant_counts_by_name_and_shape() -> None:
+    def made(weight: torch.Tensor = WEIGHT, name: str = "w", refit: bool = True) -> str:
+        options, base = EngineOptions((), refit=refit), network(weight=weight)
+        constants = [
+            t for layer in base.layers for t in layer.inputs if t and t.constant is not None
+        ]
+        bound = {t.name: name for t in constants} if name else {}
+        return digest_json(identity(TRT, base, graph(), options, (), {}, bound))
+
+    assert made(WEIGHT + 1) == made()
+    wide = torch.ones(2, 3)
+    assert made() not in (made(wide), made(WEIGHT.half()), made(refit=False), made(name="v"))
+    assert made(WEIGHT + 1, name="") != made(name=""), "a constant that stays in counts by content"
 
 
 @pytest.fixture
@@ -142,6 +169,39 @@ def test_a_damaged_engine_is_built_again(cache: EngineCache, tmp_path: Path) -> 
     for damage in (lambda: blob.write_bytes(b"enginE"), blob.unlink):
         damage()
         assert cache.engine({"a": 1}, lambda: b"engine") == b"engine"
+
+
+def test_what_a_build_depended_on_is_kept_beside_the_result(cache: EngineCache) -> None:
+    noted: dict[str, Any] = {}
+
+    def build() -> bytes:
+        noted["workspace"] = 1 << 30
+        return b"engine"
+
+    cache.engine({"a": 1}, build, noted)
+    record = cache.store.result(digest_json({"a": 1}))
+    assert record is not None
+    assert record["provenance"]["build"] == {"workspace": 1 << 30}
+    assert "workspace" not in record["output"] | record["identity"]
+
+
+def test_a_lost_engine_is_built_again_from_what_its_build_left(
+    cache: EngineCache, tmp_path: Path
+) -> None:
+    left: list[Mapping[str, Any]] = []
+
+    def again(notes: Mapping[str, Any]) -> bytes:
+        left.append(notes)
+        return b"the same"
+
+    for number, notes in enumerate(({"workspace": 1}, {})):
+        cache.engine({"a": number}, lambda: b"engine", notes, again)
+    assert left == [], "nothing was lost"
+    for blob in (tmp_path / "blobs").rglob("*/*/*"):
+        blob.unlink()
+    assert cache.engine({"a": 0}, lambda: b"anew", {}, again) == b"the same"
+    assert cache.engine({"a": 1}, lambda: b"anew", {}, again) == b"anew", "nothing is known of it"
+    assert left == [{"workspace": 1}]
 
 
 def test_a_record_explains_itself(cache: EngineCache) -> None:

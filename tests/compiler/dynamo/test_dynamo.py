@@ -155,6 +155,7 @@ class TestFindingTheBackend:
             ({"simulat": True}, "near: simulate"),
             ({"simulate": 1}, "expected a bool"),
             ({"precision": "fp12"}, "expected fp32"),
+            ({"effort": "most"}, "effort 'most': expected fast, default, max"),
             ({"torch_executed_ops": "aten.add"}, "expected a list"),
             ({"replace": [{"module": "a", "with": "b:c"}]}, "before torch.compile"),
         ],
@@ -475,7 +476,7 @@ class TestSharedEngines:
         def fail(*_: Any) -> bytes:
             raise AssertionError("built again")
 
-        monkeypatch.setattr(segments, "build_engine", fail)
+        monkeypatch.setattr(segments, "make_engine", fail)
         options = {"store": tmp_path, "target": "rtx:sm_89"}
         seen, said = run(perceptron(), (torch.randn(2, 8),), **options)
         assert (seen.kinds(), said) == ([["engine"]], [])

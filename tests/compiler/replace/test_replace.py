@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from compiler.build.aids import Aids
 from compiler.build.builder import BuildRefused
 from compiler.build.evaluated import InaccurateBuild, evaluate_partition
 from compiler.build.plugins import missing_plugins, refused_nodes, register_plugins
+from compiler.build.replay import ReplayRefused
+from compiler.build.segments import build_segment
 from compiler.goldens.goldens import GoldenSource
 from compiler.network.kinds import KINDS
 from compiler.network.kinds.plugin import has_plugins, plugins_of
@@ -266,6 +269,17 @@ def test_an_engine_holds_the_kernels_of_ahead_of_time_plugins_and_needs_none() -
         "10.6 has no ahead-of-time plugins"
         in missing_plugins((one,))["kiln_examples.wave.default"].detail
     )
+
+
+def test_an_engine_with_plugins_can_t_be_held_to_tactics_that_no_key_tells() -> None:
+    made = traced("model", PLUGIN)
+    job = BuildRequest(Target("trt", ("sm_90",)), PROFILES, replace=(PLUGIN,), search_path=HERE)
+    converted = convert_program(made.program, job)
+    with pytest.raises(ReplayRefused, match="an engine with plugins is not kept by its key"):
+        build_segment(
+            None, converted.parts.segments[0], converted.networks[0], made.program, job, None,
+            Aids(proved={}),
+        )  # fmt: skip
 
 
 def test_functions_that_register_plugins_are_called_and_their_failures_named() -> None:

@@ -9,7 +9,7 @@ import pytest
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import canonical_json, digest_bytes, parse_json
 from enginebundle.format.index import Index
-from enginebundle.format.spec import Profile, Range, TensorSpec
+from enginebundle.format.spec import Profile, Range, Target, TensorSpec
 from enginebundle.format.variant import Segment
 from enginebundle.storage.store import Store
 from tests.enginebundle.examples import index
@@ -19,6 +19,22 @@ def test_an_index_reads_back_as_itself(store: Store) -> None:
     original = index(store)
     assert Index.from_bytes(original.to_bytes()) == original
     assert original.digest == digest_bytes(original.to_bytes())
+
+
+def test_what_an_older_index_does_not_say_is_left_out_of_a_newer_one(store: Store) -> None:
+    original = index(store)
+    engine = replace(original.variants[1], target=Target.parse("trt:sm_90"))
+    without = replace(original, variants=(original.variants[0], engine))
+    assert b"version_compatible" not in without.to_bytes()
+    with_it = replace(
+        original, variants=(original.variants[0], replace(engine, version_compatible=True))
+    )
+    assert Index.from_bytes(with_it.to_bytes()) == with_it
+    said = with_it.to_bytes().replace(b'"version_compatible":true', b'"version_compatible":false')
+    with pytest.raises(FormatError, match="expected canonical JSON"):
+        Index.from_bytes(said)
+    with pytest.raises(FormatError, match="only trt engines can be version-compatible"):
+        replace(original.variants[1], version_compatible=True)
 
 
 def test_order_of_blobs_labels_and_tolerances_does_not_matter(store: Store) -> None:
@@ -84,6 +100,29 @@ def test_parts_must_hang_together(store: Store) -> None:
     engine = Segment("engine", segment.blob, None, segment.inputs, segment.outputs, ("short",))
     with pytest.raises(FormatError, match=r"optimization profiles \['short'\]"):
         changed(segments=(engine,))
+
+
+def test_an_engine_s_weights_may_lie_apart(store: Store) -> None:
+    """Their fields are new: an index without them keeps its bytes."""
+    original = index(store)
+    on_cpu, variant = original.variants
+    ((engine,), graph) = variant.parts[0].segments, on_cpu.parts[0].segments[0]
+    apart = replace(engine, weights=graph.weights)
+
+    def changed(segment: Segment) -> Index:
+        part = replace(variant.parts[0], segments=(segment,))
+        return replace(original, variants=(on_cpu, replace(variant, parts=(part,))))
+
+    assert b"constants" not in changed(apart).to_bytes()
+    more = replace(apart, constants=graph.blob)
+    assert more.blobs == (engine.blob, graph.weights, graph.blob)
+    for made in (changed(apart), changed(more)):
+        assert Index.from_bytes(made.to_bytes()) == made
+    with pytest.raises(FormatError, match="missing from the list of blobs"):
+        changed(replace(more, constants=digest_bytes(b"elsewhere")))
+    for wrong in (engine, graph):
+        with pytest.raises(FormatError, match="only an engine with weights apart has constants"):
+            replace(wrong, constants=graph.blob)
 
 
 def test_every_profile_bounds_every_input_symbol(store: Store) -> None:

@@ -9,6 +9,7 @@ import pytest
 from enginebundle.format.digest import digest_bytes
 from enginebundle.format.evidence import State
 from enginebundle.format.spec import Target
+from enginebundle.format.variant import Variant
 from enginebundle.serve.machine import Machine
 from enginebundle.serve.selection import Accepted, Rejected, rank
 from tests.enginebundle.examples import cpu_variant, engine_variant
@@ -91,6 +92,61 @@ def test_an_engine_s_plugins_must_be_registered_here() -> None:
         "needs the TensorRT plugin Scan@2@mine, which is not registered"
     )
     assert isinstance(rank((needy,), ALL, GPU, plugins=needy.plugins)[0], Accepted)
+
+
+TRT = ("tensorrt", "10.6.0.post1")
+HOPPER = Machine("sm_90", (TORCH, TRT))
+
+
+def trt_variant(target: str, compatible: bool = False) -> Variant:
+    return replace(engine_variant(target, BLOB, TRT[1]), version_compatible=compatible)
+
+
+def test_an_engine_for_fewer_gpus_and_versions_comes_first() -> None:
+    wanted = ["trt:sm_90", "trt:sm_90_any", "trt:ampere_plus"]
+    variants = [trt_variant(target) for target in reversed(wanted)]
+    states: dict[Target, State] = {variant.target: "validated" for variant in variants}
+    assert targets(rank(variants, states, HOPPER)) == wanted
+    ampere = rank(variants, states, Machine("sm_80", (TORCH, TRT)))
+    assert targets(ampere) == ["trt:ampere_plus"]
+    turing = rank(variants, states, Machine("sm_75", (TORCH, TRT)))
+    assert targets(turing) == []
+    assert "needs a GPU of sm_80 or sm_86 or " in str(turing[0])
+
+
+def test_a_pending_engine_for_more_gpus_says_where_its_evidence_has_to_come_from() -> None:
+    for variant, message in (
+        (trt_variant("trt:sm_90"), "pending: no key trusted here has signed evidence"),
+        (trt_variant("trt:ampere_plus"), "pending on sm_90: no key trusted"),
+        (trt_variant("trt:sm_90_any", True), "pending on sm_90 with tensorrt 10.6.0.post1: no key"),
+    ):
+        (choice,) = rank([variant], {}, HOPPER)
+        assert message in str(choice)
+        assert f"kiln validate NAME --target {variant.target}" in str(choice)
+
+
+@pytest.mark.parametrize(
+    ("installed", "opens"),
+    [
+        ("10.6.0.post1", True),
+        ("10.6.1", True),
+        ("10.15.1.29", True),
+        ("10.5.0", False),
+        ("9.3.0", False),
+        ("11.4.0.106", False),
+        ("unknown", False),
+    ],
+)
+def test_a_version_compatible_engine_opens_with_later_versions(installed: str, opens: bool) -> None:
+    machine = Machine("sm_90", (TORCH, ("tensorrt", installed)))
+    states: dict[Target, State] = {Target.parse("trt:sm_90"): "validated"}
+    (choice,) = rank([trt_variant("trt:sm_90", True)], states, machine)
+    assert isinstance(choice, Accepted) == opens
+    if not opens:
+        assert "needs tensorrt 10.6.0.post1 or a later 10.x" in str(choice)
+        assert f"this machine has {installed}. Install such a version" in str(choice)
+    (exact,) = rank([trt_variant("trt:sm_90")], states, machine)
+    assert isinstance(exact, Accepted) == (installed == TRT[1])
 
 
 def test_a_target_asked_for_is_the_only_one_and_skips_the_architecture() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 import enginebundle
 from enginebundle.errors import (
@@ -14,11 +17,14 @@ from enginebundle.errors import (
     RuntimeFailure,
 )
 from enginebundle.format.spec import Target
+from enginebundle.format.variant import Segment
+from enginebundle.runtimes import tensorrt
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.session import Session
 from enginebundle.serve.validate import validate_and_sign
 from enginebundle.storage.store import Store
-from tests.enginebundle.examples import expected, publish, reference
+from enginebundle.storage.trust import default_signer
+from tests.enginebundle.examples import WEIGHTS, expected, index, publish, reference
 
 
 def test_a_session_answers(store: Store) -> None:
@@ -42,6 +48,23 @@ def test_a_session_answers(store: Store) -> None:
     assert session.profile_for(x=torch.ones(4, 3), mask=torch.ones(4)).name == "short"
 
 
+def test_a_graph_takes_its_own_weights_from_a_shared_blob(store: Store) -> None:
+    original = index(store)
+    data = save(WEIGHTS | {"of an engine": torch.ones(3)})
+    shared = store.put_blob(data)
+    variant = original.variants[0]
+    (segment,) = variant.parts[0].segments
+    part = replace(variant.parts[0], segments=(replace(segment, weights=shared),))
+    blobs = (*original.blobs, (shared, len(data)))
+    made = replace(original, variants=(replace(variant, parts=(part,)),), blobs=blobs)
+    raw = made.to_bytes()
+    bundle = Bundle.open(store, store.publish("tiny", raw, default_signer().sign(raw)))
+    session = Session(bundle, bundle.index.variants[0])
+    x, mask = torch.randn(2, 3), torch.ones(2, dtype=torch.bool)
+    torch.testing.assert_close(session(x=x, mask=mask)["y"], expected(x, mask)["y"])
+    assert session._weights[shared].keys() == WEIGHTS.keys()
+
+
 def test_parts_open_on_first_use(store: Store) -> None:
     publish(store)
     session = enginebundle.load(reference(store), allow_pending=True)
@@ -52,6 +75,22 @@ def test_parts_open_on_first_use(store: Store) -> None:
         session(x=torch.ones(1, 3), mask=torch.ones(1, dtype=torch.bool))
     with pytest.raises(IntegrityError):
         session.open()
+
+
+@pytest.mark.parametrize("compatible", [False, True])
+def test_only_a_version_compatible_engine_may_bring_code(
+    store: Store, monkeypatch: pytest.MonkeyPatch, compatible: bool
+) -> None:
+    allowed = []
+
+    def open_engine(data: bytes, segment: Segment, weights: object, host_code: bool) -> None:
+        allowed.append(host_code)
+
+    monkeypatch.setattr(tensorrt, "open_engine", open_engine)
+    bundle = Bundle.open(store, publish(store))
+    engine = replace(bundle.index.variants[1], target=Target.parse("trt:sm_90"))
+    Session(bundle, replace(engine, version_compatible=compatible)).open()
+    assert allowed == [compatible]
 
 
 def test_an_engine_without_a_gpu_says_so(store: Store) -> None:

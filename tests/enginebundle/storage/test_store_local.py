@@ -76,6 +76,26 @@ def test_the_first_result_wins(store: Store) -> None:
     assert store.result(KEY) == {"n": 1}
 
 
+def test_a_record_moves_by_compare_and_set(store: Store) -> None:
+    assert store.timing(KEY) == (0, {})
+    assert store.move_timing(KEY, 0, {"cache": "a"})
+    assert not store.move_timing(KEY, 0, {"cache": "b"}), "another came first"
+    assert store.timing(KEY) == (1, {"cache": "a"})
+    assert store.move_timing(KEY, 1, {"cache": "b"})
+    assert store.timing(KEY) == (2, {"cache": "b"})
+    assert store.timing(digest_bytes(b"other")) == (0, {})
+    with pytest.raises(FormatError, match="expected one outside"):
+        store.put_file("timing/x", b"")
+
+
+def test_of_racing_moves_each_number_goes_to_one(store: Store) -> None:
+    def move(n: int) -> bool:
+        return store.move_timing(KEY, 0, {"n": n})
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(move, range(16))) == 1
+
+
 def test_versions_count_and_the_same_content_makes_none(store: Store) -> None:
     first = store.publish("m", b"one", b"sig")
     assert (first.number, first.created) == (1, True)

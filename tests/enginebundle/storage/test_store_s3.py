@@ -24,6 +24,9 @@ def test_everything_a_store_does(remote: Store, tmp_path: Path) -> None:
         remote.read_blob(KEY)
     assert remote.put_result(KEY, {"n": 1}) == {"n": 1}
     assert remote.put_result(KEY, {"n": 2}) == {"n": 1} == remote.result(KEY)
+    assert remote.move_timing(KEY, 0, {"cache": digest})
+    assert not remote.move_timing(KEY, 0, {"cache": KEY})
+    assert remote.timing(KEY) == (1, {"cache": digest})
     first = remote.publish("m", b"one", b"sig")
     second = remote.publish("m", b"two", b"sig")
     assert [first.number, second.number] == [1, 2]

@@ -157,6 +157,28 @@ def test_validate_proves_again_and_knows_its_variants(farm, kiln):
     assert "torch:cpu" in err
 
 
+def test_reproduce_is_for_tensorrt_and_says_why_it_can_t(farm, kiln, tmp_path):
+    store = farm[1]
+    code, _, err = kiln("reproduce", "good", "--target", "torch:cpu", "--store", store)
+    assert code == 2
+    assert "only TensorRT chooses tactics by timing them" in err
+    code, _, err = kiln("reproduce", "good", "--target", "trt:sm_90", "--store", store)
+    assert code == 2
+    assert "no variant 'trt:sm_90'" in err
+    # the same runs as if their build had been for TensorRT
+    other = tmp_path / "store"
+    shutil.copytree(store, other)
+    for name in ("plan.json", "results.json"):
+        for path in other.glob(f"runs/*/{name}"):
+            path.write_text(path.read_text().replace("torch:cpu", "trt:sm_30"))
+    code, out, err = kiln(
+        "reproduce", "good", "--target", "trt:sm_30", "--store", other, "-o", "json"
+    )
+    assert code == 1, err
+    (told,) = json.loads(out)["builds"].values()
+    assert told.startswith(("FAILED (not_installed) tensorrt", "FAILED (no_gpu) trt:sm_30"))
+
+
 def test_explain_names_the_field_that_changed(farm, kiln, tmp_path):
     store = farm[1]
     wider = 'name: good, source: {entrypoint: "tiny_models:tiny", kwargs: {width: 12}}'

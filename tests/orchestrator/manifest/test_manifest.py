@@ -10,7 +10,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from enginebundle.format.spec import Range, Target, TensorSpec, Tolerance
+from enginebundle.format.spec import AMPERE_PLUS, Range, Target, TensorSpec, Tolerance
 from orchestrator.manifest.errors import ManifestError
 from orchestrator.manifest.load import load, loads
 from orchestrator.manifest.model import Manifest
@@ -49,6 +49,7 @@ def test_a_small_manifest_and_its_defaults() -> None:
     assert (model.precision, model.timeout, model.memory) == ("fp32", 1800.0, None)
     assert (model.goldens.seed, model.goldens.cases) == (0, 3)
     assert (model.engine_profiles, model.require_full_compilation) == ("separate", False)
+    assert model.effort == "default"
 
 
 def test_every_key_of_a_model() -> None:
@@ -61,7 +62,7 @@ def test_every_key_of_a_model() -> None:
             inputs:
               ids: {dtype: int32, shape: [b, "2*s + 1", 4], high: 100}
             profiles: {p: {b: 2, s: [1, 2, 3]}}
-            targets: ["rtx:sm_86+sm_80", "trt:sm_90"]
+            targets: ["rtx:sm_86+sm_80", "trt:sm_90", "trt:sm_90_any", "trt:ampere_plus"]
             precision: bf16
             torch_executed_modules: ["encoder.*"]
             torch_executed_ops: [aten.topk.default]
@@ -72,15 +73,26 @@ def test_every_key_of_a_model() -> None:
             timeout: 1h30m
             memory: 1.5GiB
             engine_profiles: shared
+            effort: max
+            version_compatible: true
+            refit: false
         """).models
+    assert model.effort == "max"
     assert model.version == "2.1"
     assert model.source.program == "/models/nets/x.pt2"
     assert model.source.trusted
     assert model.files == (Path("/models/vocab.txt"),)
-    assert model.targets == (Target("rtx", ("sm_80", "sm_86")), Target("trt", ("sm_90",)))
+    assert model.targets == (
+        Target("rtx", ("sm_80", "sm_86")),
+        Target("trt", ("sm_90",)),
+        Target("trt", ("sm_90",), "same_compute_capability"),
+        Target("trt", AMPERE_PLUS, "ampere_plus"),
+    )
+    assert model.version_compatible
     assert model.goldens.high == (("ids", 100),)
     assert model.tolerances == (("logits", Tolerance(1e-3, 0.0)),)
     assert (model.timeout, model.memory) == (5400.0, 3 << 29)
+    assert not model.refit
 
 
 def test_a_model_without_symbols_gets_a_profile() -> None:
@@ -199,6 +211,22 @@ WRONG = {
         "a TensorRT engine runs on the one architecture that built it; "
         "list trt:sm_80, trt:sm_86 instead",
     ),
+    "not for rtx": (
+        ("torch:cpu", "rtx:ampere_plus"),
+        "unknown target 'rtx:ampere_plus': rtx builds for sm_75, sm_80,",
+    ),
+    "not for any of two": (
+        ("torch:cpu", "trt:sm_80+sm_86_any"),
+        "target trt:sm_80+sm_86_any: expected one architecture, such as trt:sm_90_any",
+    ),
+    "any Jetson": (
+        ("torch:cpu", "trt:sm_87_any"),
+        "TensorRT builds engines for one kind of Jetson only; use trt:sm_87",
+    ),
+    "version-compatible without trt": (
+        ("name: m", "name: m\n    version_compatible: true"),
+        "`version_compatible` is about the engines of trt targets, and none is listed; remove it",
+    ),
     "target twice": (
         ("[torch:cpu]", "[torch:cpu, torch:cpu]"),
         "m.yaml:7:26: models[0].targets[1]: target torch:cpu is listed twice; keep one",
@@ -260,6 +288,17 @@ WRONG = {
     "goldens file": (
         ("name: m", "name: m\n    goldens: {file: x.npz}"),
         "'x.npz': expected a file ending in .safetensors or .parquet",
+    ),
+    "refit of a version-compatible engine": (
+        (
+            "targets: [torch:cpu]",
+            "targets: [trt:sm_90]\n    refit: true\n    version_compatible: true",
+        ),
+        "models[0].refit: `refit` and `version_compatible` exclude each other",
+    ),
+    "refit without trt": (
+        ("name: m", "name: m\n    refit: true"),
+        "models[0].refit: `refit` is for trt targets, and this model has none: TensorRT-RTX builds",
     ),
     "operator without overload": (
         ("name: m", "name: m\n    torch_executed_ops: [softmax]"),

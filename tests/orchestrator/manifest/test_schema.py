@@ -32,6 +32,7 @@ GOOD: dict[str, Any] = {
             "timeout": "1h5m",
             "memory": "8GiB",
             "engine_profiles": "shared",
+            "effort": "fast",
         }
     ],
 }

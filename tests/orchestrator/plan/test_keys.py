@@ -71,6 +71,9 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
     ),
     "plugins": (("m:register",), NOTHING),  # no trt: target here
     "engine_profiles": ("shared", {"build", "publish", "validate"}),
+    "effort": ("max", NOTHING),  # no trt: target here
+    "version_compatible": (True, NOTHING),  # no trt: target here
+    "refit": (True, NOTHING),  # trt targets only
 }
 """Field of Model -> another value, and the steps whose key it must change, and no others."""
 
@@ -83,6 +86,11 @@ def test_every_field_of_a_model_is_decided_on() -> None:
 def test_a_field_changes_the_keys_it_must_and_no_others(name: str) -> None:
     value, steps = MUTATIONS[name]
     assert changed(keys_of(MODEL), keys_of(replace(MODEL, **{name: value}))) == steps
+
+
+def test_refit_changes_the_builds_of_trt_targets() -> None:
+    model = replace(MODEL, targets=(Target.parse("trt:sm_90"),))
+    assert changed(keys_of(model), keys_of(replace(model, refit=True))) == BUILD
 
 
 PARTS: dict[str, dict[str, tuple[Any, set[str]]]] = {
@@ -145,6 +153,31 @@ def test_tensorrt_rtx_does_not_touch_the_cpu_nor_tensorrt() -> None:
         keys_of(model, installed=replace(INSTALLED, distributions=other)),
     )
     assert changed(before, after) == TRACE
+
+
+def test_an_effort_counts_for_tensorrt_alone() -> None:
+    model = replace(MODEL, targets=(*MODEL.targets, Target.parse("trt:sm_89")))
+    before, after = keys_of(model), keys_of(replace(model, effort="fast"))
+    roles = {role for role in before if before[role] != after[role]}
+    assert roles == {"build/trt:sm_89/p", "build/trt:sm_89/q"}
+
+
+def test_tensorrt_s_version_is_in_its_builds_keys_however_it_was_installed() -> None:
+    model = replace(MODEL, targets=(Target.parse("trt:sm_89"),))
+    before = keys_of(model, installed=replace(INSTALLED, runtimes=(("tensorrt", "10.6.0"),)))
+    after = keys_of(model, installed=replace(INSTALLED, runtimes=(("tensorrt", "10.7.0"),)))
+    assert changed(before, after) == {"build", "validate"}
+
+
+def test_what_an_engine_opens_on_is_in_its_key() -> None:
+    def keys(target: str, compatible: bool = False) -> set[str]:
+        model = replace(MODEL, targets=(Target.parse(target),), version_compatible=compatible)
+        return {key for name, key in keys_of(model).items() if name.startswith("build/")}
+
+    exact = keys("trt:sm_90")
+    for other in (keys("trt:sm_90_any"), keys("trt:ampere_plus"), keys("trt:sm_90", True)):
+        assert not exact & other
+    assert keys("rtx:sm_89") == keys("rtx:sm_89", True)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from enginebundle.format.digest import digest_json
 from enginebundle.format.spec import Target
 from orchestrator.manifest.load import load, loads
 from orchestrator.manifest.model import Manifest
@@ -147,6 +148,58 @@ def test_one_changed_option_rebuilds_only_what_it_touches() -> None:
         "a/validate/torch:cpu": "build",
         "a/promote": "build",
     }
+
+
+REFIT = TEXT.replace("torch:cpu, rtx:sm_89", "rtx:sm_89, trt:sm_90") + "    refit: true\n"
+
+
+def test_a_fine_tuned_model_is_planned_as_a_refit() -> None:
+    results = Results()
+    base = make(REFIT, results, ("cpu", "sm_90"))
+    assert base.decision("a/build/trt:sm_90/p").status == "unknown"
+    results.run(base, "trace")
+    assert make(REFIT, results, ("cpu", "sm_90")).decision("a/build/trt:sm_90/p").status == "build"
+    tuned = OUTPUTS["trace"] | {"program": "sha256:q", "weights": "sha256:v"}
+    for task in base.tasks:  # what the first model's builds leave
+        own = keys.engines_identity(task.spec, {"a/trace": OUTPUTS["trace"]})
+        if own is not None:
+            results.records[digest_json(own)] = {"output": {}}
+    trace = next(task for task in base.tasks if task.step == "trace")
+    results.records[keys.key(trace, {})] = {"output": tuned}
+    made = make(REFIT, results, ("cpu", "sm_90"))
+    assert statuses(made) == {
+        "a/trace": "cached",
+        "a/build/rtx:sm_89/p": "build",
+        "a/build/rtx:sm_89/q": "build",
+        "a/build/trt:sm_90/p": "refit",
+        "a/build/trt:sm_90/q": "refit",
+        "a/publish": "build",
+        "a/validate/trt:sm_90": "build",
+        "a/promote": "build",
+    }
+    assert made.decision("a/build/rtx:sm_89/p").why.endswith("; refit is for trt targets only")
+    assert "2 refit" in summary(made)
+    assert make(REFIT, results).decision("a/build/trt:sm_90/p").status == "blocked"
+    other = {"output": tuned | {"skeleton": "sha256:another graph"}}
+    results.records[keys.key(trace, {})] = other
+    assert make(REFIT, results, ("cpu", "sm_90")).counts()["build"] >= 4
+
+
+def test_a_refit_is_in_question_until_the_graph_is_known() -> None:
+    made = make(REFIT, archs=("cpu", "sm_90"))
+    assert made.decision("a/build/trt:sm_90/p").why == "build or refit: not known before a/trace"
+    assert not made.decision("a/build/rtx:sm_89/p").why.startswith("build or refit")
+
+
+def test_engines_with_plugins_are_never_a_refit() -> None:
+    text, results, archs = REFIT + '    plugins: ["mine:register"]\n', Results(), ("cpu", "sm_90")
+    made = make(text, results, archs)
+    assert made.decision("a/build/trt:sm_90/p").why == "not known before a/trace"
+    results.run(made, "trace")
+    made = make(text, results, archs)
+    assert made.decision("a/build/trt:sm_90/p").status == "build"
+    upstream = {"a/trace": OUTPUTS["trace"]}
+    assert all(keys.engines_identity(task.spec, upstream) is None for task in made.tasks)
 
 
 def test_a_target_of_the_pool_is_validated_there() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from rich.console import Console
 
+from enginebundle.storage.store import Store
 from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
+from orchestrator.report import record
 from orchestrator.report.progress import Lines, LiveTable, line
 from orchestrator.run.drive import Transition
 from orchestrator.worker.outcome import Blocked, Built, Cached, Failed, Skipped
@@ -84,3 +87,23 @@ def test_failures_stay_on_the_screen(capsys):
     with LiveTable(models(1)) as table:
         table(Transition("m0/trace", "failed", 1, Failed("guard", "model.py:[12]")))
     assert "m0/trace: FAILED (guard) model.py:[12]" in capsys.readouterr().err
+
+
+def test_an_event_is_written_even_if_no_other_follows(tmp_path):
+    store = Store.open(tmp_path, create=True)
+    written = record.Record(store, "r1")
+    for task in ("m/trace", "m/build/torch:cpu"):
+        written(Transition(task, "started", 1))
+
+    def lines():
+        return store.get_file("runs/r1/events.jsonl").decode().splitlines()
+
+    end = time.monotonic() + 60
+    while len(lines()) < 2:
+        assert time.monotonic() < end, "waited in vain"
+        written.tick()
+        time.sleep(0.02)
+    before = (tmp_path / "runs/r1/events.jsonl").stat().st_mtime_ns
+    written._due = 0.0
+    written.tick()
+    assert (tmp_path / "runs/r1/events.jsonl").stat().st_mtime_ns == before, "nothing new"

@@ -50,6 +50,17 @@ def test_a_good_run_as_a_table():
     assert exit_code(GOOD.values()) == 0
 
 
+def test_engines_with_other_weights_are_a_refit():
+    refitted = {
+        name: Built(BUILD | {"refitted": True}, 3.0)
+        for name in ("m/build/rtx:sm_89/short", "m/build/rtx:sm_89/long")
+    }
+    lines = report.text(report.rows(TASKS, GOOD | refitted)).splitlines()
+    assert lines[2].split()[2:4] == ["pending", "(refit)"]
+    half = GOOD | refitted | {"m/build/rtx:sm_89/long": Built(BUILD | {"refitted": False}, 9.0)}
+    assert "(refit)" not in report.text(report.rows(TASKS, half))
+
+
 def test_evidence_from_elsewhere_validates_a_variant():
     table = report.rows(TASKS, GOOD, {TaskId("m", "validate", RTX): 0.75})
     assert (table[1].state, table[1].worst, table[1].measured) == ("validated", 0.75, True)

@@ -21,6 +21,7 @@ from orchestrator.plan.task_id import TaskId
 from orchestrator.run.publish import Publisher, assemble
 from orchestrator.worker import steps
 from orchestrator.worker.outcome import Built, Cached, Failed
+from orchestrator.worker.reproduce import reproduce
 
 BUILDERS = str(Path(__file__).parents[1] / "builders")
 ANY = Resources(1.0, 1 << 30, 60.0)
@@ -120,6 +121,31 @@ def test_build_leaves_a_part_a_report_and_its_size(made):
     assert built["tolerances"] == {"y": {"atol": 0.5, "rtol": 0.25}}
     assert built["evaluated"]["worst"] <= 1
     assert parse_json(store.read_blob(built["report"]))
+
+
+def test_a_build_names_its_engines_beside_its_result(made):
+    pytest.importorskip("tensorrt_rtx")
+    store, upstream = made
+    spec = BUILD | {"target": "rtx:sm_89", "profiles": PROFILES[:1]}
+    built = steps.run_step("build", spec, {"m/trace": upstream["m/trace"]}, store.uri)
+    (segment,) = built["part"]["segments"]
+    ((name, key),) = built["provenance"]["engines"][0].items()
+    assert name == "key"
+    assert store.result(key)["output"]["engine"] == segment["blob"]
+
+
+def test_what_was_not_chosen_by_timing_can_t_be_replayed(made):
+    pytest.importorskip("tensorrt_rtx")
+    store, upstream = made
+    spec = BUILD | {"target": "rtx:sm_89", "profiles": PROFILES[:1]}
+    needs = {"m/trace": upstream["m/trace"]}
+    built = steps.run_step("build", spec, needs, store.uri)
+    keys = [one["key"] for one in built["provenance"]["engines"]]
+    with pytest.raises(Refused, match="does not know which tactics") as refused:
+        reproduce(spec, needs, store.uri, keys)
+    assert refused.value.code == "replay"
+    with pytest.raises(Refused, match=r"no build of the engine sha256:.* is known"):
+        reproduce(spec, needs, store.uri, [])
 
 
 def test_a_refusal_goes_through_with_its_own_code():

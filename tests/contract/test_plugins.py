@@ -9,31 +9,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.contract import bindings
 from tests.contract.usage import ROOT
-
-LINKED = {
-    "libnvinfer.so.11": (
-        "createInferBuilder_INTERNAL",
-        "createInferRefitter_INTERNAL",
-        "createInferRuntime_INTERNAL",
-        "getBuilderPluginRegistry",
-        "getPluginRegistry",
-    ),
-    "libnvinfer_plugin.so.11": ("initLibNvInferPlugins",),
-    "libnvonnxparser.so.11": (
-        "createNvOnnxParserRefitter_INTERNAL",
-        "createNvOnnxParser_INTERNAL",
-        "getNvOnnxParserVersion",
-    ),
-}
-"""Libraries that the bindings link, and the symbols they want from them."""
 
 PROGRAM = """
 import importlib, json, sys, numpy, tensorrt_bindings as trt
@@ -72,23 +55,10 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    gcc = shutil.which("gcc")
-    if gcc is None or importlib.util.find_spec("tensorrt_bindings") is None:
+    if bindings.compiler() is None or importlib.util.find_spec("tensorrt_bindings") is None:
         pytest.skip("needs gcc and pip install --no-deps tensorrt-cu13-bindings==11.4.0.106")
     folder = tmp_path_factory.mktemp("stubs")
-    for library, symbols in LINKED.items():
-        source = folder / f"{library}.c"
-        source.write_text("".join(f"void *{name}(void) {{ return 0; }}\n" for name in symbols))
-        command = [
-            gcc,
-            "-shared",
-            "-fPIC",
-            f"-Wl,-soname,{library}",
-            "-o",
-            folder / library,
-            source,
-        ]
-        subprocess.run(command, check=True)
+    bindings.stubs(folder, 11)
     environment = os.environ | {
         "LD_LIBRARY_PATH": str(folder), "LD_BIND_NOW": "1", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
