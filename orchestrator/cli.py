@@ -132,12 +132,16 @@ def parser() -> argparse.ArgumentParser:
         "--grace", type=_hours, default=24.0, metavar="HOURS",
         help="keep what was written or used within this time (default: %(default)g)",
     )  # fmt: skip
-    one = command("store", "store:store", "Read all that a store holds; tell what is damaged or missing.")
+    one = command(
+        "store", "store:store", "Read all that a store holds; tell what is damaged or missing."
+    )
     one.add_argument("action", choices=("verify",))
     _store(one)
     _output(one)
     one.add_argument(
-        "--repair", action="store_true", help="set damaged blobs aside, and run again what made them"
+        "--repair",
+        action="store_true",
+        help="set damaged blobs aside, and run again what made them",
     )
     one = command(
         "inspect", "bundles:inspect", "Print a bundle's index and the state of its variants."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, is_digest, parse_json
@@ -53,7 +53,7 @@ def fields(
     return found
 
 
-def is_name(name: Any) -> bool:
+def is_name(name: object) -> TypeGuard[str]:
     """Whether it is a name as `check_name` wants it."""
     return isinstance(name, str) and len(name) <= 200 and bool(_NAME.match(name))
 

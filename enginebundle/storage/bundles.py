@@ -115,7 +115,9 @@ class BundleStore(BlobStore):
         return [
             self._record(path, ("evidence", "signature"))
             for path in self._storage.files(_evidence(version))
-            if _RECORD.search(path)  # other files are no concern of ours: .DS_Store, an editor's copy
+            if _RECORD.search(
+                path
+            )  # other files are no concern of ours: .DS_Store, an editor's copy
         ]
 
     def numbers(self, name: str) -> list[int]:

@@ -29,6 +29,8 @@ class RemoteStorage:
         self.uri = uri
         try:
             self._fs, prefix = _open(fs, uri)
+            if not prefix.strip("/"):
+                raise ValueError("no bucket is named")
         except (OSError, ValueError, NotImplementedError) as error:
             raise StoreError(
                 f"store {uri}: {error}. Expected s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"

@@ -14,6 +14,7 @@ runs/<id>/...                               small documents of the farm that may
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -23,8 +24,8 @@ from enginebundle.format.digest import Digest, canonical_json, hexadecimal
 from enginebundle.format.parse import json_object
 from enginebundle.storage.base import Storage, safe
 from enginebundle.storage.bundles import Version
-from enginebundle.storage.local import LocalStorage
 from enginebundle.storage.leases import LeaseStore
+from enginebundle.storage.local import LocalStorage
 
 __all__ = ["Store", "Version"]
 
@@ -100,16 +101,22 @@ class Store(LeaseStore):
 
 
 def _storage(uri: str) -> Storage:
+    expected = StoreError(f"store {uri!r}: expected a folder, file://, s3:// or gs://")
     if "://" not in uri:
+        if not uri or re.match(r"(file|s3|gs|gcs|https?):", uri):
+            raise expected
         return LocalStorage(Path(uri).expanduser().absolute())
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise expected from error
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
         return LocalStorage(Path(unquote(parts.path)))
-    if parts.scheme in ("s3", "gs", "gcs"):
+    if parts.scheme in ("s3", "gs", "gcs") and parts.netloc:
         from enginebundle.storage.remote import RemoteStorage
 
         return RemoteStorage(uri)
-    raise StoreError(f"store {uri}: expected a folder, file://, s3:// or gs://")
+    raise expected
 
 
 def _result(key: Digest) -> str:

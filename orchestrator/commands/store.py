@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from enginebundle.storage.store import Store
 from orchestrator.commands.common import open_store, print_json
@@ -67,7 +68,7 @@ def store(args: argparse.Namespace) -> int:
     return OK if found.fine else SOME_FAILED
 
 
-def _tell(found: Verified, stream: object) -> None:
+def _tell(found: Verified, stream: TextIO) -> None:
     lines = [f"blob {digest} is damaged" for digest in found.damaged]
     lines += [f"version {name} is incomplete: {why}" for name, why in found.incomplete.items()]
     lines += [f"result {key} can't be used" for key in found.useless]
@@ -75,7 +76,7 @@ def _tell(found: Verified, stream: object) -> None:
         lines.append(f"{found.blobs} blobs, and all that names them: fine")
     else:
         lines.append("run the manifests that made these again, or `kiln store verify --repair`")
-    print("\n".join(lines), file=stream)  # type: ignore[arg-type]
+    print("\n".join(lines), file=stream)
 
 
 def _manifests(opened: Store, found: Verified) -> Sequence[Path]:

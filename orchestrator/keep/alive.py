@@ -33,7 +33,9 @@ def alive(store: Store, run: str) -> Iterator[None]:
         while (document := store.lease(SWEEP)) is not None and not _dead(store, SWEEP, document):
             if not said:
                 said = True
-                _LOG.warning("waiting for `kiln gc` on %s to end", document.get("host", "another machine"))
+                _LOG.warning(
+                    "waiting for `kiln gc` on %s to end", document.get("host", "another machine")
+                )
             time.sleep(_LOOK)
         yield
 
@@ -44,7 +46,9 @@ def sweeping(store: Store) -> Iterator[None]:
     document = store.lease(SWEEP)
     if document is not None:
         if not _dead(store, SWEEP, document):
-            raise ConflictError(f"another `kiln gc` is at work on {document.get('host', 'another machine')}: wait for it")
+            raise ConflictError(
+                f"another `kiln gc` is at work on {document.get('host', 'another machine')}: wait for it"
+            )
         store.end_lease(SWEEP)
     with _lease(store, SWEEP) as mine:
         if (store.lease(SWEEP) or {}).get("id") != mine["id"]:
@@ -54,7 +58,9 @@ def sweeping(store: Store) -> Iterator[None]:
 
 def runs_alive(store: Store) -> list[str]:
     """The paths of the leases of runs that are alive. Takes half a minute if one may be dead elsewhere."""
-    return [path for path, document in store.run_leases().items() if not _dead(store, path, document)]
+    return [
+        path for path, document in store.run_leases().items() if not _dead(store, path, document)
+    ]
 
 
 def _dead(store: Store, path: str, document: dict[str, Any]) -> bool:
@@ -72,7 +78,12 @@ def _dead(store: Store, path: str, document: dict[str, Any]) -> bool:
 @contextlib.contextmanager
 def _lease(store: Store, path: str) -> Iterator[dict[str, Any]]:
     """Write the lease, keep its heart beating, remove it."""
-    document = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "beat": 0, **holder.this_process()}
+    document = {
+        "id": uuid.uuid4().hex,
+        "host": socket.gethostname(),
+        "beat": 0,
+        **holder.this_process(),
+    }
     store.put_lease(path, document)
     done = threading.Event()
 

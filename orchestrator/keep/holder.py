@@ -47,7 +47,10 @@ class Holder:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._done.set()
         if self._thread is not None:
@@ -80,7 +83,10 @@ class Holder:
         return number == self.number and (document or {}).get("id") == self._mine["id"]
 
     def _dead(self, document: dict[str, Any], quiet: float) -> bool:
-        earlier = (document.get("run"), document.get("task")) == (self._mine["run"], self._mine["task"])
+        earlier = (document.get("run"), document.get("task")) == (
+            self._mine["run"],
+            self._mine["task"],
+        )
         if earlier and int(document.get("attempt", 0)) < self._mine["attempt"]:
             return True
         return quiet > STALE or gone(document)

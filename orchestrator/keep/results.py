@@ -59,7 +59,9 @@ class Results:
             if not self._has(digest, sizes.get(digest, size)):
                 return f"the store lacks blob {digest}, or has it with another size"
         if "version" in output and "index" in output:
-            version = Version(record["identity"]["spec"]["name"], output["version"], output["index"])
+            version = Version(
+                record["identity"]["spec"]["name"], output["version"], output["index"]
+            )
             if not self._store.holds(version):
                 return f"the store lacks {version}"
         return ""
@@ -78,8 +80,8 @@ def blobs(output: Mapping[str, Any]) -> Iterator[tuple[Digest, int | None]]:
     sizes = output.get("blobs", {})
     yield from sizes.items()
     for golden in output.get("goldens", ()):
-        yield golden["blob"], golden.get("bytes")
+        yield str(golden["blob"]), golden.get("bytes")
     for name in _BLOBS:
         value = output.get(name)
-        if is_digest(value) and value not in sizes:
+        if isinstance(value, str) and is_digest(value) and value not in sizes:
             yield value, output.get("bytes") if name == "engine" else None

@@ -84,5 +84,3 @@ def _run(data: bytes | None) -> str:
         return str(json.loads(data or b"")["provenance"]["run"])
     except (ValueError, KeyError, TypeError):
         return ""
-
-

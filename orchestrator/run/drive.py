@@ -15,8 +15,10 @@ from enginebundle.errors import StoreError
 from enginebundle.format.digest import Digest, digest_json
 from orchestrator.plan.task import Task, Upstream
 from orchestrator.run import schedule
+from orchestrator.run.events import Command, Ended, Event, Resized, Settle, Started, Submit
 from orchestrator.run.executor import Executor
 from orchestrator.run.taskgraph import Item, Pool, graph_of
+from orchestrator.run.twins import Twins
 from orchestrator.worker.attempt import Attempt, from_record
 from orchestrator.worker.outcome import (
     JSON,
@@ -42,7 +44,7 @@ _LOOKUPS = 16
 class Results(Protocol):
     """The part of a Store that a run reads."""
 
-    def result(self, key: Digest) -> dict[str, JSON] | None: ...
+    def result(self, key: Digest) -> Mapping[str, JSON] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,10 @@ class _Run:
         self.outcomes: dict[str, Outcome] = {}
         self.executor: Executor | None = None
         self.running: dict[str, int] = {}
-        self.keys: dict[str, Digest] = {}
-        self.making: dict[Digest, list[tuple[str, int]]] = {}
-        """Keys that are being made, each with the other tasks (and their attempts) that wait for it."""
+        self.twins = Twins()
         self.hosts: dict[str, str] = {}
         self.absent: dict[str | None, str] = {}
+        self.reported: set[str | None] = set()
         self.dependents: dict[str, list[Task]] = {}
         for task in tasks:
             for need in task.needs:
@@ -150,16 +151,16 @@ class _Run:
                 events = self._await()
             state, commands = schedule.advance(graph, state, self._resized(events))
 
-    def _resized(self, events: Iterable[schedule.Ended]) -> list[schedule.Event]:
+    def _resized(self, events: Iterable[Event]) -> list[Event]:
         """Put before each success the memory that its dependents are now known to need."""
-        result: list[schedule.Event] = []
+        result: list[Event] = []
         for event in events:
-            if isinstance(event.outcome, Built | Cached):
+            if isinstance(event, Ended) and isinstance(event.outcome, Built | Cached):
                 known = {event.id: event.outcome.output}
                 for task in self.dependents.get(event.id, ()):
                     better = self.farm.sized(task, known).resources.memory
                     if better != task.resources.memory:
-                        result.append(schedule.Resized(task.id, better))
+                        result.append(Resized(task.id, better))
             result.append(event)
         return result
 
@@ -178,6 +179,7 @@ class _Run:
         if labels:
             self.executor = self.farm.executor()
             pools.update(self.executor.pools(labels))
+        self.reported = {label for label, pool in pools.items() if pool.ahead}
         self.absent = {label: pool.absent for label, pool in pools.items() if pool.absent}
         return pools
 
@@ -192,23 +194,26 @@ class _Run:
             task.resources.cpus,
             task.resources.memory,
             COST[task.step],
+            task.resources.guess,
             task.blockable,
         )
 
-    def _obey(self, commands: Iterable[schedule.Command]) -> list[schedule.Ended]:
-        """Carry out commands; returns what ended at once."""
-        events = []
+    def _obey(self, commands: Iterable[Command]) -> list[Event]:
+        """Carry out commands; returns what happened at once."""
+        events: list[Event] = []
         for command in commands:
             match command:
-                case schedule.Settle(name, outcome):
+                case Settle(name, outcome):
                     self._settle(name, outcome)
-                case schedule.Submit(name, attempt):
-                    ended = self._submit(self.tasks[name], attempt)
+                case Submit(name, attempt, memory):
+                    ended = self._submit(self.tasks[name], attempt, int(memory))
                     if ended is not None:
-                        events.append(schedule.Ended(name, attempt, ended))
+                        events.append(Ended(name, attempt, ended))
+                    elif not self.twins.works(name):
+                        events.append(Started(name, attempt))  # another task does its work
         return events
 
-    def _submit(self, task: Task, attempt: int) -> Outcome | None:
+    def _submit(self, task: Task, attempt: int, memory: int) -> Outcome | None:
         self.running[task.id] = attempt
         if (found := self._look(task)) is not None:
             return found
@@ -221,14 +226,11 @@ class _Run:
         identity = self.farm.identify(task, upstream)
         if self.executor is None or identity is None:
             raise RuntimeError(f"task {task.id} has no executor or no key")
-        key = digest_json(identity)
-        if key in self.making:
-            self.making[key].append((task.id, attempt))
+        if self.twins.waits(digest_json(identity), task.id, attempt):
             return None
-        self.making[key], self.keys[task.id] = [], key
-        state = "started" if attempt == 1 else "retry"
-        self.farm.listen(Transition(task.id, state, attempt))
-        task = self.farm.sized(task, upstream)
+        if task.resources.label not in self.reported:
+            self._started(Started(task.id, attempt))
+        task = replace(task, resources=replace(task.resources, memory=memory))
         self.executor.submit(self.farm.attempt(task, identity, upstream, attempt))
         return None
 
@@ -246,31 +248,32 @@ class _Run:
             return None
         return self.farm.finish(task, upstream, from_record(record))
 
-    def _await(self) -> list[schedule.Ended]:
+    def _started(self, event: Started) -> None:
+        state = "started" if event.attempt == 1 else "retry"
+        self.farm.listen(Transition(event.id, state, event.attempt, host=event.host))
+
+    def _await(self) -> list[Event]:
         if self.executor is None:
             raise RuntimeError("nothing is running and nothing is ready: the schedule is stuck")
         ended = self.executor.wait(_TICK)
         self.farm.tick()
-        found = []
+        found: list[Event] = []
         for event in ended:
-            if self._current(event):
+            if not self._current(event):
+                continue
+            if isinstance(event, Started):
+                self._started(event)
+                found.append(event)
+            else:
                 found.append(self._finished(event))
-                found += map(self._finished, self._waiting(event))
+                found += map(self._finished, self.twins.after(event))
         return found
 
-    def _waiting(self, event: schedule.Ended) -> list[schedule.Ended]:
-        """What the end of an attempt means for the tasks that wait for the same result."""
-        outcome = event.outcome
-        if isinstance(outcome, Built):
-            outcome = Cached(outcome.output, outcome.seconds)
-        waiting = self.making.pop(self.keys.pop(event.id), [])
-        return [schedule.Ended(name, number, outcome, event.host) for name, number in waiting]
-
-    def _current(self, event: schedule.Ended) -> bool:
+    def _current(self, event: Ended | Started) -> bool:
         """Whether this is the attempt that we are waiting for."""
         return self.running.get(event.id) == event.attempt
 
-    def _finished(self, event: schedule.Ended) -> schedule.Ended:
+    def _finished(self, event: Ended) -> Ended:
         task = self.tasks[event.id]
         self.hosts[event.id] = event.host
         return replace(event, outcome=self.farm.finish(task, self._upstream(task), event.outcome))

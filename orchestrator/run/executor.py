@@ -6,14 +6,14 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 
-from orchestrator.run.schedule import Ended
+from orchestrator.run.events import Ended, Started
 from orchestrator.run.taskgraph import Pool
 from orchestrator.worker.attempt import Attempt, perform
 from orchestrator.worker.outcome import Failed, Outcome
@@ -37,8 +37,9 @@ class Executor(Protocol):
         """Start an attempt, without waiting for it."""
         ...
 
-    def wait(self, timeout: float) -> list[Ended]:
-        """Wait until attempts end, at most `timeout` seconds; returns those that did."""
+    def wait(self, timeout: float) -> Sequence[Ended | Started]:
+        """Wait until attempts end, at most `timeout` seconds; returns those that did, and those that
+        began if their pool reports it (`Pool.ahead`)."""
         ...
 
     def close(self) -> None:

@@ -2,8 +2,8 @@
 
 The process forks before it imports anything heavy. The fork runs the step. The original remains as a
 guard that does nothing but wait, so no native code can keep it from noticing that the lifeline
-closed. (There are two, one above the other.) It adopts every process that the step leaves behind, even those in sessions of their own, and
-kills them all before it exits.
+closed. (There are two, one above the other.) It adopts every process that the step leaves behind, even
+those in sessions of their own, and kills them all before it exits.
 """
 
 from __future__ import annotations

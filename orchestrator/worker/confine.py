@@ -36,7 +36,12 @@ def confine(hide: Sequence[str], keep: Sequence[str], users: bool = True) -> str
         for path in keep:
             _mount(libc, path, path, _BIND | _REC)
             # A mount's flags can only be added to, so those that it has are asked for again.
-            flags = _REMOUNT | _BIND | _RDONLY | (os.statvfs(path).f_flag & (_NOSUID | _NODEV | _NOEXEC))
+            flags = (
+                _REMOUNT
+                | _BIND
+                | _RDONLY
+                | (os.statvfs(path).f_flag & (_NOSUID | _NODEV | _NOEXEC))
+            )
             _mount(libc, "none", path, flags)
     except OSError as error:
         return str(error)
@@ -49,13 +54,19 @@ def _unshare(libc: ctypes.CDLL, users: bool) -> None:
     user, group = os.geteuid(), os.getegid()
     if not users or libc.unshare(_NEWNS | _NEWUSER) != 0:
         raise OSError("no mount namespace may be made here")
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
 
 
 def _mount(libc: ctypes.CDLL, source: str, target: str, flags: int, kind: str = "") -> None:
-    done = libc.mount(source.encode(), target.encode(), kind.encode() or None, ctypes.c_ulong(flags), None)
+    done = libc.mount(
+        source.encode(), target.encode(), kind.encode() or None, ctypes.c_ulong(flags), None
+    )
     if done != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"mount: {os.strerror(number)}", target)

@@ -53,7 +53,9 @@ def python_path(environment: Mapping[str, str]) -> str:
     """
     given = environment.get("PYTHONPATH", "").split(os.pathsep)
     folders = [os.path.abspath(folder) for folder in given if folder]
-    installed = [Path(folder).resolve() for folder in (*site.getsitepackages(), site.getusersitepackages())]
+    installed = [
+        Path(folder).resolve() for folder in (*site.getsitepackages(), site.getusersitepackages())
+    ]
     if _LIBRARY not in installed and str(_LIBRARY) not in folders:
         folders.append(str(_LIBRARY))
     return os.pathsep.join(folders)

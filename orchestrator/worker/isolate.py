@@ -1,10 +1,11 @@
 """Run one step in a fresh process that can crash, hang or exhaust memory without harm to others.
 
 The child is `python -m orchestrator.worker.child`, in a folder and a temporary folder of its own, without
-credentials (environment.py). It is lent the store (lend.py), and replies through a pipe (streams.py). Its standard input is a lifeline: the request
-comes through it, and when it closes, the child kills everything it started and then itself. We close
-it to stop a step, and the kernel closes it when we die, even by SIGKILL. A cancelled step that tells
-of its progress is asked first, and gets a moment to end its work on a GPU in order (progress.py).
+credentials (environment.py). It is lent the store (lend.py), and replies through a pipe (streams.py).
+Its standard input is a lifeline: the request comes through it, and when it closes, the child kills
+everything it started and then itself. We close it to stop a step, and the kernel closes it when we die,
+even by SIGKILL. A cancelled step that tells of its progress is asked first, and gets a moment to end
+its work on a GPU in order (progress.py).
 
 To limit memory, we watch the resident memory of the whole process tree. An address-space limit
 (RLIMIT_AS) would be simpler but wrong: CUDA and torch reserve far more addresses than they use (a
@@ -94,8 +95,9 @@ def run(
 ) -> Built | Failed:
     """Run `call` in a child process and return how it ended. No failure of the child raises here.
 
-    What the step and its children print goes to the file `log`, its beginning and end if it is much. `cancelled` is called at
-    every check; once it returns true, the step is stopped and the outcome is Failed("cancelled").
+    What the step and its children print goes to the file `log`, its beginning and end if it is much.
+    `cancelled` is called at every check; once it returns true, the step is stopped and the outcome is
+    Failed("cancelled").
     `listen` is called with what the step tells of its progress. `store` is lent to the step.
     """
     token = secrets.token_hex(16)
@@ -106,6 +108,7 @@ def run(
             (folder / part).mkdir()
         streams = Streams(log)
         lender = None if store is None else Lender(store, call.step, folder / "lent")
+        ends = [streams.answer] + ([] if lender is None else [lender.theirs.fileno()])
         request = {
             "function": call.function,
             "arguments": list(call.arguments),
@@ -127,7 +130,7 @@ def run(
                 stderr=subprocess.STDOUT,
                 env=_environment(limits, folder, lender),
                 cwd=folder / "work",
-                pass_fds=[end for end in (request["reply"], request["store"]) if end is not None],
+                pass_fds=ends,
                 start_new_session=True,
             )
         streams.start()
@@ -264,7 +267,7 @@ def _sweep(folder: str) -> None:
 
 def _read(said: bytes, token: str) -> Any:
     """The reply: what follows the last token. Anything before it was written by the step's own code."""
-    before, found, reply = said.rpartition(token.encode())
+    _, found, reply = said.rpartition(token.encode())
     try:
         return json.loads(reply) if found else None
     except ValueError:

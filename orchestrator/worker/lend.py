@@ -116,7 +116,9 @@ class Lender:
             return kind == "timing"
         record = json.loads(bytes(data))
         key = digest_json(record["identity"]).removeprefix(PREFIX)
-        return path == f"results/{key[:2]}/{key}.json" and record["identity"]["step"] in self._records
+        return (
+            path == f"results/{key[:2]}/{key}.json" and record["identity"]["step"] in self._records
+        )
 
     def _file(self, path: str) -> str | None:
         """A file on this machine with that content."""
@@ -157,4 +159,3 @@ def _content(file: Path) -> memoryview:
 def _blob_path(digest: str) -> str:
     name = digest.removeprefix(PREFIX)
     return f"blobs/sha256/{name[:2]}/{name}"
-

@@ -244,9 +244,7 @@ def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     reference = f"{spec['name']}@{index}"
     version = store.resolve(reference)
     store.check_evidence(version)
-    evidence = validate_variant(
-        store, version, Target.parse(spec["target"]), _trust(spec["trust"])
-    )
+    evidence = validate_variant(store, version, Target.parse(spec["target"]), _trust(spec["trust"]))
     return {
         "passed": evidence.passed,
         "worst": evidence.worst,

@@ -27,7 +27,11 @@ def delete_the_working_directory() -> dict[str, Any]:
 def forge(everywhere: bool) -> dict[str, Any]:
     """Leave replies wherever one might be looked for, then die without one."""
     for text in ('{"output": {"forged": true}}', '{"weird": 1}', "[]"):
-        for folder in {tempfile.gettempdir(), os.getcwd(), *map(str, Path(tempfile.gettempdir()).parents[:1])}:
+        for folder in {
+            tempfile.gettempdir(),
+            os.getcwd(),
+            *map(str, Path(tempfile.gettempdir()).parents[:1]),
+        }:
             for name in ("result.json", "progress.json", "told/progress.json"):
                 if os.path.isdir(os.path.dirname(os.path.join(folder, name))):
                     Path(folder, name).write_text(text)
@@ -116,17 +120,28 @@ def put(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     own = {"step": spec.get("own", "engine"), "n": 1}
     refused = {}
     attempts = {
-        "result of a task": lambda: lent.put_result(spec["key"], {"key": spec["key"], "identity": {"step": "build"}}),
-        "another's result": lambda: lent.replace_result(spec["key"], {"key": spec["key"], "identity": own}),
+        "result of a task": lambda: lent.put_result(
+            spec["key"], {"key": spec["key"], "identity": {"step": "build"}}
+        ),
+        "another's result": lambda: lent.replace_result(
+            spec["key"], {"key": spec["key"], "identity": own}
+        ),
         "a file of a run": lambda: lent.put_file("runs/x/results.json", b""),
         "a lease": lambda: lent.put_lease("leases/runs/x.json", {}),
         "an alias": lambda: lent.set_alias("m", "latest", 1),
         "a version": lambda: lent.publish("m", b"x", b"y"),
-        "evidence": lambda: lent.put_evidence(Version("m", 1, digest), Target.parse("torch:cpu"), b"a", b"b"),
-        "a blob gone": lambda: lent.storage.remove(f"blobs/sha256/{digest[7:9]}/{digest[7:]}") or lent.read_blob(digest),
+        "evidence": lambda: lent.put_evidence(
+            Version("m", 1, digest), Target.parse("torch:cpu"), b"a", b"b"
+        ),
+        "a blob gone": lambda: (
+            lent.storage.remove(f"blobs/sha256/{digest[7:9]}/{digest[7:]}")
+            or lent.read_blob(digest)
+        ),
         "a lie": lambda: lent.storage.put(f"blobs/sha256/{digest[7:9]}/{digest[7:]}", b"other"),
         "out of the store": lambda: lent.storage.put("../x", b""),
-        "an engine": lambda: lent.put_result(digest_json(own), {"key": digest_json(own), "identity": own, "output": {}}),
+        "an engine": lambda: lent.put_result(
+            digest_json(own), {"key": digest_json(own), "identity": own, "output": {}}
+        ),
         "a timing cache": lambda: lent.move_timing(spec["key"], 0, {"cache": digest}),
     }
     for name, attempt in attempts.items():
@@ -134,4 +149,9 @@ def put(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
             attempt()
         except (BundleError, ValueError) as error:
             refused[name] = f"{type(error).__name__}: {error}"
-    return {"blob": digest, "empty": empty, "refused": refused, "back": lent.read_blob(digest) == b"made by a step" * 1000}
+    return {
+        "blob": digest,
+        "empty": empty,
+        "refused": refused,
+        "back": lent.read_blob(digest) == b"made by a step" * 1000,
+    }

@@ -54,3 +54,10 @@ def tick(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
 def talk(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     print("something for the log")
     return {"fine": True}
+
+
+def span(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
+    """When it ran."""
+    began = time.time()
+    time.sleep(0.4)
+    return {"name": spec["name"], "began": began, "ended": time.time()}

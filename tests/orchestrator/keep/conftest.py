@@ -44,7 +44,9 @@ class Farm:
 
         for path in self.files("results/*/*.json"):
             try:
-                if json.loads(path.read_text())["provenance"].get("task", "").split("/")[1:2] == [step]:
+                if json.loads(path.read_text())["provenance"].get("task", "").split("/")[1:2] == [
+                    step
+                ]:
                     return path
             except (ValueError, KeyError):
                 continue

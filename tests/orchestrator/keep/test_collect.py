@@ -40,7 +40,15 @@ def engine(store: Store, name: bytes) -> str:
     """A result with a blob, like an engine's."""
     blob, key = store.put_blob(name), digest_bytes(name + b" key")
     output = {"engine": blob, "bytes": len(name)}
-    store.put_result(key, {"key": key, "identity": {"step": "engine"}, "output": output, "provenance": {"seconds": 1}})
+    store.put_result(
+        key,
+        {
+            "key": key,
+            "identity": {"step": "engine"},
+            "output": output,
+            "provenance": {"seconds": 1},
+        },
+    )
     return key
 
 
@@ -51,7 +59,16 @@ def test_a_store_whose_every_file_is_needed_keeps_them_all(farm):
     assert farm.kiln("gc", "--grace", "0") == 0
     assert paths(store) == before
     assert farm.kiln("run") == 0
-    assert len([o for o in record.tasks(store, record.ids(store)[-1]).values() if o["kind"] == "cached"]) == 5
+    assert (
+        len(
+            [
+                o
+                for o in record.tasks(store, record.ids(store)[-1]).values()
+                if o["kind"] == "cached"
+            ]
+        )
+        == 5
+    )
     session = enginebundle.load(f"{store.uri}/m", target="torch:cpu")
     assert session(x=torch.ones(2, 4))["y"].shape == (2, 3)
 
@@ -107,7 +124,9 @@ def test_older_versions_evidence_and_timing_caches_stay(tmp_path, monkeypatch):
     age(store)
     collect.collect(store, grace=0.0)
     for version in versions:
-        enginebundle.load(f"{store.uri}/{version.name}@{version.number}", target="torch:cpu", allow_pending=True)
+        enginebundle.load(
+            f"{store.uri}/{version.name}@{version.number}", target="torch:cpu", allow_pending=True
+        )
     assert [store.has_blob(cache) for cache in caches] == [False, False, True]
     assert store.timing(key) == (3, {"cache": caches[2]})
 
@@ -133,7 +152,9 @@ def test_the_lease_of_a_run_that_was_killed_protects_nothing(farm):
         "import sys; from enginebundle.storage.store import Store; from orchestrator.keep.alive import alive\n"
         "with alive(Store.open(sys.argv[1]), 'r1'):\n    print('alive', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen([sys.executable, "-c", code, store.uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, store.uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as run:
         assert run.stdout.readline() == b"alive\n"
         assert alive.runs_alive(store) == [run_path("r1")]
         run.kill()
@@ -143,12 +164,16 @@ def test_the_lease_of_a_run_that_was_killed_protects_nothing(farm):
 def test_a_run_elsewhere_is_alive_as_long_as_its_heart_beats(farm, monkeypatch):
     store = farm.store
     monkeypatch.setattr(holder, "STALE", 2.0)
-    store.put_lease(run_path("there"), {"id": "1", "beat": 0, "machine": "another", "pid": 1, "born": 0})
+    store.put_lease(
+        run_path("there"), {"id": "1", "beat": 0, "machine": "another", "pid": 1, "born": 0}
+    )
     assert alive.runs_alive(store) == []
 
     def beat():
         for n in range(30):
-            store.put_lease(run_path("there"), {"id": "1", "beat": n, "machine": "another", "pid": 1, "born": 0})
+            store.put_lease(
+                run_path("there"), {"id": "1", "beat": n, "machine": "another", "pid": 1, "born": 0}
+            )
             time.sleep(0.1)
 
     thread = threading.Thread(target=beat)
@@ -204,7 +229,9 @@ def test_publishing_beside_sweeps_without_end_loses_nothing(tmp_path, monkeypatc
         thread.join()
     assert sum(swept) > 0
     for version in store.versions(store.names()[0]):
-        enginebundle.load(f"{store.uri}/{version.name}@{version.number}", target="torch:cpu", allow_pending=True)
+        enginebundle.load(
+            f"{store.uri}/{version.name}@{version.number}", target="torch:cpu", allow_pending=True
+        )
 
 
 def test_gc_and_its_grace_as_json(farm, capsys):

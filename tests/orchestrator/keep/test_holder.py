@@ -64,7 +64,10 @@ def test_a_failure_lets_the_next_one_try(store):
 
 
 def test_whoever_waits_gets_the_result_of_the_one_that_works(store):
-    with Holder(store, KEY, "r1", "m/trace", 1) as first, Holder(store, KEY, "r2", "m/trace", 1) as second:
+    with (
+        Holder(store, KEY, "r1", "m/trace", 1) as first,
+        Holder(store, KEY, "r2", "m/trace", 1) as second,
+    ):
         assert first.wait(nothing, never) is None
         results = iter([None, None, "made"])
         assert second.wait(lambda: next(results), never) == "made"
@@ -73,7 +76,10 @@ def test_whoever_waits_gets_the_result_of_the_one_that_works(store):
 
 
 def test_whoever_waits_can_be_cancelled(store):
-    with Holder(store, KEY, "r1", "m/trace", 1) as first, Holder(store, KEY, "r2", "m/trace", 1) as second:
+    with (
+        Holder(store, KEY, "r1", "m/trace", 1) as first,
+        Holder(store, KEY, "r2", "m/trace", 1) as second,
+    ):
         first.wait(nothing, never)
         asked = iter([False, True, True])
         assert second.wait(nothing, lambda: next(asked)) is None
@@ -117,7 +123,10 @@ def test_a_heart_that_beats_is_waited_for(store, monkeypatch):
     monkeypatch.setattr(holder, "BEAT", 0.05)
     monkeypatch.setattr(holder, "STALE", 1.0)
     monkeypatch.setattr(holder, "gone", lambda document: False)
-    with Holder(store, KEY, "r1", "m/trace", 1) as first, Holder(store, KEY, "r2", "m/trace", 1) as second:
+    with (
+        Holder(store, KEY, "r1", "m/trace", 1) as first,
+        Holder(store, KEY, "r2", "m/trace", 1) as second,
+    ):
         first.wait(nothing, never)
         end = time.monotonic() + 3
         second.wait(nothing, lambda: time.monotonic() > end)
@@ -125,7 +134,10 @@ def test_a_heart_that_beats_is_waited_for(store, monkeypatch):
 
 
 def test_a_later_attempt_of_the_same_run_takes_over(store):
-    with Holder(store, KEY, "r1", "m/trace", 1) as lost, Holder(store, KEY, "r1", "m/trace", 2) as again:
+    with (
+        Holder(store, KEY, "r1", "m/trace", 1) as lost,
+        Holder(store, KEY, "r1", "m/trace", 2) as again,
+    ):
         lost.wait(nothing, never)
         again.wait(nothing, never)
         assert again.number == 2

@@ -37,7 +37,10 @@ def test_every_blob_that_a_step_left_is_named_by_a_result_or_a_version(made):
     named = set()
     for path in made.files("results/*/*.json"):
         named |= {digest for digest, _ in blobs(json.loads(path.read_text())["output"])}
-    for path in (*made.files("bundles/*/versions/*.json"), *made.files("bundles/*/evidence/*/*/*.json")):
+    for path in (
+        *made.files("bundles/*/versions/*.json"),
+        *made.files("bundles/*/evidence/*/*/*.json"),
+    ):
         named |= set(json.loads(path.read_text()).values())
     assert {f"sha256:{path.name}" for path in made.files("blobs/*/*/*")} == named
 
@@ -74,7 +77,10 @@ def test_each_blob_that_is_lost_is_made_again(farm):
 
 def test_the_index_and_the_signatures_are_made_again(farm):
     for path in farm.files("blobs/*/*/*"):
-        if b'"format":"enginebundle.' in path.read_bytes()[:4000] and b'"cases"' not in path.read_bytes():
+        if (
+            b'"format":"enginebundle.' in path.read_bytes()[:4000]
+            and b'"cases"' not in path.read_bytes()
+        ):
             path.unlink()
     assert farm.kiln("run") == 0
     assert "m/build/torch:cpu" in cached(farm)
@@ -95,7 +101,9 @@ def test_a_version_that_is_lost_is_published_again(farm):
             return
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"output": 3}', b"null", b"0" * 50_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"output": 3}', b"null", b"0" * 50_000]
+)
 @pytest.mark.parametrize("step", ["trace", "build", "publish", "validate"])
 def test_a_damaged_record_is_a_miss_that_is_said(farm, step, content, caplog):
     path = farm.result(step)
@@ -107,7 +115,13 @@ def test_a_damaged_record_is_a_miss_that_is_said(farm, step, content, caplog):
 
 def test_damaged_records_are_replaced(farm, capsys):
     (first,) = record.ids(farm.store)
-    damaged = dict(zip(("trace", "build", "publish", "validate"), (b"", b"{}", b'{"output": 3}', b"null"), strict=True))
+    damaged = dict(
+        zip(
+            ("trace", "build", "publish", "validate"),
+            (b"", b"{}", b'{"output": 3}', b"null"),
+            strict=True,
+        )
+    )
     paths = {step: farm.result(step) for step in damaged}
     for step, path in paths.items():
         path.write_bytes(damaged[step])
@@ -128,7 +142,9 @@ def test_a_record_of_another_key_is_a_miss(farm):
 
 
 def test_a_flipped_byte_is_found_set_aside_and_made_again(farm, capsys):
-    weights = json.loads(farm.result("build").read_text())["output"]["part"]["segments"][0]["weights"]
+    weights = json.loads(farm.result("build").read_text())["output"]["part"]["segments"][0][
+        "weights"
+    ]
     path = farm.folder / "store" / "blobs" / "sha256" / weights[7:9] / weights[7:]
     good = path.read_bytes()
     bad = bytes([good[0] ^ 1]) + good[1:]
@@ -191,7 +207,9 @@ def test_a_damaged_alias_stops_only_what_it_names(farm, content, capsys):
 
 
 @pytest.mark.parametrize("name", ["events.jsonl", "results.json"])
-def test_a_run_whose_record_can_not_be_written_ends_as_it_would(farm, monkeypatch, name, caplog, capsys):
+def test_a_run_whose_record_can_not_be_written_ends_as_it_would(
+    farm, monkeypatch, name, caplog, capsys
+):
     """A folder lies where the file should be."""
     start = record.Record.start
 

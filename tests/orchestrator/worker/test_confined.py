@@ -119,7 +119,9 @@ def test_credentials_are_neither_in_the_environment_nor_on_disk(tmp_path, monkey
 
 def test_a_step_can_leave_blobs_but_not_decide_what_is_published(tmp_path):
     store = Store.open(tmp_path / "store", create=True)
-    call = Call("careless_builders:put", ("trace", {"key": KEY}, {}, store.uri), (BUILDERS,), "trace")
+    call = Call(
+        "careless_builders:put", ("trace", {"key": KEY}, {}, store.uri), (BUILDERS,), "trace"
+    )
     outcome = isolate.run(call, Limits(60.0, 2 << 30), tmp_path / "log", store=store)
     assert isinstance(outcome, Built), outcome
     assert outcome.output["back"]
@@ -138,7 +140,12 @@ def test_a_step_can_leave_blobs_but_not_decide_what_is_published(tmp_path):
 def test_a_build_may_record_engines_and_timings(tmp_path):
     store = Store.open(tmp_path / "store", create=True)
     for own in ("engine", "build"):
-        call = Call("careless_builders:put", ("build", {"key": KEY, "own": own}, {}, store.uri), (BUILDERS,), "build")
+        call = Call(
+            "careless_builders:put",
+            ("build", {"key": KEY, "own": own}, {}, store.uri),
+            (BUILDERS,),
+            "build",
+        )
         outcome = isolate.run(call, Limits(60.0, 2 << 30), tmp_path / "log", store=store)
         assert isinstance(outcome, Built)
         assert ("an engine" in outcome.output["refused"]) == (own == "build")
