@@ -45,6 +45,7 @@ FORMAT = 1
 _CODE = (
     "build/aids.py",
     "build/builder.py",
+    "build/compatibility.py",
     "build/effort.py",
     "build/tensorrt.py",
     "build/tensorrt_rtx.py",
@@ -192,7 +193,11 @@ def _spell(value: Any, bound: Mapping[str, str]) -> Any:
 
 @functools.cache
 def _code() -> Digest:
-    here = Path(__file__).parents[1]
+    return code_digest(Path(__file__).parents[1])
+
+
+def code_digest(here: Path) -> Digest:
+    """The digest of the code that turns networks into bytes, in the package `compiler` in that folder."""
     files = [
         file for name in _CODE for file in sorted((here / name).rglob("*.py")) or [here / name]
     ]
