@@ -30,9 +30,8 @@ from orchestrator.worker.outcome import Failed, from_json, to_json
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# By default a node that freezes keeps its task for 440 s; with these settings for about 40 s.
-os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", "5000")
-os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "5000")
+# How often this process asks whether the other side of a connection lives is for a cluster to say: one that
+# is asked more often than it is set up for takes it for an attack, and drops a task after 20 s.
 
 import ray  # After the lines above, because it reads the environment when imported.
 from ray.exceptions import RayError

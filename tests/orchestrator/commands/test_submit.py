@@ -139,7 +139,9 @@ def test_submitting_twice_runs_one_job(dashboard, environment, tmp_path):
         )
 
     ended = [process.communicate() for process in [submit("--no-wait") for _ in range(3)]]
-    (run,) = {out.strip() for out, _ in ended}
+    runs = {out.strip() for out, _ in ended}
+    assert len(runs) == 1, [err[-600:] for _, err in ended]
+    (run,) = runs
     assert sum("goes on" in err for _, err in ended) == 2
     out, err = submit().communicate()
     assert out.splitlines()[0] == run
