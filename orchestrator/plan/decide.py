@@ -138,7 +138,9 @@ class _State:
             return unreachable
         if "unknown" in by_status:
             return Decision("unknown", f"not known before {TaskId(task.model, 'trace')}")
-        runs = [need for status in ("build", "shared", "refit") for need in by_status.get(status, [])]
+        runs = [
+            need for status in ("build", "shared", "refit") for need in by_status.get(status, [])
+        ]
         if runs:
             if task.step == "build":
                 open_ = task.spec["refit"] and not task.spec.get("plugins")

@@ -39,7 +39,13 @@ def imported(name: str) -> set[str]:
 
 
 def test_whatever_builders_and_plugins_import_is_in_the_key_or_left_out_for_a_reason() -> None:
-    left = {"build/builder.py", "build/tensorrt.py", "build/tensorrt_rtx.py", "convert/plugin.py", "network/emit.py"}
+    left = {
+        "build/builder.py",
+        "build/tensorrt.py",
+        "build/tensorrt_rtx.py",
+        "convert/plugin.py",
+        "network/emit.py",
+    }
     seen: set[str] = set()
     while left:
         name = left.pop()

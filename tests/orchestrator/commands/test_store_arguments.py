@@ -47,12 +47,15 @@ def test_a_plan_with_a_misspelled_store_ends(manifest, tmp_path, typo, capsys):
 @pytest.mark.parametrize(
     "address",
     [
-        "s3://", "gs://", "s3:///x", "s3://[::1/x", "http://[x", "ftp://host/x", "file://host/x", "file://", "s3:/bucket/x",
-        "file:/x", "", "s3://a b/c", "s3://b/x?nonsense=1", "s3://b/x?endpoint_override=%zz", "https:/x", "://", "s3://?x=1",
+        "s3://", "gs://", "s3:///x", "s3://[::1/x", "http://[x", "ftp://host/x", "file://host/x", "file://",
+        "s3:/bucket/x", "file:/x", "",
+        "s3://a b/c", "s3://b/x?nonsense=1", "s3://b/x?endpoint_override=%zz", "https:/x", "://", "s3://?x=1",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["list", "plan", "run", "gc"])
-def test_an_address_of_no_store_is_one_line(manifest, address, command, capsys, tmp_path, monkeypatch):
+def test_an_address_of_no_store_is_one_line(
+    manifest, address, command, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     first = [command, manifest] if command in ("plan", "run") else [command]

@@ -127,7 +127,9 @@ def test_a_job_publishes_streams_and_hands_back_the_runs_own_code(dashboard, env
 def test_submitting_twice_runs_one_job(dashboard, environment, tmp_path):
     """Three at once, then one more: all name the same run. When it has ended, there is another."""
     shutil.copy(BUILDERS / "tiny_models.py", tmp_path)
-    (tmp_path / "manifest.yaml").write_text(MANIFEST.replace("tiny_models:tiny", "tiny_models:slow"))
+    (tmp_path / "manifest.yaml").write_text(
+        MANIFEST.replace("tiny_models:tiny", "tiny_models:slow")
+    )
     store = tmp_path / "store"
     Store.open(store, create=True)
     command = [sys.executable, "-m", "orchestrator.cli", "submit", str(tmp_path / "manifest.yaml")]
@@ -135,7 +137,12 @@ def test_submitting_twice_runs_one_job(dashboard, environment, tmp_path):
 
     def submit(*more):
         return subprocess.Popen(
-            [*command, *more], env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, *more],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     ended = [process.communicate() for process in [submit("--no-wait") for _ in range(3)]]
@@ -143,7 +150,7 @@ def test_submitting_twice_runs_one_job(dashboard, environment, tmp_path):
     assert len(runs) == 1, [err[-600:] for _, err in ended]
     (run,) = runs
     assert sum("goes on" in err for _, err in ended) == 2
-    out, err = submit().communicate()
+    out, _ = submit().communicate()
     assert out.splitlines()[0] == run
     assert record.ids(Store.open(store)) == [run]
     out, _ = submit("--no-wait").communicate()
@@ -160,7 +167,9 @@ def test_a_dashboard_that_goes_away_is_infrastructure(environment, tmp_path, mon
         tempfile.TemporaryDirectory(prefix="d", dir="/tmp", ignore_cleanup_errors=True) as short,
         head_node(environment | {"RAY_TMPDIR": short}) as (address, head),
     ):
-        job = ray_executor.RayJob.submit(address, "r1", "abc", "sleep 600", tmp_path, tmp_path / "store")
+        job = ray_executor.RayJob.submit(
+            address, "r1", "abc", "sleep 600", tmp_path, tmp_path / "store"
+        )
         monkeypatch.setattr(ray_executor, "PATIENCE", 3.0)
         head.send_signal(signal.SIGTERM)
         head.wait()

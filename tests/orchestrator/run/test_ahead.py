@@ -19,7 +19,9 @@ def submitted(commands):
 
 
 def test_one_waits_and_the_next_follows_when_it_has_started():
-    graph = graph_of([Item(f"t{n}", "ray", cost=9.0 - n) for n in range(5)], [Pool("ray", 100, ahead=1)])
+    graph = graph_of(
+        [Item(f"t{n}", "ray", cost=9.0 - n) for n in range(5)], [Pool("ray", 100, ahead=1)]
+    )
     state, commands = begin(graph)
     assert submitted(commands) == ["t0"]
     state, commands = advance(graph, state, [])
@@ -40,7 +42,9 @@ def test_one_waits_and_the_next_follows_when_it_has_started():
 @given(st.data())
 def test_whatever_starts_and_ends_when_all_end_in_order_and_never_more_wait(data):
     ahead = data.draw(st.integers(1, 3))
-    graph = graph_of([Item(f"t{n}", "ray", cost=99.0 - n) for n in range(12)], [Pool("ray", 6, ahead=ahead)])
+    graph = graph_of(
+        [Item(f"t{n}", "ray", cost=99.0 - n) for n in range(12)], [Pool("ray", 6, ahead=ahead)]
+    )
     state, commands = begin(graph)
     order, waiting, running = [], [], []
     while True:

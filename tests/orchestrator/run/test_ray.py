@@ -169,17 +169,23 @@ def test_started_means_started_and_nothing_overtakes_a_big_task(ray_executor, tm
     )
     outcomes, _ = drive(tasks, farm)
     assert {type(outcome) for outcome in outcomes.values()} == {Built}
-    spans = {name: (outcomes[f"{name}/trace"].output["began"], outcomes[f"{name}/trace"].output["ended"]) for name in names}
+    outputs = {name: outcomes[f"{name}/trace"].output for name in names}
+    spans = {name: (output["began"], output["ended"]) for name, output in outputs.items()}
     began = sorted(names, key=lambda name: spans[name])
     assert began.index("m03") in (2, 3, 4), "in its turn, give or take its neighbour"
-    overlap = [n for n in names if n != "m03" and spans[n][0] < spans["m03"][1] and spans["m03"][0] < spans[n][1]]
+    overlap = [
+        n
+        for n in names
+        if n != "m03" and spans[n][0] < spans["m03"][1] and spans["m03"][0] < spans[n][1]
+    ]
     assert not overlap, "it had both processors"
     for name in names:
         (at,) = [when for when, t in told if t.task == f"{name}/trace" and t.state == "started"]
         assert at <= spans[name][1], "it was told while the step ran"
     # Told as started: never more than there are processors.
     events = sorted(
-        [(when, 1) for when, t in told if t.state == "started"] + [(when, -1) for when, t in told if t.state == "built"]
+        [(when, 1) for when, t in told if t.state == "started"]
+        + [(when, -1) for when, t in told if t.state == "built"]
     )
     running, most = 0, 0
     for _, change in events:

@@ -44,7 +44,19 @@ def listening(speak=None):
 
 @pytest.mark.parametrize(
     "address",
-    ["nonsense", "http://host:1", "host", "host:", ":1", "host:0", "host:99999", "a b:1", "host:1:2", "", "[::1]"],
+    [
+        "nonsense",
+        "http://host:1",
+        "host",
+        "host:",
+        ":1",
+        "host:0",
+        "host:99999",
+        "a b:1",
+        "host:1:2",
+        "",
+        "[::1]",
+    ],
 )
 def test_what_is_no_address_is_said_at_once(address):
     with pytest.raises(UnreachableError, match="expected auto, or HOST:PORT"):
@@ -57,7 +69,10 @@ def test_nobody_listens_nobody_answers_or_somebody_else_does(monkeypatch):
         answers(address)
     with pytest.raises(UnreachableError, match="no Ray cluster at"):
         answers(address)  # closed by now
-    with listening(b"SSH-2.0-OpenSSH\r\n") as address, pytest.raises(UnreachableError, match="is no Ray"):
+    with (
+        listening(b"SSH-2.0-OpenSSH\r\n") as address,
+        pytest.raises(UnreachableError, match="is no Ray"),
+    ):
         answers(address)
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
