@@ -62,7 +62,9 @@ def arguments() -> argparse.Namespace:
     add("--experiment", nargs="+", choices=list(EXPERIMENTS), default=[], help="of ours, static")
     add("--seconds", type=float, default=500.0)
     add("--again", action="store_true", help="rows that failed, too")
-    add("--inspect", choices=list(SUBJECTS), metavar="MODEL", help="write engines' layers and times")
+    add(
+        "--inspect", choices=list(SUBJECTS), metavar="MODEL", help="write engines' layers and times"
+    )
     add("--rehearse", action="store_true", help="what needs no GPU: trace, convert, export")
     add("--table", action="store_true", help="only sum up the rows that exist")
     add("--worker", choices=("measure", "rehearse"), help=argparse.SUPPRESS)
@@ -103,7 +105,9 @@ def main() -> int:
         worker.serve(measure.measure if options.worker == "measure" else measure.rehearse)
         return 0
     if options.inspect:
-        wanted = [Key(options.inspect, p, path) for p in options.precision for path in options.paths]
+        wanted = [
+            Key(options.inspect, p, path) for p in options.precision for path in options.paths
+        ]
         for key in wanted:
             if why := measure.obstacle(key):
                 print(f"{key.model} {key.precision} {key.path}: skipped: {why}")
@@ -126,9 +130,18 @@ def main() -> int:
 def run(options: argparse.Namespace, record: Record, wanted: list[Key]) -> int:
     """Measure what is not known yet, or rehearse. Returns how many rows are left."""
     end = time.monotonic() + options.seconds
-    command = [sys.executable, __file__, "--worker", "rehearse" if options.rehearse else "measure"]
+    child = [sys.executable, __file__, "--worker"]
+    command = [*child, "rehearse" if options.rehearse else "measure"]
     workers = {is_engine: worker.Worker(command) for is_engine in (False, True)}
-    left, skipped = 0, {}
+    left = 0
+    skipped: dict[tuple[str, str], list[Key]] = {}
+    exports = [
+        key
+        for key in wanted
+        if key.source == "onnx" and key.build == 1 and not measure.obstacle(key)
+        and key not in record.rows
+    ]  # fmt: skip
+    exporter = worker.ahead([*child, "rehearse"], exports) if exports else None
     for key in wanted:
         known = record.rows.get(key)
         if not options.rehearse:
@@ -150,6 +163,8 @@ def run(options: argparse.Namespace, record: Record, wanted: list[Key]) -> int:
         print(f"{key.model} {key.precision} {key.path} #{key.build}: {_said(row)}", flush=True)
     for one in workers.values():
         one.end()
+    if exporter is not None:
+        exporter.kill()
     for (source, why), those in skipped.items():
         print(f"skipped {len(those)} rows of {source}: {why}")
     return left + sum(map(len, skipped.values()))

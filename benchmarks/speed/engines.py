@@ -6,25 +6,25 @@ is traced or exported once serves all builds of it.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from benchmarks.speed import experiments
 from benchmarks.speed.rows import Key
-from benchmarks.speed.subjects import BATCH, SUBJECTS, WAYS, build, named
+from benchmarks.speed.subjects import BATCH, DYNAMIC, SUBJECTS, build, named
 from compiler.build.networks import BuildRequest, Converted, convert_program
 from compiler.pipeline import TraceRequest, build_program, trace_model
 from compiler.program import Program
 from compiler.trace.source import Source
 from enginebundle.format.digest import digest_bytes
-from enginebundle.format.spec import Target
+from enginebundle.format.spec import Profile, Target, TensorSpec
 from enginebundle.format.variant import Segment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,22 +52,23 @@ class NotWhole(RuntimeError):
 @functools.lru_cache(2)
 def traced(key: Key) -> Program:
     """Our program of a row's model; `key` has build 0, so that builds share it."""
-    subject, half = SUBJECTS[key.model], experiments.half_inside(key.experiment)
+    half = experiments.half_inside(key.experiment)
     kwargs = (("name", key.model), ("half", half))
     source = Source("benchmarks.speed.subjects:build", kwargs=kwargs, search_path=(str(ROOT),))
-    request = TraceRequest(
-        source, subject.specs(key.precision, half), (subject.profile(key.way),), None,
-        "fp32" if half else key.precision,
-    )  # fmt: skip
-    return trace_model(request).program
+    inputs, profile = _described(key)
+    precision = "fp32" if half else key.precision
+    return trace_model(TraceRequest(source, inputs, (profile,), None, precision)).program
+
+
+def _described(key: Key) -> tuple[tuple[TensorSpec, ...], Profile]:
+    half, pinned = (experiments.half_inside(key.experiment), key.experiment == "pinned")
+    return SUBJECTS[key.model].described(key.precision, key.way == "dynamic", half, pinned)
 
 
 def request_of(key: Key, target: Target) -> BuildRequest:
     precision = "fp32" if experiments.half_inside(key.experiment) else key.precision
     effort = experiments.effort(key.experiment)
-    return BuildRequest(
-        target, (SUBJECTS[key.model].profile(key.way),), precision, effort=effort
-    )  # fmt: skip
+    return BuildRequest(target, (_described(key)[1],), precision, effort=effort)
 
 
 def converted(key: Key) -> Converted:
@@ -119,37 +120,37 @@ class Positional(nn.Module):
         return tuple(t.float() if self.wide and t.is_floating_point() else t for t in found)
 
 
-def exported(key: Key) -> tuple[Path, list[str], float]:
-    """The ONNX file of a row's model, the names of its outputs, and the seconds that its export took."""
-    subject, half = SUBJECTS[key.model], key.precision == "fp16"
+def exported(key: Key) -> Path:
+    """The ONNX file of a row's model. One process exports it, others wait for that."""
     folder = EXPORTED / f"{key.model}-{key.precision}-{key.path}"
-    path, listed = folder / "model.onnx", folder / "outputs.txt"
-    if listed.exists():
-        return path, listed.read_text().split(), 0.0
-    model = build(key.model, half)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            _export(key, folder / "model.onnx")
+            (folder / "done").touch()
+    return folder / "model.onnx"
+
+
+def _export(key: Key, path: Path) -> None:
+    """On the CPU, so that it needs no GPU and takes none of its time."""
+    subject, half = SUBJECTS[key.model], key.precision == "fp16"
     wide = key.path.startswith("onnx-border")
-    feeds = {
-        n: t.half() if half and not wide and t.is_floating_point() else t
-        for n, t in subject.feeds().items()
-    }
-    with torch.no_grad():  # on the CPU, so that an export does not depend on a GPU
-        outputs = list(named(model(**feeds)))
-    start = time.perf_counter()
-    dim = torch.export.Dim("b", min=1, max=WAYS["dynamic"].max)
+    feeds = subject.feeds()
+    if half and not wide:
+        feeds = {n: t.half() if t.is_floating_point() else t for n, t in feeds.items()}
+    wrapped = Positional(build(key.model, half), tuple(feeds), half, wide).eval()
+    dim = torch.export.Dim("b", min=DYNAMIC.min, max=DYNAMIC.max)
     shapes = None
     if key.way == "dynamic":
         shapes = {"tensors": tuple({0: dim} for _ in feeds)}
     with torch.no_grad():
         program = torch.onnx.export(
-            Positional(model, tuple(feeds), half, wide).eval(), tuple(feeds.values()),
-            input_names=list(feeds), output_names=outputs, dynamic_shapes=shapes, dynamo=True,
-            verbose=False,
+            wrapped, tuple(feeds.values()), input_names=list(feeds),
+            output_names=list(subject.outputs), dynamic_shapes=shapes, dynamo=True, verbose=False,
         )  # fmt: skip
     assert program is not None
-    folder.mkdir(parents=True, exist_ok=True)
     program.save(str(path), external_data=True)
-    listed.write_text("\n".join(outputs))
-    return path, outputs, round(time.perf_counter() - start, 1)
 
 
 def onnx(key: Key) -> Made:
@@ -157,7 +158,7 @@ def onnx(key: Key) -> Made:
 
     from compiler.build.builder import process_builder
 
-    path, outputs, _ = exported(key)
+    path = exported(key)
     builder, log = process_builder(trt)
     log.lines.clear()
     start = time.perf_counter()
@@ -170,17 +171,13 @@ def onnx(key: Key) -> Made:
     config.clear_flag(trt.BuilderFlag.TF32)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if key.way == "dynamic":
-        bounds, (low, opt, high) = builder.create_optimization_profile(), _batches()
+        bounds = builder.create_optimization_profile()
+        batches = (DYNAMIC.min, BATCH, DYNAMIC.max)
         for spec in SUBJECTS[key.model].inputs:
-            bounds.set_shape(spec.name, *(spec.sizes({"b": n}) for n in (low, opt, high)))
+            bounds.set_shape(spec.name, *(spec.sizes({"b": n}) for n in batches))
         config.add_optimization_profile(bounds)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise NotWhole(f"not built{log.quote()}")
     seconds = round(time.perf_counter() - start, 1)
-    return Made(memoryview(engine), {name: name for name in outputs}, None, seconds)
-
-
-def _batches() -> tuple[int, int, int]:
-    bounds = WAYS["dynamic"]
-    return bounds.min, BATCH, bounds.max
+    return Made(memoryview(engine), {n: n for n in SUBJECTS[key.model].outputs}, None, seconds)

@@ -1,7 +1,7 @@
 """Our network with one thing changed, to see what that thing costs: `ours+NAME`.
 
-Each gives up a promise (NaN and numbers beyond half's range are what eager makes of them, hidden rows
-give zeros), so none is a mode of the product. `applied(name)` patches the compiler meanwhile.
+Some give up a promise (NaN and numbers beyond half's range are what eager makes of them, hidden rows
+give zeros), and none is a mode of the product. `applied(name)` patches the compiler meanwhile.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 
+from benchmarks.zoo.libraries import transformers
 from compiler.convert.net import Net
 from compiler.convert.ops import attention, pooling
 from compiler.lower import float32, precision
@@ -26,10 +28,13 @@ EXPERIMENTS: Mapping[str, str] = {
     "no-guard": "rows whose mask hides every key are not set to zero",
     "added-mask": "a bool mask becomes -inf or 0 in half, once, which each layer adds",
     "no-mask": "attention sees every key; right only where the mask hides none",
+    "gelu-tanh": "GPT-2's activation, written out as powers, is one layer",
+    "round-trip": "what was cast from half to float32 is cast back without limits: the half value itself",
+    "pinned": "a batch that a symbol stands for, with a profile that pins it, not a number in the shapes",
     "max": "the same network, with effort max",
-    "bare": "no-clamp, plain-pool, half-mean and no-guard together",
+    "bare": "no-clamp, plain-pool, half-mean, no-guard, gelu-tanh and round-trip together",
 }
-_TOGETHER = {"bare": ("no-clamp", "plain-pool", "half-mean", "no-guard")}
+_TOGETHER = {"bare": ("no-clamp", "plain-pool", "half-mean", "no-guard", "gelu-tanh", "round-trip")}
 
 
 def half_inside(name: str) -> bool:
@@ -57,9 +62,25 @@ def _patches(name: str) -> list[tuple[Any, str, Any]]:
         return [(pooling, "is_nan", _never), (pooling, "maximum", _plain_pool)]
     if name == "half-mean":
         return [(float32, "WIDE", float32.WIDE - {"mean"})]
+    if name == "gelu-tanh":
+        gelu = transformers().activations.NewGELUActivation
+        return [(gelu, "forward", lambda self, x: F.gelu(x, approximate="tanh"))]
+    if name == "round-trip":
+        return [(precision._Caster, "cast", _cast)]
     if name in ("no-guard", "added-mask", "no-mask"):
         return [(attention, "dot_product", lambda *given: _attention(name, *given))]
     return []
+
+
+def _cast(self: Any, source: torch.fx.Node, dtype: torch.dtype, user: torch.fx.Node) -> Any:
+    if precision.op_name(source) == "_to_copy" and source.meta["val"].dtype == torch.float32:
+        (inner,) = source.all_input_nodes
+        if inner.meta["val"].dtype == dtype:
+            return inner
+    return _CAST(self, source, dtype, user)
+
+
+_CAST = precision._Caster.cast
 
 
 def _never(net: Net, x: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ from benchmarks.zoo.twelve import Field
 from enginebundle.format.spec import Profile, Range, TensorSpec
 
 BATCH = 8
-WAYS = {"static": Range(BATCH, BATCH, BATCH), "dynamic": Range(1, BATCH, 16)}
-"""What the batch may be. Every other size is fixed."""
+DYNAMIC = Range(1, BATCH, 16)
+"""What a dynamic batch may be. Every other size is fixed."""
 LENGTH = 128
 SLOTS = 256
 """Of the decode step's cache: 128 tokens lie in it, the step writes the next one."""
@@ -37,18 +37,25 @@ class Subject:
     high: Mapping[str, int] = field(default_factory=dict)
     set: Mapping[str, int] = field(default_factory=dict)
     as_computed: str = "-"
+    outputs: tuple[str, ...] = ("output",)
+    """As `named` has them."""
 
-    def specs(self, precision: str, all_half: bool = False) -> tuple[TensorSpec, ...]:
-        """As given to our compiler, for `fp32` or `fp16`; `all_half` puts every float in half then."""
+    def described(
+        self, precision: str, dynamic: bool, all_half: bool = False, pinned: bool = False
+    ) -> tuple[tuple[TensorSpec, ...], Profile]:
+        """Inputs and profile as given to our compiler, for `fp32` or `fp16`.
+
+        `all_half` puts every float in half then. A static batch is a number in the shapes, or with
+        `pinned` a symbol that the profile pins to that number.
+        """
         found = []
         for spec in self.inputs:
             cast = all_half or spec.name.startswith(self.as_computed)
             half = precision == "fp16" and cast and spec.dtype == "float32"
-            found.append(TensorSpec(spec.name, "float16" if half else spec.dtype, spec.shape))
-        return tuple(found)
-
-    def profile(self, way: str) -> Profile:
-        return Profile("p", (("b", WAYS[way]),))
+            shape = spec.shape if dynamic or pinned else spec.sizes({"b": BATCH})
+            found.append(TensorSpec(spec.name, "float16" if half else spec.dtype, shape))
+        bounds = DYNAMIC if dynamic else Range(BATCH, BATCH, BATCH)
+        return tuple(found), Profile("p", (("b", bounds),) if dynamic or pinned else ())
 
     def feeds(self, batch: int = BATCH) -> dict[str, torch.Tensor]:
         """Seeded values of the inputs, on the CPU, floats in float32."""
@@ -120,7 +127,9 @@ def _decode() -> Subject:
     tokens = tuple(TensorSpec(name, "int64", ("b", 1)) for name in ("input_ids", "positions"))
     inputs = (*tokens, TensorSpec("logits_at", "int64", ("b",)), *caches)
     fixed = {"positions": LENGTH, "logits_at": 0}
-    return Subject("gpt2-decode", _decoder, inputs, {"input_ids": 50256}, fixed, "past_")
+    words = {"input_ids": 50256}
+    kept = (f"{part}_{layer}" for layer in range(12) for part in ("key", "value"))
+    return Subject("gpt2-decode", _decoder, inputs, words, fixed, "past_", ("logits", *kept))
 
 
 _WORDS = {"input_ids": 30521, "attention_mask": 1}

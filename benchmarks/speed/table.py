@@ -31,7 +31,9 @@ def summary(rows: Rows) -> list[dict[str, Any]]:
 
 def _medians(rows: Rows, model: str, precision: str, path: str) -> dict[str, Any]:
     """Of the builds that are right; a wrong one has no time."""
-    own = [row for k, row in rows.items() if (k.model, k.precision, k.path) == (model, precision, path)]
+    own = [
+        row for k, row in rows.items() if (k.model, k.precision, k.path) == (model, precision, path)
+    ]
     right = [row for row in own if row["state"] == "right"]
     made: dict[str, Any] = {"builds": len(right), "not_right": len(own) - len(right)}
     for name in (*MS, "l2", "build_seconds"):

@@ -7,6 +7,7 @@ engine can break its CUDA context, and what comes after would fail with it.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -76,3 +77,16 @@ class Worker:
             self._child.kill()
             self._child.wait()
             self._child = None
+
+
+def ahead(command: Sequence[str], keys: Sequence[Key]) -> subprocess.Popen[str]:
+    """Start a process that does, without a GPU and on one thread, what the rows will need."""
+    own = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=own
+    )
+    assert child.stdin is not None
+    # A pipe holds 64 KiB, some 700 keys: this does not wait for the child.
+    child.stdin.write("".join(json.dumps(asdict(key)) + "\n" for key in keys[:400]))
+    child.stdin.close()
+    return child
