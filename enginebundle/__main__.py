@@ -63,11 +63,11 @@ def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
         ],
         "evidence": [
             {
-                "target": str(known.evidence.target),
-                "passed": known.evidence.passed,
-                "worst": known.evidence.worst,
-                "date": known.evidence.date,
-                "machine": dict(known.evidence.machine),
+                "target": str(known.content.target),
+                "passed": known.content.passed,
+                "worst": known.content.worst,
+                "date": known.content.date,
+                "machine": dict(known.content.machine),
                 "signer": known.signer,
             }
             for known in bundle.evidence

@@ -64,7 +64,7 @@ def select(
 ) -> tuple[Choice, ...]:
     """The bundle's variants as `rank` orders them. NoVariantError if it accepts none."""
     selection = rank(
-        bundle.index.variants, bundle.states, machine, allow_pending=allow_pending, target=target
+        bundle.index.variants, bundle.verdicts, machine, allow_pending=allow_pending, target=target
     )
     if not selection or not isinstance(selection[0], Accepted):
         reasons = "\n  ".join(str(choice) for choice in selection) or "it has no variants"

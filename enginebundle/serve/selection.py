@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from enginebundle.format.evidence import State
 from enginebundle.format.spec import HARDWARE, Target
 from enginebundle.format.variant import Variant
+from enginebundle.format.verdict import State, Verdict
 from enginebundle.serve.machine import Machine
 
 MODULES: Mapping[str, str] = {"torch": "torch", "rtx": "tensorrt_rtx", "trt": "tensorrt"}
@@ -43,13 +43,15 @@ Choice = Accepted | Rejected
 
 def rank(
     variants: Sequence[Variant],
-    states: Mapping[Target, State],
+    verdicts: Mapping[Target, Verdict],
     machine: Machine,
     *,
     allow_pending: bool = False,
     target: Target | None = None,
 ) -> tuple[Choice, ...]:
     """One Choice per variant: first the accepted ones, the best in front, then the rejected ones.
+
+    A variant without a verdict is pending.
 
     Any engine beats torch on the CPU. Among engines, one for fewer GPUs beats one for more, and one
     for one TensorRT version beats a version-compatible one: each is faster. Then validated beats
@@ -61,8 +63,9 @@ def rank(
     accepted: list[tuple[tuple[int | str, ...], Choice]] = []
     rejected: list[Choice] = []
     for variant in variants:
-        state: State = states.get(variant.target, "pending")
-        reason = _reason(variant, state, machine, allow_pending, target)
+        found = verdicts.get(variant.target, Verdict("pending"))
+        state = found.state
+        reason = _reason(variant, found, machine, allow_pending, target)
         if reason is None:
             place = _place(variant, state)
             accepted.append((place, Accepted(variant.target, state)))
@@ -82,7 +85,7 @@ def _place(variant: Variant, state: State) -> tuple[int | str, ...]:
 
 def _reason(
     variant: Variant,
-    state: State,
+    found: Verdict,
     machine: Machine,
     allow_pending: bool,
     wanted: Target | None,
@@ -97,12 +100,12 @@ def _reason(
     reason = _runtime_reason(variant, machine)
     if reason is not None:
         return reason
-    if state == "failed":
+    if found.state == "failed":
         return (
-            "failed its validation: it did not reproduce its goldens. Build it again, or look at the "
-            "evidence with `python -m enginebundle inspect`"
+            f"failed its validation: {found.reason}. Build it again, or look at the evidence with "
+            "`python -m enginebundle inspect`"
         )
-    if state == "pending" and not allow_pending:
+    if found.state == "pending" and not allow_pending:
         return (
             f"pending{_where(variant, machine)}: no key trusted here has signed evidence that it "
             f"reproduces its goldens. Run `kiln validate NAME --target {target}` on such a machine, "

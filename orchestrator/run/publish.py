@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from enginebundle.errors import BundleError, ConflictError, StoreError
+from enginebundle.errors import BundleError, StoreError
 from enginebundle.format.digest import Digest
 from enginebundle.format.evidence import Evidence
 from enginebundle.format.index import Golden, Index
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
 from enginebundle.format.variant import Part, Variant
+from enginebundle.storage.ledger import attest
 from enginebundle.storage.store import Store, Version
 from orchestrator.plan.keys import identity, key
 from orchestrator.plan.task import Task, Upstream
@@ -97,14 +98,8 @@ class Publisher:
 
     def attest(self, version: Version, blob: Digest) -> Evidence:
         """Sign the evidence that a worker put in the store, and record it for the version."""
-        data = self.store.read_blob(blob)
-        evidence = Evidence.from_bytes(data)
-        if evidence.index != version.digest:
-            raise ConflictError(
-                f"evidence {blob} is about index {evidence.index}, expected {version.digest}"
-            )
-        self.store.put_evidence(version, evidence.target, data, self.signer.sign(data))
-        return evidence
+        evidence = Evidence.from_bytes(self.store.read_blob(blob))
+        return attest(self.store, version, evidence, self.signer)
 
 
 def assemble(spec: Mapping[str, JSON], upstream: Upstream) -> Index:
