@@ -33,7 +33,7 @@ from compiler.build.networks import (
 from compiler.build.segments import BuiltSegment, build_segment
 from compiler.convert.registry import Refusal
 from compiler.goldens.goldens import GoldenCase, GoldenSource, make_goldens
-from compiler.goldens.tolerance import chain, tolerances
+from compiler.goldens.tolerance import chain, computed, tolerances
 from compiler.lower import lower
 from compiler.lower.capture import capture
 from compiler.partition import Partition
@@ -170,7 +170,7 @@ def build_program(
     registry = registry_with(request.replace, request.target, request.search_path)
     overrides = dict(request.tolerance)
     allowed = tolerances(
-        request.target, request.precision, [golden.outputs for golden in goldens], overrides,
+        request.target, computed(request.precision, program.graph), [golden.outputs for golden in goldens], overrides,
         chain(program.graph),
     )  # fmt: skip
     demoted: dict[str, Refusal] = {}
