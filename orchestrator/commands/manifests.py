@@ -7,8 +7,9 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from enginebundle.errors import NotFoundError
+from enginebundle.errors import BundleError, NotFoundError
 from enginebundle.format.reference import LATEST
+from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
 from orchestrator.manifest.load import load
@@ -78,14 +79,28 @@ def make_plan(
     found: Mapping[str, Content],
     store: Store | None,
     archs: Collection[str],
+    *,
+    elastic: bool = False,
 ) -> Plan:
-    """The plan of a manifest against a store, with machines of these GPU architectures at hand.
+    """The plan of a manifest against a store, with machines of these GPU architectures at hand, and
+    others that may come if the farm is `elastic`.
 
     `found` is `content.contents(manifest)`.
     """
 
     def current(name: str) -> int | None:
         return None if store is None else store.aliases(name).get(LATEST)
+
+    def holds(name: str) -> Collection[Target]:
+        number = current(name)
+        if store is None or number is None:
+            return ()
+        from orchestrator.run.publish import targets_of
+
+        try:
+            return targets_of(store, name, number)
+        except BundleError:  # the run says what is wrong with it, if it comes to that
+            return ()
 
     return decide.plan(
         manifest,
@@ -94,4 +109,6 @@ def make_plan(
         found,
         archs=("cpu", *archs),
         current=current,
+        holds=holds,
+        elastic=elastic,
     )

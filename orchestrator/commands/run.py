@@ -47,11 +47,15 @@ def run(args: argparse.Namespace) -> int:
     found = contents(manifest)  # Mistakes in the request show before a store is created.
     store = open_store(args.store, create=True)
     archs = local_archs()
+    if args.elastic and not args.address:
+        raise UsageError(
+            "--elastic waits for a cluster's autoscaler: name the cluster with --address"
+        )
     executor = _cluster(args) if args.address else None
     try:
         if executor is not None:
             archs = executor.archs()
-        plan = make_plan(manifest, found, store, archs)
+        plan = make_plan(manifest, found, store, archs, elastic=args.elastic)
         tasks = plan.tasks if args.only is None else _only(plan, args.only)
         record = Record(store, args.run_id or new_id(manifest.digest))
         _start(record, store, path, plan)
@@ -106,7 +110,7 @@ def _cluster(args: argparse.Namespace) -> Any:
 def _executor(args: argparse.Namespace, archs: tuple[str, ...]) -> Executor:
     if args.executor == "local":
         return LocalExecutor(args.jobs, archs=archs)
-    executor: Executor = _ray()(None, args.jobs, archs, args.elastic)
+    executor: Executor = _ray()(None, args.jobs, archs)
     return executor
 
 
@@ -172,7 +176,7 @@ def _announce(plan: Plan, tasks: Sequence[Task], run_id: str, store: Store) -> N
     wanted = {task.id for task in tasks}
     for task, decision in zip(plan.tasks, plan.decisions, strict=True):
         if decision.status == "blocked" and task.id in wanted:
-            print(f"{task.id} can't run: {decision.why}", file=sys.stderr)
+            print(f"{task.id} is blocked: {decision.why}", file=sys.stderr)
     if plan.pending:
         print(
             f"{len(plan.pending)} validations have no machine here and stay pending; see `kiln plan`",

@@ -109,6 +109,12 @@ def content(model: Model) -> Content:
             result["files"][path.name] = tree_digest(path) if path.is_dir() else file_digest(path)
         else:
             absent.append(("files", f"no file or folder {path}; expected one there"))
+    for index, entrypoint in enumerate(model.plugins):
+        try:
+            found = entrypoint_content(entrypoint, model.source.search_path)
+            result.setdefault("plugins", {})[entrypoint] = found
+        except NoModule as error:
+            absent.append((f"plugins[{index}]", str(error)))
     if absent:
         raise _Absent(*absent)
     return result

@@ -7,9 +7,10 @@ The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
               require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
               version_compatible, refit,
               replace (operators and functions that have converters or plugins; then also search_path,
-              content), effort (trt targets only)
+              content), effort (trt targets only), plugins (as below)
     publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
-    validate  name, target, toolchain
+    validate  name, target, toolchain, plugins {entrypoints, search_path, content} (only if a trt target
+              has any)
     promote   name, alias
 """
 
@@ -27,6 +28,8 @@ from orchestrator.plan.task import GIB, Resources, Task, Upstream
 from orchestrator.plan.task_id import TaskId
 
 DEFAULT_MEMORY = 4 * GIB
+GPU_MEMORY = 8 * GIB
+"""More for a step on a GPU: CUDA's context and libraries, TensorRT's kernels and scratch space."""
 BOOKKEEPING = Resources(cpus=0.1, memory=GIB // 2, timeout=600.0)
 """For steps that only write small documents."""
 
@@ -50,13 +53,15 @@ def tasks(
     for target in model.targets:
         if runnable(target, archs):
             own = tuple(task.id for task in builds if task.target == target)
-            validations.append(_validate(model, target, (*own, publish.id), installed))
-    before = (publish.id, *(task.id for task in builds), *(task.id for task in validations))
+            needs = (*own, publish.id)
+            validations.append(_validate(model, target, needs, content, installed))
+    proved = tuple(task.id for task in (*builds, *validations))
     promote = Task(
         TaskId(model.name, "promote"),
         spec={"name": model.name, "alias": LATEST},
-        needs=before,
+        needs=(publish.id, *proved),
         resources=BOOKKEEPING,
+        blockable=proved,
     )
     return (trace, *builds, publish, *validations, promote)
 
@@ -96,7 +101,7 @@ def _trace(model: Model, content: Mapping[str, Any], installed: Installed) -> Ta
             "goldens": model.goldens.to_json(),
             "precision": model.precision,
             "replace": [one.to_json() for one in model.replace],
-            "content": dict(content),
+            "content": {name: of for name, of in content.items() if name != "plugins"},
             "toolchain": installed.for_trace(),
         },
         needs=(),
@@ -125,6 +130,7 @@ def _build(
             "refit": model.refit and target.backend == "trt",
             **_converters(model, content),
             **({"effort": model.effort} if target.backend == "trt" else {}),
+            **_plugins(model, target, content),
         },
         needs=(str(TaskId(model.name, "trace")),),
         resources=_compute(model, target.archs if target.backend == "trt" else ()),
@@ -138,6 +144,19 @@ def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
         return {"replace": []}
     folders = list(model.source.search_path)
     return {"replace": own, "search_path": folders, "content": content.get("replace", {})}
+
+
+def _plugins(model: Model, target: Target, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a spec about the code that registers TensorRT plugins; empty if there is none."""
+    if not model.plugins or target.backend != "trt":
+        return {}
+    return {
+        "plugins": {
+            "entrypoints": list(model.plugins),
+            "search_path": list(model.source.search_path),
+            "content": content.get("plugins", {}),
+        }
+    }
 
 
 def _labels(model: Model) -> dict[str, str]:
@@ -164,13 +183,17 @@ def _publish(
     )
 
 
-def _validate(model: Model, target: Target, needs: tuple[str, ...], installed: Installed) -> Task:
+def _validate(
+    model: Model, target: Target, needs: tuple[str, ...], content: Mapping[str, Any],
+    installed: Installed,
+) -> Task:  # fmt: skip
     return Task(
         TaskId(model.name, "validate", target),
         spec={
             "name": model.name,
             "target": str(target),
             "toolchain": installed.for_validate(target.backend),
+            **_plugins(model, target, content),
         },
         needs=needs,
         resources=_compute(model, () if target.backend == "torch" else target.archs),
@@ -179,7 +202,8 @@ def _validate(model: Model, target: Target, needs: tuple[str, ...], installed: I
 
 def _compute(model: Model, gpus: tuple[str, ...] = ()) -> Resources:
     guess = model.memory is None
-    return Resources(1.0, model.memory or DEFAULT_MEMORY, model.timeout, gpus, guess)
+    memory = model.memory or DEFAULT_MEMORY + (GPU_MEMORY if gpus else 0)
+    return Resources(1.0, memory, model.timeout, gpus, guess)
 
 
 def sized(task: Task, upstream: Upstream) -> Task:
@@ -187,5 +211,5 @@ def sized(task: Task, upstream: Upstream) -> Task:
     traced = upstream.get(str(TaskId(task.model, "trace")), {})
     if not task.resources.guess or "weights_bytes" not in traced:
         return task
-    memory = 5 * int(traced["weights_bytes"]) + GIB
+    memory = 5 * int(traced["weights_bytes"]) + GIB + (GPU_MEMORY if task.resources.gpus else 0)
     return replace(task, resources=replace(task.resources, memory=memory))
