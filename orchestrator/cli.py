@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         help="ray: an embedded Ray, or the cluster at --address; local: child processes only",
     )
     one.add_argument("--address", help="a running Ray cluster: auto, or HOST:PORT of its head")
-    one.add_argument("--elastic", action="store_true", help="wait for pools that have no node yet")
+    one.add_argument("--elastic", action="store_true", help=_ELASTIC)
     one.add_argument(
         "--jobs",
         type=_positive,
@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--only", metavar="TASK", help="run only this task and those it needs, such as m/trace"
     )
+    _repeat(one)
     one.add_argument("--run-id", help=argparse.SUPPRESS)
     one = command("submit", "submit:submit", "Run a manifest as a job of a Ray cluster.")
     _manifest(one)
@@ -77,9 +78,18 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--no-wait", action="store_true", help="return as soon as the job is submitted"
     )
-    one.add_argument("--elastic", action="store_true", help="wait for pools that have no node yet")
+    one.add_argument("--elastic", action="store_true", help=_ELASTIC)
+    _repeat(one)
     one = command("status", "status:status", "Show the latest run, or the one named.")
     one.add_argument("run", nargs="?", help="a run's id (default: the latest)")
+    _store(one)
+    _output(one)
+    one = command(
+        "report", "report:report", "Show what runs in engines, what in torch, and why, node by node."
+    )
+    one.add_argument(
+        "what", nargs="?", help="a run's id, or a bundle: NAME, NAME@VERSION (default: the latest run)"
+    )
     _store(one)
     _output(one)
     one = command("explain", "explain:explain", "List the fields in which two results differ.")
@@ -130,6 +140,22 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
     _store(one)
     return top
+
+
+_ELASTIC = "wait for pools that have no node yet, also for GPUs to validate on"
+
+
+def _repeat(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--allow-unproved",
+        action="store_true",
+        help="move the alias even if what was validated before is not validated again",
+    )
+    added.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="try again what failed before with the same inputs and toolchain",
+    )
 
 
 def _manifest(added: argparse.ArgumentParser) -> None:

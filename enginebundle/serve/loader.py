@@ -66,14 +66,9 @@ def select(
     """The bundle's variants as `rank` orders them. NoVariantError if it accepts none."""
     plugins = registered(name for variant in bundle.index.variants for name in variant.plugins)
     selection = rank(
-<<<<<<< HEAD
-        bundle.index.variants, bundle.verdicts, machine, allow_pending=allow_pending, target=target
-    )
-=======
-        bundle.index.variants, bundle.states, machine,
+        bundle.index.variants, bundle.verdicts, machine,
         allow_pending=allow_pending, target=target, plugins=plugins,
     )  # fmt: skip
->>>>>>> farm
     if not selection or not isinstance(selection[0], Accepted):
         reasons = "\n  ".join(str(choice) for choice in selection) or "it has no variants"
         raise NoVariantError(f"no variant of {bundle.version} may run here:\n  {reasons}")

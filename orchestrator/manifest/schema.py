@@ -211,6 +211,10 @@ class ModelForm(Form):
     version_compatible: bool = Field(
         False, description="Later versions of TensorRT open the trt targets' engines too."
     )
+    allow_torch: bool = Field(
+        False,
+        description="Take a target that is to have engines even if none of it could be put into one.",
+    )
     refit: bool = Field(
         False,
         description="Engines without weights, shared by all fine-tunes of a model: trt targets only.",

@@ -74,6 +74,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
     "effort": ("max", NOTHING),  # no trt: target here
     "version_compatible": (True, NOTHING),  # no trt: target here
     "refit": (True, NOTHING),  # trt targets only
+    "allow_torch": (True, NOTHING),  # a permission
 }
 """Field of Model -> another value, and the steps whose key it must change, and no others."""
 
