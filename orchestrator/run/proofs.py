@@ -66,15 +66,13 @@ class Proofs:
 
 def _failure(verdict: Verdict, evidence: Evidence, precision: str) -> Failed:
     """Why a variant is not validated, although its validation ran."""
-    decided = verdict.evidence
-    if verdict.state != "failed" or decided is None:
-        decided = evidence
-        if evidence.passed:
-            return Failed("evidence", verdict.reason)
-    if decided.cases and not decided.passed:
-        newer = "" if decided.measured == evidence.measured else f"; measured on {decided.date[:19]}"
+    decided = evidence if verdict.state != "failed" else verdict.evidence
+    if decided is None:
+        return Failed("evidence", verdict.reason)
+    newer = "" if decided.measured == evidence.measured else f"; measured on {decided.date[:19]}"
+    if any(not case.passed for case in decided.cases):
         return Failed("accuracy", shortfall(decided, precision) + newer)
-    return Failed("accuracy", verdict.reason)
+    return Failed("accuracy", (verdict.reason or "it did not reproduce its goldens") + newer)
 
 
 def shortfall(evidence: Evidence, precision: str = "fp32") -> str:

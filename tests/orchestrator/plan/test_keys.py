@@ -237,7 +237,9 @@ def mutated(value: Any, path: tuple[str | int, ...]) -> Any:
     return result
 
 
-TRT = replace(MODEL, targets=(*MODEL.targets, Target.parse("trt:sm_89")), plugins=("zoo:register",))
+TRT = replace(
+    MODEL, targets=(*MODEL.targets, Target.parse("trt:sm_89")), plugins=("zoo:register",), allow_torch=True
+)
 MADE = tasks(TRT, CONTENT, INSTALLED, ("cpu", "sm_89"))
 
 
