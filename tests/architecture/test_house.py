@@ -42,6 +42,7 @@ BROAD = {
     "compiler/trace/truths.py",
     "compiler/lower/decompose.py",
     "compiler/trace/load.py",
+    "compiler/trace/agreement.py",
     "compiler/trace/export.py",
     "compiler/goldens/inputs.py",
     "compiler/goldens/goldens.py",
