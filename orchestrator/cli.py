@@ -85,10 +85,14 @@ def parser() -> argparse.ArgumentParser:
     _store(one)
     _output(one)
     one = command(
-        "report", "report:report", "Show what runs in engines, what in torch, and why, node by node."
+        "report",
+        "report:report",
+        "Show what runs in engines, what in torch, and why, node by node.",
     )
     one.add_argument(
-        "what", nargs="?", help="a run's id, or a bundle: NAME, NAME@VERSION (default: the latest run)"
+        "what",
+        nargs="?",
+        help="a run's id, or a bundle: NAME, NAME@VERSION (default: the latest run)",
     )
     _store(one)
     _output(one)

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _GIVE = (
-    "give real inputs, as `goldens: { entrypoint: \"module:function\" }` (it returns a list of "
+    'give real inputs, as `goldens: { entrypoint: "module:function" }` (it returns a list of '
     "{input: tensor}) or `goldens: { file: inputs.safetensors }`; if only integers are out of range, "
     "bound them: `inputs: { ids: { ..., high: 1000 } }`; or correct the model"
 )
@@ -80,9 +80,7 @@ def make_goldens(
     that fails or whose result is random.
     """
     profiles = profiles or (Profile("static", ()),)
-    cases = read_inputs(
-        source, inputs, profiles, search_path, lambda probe: reach(probe, partial(_call, model, inputs))
-    )
+    cases = read_inputs(source, inputs, profiles, search_path, partial(_bounds, model, inputs))
     for name, tensors in cases.items():
         shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
         reasons = {profile.name: misfits(shapes, inputs, profile) for profile in profiles}
@@ -139,6 +137,15 @@ def _run(
         ) from error
     # Cloned, since an output may be one of the inputs, and inference tensors can't be saved twice.
     return {key: tensor.detach().clone().contiguous() for key, tensor in outputs.items()}
+
+
+def _bounds(
+    model: torch.nn.Module, inputs: tuple[TensorSpec, ...], probe: Mapping[str, torch.Tensor]
+) -> Mapping[str, int]:
+    try:
+        return reach(probe, partial(_call, model, inputs))
+    except Exception:  # noqa: BLE001 - what is wrong with the model shows when the goldens are made
+        return {}
 
 
 def _call(

@@ -19,12 +19,13 @@ Read = tuple[torch.Tensor, int]
 """An index and the number of entries that it chooses from."""
 
 _INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
-_MOVES = frozenset(
-    "view _unsafe_view reshape expand slice select unsqueeze squeeze permute transpose t clone _to_copy "
-    "alias detach cat stack index index_select gather repeat flip roll masked_fill where unbind split "
-    "split_with_sizes constant_pad_nd lift_fresh as_strided view_copy add sub rsub clamp clamp_min "
-    "clamp_max minimum maximum remainder select_scatter slice_scatter copy copy_ mul".split()
-)
+_WORDS = """
+view _unsafe_view reshape expand slice select unsqueeze squeeze permute transpose t clone _to_copy alias
+detach cat stack index index_select gather repeat flip roll masked_fill where unbind split split_with_sizes
+constant_pad_nd lift_fresh as_strided view_copy add sub rsub clamp clamp_min clamp_max minimum maximum
+remainder select_scatter slice_scatter copy copy_ mul
+"""
+_MOVES = frozenset(_WORDS.split())
 """Operators whose result holds their input's integers, moved, shifted, limited or (mul) scaled."""
 
 
@@ -33,7 +34,7 @@ def reach(
 ) -> dict[str, int]:
     """The exclusive bound of each integer input that chooses from something, at these tensors' sizes.
 
-    `run` calls the model. Empty if it raises: what is wrong then shows when the goldens are made.
+    `run` calls the model; what it raises is raised.
     """
     probes = {
         name: torch.zeros_like(tensor) if tensor.dtype in _INTEGERS else tensor
@@ -42,20 +43,17 @@ def reach(
     watch = _Watch({n: tensor for n, tensor in probes.items() if tensor.dtype in _INTEGERS})
     if not watch.inputs:
         return {}
-    try:
-        # Without gradients, but not in inference mode: there the mode would see composite operators whole.
-        with torch.no_grad(), watch:
-            run(probes)
-    except Exception:  # noqa: BLE001 - the user's forward may raise anything
-        return {}
+    # Without gradients, but not in inference mode: there the mode would see composite operators whole.
+    with torch.no_grad(), watch:
+        run(probes)
     return watch.bounds
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows the inputs' integers through a call of the model."""
 
     def __init__(self, inputs: Mapping[str, torch.Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.inputs = inputs
         self.bounds: dict[str, int] = {}
         # The tensor is kept beside its origin, so that its id is not given to another one.
@@ -138,4 +136,3 @@ def _reads(name: str, args: tuple[Any, ...]) -> Iterator[Read]:
 
 def _along(tensor: torch.Tensor, axis: int) -> int:
     return tensor.shape[axis] if tensor.dim() else 1
-

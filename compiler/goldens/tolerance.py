@@ -85,11 +85,11 @@ TABLE: Mapping[str, Mapping[str, Factors]] = {
 
 _HALVES = {"float16": "fp16", "bfloat16": "bf16"}
 _COARSE = {"fp32": 0, "tf32": 1, "fp16": 2, "bf16": 3}
-_MOVES = frozenset(
-    f"aten.{name}" for name in
-    "view _unsafe_view reshape expand permute transpose t squeeze unsqueeze slice select clone contiguous "
-    "alias detach cat stack split split_with_sizes embedding index index_select gather _to_copy".split()
-)  # fmt: skip
+_WORDS = """
+view _unsafe_view reshape expand permute transpose t squeeze unsqueeze slice select clone contiguous alias
+detach cat stack split split_with_sizes embedding index index_select gather _to_copy
+"""
+_MOVES = frozenset(f"aten.{name}" for name in _WORDS.split())
 """Operators that round nothing."""
 
 _PRODUCTS = {

@@ -126,9 +126,7 @@ class BundleStore(BlobStore):
     ) -> Digest:
         """Store a signed Evidence document about a version's target. Returns the document's digest."""
         digest, signed = self.put_blob(evidence), self.put_blob(signature)
-        path = (
-            f"{_evidence(version, target)}/{hexadecimal(digest)}-{hexadecimal(signed)[:16]}.json"
-        )
+        path = f"{_evidence(version, target)}/{hexadecimal(digest)}-{hexadecimal(signed)[:16]}.json"
         self._storage.put(path, canonical_json({"evidence": digest, "signature": signed}))
         return digest
 
@@ -158,7 +156,9 @@ class BundleStore(BlobStore):
         self, version: Version, target: Target, key: Digest, head: bytes, signature: bytes
     ) -> None:
         """Store a key's signed Head document about a version's target, in place of its last one."""
-        record = canonical_json({"head": self.put_blob(head), "signature": self.put_blob(signature)})
+        record = canonical_json(
+            {"head": self.put_blob(head), "signature": self.put_blob(signature)}
+        )
         path = f"{_heads(version)}/{_folder(target)}/{hexadecimal(key)}.json"
         self._storage.put(path, record)
 

@@ -1,7 +1,7 @@
 """All evidence about a version: what trusted keys signed, which of it is missing, and how to add to it.
 
-    read(store, version, trust)                        -> Ledger
-    attest(store, version, evidence, signer, trust)    -> the evidence as it was signed
+read(store, version, trust)                        -> Ledger
+attest(store, version, evidence, signer, trust)    -> the evidence as it was signed
 """
 
 from __future__ import annotations
@@ -141,9 +141,7 @@ def attest(
             break
         highest = [n for (place, _), n in ledger.highest.items() if place == target]
         number = 1 + max([0, *highest, *store.evidence_numbers(version, target)])
-        signed = replace(
-            evidence, sequence=number, previous=ledger.last(target, signer.key_id)
-        )
+        signed = replace(evidence, sequence=number, previous=ledger.last(target, signer.key_id))
         data = signed.to_bytes()
         # Of two that count on from the same number, one learns here that it has to look again.
         if store.add_evidence(version, target, number, data, signer.sign(data)):

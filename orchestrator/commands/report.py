@@ -20,7 +20,9 @@ def report(args: argparse.Namespace) -> int:
     run, model = _run(store, args.what)
     ended = record.results(store, run)
     if ended is None:
-        raise UsageError(f"run {run} has not ended (or was killed): `kiln status` shows how far it is")
+        raise UsageError(
+            f"run {run} has not ended (or was killed): `kiln status` shows how far it is"
+        )
     entries = {
         name: _entry(store, entry) for name, entry in ended["tasks"].items()
         if TaskId.parse(name).step == "build" and model in (None, TaskId.parse(name).model)

@@ -94,7 +94,9 @@ def plan(
         tasks=tuple(state.tasks),
         decisions=tuple(state.decisions.values()),
         pending=tuple(
-            item for model in manifest.models if not elastic
+            item
+            for model in manifest.models
+            if not elastic
             for item in pending_validations(model, archs)
         ),
     )

@@ -30,10 +30,10 @@ class Row:
 
     `state` is that of the published variant, as the loader decides it here: `validated`, `pending` (built,
     not validated yet) or `failed`. Or nothing is published: `failed`, `blocked` (no machine at
-    hand can build it), `stopped` (the run was). `cached` tells that nothing had to be built, `refitted` that engines built for
-    another model got this one's weights. `seconds` is the time that its builds took when they ran, `bytes` the
-    size of what they made. `worst` is the largest error relative to what the tolerance allows:
-    measured by the loader on the target if `measured`, else computed on the CPU from the network.
+    hand can build it), `stopped` (the run was). `cached` tells that nothing had to be built, `refitted` that
+    engines built for another model got this one's weights. `seconds` is the time that its builds took when
+    they ran, `bytes` the size of what they made. `worst` is the largest error relative to what the tolerance
+    allows: measured by the loader on the target if `measured`, else computed on the CPU from the network.
     `tolerance` is what that allows, as text; `drawn` tells that nobody gave the goldens' inputs; `fallback`
     is what runs in torch although the target has engines, and why: a line for each build.
     """

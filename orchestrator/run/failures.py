@@ -27,7 +27,9 @@ _PASSING = frozenset(
     {"infra", "no-machine", "cancelled", "no-engine", "evidence", "not_installed", "no_gpu"}
 )
 """Codes that another machine or moment may not give again, or that cost nothing to find out."""
-_MOMENT = re.compile(r"\b\w*(OSError|PermissionError|FileNotFoundError|TimeoutError)\b|SIGKILL|ran out of")
+_MOMENT = re.compile(
+    r"\b\w*(OSError|PermissionError|FileNotFoundError|TimeoutError)\b|SIGKILL|ran out of"
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Failures:
         try:
             data = self.store.get_file(_path(key))
             found = None if data is None else json.loads(data)
-            return found if isinstance(found, dict) and _KEYS <= found.keys() else None
+            return found if isinstance(found, dict) and found.keys() >= _KEYS else None
         except (StoreError, ValueError):
             return None
 

@@ -96,8 +96,8 @@ class Publisher:
             if current and not self.allow_unproved:
                 if lost := self._lost(task, upstream, current):
                     return Blocked(kept(name, alias, lost))
-                if lost := self._unproved(name, current, number):
-                    return Blocked(unproved(name, alias, current, number, lost))
+                if states := self._unproved(name, current, number):
+                    return Blocked(unproved(name, alias, current, number, states))
             self.store.set_alias(name, alias, number, expected=current)
         except BundleError as error:
             return _failed(error)
@@ -156,10 +156,14 @@ def unproved(name: str, alias: str, current: int, number: int, lost: Mapping[str
     """Why an alias stays where it is: what was proved there is not proved in the new version."""
     told = ", ".join(f"{target} ({state})" for target, state in lost.items())
     pending = next((target for target, state in lost.items() if state == "pending"), None)
-    help = f"run `kiln validate {name}@{number} --target {pending}` on such a machine, " if pending else ""
+    first = (
+        f"run `kiln validate {name}@{number} --target {pending}` on such a machine, "
+        if pending
+        else ""
+    )
     return (
         f"{name}:{alias} stays at version {current}, where these are validated; in version {number} they are "
-        f"not: {told}; {help}then this again, or move it with --allow-unproved"
+        f"not: {told}; {first}then this again, or move it with --allow-unproved"
     )
 
 
@@ -171,10 +175,10 @@ def without_engines(task: Task, outcome: Built | Cached, store: Store) -> Failed
     if any(segment["kind"] == "engine" for segment in part["segments"]):
         return None
     told = Fallback.of_report(parse_json(store.read_blob(outcome.output["report"])))
-    help = next((reason.remedy for reason in told.reasons if reason.remedy), "")
+    remedy = next((reason.remedy for reason in told.reasons if reason.remedy), "")
     return Failed(
         "no-engine",
-        f"{target} ended without any engine: {told}; {help + '; ' if help else ''}"
+        f"{target} ended without any engine: {told}; {remedy + '; ' if remedy else ''}"
         "if that is what you want, set `allow_torch: true`",
     )
 

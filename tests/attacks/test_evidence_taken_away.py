@@ -51,7 +51,8 @@ def forget(home: Path) -> None:
 def test_the_newest_evidence_decides_and_is_numbered(victim: Victim) -> None:
     assert verdict(victim)[0] == "validated"
     failed = measured(victim, passed=False)
-    assert failed.sequence == 2 and failed.previous is not None
+    assert failed.sequence == 2
+    assert failed.previous is not None
     assert verdict(victim)[0] == "failed"
     assert measured(victim, passed=True).sequence == 3
     assert verdict(victim)[0] == "validated"
@@ -63,7 +64,8 @@ def test_the_last_evidence_deleted(victim: Victim, home: Path) -> None:
     evidence_files(victim)[-1].unlink()
     forget(home)
     state, reason = verdict(victim)
-    assert state == "failed" and "number 2, which the key's head names" in reason
+    assert state == "failed"
+    assert "number 2, which the key's head names" in reason
     with pytest.raises(BundleError, match="evidence is missing"):
         victim.load()
 
@@ -84,7 +86,8 @@ def test_one_in_the_middle_deleted(victim: Victim, home: Path) -> None:
     forget(home)
     bundle = Bundle.open(victim.store, victim.store.resolve("tiny"))
     (gap,) = bundle.ledger.missing
-    assert gap.sequence == 2 and "before number 3" in gap.why
+    assert gap.sequence == 2
+    assert "before number 3" in gap.why
     assert verdict(victim)[0] == "validated"
 
 
@@ -96,7 +99,8 @@ def test_the_whole_store_set_back(victim: Victim, tmp_path: Path) -> None:
     shutil.rmtree(victim.root)
     shutil.copytree(tmp_path / "yesterday", victim.root)
     state, reason = verdict(victim)
-    assert state == "failed" and "this machine saw number 2, and it is gone" in reason
+    assert state == "failed"
+    assert "this machine saw number 2, and it is gone" in reason
     again = validate_and_sign(victim.store, victim.store.resolve("tiny"), CPU)
     assert again.sequence == 3
     assert verdict(victim)[0] == "validated"
@@ -164,7 +168,8 @@ def test_two_keys_count_on_from_each_other(victim: Victim) -> None:
     ours = attest(victim.store, version, replace(found, passed=True), default_signer(), trust)
     first = evidence_files(victim)[0]
     assert ours.sequence == 3
-    assert ours.previous == digest_bytes(victim.store.evidence(version)[0][0]) and first.exists()
+    assert ours.previous == digest_bytes(victim.store.evidence(version)[0][0])
+    assert first.exists()
     assert verdict(victim, trust)[0] == "validated"
 
 
@@ -195,4 +200,3 @@ def test_an_export_carries_heads(victim: Victim, tmp_path: Path, home: Path) -> 
     path.unlink()
     forget(home)
     assert Bundle.open(*open_export(folder)).states[CPU] == "failed"
-

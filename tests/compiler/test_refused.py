@@ -54,16 +54,28 @@ except OSError as error:
 
 @pytest.mark.parametrize("name", ["caused_at_import", "caused_deep"])
 def test_an_import_that_fails_shows_its_cause(tmp_path: Path, name: str) -> None:
-    (tmp_path / f"{name}.py").write_text(LAZY if name == "caused_at_import" else "import _deep_one\n")
+    (tmp_path / f"{name}.py").write_text(
+        LAZY if name == "caused_at_import" else "import _deep_one\n"
+    )
     (tmp_path / "_deep_one.py").write_text(LAZY)
-    with pytest.raises(ModelRefused, match="caused by OSError: weights.bin is truncated") as caught:
+    with pytest.raises(
+        ModelRefused, match=r"caused by OSError: weights\.bin is truncated"
+    ) as caught:
         load_function(f"{name}:make", (str(tmp_path),))
     assert "weights.bin is truncated" in describe(caught.value)[1]
 
 
+CALL = """
+def make():
+    try:
+        {}["w"]
+    except KeyError as error:
+        raise ValueError("no model") from error
+"""
+
+
 def test_a_function_that_raises_shows_its_cause(tmp_path: Path) -> None:
-    text = "def make():\n    try:\n        {}['w']\n    except KeyError as e:\n        raise ValueError('no model') from e\n"
-    (tmp_path / "caused_by_call.py").write_text(text)
+    (tmp_path / "caused_by_call.py").write_text(CALL)
     with pytest.raises(ModelRefused, match="ValueError: no model, caused by KeyError: 'w'"):
         load_model(Source("caused_by_call:make", search_path=(str(tmp_path),)))
 

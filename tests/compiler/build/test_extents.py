@@ -15,13 +15,22 @@ PROFILE = Profile("p", (("b", Range(1, 4, 8)), ("s", Range(2, 16, 31))))
 
 @pytest.mark.parametrize(
     "dim",
-    [7, "s", "40 - s", "s - b", "2*s + b", "b * (9 - b)", "s % 8", "max(s, 9) - b", "-b + 9", "31 // s"],
+    [
+        7,
+        "s",
+        "40 - s",
+        "s - b",
+        "2*s + b",
+        "b * (9 - b)",
+        "s % 8",
+        "max(s, 9) - b",
+        "-b + 9",
+        "31 // s",
+    ],
 )
 def test_every_size_lies_between(dim: str | int) -> None:
     (low,), (opt,), (high,) = extents(TensorSpec("x", "float32", (dim,)), PROFILE)
-    every = [
-        dims.evaluate(dim, {"b": b, "s": s}) for b, s in product(range(1, 9), range(2, 32))
-    ]
+    every = [dims.evaluate(dim, {"b": b, "s": s}) for b, s in product(range(1, 9), range(2, 32))]
     assert (low, high) == (min(every), max(every))
     assert opt == dims.evaluate(dim, {"b": 4, "s": 16})
 

@@ -138,7 +138,10 @@ def test_a_graph_is_held_to_the_types_that_it_computes_in(op, read, made, precis
 
 
 def test_the_remedy_fits_the_cause():
-    half, full = halves("tanh.default", "bfloat16", "bfloat16"), halves("tanh.default", "float32", "float32")
+    half, full = (
+        halves("tanh.default", "bfloat16", "bfloat16"),
+        halves("tanh.default", "float32", "float32"),
+    )
     assert "raise the precision" not in remedy("fp32", half) + remedy("fp32", full)
     assert "load the model in float32" in remedy("fp32", half)
     assert "raise the precision" in remedy("fp16", half)

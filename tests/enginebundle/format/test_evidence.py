@@ -48,7 +48,8 @@ def test_evidence_that_contradicts_itself_is_refused(
 
 
 def test_a_place_among_other_evidence_is_left_out_where_there_is_none() -> None:
-    assert b"sequence" not in EVIDENCE.to_bytes() and b"previous" not in EVIDENCE.to_bytes()
+    assert b"sequence" not in EVIDENCE.to_bytes()
+    assert b"previous" not in EVIDENCE.to_bytes()
     placed = replace(EVIDENCE, sequence=7, previous=PROGRAM)
     assert Evidence.from_bytes(placed.to_bytes()) == placed
     assert placed.measured == EVIDENCE

@@ -73,7 +73,9 @@ def test_the_number_decides_not_the_date() -> None:
     for older in (late, nonsense, replace(EVIDENCE, date="zzz")):
         for order in permutations([older, FAIL]):
             assert state_of(PROGRAM, CPU, order) == "failed"
-    assert state_of(PROGRAM, CPU, [FAIL, replace(PASS, sequence=3, date="1999-01-01")]) == "validated"
+    assert (
+        state_of(PROGRAM, CPU, [FAIL, replace(PASS, sequence=3, date="1999-01-01")]) == "validated"
+    )
 
 
 def test_evidence_without_a_number_is_older_than_all_with_one() -> None:
@@ -92,7 +94,10 @@ def test_dates_are_compared_as_times() -> None:
 
 
 def test_of_equally_new_evidence_the_failure_counts() -> None:
-    for one, other in ((EVIDENCE, replace(EVIDENCE, passed=False)), (replace(FAIL, passed=True), FAIL)):
+    for one, other in (
+        (EVIDENCE, replace(EVIDENCE, passed=False)),
+        (replace(FAIL, passed=True), FAIL),
+    ):
         for order in permutations([one, other]):
             assert state_of(PROGRAM, CPU, order) == "failed"
 

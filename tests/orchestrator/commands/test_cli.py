@@ -136,7 +136,8 @@ def test_list_and_inspect(farm, kiln):
     code, out, _ = kiln("list", "--store", store)
     assert code == 0
     row = out.splitlines()[1].split()
-    assert row[:4] == ["good@1", "latest", "torch:cpu", "validated"] and row[-1] == "drawn"
+    assert row[:4] == ["good@1", "latest", "torch:cpu", "validated"]
+    assert row[-1] == "drawn"
     code, out, _ = kiln("inspect", "good", "--store", store)
     shown = json.loads(out)
     assert shown["index"]["name"] == "good"

@@ -238,7 +238,10 @@ def mutated(value: Any, path: tuple[str | int, ...]) -> Any:
 
 
 TRT = replace(
-    MODEL, targets=(*MODEL.targets, Target.parse("trt:sm_89")), plugins=("zoo:register",), allow_torch=True
+    MODEL,
+    targets=(*MODEL.targets, Target.parse("trt:sm_89")),
+    plugins=("zoo:register",),
+    allow_torch=True,
 )
 MADE = tasks(TRT, CONTENT, INSTALLED, ("cpu", "sm_89"))
 

@@ -48,8 +48,6 @@ GOOD = {
 }
 
 
-
-
 def evidence(target, worst):
     return replace(EVIDENCE, target=target, cases=(CaseResult("g", "y", 0.0, worst, True),))
 
@@ -88,7 +86,9 @@ def test_engines_with_other_weights_are_a_refit():
 
 
 def test_evidence_from_elsewhere_validates_a_variant():
-    table = report.rows(TASKS, GOOD, VERDICTS | {VALIDATE_RTX: Verdict("validated", "", evidence(RTX, 0.75))})
+    table = report.rows(
+        TASKS, GOOD, VERDICTS | {VALIDATE_RTX: Verdict("validated", "", evidence(RTX, 0.75))}
+    )
     assert (table[1].state, table[1].worst, table[1].measured) == ("validated", 0.75, True)
     assert report.totals(table) == "2 built, 2 validated, 0 pending, 0 failed"
 
@@ -132,7 +132,8 @@ def test_a_failed_trace_fails_every_target():
 def test_a_validation_out_of_tolerance_is_built_but_failed():
     outcomes = GOOD | {"m/validate/torch:cpu": Failed("accuracy", "off")}
     assert (
-        report.totals(report.rows(TASKS, outcomes, VERDICTS)) == "2 built, 0 validated, 1 pending, 1 failed"
+        report.totals(report.rows(TASKS, outcomes, VERDICTS))
+        == "2 built, 0 validated, 1 pending, 1 failed"
     )
     assert exit_code(outcomes.values()) == 4
 
@@ -166,7 +167,9 @@ def test_a_run_that_had_nothing_to_do_says_so():
 
 def test_a_row_has_the_state_that_the_loader_gives_it():
     """Whatever the results of this run say: passed on day 1, measured elsewhere and failed on day 2."""
-    newer = VERDICTS | {VALIDATE_CPU: Verdict("failed", "it did not reproduce its goldens on day 2")}
+    newer = VERDICTS | {
+        VALIDATE_CPU: Verdict("failed", "it did not reproduce its goldens on day 2")
+    }
     (row, _) = report.rows(TASKS, GOOD, newer)
     assert (row.state, row.measured) == ("failed", False)
     assert "it did not reproduce its goldens on day 2" in report.text([row])
@@ -203,7 +206,8 @@ def test_what_runs_in_torch_is_told_with_its_reasons():
     outcomes = GOOD | {"m/build/rtx:sm_89/short": Built(BUILD | {"part": part}, 3.0)}
     text = report.text(report.rows(TASKS, outcomes, VERDICTS))
     assert (
-        "m on rtx:sm_89, short: 2 of 7 nodes run in torch: 2 x aten.sort.stable (dtype: no bool)" in text
+        "m on rtx:sm_89, short: 2 of 7 nodes run in torch: 2 x aten.sort.stable (dtype: no bool)"
+        in text
     )
     assert "`kiln report` names every node" in text
     assert "run in torch" not in report.text(report.rows(TASKS, GOOD, VERDICTS))

@@ -63,8 +63,10 @@ def remembered(store: Store, failed: Failed, task: Task = BUILD) -> Failed | Non
 def test_what_is_kept(store: Store, code: str, message: str, kept: bool) -> None:
     found = remembered(store, Failed(code, message, "the log"))
     if kept:
-        assert found is not None and (found.code, found.log) == (code, "the log")
-        assert found.message.startswith(message) and "--retry-failed tries again" in found.message
+        assert found is not None
+        assert (found.code, found.log) == (code, "the log")
+        assert found.message.startswith(message)
+        assert "--retry-failed tries again" in found.message
     else:
         assert found is None
 
@@ -147,7 +149,8 @@ def test_a_known_failure_is_not_built_again_until_it_is_asked_for(
     assert night(store, failed) == (tries, failed)
     count, outcome = night(store, failed)
     assert count == 0
-    assert isinstance(outcome, Failed) and outcome.code == failed.code
+    assert isinstance(outcome, Failed)
+    assert outcome.code == failed.code
     assert night(store, failed, forget=True)[0] == tries
     assert night(store, Built({}, 1.0), forget=True)[0] == 1
     assert night(store, failed) == (0, Cached({}, 1.0)), "a result counts more than a failure"

@@ -191,9 +191,7 @@ def test_workers_get_the_public_key_only(publisher):
 def test_evidence_about_another_bundle_is_not_filed(store, publisher):
     versions(publisher, [b"a"])
     version = store.resolve("m@1")
-    evidence = Evidence(
-        digest_bytes(b"other"), CPU, False, {}, Toolchain(()), (), "2024-05-01"
-    )
+    evidence = Evidence(digest_bytes(b"other"), CPU, False, {}, Toolchain(()), (), "2024-05-01")
     task = Task(TaskId("m", "validate", CPU), {"name": "m"}, ("m/publish",), ANY)
     published = {"m/publish": {"version": 1, "index": version.digest}}
     blob = store.put_blob(evidence.to_bytes())
@@ -251,14 +249,17 @@ def test_an_alias_moves_only_when_what_was_proved_is_proved_again(store, publish
     promoted(publisher, 1)
     finished(publisher, 1)
     kept = promoted(publisher, 2)
-    assert isinstance(kept, Blocked) and store.aliases("m") == {"latest": 1}
+    assert isinstance(kept, Blocked)
+    assert store.aliases("m") == {"latest": 1}
     assert "m:latest stays at version 1" in kept.why
     assert "in version 2 they are not: torch:cpu (pending)" in kept.why
-    assert "`kiln validate m@2 --target torch:cpu`" in kept.why and "--allow-unproved" in kept.why
+    assert "`kiln validate m@2 --target torch:cpu`" in kept.why
+    assert "--allow-unproved" in kept.why
     finished(publisher, 2, passed=False)
     assert "torch:cpu (failed)" in promoted(publisher, 2).why
     assert isinstance(finished(publisher, 2), Built)
-    assert isinstance(promoted(publisher, 2), Built) and store.aliases("m") == {"latest": 2}
+    assert isinstance(promoted(publisher, 2), Built)
+    assert store.aliases("m") == {"latest": 2}
 
 
 def test_an_alias_moves_when_nothing_was_proved_or_it_is_asked_to(store, publisher):
@@ -294,7 +295,8 @@ def test_a_pass_of_day_1_does_not_outlive_a_failure_of_day_2(store, publisher):
     finished(again, 1, passed=False)
     third = Publisher(store, publisher.signer)
     outcome = third.finish(*first[:2], cached)
-    assert isinstance(outcome, Failed) and outcome.code == "accuracy"
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "accuracy"
     assert "2 times what its tolerance allows" in outcome.message
     assert "measured on 20" in outcome.message, "it says that this is newer"
 
@@ -308,7 +310,8 @@ def test_evidence_that_was_taken_away_fails_the_run(store, publisher, tmp_path):
         store.resolve("m@1").digest.removeprefix("sha256:"), "torch-cpu", "2.json"
     ).unlink()
     outcome = Publisher(store, publisher.signer).finish(*first[:2], Cached(first[2].output))
-    assert isinstance(outcome, Failed) and outcome.code == "evidence"
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "evidence"
     assert "evidence is missing" in outcome.message
 
 
@@ -317,9 +320,15 @@ def test_what_another_machine_signed_is_not_passed_off_as_published(store, publi
     made = upstream(store)
     outcome = publisher.publish(PUBLISH, made)
     second = Publisher(store, Signer.generate())
-    for found in (second.finish(PUBLISH, made, Cached(outcome.output)), second.publish(PUBLISH, made)):
-        assert isinstance(found, Failed) and found.code == "untrusted"
-        assert f"signed by key {publisher.signer.key_id}, which is not trusted here" in found.message
+    for found in (
+        second.finish(PUBLISH, made, Cached(outcome.output)),
+        second.publish(PUBLISH, made),
+    ):
+        assert isinstance(found, Failed)
+        assert found.code == "untrusted"
+        assert (
+            f"signed by key {publisher.signer.key_id}, which is not trusted here" in found.message
+        )
         assert exit_code([found]) == 1
     assert len(store.versions("m")) == 1
     assert isinstance(publisher.finish(PUBLISH, made, Cached(outcome.output)), Cached)
@@ -339,7 +348,9 @@ def test_a_target_without_any_engine_fails_unless_that_is_allowed(
     store, publisher, target, allowed, kind, made
 ):
     more = {"allow_torch": True} if allowed else {}
-    task = Task(TaskId("m", "build", Target.parse(target), "any"), {"target": target, **more}, (), ANY)
+    task = Task(
+        TaskId("m", "build", Target.parse(target), "any"), {"target": target, **more}, (), ANY
+    )
     segments = [{"kind": "torch_graph"}, {"kind": kind}]
     report = store.put_blob(canonical_json(REPORT))
     outcome = made({"part": {"segments": segments, "profiles": ["any"]}, "report": report}, 1.0)
