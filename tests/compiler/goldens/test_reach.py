@@ -74,7 +74,7 @@ def test_a_model_that_refuses_zeros_is_drawn_for_all_the_same() -> None:
                 raise ValueError("nothing to count")
             return n * 2
 
-    sizes = (profile("all", b=16),)
+    sizes = (profile("all", b=(16, 16, 16)),)
     (case, *_) = make_goldens(Counts(), GoldenSource(seed=0), (spec("n", "int64", "b"),), sizes)
     assert set(case.inputs["n"].tolist()) == {0, 1}
 
