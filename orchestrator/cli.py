@@ -10,7 +10,14 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator.manifest.model import TIMEOUT
-from orchestrator.report.exit_codes import INFRASTRUCTURE, INTERRUPTED, MEANINGS, OK, USAGE
+from orchestrator.report.exit_codes import (
+    INFRASTRUCTURE,
+    INTERRUPTED,
+    MEANINGS,
+    OK,
+    SOME_FAILED,
+    USAGE,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -189,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     args = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from enginebundle.errors import BundleError, FormatError, NotFoundError
+    from enginebundle.errors import BundleError, FormatError, NotFoundError, UntrustedError
     from orchestrator.commands.common import UsageError
     from orchestrator.manifest.errors import ManifestError
     from orchestrator.run.executor import UnreachableError
@@ -201,6 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, ManifestError, NotFoundError, FormatError) as error:
         print(f"kiln: {error}", file=sys.stderr)
         return USAGE
+    except UntrustedError as error:
+        print(f"kiln: {error}", file=sys.stderr)
+        return SOME_FAILED
     except (BundleError, UnreachableError) as error:
         print(f"kiln: {type(error).__name__}: {error}", file=sys.stderr)
         return INFRASTRUCTURE

@@ -13,7 +13,7 @@ from enginebundle.format.index import Index
 from enginebundle.format.spec import Target
 from enginebundle.format.variant import Variant
 from enginebundle.format.verdict import State, Verdict, verdict
-from enginebundle.serve.machine import this_machine
+from enginebundle.serve.machine import Machine, this_machine
 from enginebundle.storage.bundles import BundleStore, Version
 from enginebundle.storage.ledger import Ledger, Signed, read
 from enginebundle.storage.trust import Trust
@@ -55,7 +55,10 @@ class Bundle:
     @cached_property
     def verdicts(self) -> Mapping[Target, Verdict]:
         """Each variant's state on this machine, and why."""
-        machine = this_machine()
+        return self.verdicts_on(this_machine())
+
+    def verdicts_on(self, machine: Machine) -> Mapping[Target, Verdict]:
+        """Each variant's state for a machine that asks, and why."""
         known, missing = [signed.content for signed in self.evidence], self.ledger.missing
         cases = [(g.name, output.name) for g in self.index.goldens for output in self.index.outputs]
         return {

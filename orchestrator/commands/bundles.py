@@ -78,8 +78,9 @@ def validate(args: argparse.Namespace) -> int:
     version = store.resolve(args.bundle)
     target = Target.parse(args.target)
     index = Bundle.open(store, version).index
-    if index.variant(target) is None:
-        known = [str(variant.target) for variant in index.variants]
+    variant = index.variant(target)
+    if variant is None:
+        known = [str(one.target) for one in index.variants]
         raise unknown("variant", args.target, known)
     publisher = Publisher(store, default_signer())
     task = _task(version, target, args.timeout, args.plugin)
@@ -100,7 +101,10 @@ def validate(args: argparse.Namespace) -> int:
     if args.output == "json":
         print_json(result)
     elif result["passed"]:
-        print(f"{version} on {target}: validated, worst error {result['worst']:.2g} of 1")
+        bounds = tolerance_text(bound for _, bound in variant.tolerances)
+        print(
+            f"{version} on {target}: validated, worst error {result['worst']:.2g} of 1, tolerance {bounds}"
+        )
     return exit_code([final])
 
 

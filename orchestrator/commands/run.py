@@ -227,10 +227,10 @@ def _verdicts(
         published = outcomes[task.id]
         if task.step == "publish" and isinstance(published, Built | Cached):
             try:
-                bundle = publisher.proofs.bundle(version_of(task, published.output))
+                known = publisher.proofs.verdicts(version_of(task, published.output))
             except BundleError:  # then the publication has failed, or the store has: both are told
                 continue
-            found |= {TaskId(task.model, "validate", t): v for t, v in bundle.verdicts.items()}
+            found |= {TaskId(task.model, "validate", t): v for t, v in known.items()}
     return found
 
 

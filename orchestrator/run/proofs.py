@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from enginebundle.format.digest import Digest
 from enginebundle.format.evidence import Evidence
@@ -11,6 +12,7 @@ from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target
 from enginebundle.format.verdict import Verdict
 from enginebundle.serve.bundle import Bundle
+from enginebundle.serve.machine import Machine, this_machine
 from enginebundle.storage.ledger import attest
 from enginebundle.storage.store import Store, Version
 from enginebundle.storage.trust import Trust
@@ -46,17 +48,19 @@ class Proofs:
         if not self._known(version, evidence):
             attest(self.store, version, evidence, self.signer, self.trust)
             self._opened.pop(str(version), None)
-        bundle = self.bundle(version)
-        verdict = bundle.verdicts.get(evidence.target, Verdict("pending"))
+        verdict = self.verdicts(version).get(evidence.target, Verdict("pending"))
         if verdict.state == "failed" or not evidence.passed:
-            variant = bundle.index.variant(evidence.target)
+            variant = self.bundle(version).index.variant(evidence.target)
             return _failure(verdict, evidence, "fp32" if variant is None else variant.precision)
         return None
 
-    def proved(self, version: Version) -> Mapping[Target, Verdict]:
-        """The variants of a version that are validated."""
-        verdicts = self.bundle(version).verdicts
-        return {target: found for target, found in verdicts.items() if found.state == "validated"}
+    def verdicts(self, version: Version) -> Mapping[Target, Verdict]:
+        """The states of a version's variants on this machine, and why. Raises what `bundle` raises."""
+        return self.bundle(version).verdicts_on(self._machine)
+
+    @cached_property
+    def _machine(self) -> Machine:
+        return this_machine()
 
     def _known(self, version: Version, evidence: Evidence) -> bool:
         ledger = self.bundle(version).ledger

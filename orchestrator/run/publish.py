@@ -115,9 +115,9 @@ class Publisher:
         """The targets validated in the version that an alias leaves and not in the one it goes to, and their
         state there."""
         old, new = (self.store.resolve(f"{name}@{n}") for n in (current, number))
-        had = self.proofs.proved(old)
-        has = self.proofs.bundle(new).verdicts
-        states = {target: has[target].state if target in has else "absent" for target in had}
+        had, has = self.proofs.verdicts(old), self.proofs.verdicts(new)
+        proved = [target for target, verdict in had.items() if verdict.state == "validated"]
+        states = {target: has[target].state if target in has else "absent" for target in proved}
         return {str(t): state for t, state in states.items() if state != "validated"}
 
     def finish(self, task: Task, upstream: Upstream, outcome: Outcome) -> Outcome:

@@ -120,6 +120,10 @@ def test_a_second_machine_with_another_key_is_told_that_nothing_opens_there(farm
     listed = kiln(tmp_path / "second", "list", "--store", store)
     assert listed.returncode == 0
     assert "untrusted" in listed.stdout
+    for words in (("inspect", "perceptron"), ("validate", "perceptron", "--target", "torch:cpu")):
+        refused = kiln(tmp_path / "second", *words, "--store", store)
+        assert refused.returncode == 1, words
+        assert "not trusted here" in refused.stderr
     (trusted,) = (farm[2] / "trusted").iterdir()
     shutil.copy(trusted, tmp_path / "second" / "trusted")
     third = run(tmp_path / "second", path, store)
