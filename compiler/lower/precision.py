@@ -6,8 +6,8 @@ compiler/lower/float32.py says which. Calls whose result the model itself wants 
 `torch.autocast`, are left alone.
 
 Layer norm, softmax and attention take half inputs: torch and TensorRT both accumulate them in
-float32 inside. Numbers beyond half's range, such as the -3.4e38 that masks are filled with, become its
-finite limits wherever float32 is cast to half.
+float32 inside. Finite numbers beyond half's range, such as the -3.4e38 that masks are filled with,
+become its finite limits wherever float32 is cast to half; an infinity stays one.
 """
 
 from __future__ import annotations
@@ -120,14 +120,18 @@ class _Caster:
         node.meta["val"] = _with_dtype(node.meta["val"], dtype)
 
     def cast(self, source: torch.fx.Node, dtype: torch.dtype, user: torch.fx.Node) -> torch.fx.Node:
-        """`source` in `dtype`, within half's finite range if it comes from float32."""
+        """`source` in `dtype`; finite values of float32 within half's finite range."""
         key = (source, dtype)
         if key not in self.casts:
             with self.graph.inserting_before(user):
                 value = source
                 if dtype == self.half and _may_exceed(source):
                     limit = torch.finfo(self.half).max
-                    value = self._call(aten.clamp.default, (source, -limit, limit), {}, source)
+                    bounded = self._call(aten.clamp.default, (source, -limit, limit), {}, source)
+                    endless = self._call(aten.isinf.default, (source,), {}, source)
+                    with endless.meta["val"].fake_mode:
+                        endless.meta["val"] = torch.isinf(source.meta["val"])
+                    value = self._call(aten.where.self, (endless, source, bounded), {}, source)
                 self.casts[key] = self._call(
                     aten._to_copy.default, (value,), {"dtype": dtype}, source
                 )
@@ -210,11 +214,15 @@ def weights_cast(exported: ExportedProgram, options: LowerOptions) -> str | None
     return None
 
 
+_BOUNDING = (aten.clamp.default, aten.isinf.default, aten.where.self)
+"""What `_Caster.cast` puts before a cast."""
+
+
 def _only_cast(node: torch.fx.Node, half: torch.dtype) -> bool:
-    """Whether each reader of a node casts it to half, perhaps after a clamp."""
+    """Whether each reader of a node casts it to half, perhaps after bounding it."""
     return all(
         (user.target is aten._to_copy.default and user.kwargs.get("dtype") == half)
-        or (user.target is aten.clamp.default and _only_cast(user, half))
+        or (user.target in _BOUNDING and _only_cast(user, half))
         for user in node.users
     )
 

@@ -312,6 +312,34 @@ def test_masks_of_the_lowest_float32_stay_finite(precision: str) -> None:
     torch.testing.assert_close(got, torch.tensor([[1.0, 1, 0, 0], [0.5] * 4]))
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_an_infinity_stays_one_in_half(precision: str) -> None:
+    inf = float("inf")
+
+    class Masked(nn.Module):
+        def forward(self, x: torch.Tensor, added: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            attended = nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=added)
+            logits = x.sum(-1).masked_fill(added[..., 0] < 0, -inf)
+            return attended, logits, torch.maximum(x, added), torch.exp(added)
+
+    inputs = (spec("x", F, "b", 1, 3, 3), spec("added", F, "b", 1, 3, 3))
+    made = half(Masked(), *inputs, precision=precision)
+    added = torch.tensor([[-inf] * 3, [0.0, -inf, 1.0], [inf, 7e4, -3.4e38]]).expand(2, 1, 3, 3)
+    feed = {"x": torch.randn(2, 1, 3, 3), "added": added[:, :, :2].repeat(1, 1, 2, 1)[:, :, :3]}
+    for name, want in run(half(Masked(), *inputs, precision="fp32"), feed).items():
+        got = run(made, feed)[name]
+        torch.testing.assert_close(got, want, rtol=2e-2, atol=2e-2, equal_nan=True)
+    limit = torch.finfo(getattr(torch, {"fp16": "float16", "bf16": "bfloat16"}[precision])).max
+    bounded = run(
+        half(nn.ReLU(), spec("input", F, "b"), precision=precision), {"input": added[0, 0, 2]}
+    )
+    assert bounded["output"].tolist() == [
+        inf,
+        min(7e4, limit) if precision == "fp16" else 70144.0,
+        0,
+    ]
+
+
 def test_calls_that_the_model_wants_in_half_stay() -> None:
     class Own(nn.Module):
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
