@@ -41,6 +41,10 @@ def submit(args: argparse.Namespace) -> int:
     command += ["--address", "auto", "--run-id", run]
     if args.elastic:
         command.append("--elastic")
+    if args.allow_unproved:
+        command.append("--allow-unproved")
+    if args.retry_failed:
+        command.append("--retry-failed")
     job = RayJob.submit(args.address, run, shlex.join(command), path.parent, Path(store.uri))
     print(run)
     print(f"submitted {run} to {args.address}", file=sys.stderr)

@@ -10,6 +10,7 @@ WORDS = {
     "refit": "refit",
     "unknown": "unknown until traced",
     "blocked": "blocked",
+    "failed": "failed before",
 }
 
 
