@@ -123,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
         help="registers TensorRT plugins first; found in the current folder or installed",
     )
     one.add_argument(
-        "--timeout", type=float, default=TIMEOUT, help="seconds (default: %(default)g)"
+        "--timeout", type=_seconds, default=TIMEOUT, help="seconds (default: %(default)g)"
     )
     _store(one)
     _output(one)
@@ -136,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--target", required=True, help="the variant's target, such as trt:sm_90")
     one.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=TIMEOUT,
         help="seconds for each build (default: %(default)g)",
     )
@@ -145,6 +145,25 @@ def parser() -> argparse.ArgumentParser:
     one = command("list", "bundles:list_bundles", "List bundles, versions, aliases and variants.")
     _store(one)
     _output(one)
+    one = command("gc", "store:gc", "Remove what no version, evidence or running run needs.")
+    _store(one)
+    _output(one)
+    one.add_argument("--dry-run", action="store_true", help="only tell what would go")
+    one.add_argument(
+        "--grace", type=_hours, default=24.0, metavar="HOURS",
+        help="keep what was written or used within this time (default: %(default)g)",
+    )  # fmt: skip
+    one = command(
+        "store", "store:store", "Read all that a store holds; tell what is damaged or missing."
+    )
+    one.add_argument("action", choices=("verify",))
+    _store(one)
+    _output(one)
+    one.add_argument(
+        "--repair",
+        action="store_true",
+        help="set damaged blobs aside, and run again what made them",
+    )
     one = command(
         "inspect", "bundles:inspect", "Print a bundle's index and the state of its variants."
     )
@@ -189,6 +208,20 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {number}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, got {text}")
+    return number
+
+
+def _hours(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected hours, at least 0, got {text}")
     return number
 
 

@@ -46,9 +46,11 @@ FORMAT = 1
 _CODE = (
     "build/aids.py",
     "build/builder.py",
+    "build/compatibility.py",
     "build/effort.py",
     "build/tensorrt.py",
     "build/tensorrt_rtx.py",
+    "convert/plugin.py",
     "network",
 )
 """What turns a network into bytes, relative to the package `compiler`."""
@@ -83,8 +85,12 @@ class EngineCache:
         left = {} if record is None else record.get("provenance", {}).get("build", {})
         engine = again(left) if left and again is not None else build()
         own = {"engine": self.store.put_blob(engine), "bytes": len(engine)}
-        won = self.store.put_result(key, _record(key, identity, own, notes or {}))
-        if won["output"] == own or record is not None:
+        new = _record(key, identity, own, notes or {})
+        if record is not None:
+            self.store.replace_result(key, new)  # the old one names an engine that is gone
+            return engine
+        won = self.store.put_result(key, new)
+        if won["output"] == own:
             return engine
         return self.store.read_blob(won["output"]["engine"])
 
@@ -184,7 +190,11 @@ def _spell(value: Any, bound: Mapping[str, str]) -> Any:
 
 @functools.cache
 def _code() -> Digest:
-    here = Path(__file__).parents[1]
+    return code_digest(Path(__file__).parents[1])
+
+
+def code_digest(here: Path) -> Digest:
+    """The digest of the code that turns networks into bytes, in the package `compiler` in that folder."""
     files = [
         file for name in _CODE for file in sorted((here / name).rglob("*.py")) or [here / name]
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, is_digest, parse_json
@@ -55,9 +55,14 @@ def fields(
     return found
 
 
+def is_name(name: object) -> TypeGuard[str]:
+    """Whether it is a name as `check_name` wants it."""
+    return isinstance(name, str) and len(name) <= 200 and bool(_NAME.match(name))
+
+
 def check_name(name: Any, what: str) -> str:
     """A name that is safe as one path component: letters, digits, `_`, `.`, `-`; no leading `.` or `-`."""
-    if not isinstance(name, str) or len(name) > 200 or not _NAME.match(name):
+    if not is_name(name):
         raise FormatError(
             f"{what} {name!r}: expected letters, digits, '_', '.' and '-', "
             "starting with a letter, digit or '_'"

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from enginebundle.errors import FormatError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file: its path, its bytes, and when it was last written (seconds since the epoch, the storage's clock)."""
+
+    path: str
+    size: int
+    modified: float
 
 
 class Storage(Protocol):
@@ -35,8 +45,21 @@ class Storage(Protocol):
     def children(self, folder: str) -> list[str]:
         """Names of the files and folders directly inside `folder`, sorted."""
 
+    def entries(self, folder: str) -> list[Entry]:
+        """All files at any depth below `folder`, sorted by path; unfinished ones of killed writers too."""
+
+    def remove(self, path: str) -> None:
+        """Delete a file, if it exists."""
+
+    def touch(self, path: str) -> None:
+        """Make a file count as written now, if it exists."""
+
     def local(self, path: str) -> Path | None:
         """The file's path on this machine's disk, or None if the storage is not local."""
+
+
+TEMPORARY = ".tmp-"
+"""How the name of a file begins that is still being written, or whose writer was killed."""
 
 
 def safe(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from enginebundle.errors import IntegrityError, NotFoundError
 from enginebundle.format.digest import Digest, digest_bytes, digest_file, hexadecimal
 from enginebundle.storage.base import Storage
 from enginebundle.storage.local import LocalStorage
+
+_LOG = logging.getLogger(__name__)
 
 
 class BlobStore:
@@ -18,19 +21,48 @@ class BlobStore:
         self.uri = uri
         self._storage = storage
 
+    @property
+    def storage(self) -> Storage:
+        """Where its files are: for what keeps whole stores in order."""
+        return self._storage
+
     def put_blob(self, data: bytes | memoryview | Path) -> Digest:
-        """Store content, or a file's content, under its digest. Storing it again changes nothing."""
+        """Store content, or a file's content, under its digest. Storing it again changes nothing.
+
+        What is there under that name is read: if it is other content, it is set aside, in `damaged/`.
+        """
         if isinstance(data, Path):
             data = data.read_bytes()
         digest = digest_bytes(data)
         path = _blob(digest)
-        if self._storage.size(path) != len(data):
+        if self._storage.size(path) is not None and self.check_blob(digest):
+            self._storage.touch(path)  # kiln gc leaves alone what was used just now
+        else:
             self._storage.put(path, data)
         return digest
 
-    def has_blob(self, digest: Digest) -> bool:
-        """Whether the store has the blob. Its content is not checked."""
-        return self._storage.size(_blob(digest)) is not None
+    def has_blob(self, digest: Digest, size: int | None = None) -> bool:
+        """Whether the store has the blob, with that many bytes if given. Its content is not read."""
+        found = self._storage.size(_blob(digest))
+        return found is not None and size in (None, found)
+
+    def blob_size(self, digest: Digest) -> int | None:
+        """The blob's length in bytes, or None if the store has none."""
+        return self._storage.size(_blob(digest))
+
+    def check_blob(self, digest: Digest) -> bool:
+        """Whether the store has the blob and its content is right. Wrong content is set aside first."""
+        path = _blob(digest)
+        data = self._storage.get(path)
+        if data is None:
+            return False
+        if (got := digest_bytes(data)) == digest:
+            return True
+        aside = f"damaged/{hexadecimal(digest)}/{hexadecimal(got)}"
+        self._storage.put(aside, data)
+        self._storage.remove(path)
+        _LOG.warning("store %s: blob %s had other content, now in %s", self.uri, digest, aside)
+        return False
 
     def read_blob(self, digest: Digest) -> bytes:
         """The blob's content. NotFoundError if it is missing, IntegrityError if its digest is wrong."""

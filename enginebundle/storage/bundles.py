@@ -6,14 +6,21 @@ one `Storage.create`: the first writer wins, and every writer learns who won.
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from enginebundle.errors import ConflictError, FormatError, NotFoundError
 from enginebundle.format.digest import Digest, canonical_json, hexadecimal, is_digest
-from enginebundle.format.parse import check_name, fields, json_object
+from enginebundle.format.parse import check_name, fields, is_name, json_object
 from enginebundle.format.reference import Reference
 from enginebundle.format.spec import Target
 from enginebundle.storage.blobs import BlobStore
+
+_LOG = logging.getLogger(__name__)
+_RECORD = re.compile(r"/[0-9a-f]{64}-[0-9a-f]{16}\.json\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +48,8 @@ class BundleStore(BlobStore):
         digest = self.put_blob(index)
         record = canonical_json({"index": digest, "signature": self.put_blob(signature)})
         known = self._slots(folder)
-        for number in known:
-            if (version := self._version(name, number)).digest == digest:
+        for version in self.versions(name):
+            if version.digest == digest:
                 return version
         number = max(known, default=0)
         while True:
@@ -51,6 +58,15 @@ class BundleStore(BlobStore):
             version = self._version(name, number)
             if version.digest == digest:
                 return replace(version, created=winner == record)
+
+    def holds(self, version: Version) -> bool:
+        """Whether the version can be opened: its record, index and signature are there, and undamaged."""
+        try:
+            record = self._version_record(version.name, version.number)
+        except (FormatError, NotFoundError):
+            return False
+        blobs = (version.digest, record["signature"])
+        return record["index"] == version.digest and all(map(self.check_blob, blobs))
 
     def put_version(self, version: Version, index: bytes, signature: bytes) -> None:
         """Copy a version of another store under its number. ConflictError if the number is taken."""
@@ -87,16 +103,42 @@ class BundleStore(BlobStore):
 
     def names(self) -> list[str]:
         """The names of the bundles in the store."""
-        return self._storage.children("bundles")
+        return [name for name in self._storage.children("bundles") if is_name(name)]
+
+    def check_evidence(self, version: Version) -> None:
+        """Set damaged evidence aside: new evidence is about to come, and could not be read beside it."""
+        for record in self._evidence_records(version):
+            self.check_blob(record["evidence"])
+            self.check_blob(record["signature"])
+
+    def _evidence_records(self, version: Version) -> list[dict[str, Digest]]:
+        return [
+            self._record(path, ("evidence", "signature"))
+            for path in self._storage.files(_evidence(version))
+            if _RECORD.search(
+                path
+            )  # other files are no concern of ours: .DS_Store, an editor's copy
+        ]
+
+    def numbers(self, name: str) -> list[int]:
+        """The numbers of all versions of a bundle, ascending, whether they can be read or not."""
+        return self._slots(_versions(name))
 
     def versions(self, name: str) -> list[Version]:
-        """All versions of a bundle, oldest first; empty if there is no such bundle."""
-        return [self._version(name, number) for number in self._slots(_versions(name))]
+        """All versions of a bundle that can be read, oldest first; empty if there is no such bundle."""
+        found = []
+        for number in self._slots(_versions(name)):
+            with self._said(f"version {name}@{number} is left out"):
+                found.append(self._version(name, number))
+        return found
 
     def aliases(self, name: str) -> dict[str, int]:
-        """The version number that each alias of a bundle points at."""
-        found = self._storage.children(f"bundles/{check_name(name, 'bundle name')}/aliases")
-        moves = {alias: self._move(name, alias) for alias in found}
+        """The version number that each alias of a bundle points at. One that can't be read is left out."""
+        folder = f"bundles/{check_name(name, 'bundle name')}/aliases"
+        moves = {}
+        for alias in filter(is_name, self._storage.children(folder)):
+            with self._said(f"alias {name}:{alias} is left out"):
+                moves[alias] = self._move(name, alias)
         return {alias: move[1] for alias, move in moves.items() if move is not None}
 
     def set_alias(self, name: str, alias: str, number: int, *, expected: int | None = None) -> None:
@@ -110,7 +152,9 @@ class BundleStore(BlobStore):
             raise self._unknown(Reference(name, alias=alias), f"version {number}")
         record = canonical_json({"version": number})
         while True:
-            slot, current = self._move(name, alias) or (0, 0)
+            slot, current = max(self._slots(folder), default=0), 0
+            with self._said(f"alias {name}:{alias} is written anew"):
+                slot, current = self._move(name, alias) or (0, 0)
             if expected is not None and current != expected:
                 raise ConflictError(
                     f"alias {name}:{alias} points at version {current or 'none'}, expected "
@@ -131,12 +175,27 @@ class BundleStore(BlobStore):
         return digest
 
     def evidence(self, version: Version) -> list[tuple[bytes, bytes]]:
-        """The (evidence, signature) documents about a version's index. None is trusted yet."""
-        records = [
-            self._record(path, ("evidence", "signature"))
-            for path in self._storage.files(_evidence(version))
-        ]
-        return [(self.read_blob(r["evidence"]), self.read_blob(r["signature"])) for r in records]
+        """The (evidence, signature) documents about a version's index. None is trusted yet.
+
+        Evidence that is not there any more says nothing, like evidence that never was.
+        """
+        found = []
+        for record in self._evidence_records(version):
+            try:
+                pair = self.read_blob(record["evidence"]), self.read_blob(record["signature"])
+            except NotFoundError as error:
+                _LOG.warning("store %s: evidence of %s is left out: %s", self.uri, version, error)
+            else:
+                found.append(pair)
+        return found
+
+    @contextmanager
+    def _said(self, what: str) -> Iterator[None]:
+        """Go on without a record that is damaged or gone, and say so: it must not stop the others."""
+        try:
+            yield
+        except (FormatError, NotFoundError) as error:
+            _LOG.warning("store %s: %s: %s", self.uri, what, error)
 
     def add_evidence(
         self, version: Version, target: Target, number: int, evidence: bytes, signature: bytes
@@ -228,14 +287,14 @@ def _moves(name: str, alias: str) -> str:
 
 
 def _evidence(version: Version, target: Target | None = None) -> str:
-    name = check_name(version.name, "bundle name")
-    folder = f"bundles/{name}/evidence/{hexadecimal(version.digest)}"
+    folder = (
+        f"bundles/{check_name(version.name, 'bundle name')}/evidence/{hexadecimal(version.digest)}"
+    )
     return folder if target is None else f"{folder}/{_folder(target)}"
 
 
 def _heads(version: Version) -> str:
-    name = check_name(version.name, "bundle name")
-    return f"bundles/{name}/heads/{hexadecimal(version.digest)}"
+    return f"bundles/{check_name(version.name, 'bundle name')}/heads/{hexadecimal(version.digest)}"
 
 
 def _folder(target: Target) -> str:

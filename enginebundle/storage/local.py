@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,9 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from enginebundle.errors import StoreError
-from enginebundle.storage.base import safe
-
-_TEMPORARY = ".tmp-"
+from enginebundle.storage.base import TEMPORARY, Entry, safe
 
 
 class LocalStorage:
@@ -49,7 +48,7 @@ class LocalStorage:
     def size(self, path: str) -> int | None:
         with self._refusals("read", path):
             try:
-                return (self.root / safe(path)).stat().st_size
+                return os.stat(f"{self.root}/{safe(path)}").st_size
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
@@ -60,9 +59,28 @@ class LocalStorage:
                 Path(parent, name).relative_to(self.root).as_posix()
                 for parent, _, names in os.walk(start)
                 for name in names
-                if not name.startswith(_TEMPORARY)
+                if not name.startswith(TEMPORARY)
             ]
         return sorted(found)
+
+    def entries(self, folder: str) -> list[Entry]:
+        found = []
+        with self._refusals("list", folder):
+            for parent, _, names in os.walk(self.root / safe(folder)):
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+                        about = os.stat(os.path.join(parent, name))
+                        path = Path(parent, name).relative_to(self.root).as_posix()
+                        found.append(Entry(path, about.st_size, about.st_mtime))
+        return sorted(found, key=lambda entry: entry.path)
+
+    def remove(self, path: str) -> None:
+        with self._refusals("remove", path):
+            (self.root / safe(path)).unlink(missing_ok=True)
+
+    def touch(self, path: str) -> None:
+        with self._refusals("write", path), contextlib.suppress(FileNotFoundError):
+            os.utime(self.root / safe(path))
 
     def children(self, folder: str) -> list[str]:
         with self._refusals("list", folder):
@@ -70,7 +88,7 @@ class LocalStorage:
                 names = os.listdir(self.root / safe(folder))
             except (FileNotFoundError, NotADirectoryError):
                 return []
-        return sorted(name for name in names if not name.startswith(_TEMPORARY))
+        return sorted(name for name in names if not name.startswith(TEMPORARY))
 
     def local(self, path: str) -> Path | None:
         return self.root / safe(path)
@@ -90,7 +108,7 @@ class LocalStorage:
 def _temporary(final: Path, data: bytes | memoryview, mode: int) -> Iterator[str]:
     """A complete, flushed file beside `final`, removed after the body, when the folder is flushed."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=final.parent)
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=final.parent)
     try:
         with open(handle, "wb") as file:
             file.write(data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, canonical_json, hexadecimal
 from enginebundle.format.parse import json_object
 from enginebundle.storage.bundles import BundleStore
@@ -17,13 +18,16 @@ class MovingStore(BundleStore):
     """The part of a store that keeps TensorRT's timing caches."""
 
     def timing(self, key: Digest) -> tuple[int, dict[str, Any]]:
-        """The number and content of the latest record; (0, {}) if there is none."""
+        """The number and content of the latest record; (0, {}) if there is none, {} if it can't be read."""
         folder = _timing(key)
         slots = self._slots(folder)
         if not slots:
             return 0, {}
         path = f"{folder}/{slots[-1]}.json"
-        return slots[-1], json_object(self._storage.get(path) or b"", path)
+        try:
+            return slots[-1], json_object(self._storage.get(path) or b"", path)
+        except FormatError:
+            return slots[-1], {}  # only helps builds along: the next one moves past it
 
     def move_timing(self, key: Digest, number: int, record: dict[str, Any]) -> bool:
         """Put a record after the one of that number. False if another came first: read it again."""

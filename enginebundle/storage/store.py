@@ -1,16 +1,20 @@
 """A store: blobs by digest, results by key, bundles by name and version, aliases that move.
 
 blobs/sha256/ab/<64 hex>                    any content
+damaged/<64 hex>/<64 hex>                   what was under a blob's name, by its own digest
 results/ab/<64 hex>.json                    what a task made; the first writer wins
 bundles/<name>/versions/<n>.json            {"index": digest, "signature": digest}; never changes
 bundles/<name>/aliases/<alias>/<k>.json     {"version": n}; the highest k counts
 bundles/<name>/evidence/<index>/<target>/*.json
 timing/<64 hex>/<k>.json                    {"cache": digest, "for": ...}; the highest k counts
+leases/...                                  who works on what now (storage/leases.py)
 runs/<id>/...                               small documents of the farm that may change
 """
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,17 +24,20 @@ from enginebundle.format.digest import Digest, canonical_json, hexadecimal
 from enginebundle.format.parse import json_object
 from enginebundle.storage.base import Storage, safe
 from enginebundle.storage.bundles import Version
+from enginebundle.storage.leases import LeaseStore
 from enginebundle.storage.local import LocalStorage
-from enginebundle.storage.moving import MovingStore
 
 __all__ = ["Store", "Version"]
 
+_LOG = logging.getLogger(__name__)
 _MARKER = "store.json"
 _FORMAT = {"format": "enginebundle.store/1"}
-_RESERVED = ("agreements", "blobs", "bundles", "results", "timing", _MARKER)
+_RESERVED = (
+    "agreements", "blobs", "bundles", "damaged", "leases", "results", "timing", _MARKER,
+)  # fmt: skip
 
 
-class Store(MovingStore):
+class Store(LeaseStore):
     """A store at `uri`. Every method raises StoreError if the store can't be read or written."""
 
     def __repr__(self) -> str:
@@ -54,15 +61,31 @@ class Store(MovingStore):
         return cls(uri, storage)
 
     def put_result(self, key: Digest, record: dict[str, Any]) -> dict[str, Any]:
-        """Record what a task made, unless that is recorded already. Returns the record that counts."""
+        """Record what a task made, unless that is recorded already. Returns the record that counts.
+
+        A record that can't be read counts as none, and is replaced.
+        """
         path = _result(key)
-        return json_object(self._storage.create(path, canonical_json(record)), path)
+        won = self._read(path, self._storage.create(path, canonical_json(record)))
+        return self.replace_result(key, record) if won is None else won
+
+    def replace_result(self, key: Digest, record: dict[str, Any]) -> dict[str, Any]:
+        """Record what a task made in place of a record that is of no use: its blobs are lost, say."""
+        self._storage.put(_result(key), canonical_json(record))
+        return record
 
     def result(self, key: Digest) -> dict[str, Any] | None:
-        """What the task of this key made; None if nothing is recorded."""
+        """What the task of this key made; None if nothing is recorded, or nothing that can be read."""
         path = _result(key)
         data = self._storage.get(path)
-        return None if data is None else json_object(data, path)
+        return None if data is None else self._read(path, data)
+
+    def _read(self, path: str, data: bytes) -> dict[str, Any] | None:
+        try:
+            return json_object(data, path)
+        except FormatError as error:
+            _LOG.warning("store %s: a damaged result counts as none: %s", self.uri, error)
+            return None
 
     def put_file(self, path: str, data: bytes) -> None:
         """Write or replace a file, such as `runs/<id>/results.json`. The last writer wins."""
@@ -78,16 +101,22 @@ class Store(MovingStore):
 
 
 def _storage(uri: str) -> Storage:
+    expected = StoreError(f"store {uri!r}: expected a folder, file://, s3:// or gs://")
     if "://" not in uri:
+        if not uri or re.match(r"(file|s3|gs|gcs|https?):", uri):
+            raise expected
         return LocalStorage(Path(uri).expanduser().absolute())
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise expected from error
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
         return LocalStorage(Path(unquote(parts.path)))
-    if parts.scheme in ("s3", "gs", "gcs"):
+    if parts.scheme in ("s3", "gs", "gcs") and parts.netloc:
         from enginebundle.storage.remote import RemoteStorage
 
         return RemoteStorage(uri)
-    raise StoreError(f"store {uri}: expected a folder, file://, s3:// or gs://")
+    raise expected
 
 
 def _result(key: Digest) -> str:

@@ -124,12 +124,14 @@ def _task(version: Version, target: Target, timeout: float, plugins: list[str]) 
 
 def _run(store: Store, task: Task, version: Version, trust: list[str]) -> tuple[Outcome, Upstream]:
     upstream = {task.needs[0]: {"version": version.number, "index": version.digest}}
-    call = isolate.Call(STEP, (task.step, task.spec | {"trust": trust}, upstream, store.uri))
+    call = isolate.Call(
+        STEP, (task.step, task.spec | {"trust": trust}, upstream, store.uri), step=task.step
+    )
     limits = isolate.Limits(
         task.resources.timeout, task.resources.memory, gpu=bool(task.resources.gpus)
     )
     with tempfile.TemporaryDirectory(prefix="kiln-log-") as folder:
-        return isolate.run(call, limits, Path(folder) / "log"), upstream
+        return isolate.run(call, limits, Path(folder) / "log", store=store), upstream
 
 
 def _entry(store: Store, version: Version) -> dict[str, Any]:

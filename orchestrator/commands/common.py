@@ -21,7 +21,7 @@ def open_store(given: str, *, create: bool = False) -> Store:
 
     UsageError if it is a folder that can't be used, StoreError if a remote one can't be reached.
     """
-    if "://" in given:
+    if "://" in given or not given or given.split("/")[0].endswith(":"):
         return Store.open(given, create=create)
     path = Path(given).expanduser().absolute()
     try:

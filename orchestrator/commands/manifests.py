@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from enginebundle.format.reference import LATEST
 from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
+from orchestrator.keep.results import Results
 from orchestrator.manifest.load import load
 from orchestrator.manifest.model import Manifest
 from orchestrator.plan import decide
@@ -51,14 +54,28 @@ def plan(args: argparse.Namespace) -> int:
         return _deep(manifest, args)
     try:
         store: Store | None = open_store(args.store)
-    except (UsageError, NotFoundError):
+    except (UsageError, NotFoundError) as error:
         store = None
+        near = _near(args.store)
+        if near:
+            raise UsageError(f"{error}. Beside it is a store: did you mean {near}?") from error
+        print(f"no store at {args.store} yet: planned as for an empty one", file=sys.stderr)
     made = make_plan(manifest, contents(manifest), store, local_archs())
     if args.output == "json":
         print_json(made.to_json())
     else:
         print(table(made))
     return 0
+
+
+def _near(given: str) -> str:
+    """The store beside `given` whose name is most like it; empty if none is."""
+    path = Path(given).expanduser().absolute()
+    if "://" in given or path.exists() or not path.parent.is_dir():
+        return ""
+    stores = [entry.name for entry in path.parent.iterdir() if (entry / "store.json").is_file()]
+    close = difflib.get_close_matches(path.name, stores, 1)
+    return str(Path(given).parent / close[0]) if close else ""
 
 
 def _deep(manifest: Manifest, args: argparse.Namespace) -> int:
@@ -112,7 +129,7 @@ def make_plan(
 
     return decide.plan(
         manifest,
-        (lambda digest: None) if store is None else store.result,
+        (lambda digest: None) if store is None else Results(store).result,
         installed(),
         found,
         archs=("cpu", *archs),

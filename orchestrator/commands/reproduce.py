@@ -77,10 +77,10 @@ def _engines(store: Store, task: dict[str, Any]) -> list[str]:
 def _run(
     store: Store, spec: dict[str, Any], upstream: dict[str, Any], keys: list[str], timeout: float
 ) -> Outcome:
-    call = isolate.Call(STEP, (spec, upstream, store.uri, keys))
+    call = isolate.Call(STEP, (spec, upstream, store.uri, keys), step="reproduce")
     limits = isolate.Limits(timeout, machine_memory(), gpu=True)
     with tempfile.TemporaryDirectory(prefix="kiln-log-") as folder:
-        return isolate.run(call, limits, Path(folder) / "log")
+        return isolate.run(call, limits, Path(folder) / "log", store=store)
 
 
 def _told(outcome: Outcome) -> str:

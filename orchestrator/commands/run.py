@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,8 @@ from orchestrator.commands.common import (
     unknown,
 )
 from orchestrator.commands.manifests import make_plan
+from orchestrator.keep.alive import alive
+from orchestrator.keep.results import Results
 from orchestrator.manifest.load import load
 from orchestrator.plan import keys
 from orchestrator.plan.content import contents
@@ -54,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
             "--elastic waits for a cluster's autoscaler: name the cluster with --address"
         )
     executor = _cluster(args) if args.address else None
+    stack = contextlib.ExitStack()
     try:
         if executor is not None:
             archs = executor.archs()
@@ -61,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         plan = make_plan(manifest, found, store, archs, elastic=args.elastic, retry=retry)
         tasks = plan.tasks if args.only is None else _only(plan, args.only)
         record = Record(store, args.run_id or new_id(manifest.digest))
+        stack.enter_context(alive(store, record.run))
         _start(record, store, path, plan)
         publisher = Publisher(store, default_signer(), record.run, args.allow_unproved)
         failures = Failures(store, record.run, retry)
@@ -74,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
                 record(transition)
 
             farm = Farm(
-                results=store,
+                results=Results(store),
                 identify=_identify,
                 attempt=lambda *details: _attempt(
                     record.run, store, publisher.trust, again, *details
@@ -90,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
             )
             outcomes, interrupted = drive(tasks, farm)
     finally:
+        stack.close()
         if executor is not None:
             executor.close()
     results = _results(publisher, plan, tasks, outcomes, interrupted)
@@ -102,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
 def _start(record: Record, store: Store, path: Path, plan: Plan) -> None:
     """The first write: if the store can't be written, the run ends here, before any work."""
     try:
-        record.start(path.read_bytes(), plan.to_json())
+        record.start(path, plan.to_json())
     except BundleError as error:
         raise UsageError(f"store {store.uri} can't be written: {error}") from error
 

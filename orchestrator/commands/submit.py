@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from enginebundle.format.digest import digest_json, hexadecimal
 from orchestrator.commands.common import UsageError, open_store
 from orchestrator.manifest.load import load
 from orchestrator.plan.content import contents
@@ -45,9 +46,24 @@ def submit(args: argparse.Namespace) -> int:
         command.append("--allow-unproved")
     if args.retry_failed:
         command.append("--retry-failed")
-    job = RayJob.submit(args.address, run, shlex.join(command), path.parent, Path(store.uri))
+    asked = [
+        manifest.digest,
+        str(path),
+        store.uri,
+        args.elastic,
+        args.allow_unproved,
+        args.retry_failed,
+    ]
+    request = hexadecimal(digest_json(asked))[:16]
+    job = RayJob.submit(
+        args.address, run, request, shlex.join(command), path.parent, Path(store.uri)
+    )
+    if job.run != run:
+        print(f"a job for this manifest and store goes on: run {job.run}", file=sys.stderr)
+    else:
+        print(f"submitted {run} to {args.address}", file=sys.stderr)
+    run = job.run
     print(run)
-    print(f"submitted {run} to {args.address}", file=sys.stderr)
     if args.no_wait:
         return 0
     job.follow(sys.stderr)

@@ -115,6 +115,7 @@ class _State:
     tasks: list[Task] = field(default_factory=list)
     decisions: dict[str, Decision] = field(default_factory=dict)
     outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    makers: dict[Digest, str] = field(default_factory=dict)
 
     def add(self, task: Task) -> None:
         upstream = {need: self.outputs[need] for need in task.needs if need in self.outputs}
@@ -148,7 +149,9 @@ class _State:
             return unreachable
         if "unknown" in by_status:
             return Decision("unknown", f"not known before {TaskId(task.model, 'trace')}")
-        runs = by_status.get("build", []) + by_status.get("refit", [])
+        runs = [
+            need for status in ("build", "shared", "refit") for need in by_status.get(status, [])
+        ]
         if runs:
             if task.step == "build":
                 open_ = task.spec["refit"] and not task.spec.get("plugins")
@@ -165,7 +168,7 @@ class _State:
 
     def _unreachable(self, task: Task, by_status: Mapping[str, list[str]]) -> Decision | None:
         """Blocked if no machine can run it, unless its inputs are known: a result may exist already."""
-        inputs_known = not by_status.keys() & {"unknown", "build", "refit"}
+        inputs_known = not by_status.keys() & {"unknown", "build", "shared", "refit"}
         if self._served(task) or inputs_known:
             return None
         return Decision("blocked", _remedy(task))
@@ -187,6 +190,9 @@ class _State:
             return Decision("failed", why, digest)
         if not self._served(task):
             return Decision("blocked", _remedy(task), digest)
+        maker = self.makers.setdefault(digest, task.id)
+        if maker != task.id:
+            return Decision("shared", f"{maker} has the same key, and makes it", digest)
         engines = engines_identity(task.spec, upstream)
         if engines is not None and self.lookup(digest_json(engines)) is not None:
             return Decision("refit", "engines for this graph exist; they get these weights", digest)

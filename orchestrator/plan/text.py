@@ -7,6 +7,7 @@ from orchestrator.plan.decide import Plan
 WORDS = {
     "cached": "cached",
     "build": "build",
+    "shared": "shared",
     "refit": "refit",
     "unknown": "unknown until traced",
     "blocked": "blocked",

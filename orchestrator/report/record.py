@@ -1,6 +1,7 @@
 """A run's record in the store, under `runs/<id>/`: what was asked for, what happened, how it ended.
 
     manifest.yaml   a copy of the manifest
+    origin.json     where it was
     plan.json       its tasks
     events.jsonl    a line for each transition, rewritten from time to time
     results.json    at the end: outcomes, rows, exit code
@@ -12,20 +13,24 @@ Resuming a run needs none of this: it uses the results under their keys.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from enginebundle.errors import NotFoundError
+from enginebundle.errors import BundleError, NotFoundError
 from enginebundle.storage.store import Store, Version
 from orchestrator.plan.task_id import TaskId
 from orchestrator.run.drive import Transition
 from orchestrator.worker import progress
 from orchestrator.worker.outcome import Blocked, Built, Cached, Failed, Skipped
 
+_LOG = logging.getLogger(__name__)
 _PATIENCE = 20.0
 """The events are rewritten after this many times the seconds that the last write took."""
 _AT_LEAST = 1.0
@@ -46,10 +51,12 @@ class Record:
         self._lines: list[str] = []
         self._written = 0
         self._due = 0.0
+        self._said: set[str] = set()
 
-    def start(self, manifest: bytes, plan: Mapping[str, Any]) -> None:
+    def start(self, manifest: Path, plan: Mapping[str, Any]) -> None:
         """Write what was asked for. StoreError if the store can't be written."""
-        self._put("manifest.yaml", manifest)
+        self._put("manifest.yaml", manifest.read_bytes())
+        self._put("origin.json", _json({"manifest": str(manifest.absolute())}))
         self._put("plan.json", _json(plan))
 
     def __call__(self, transition: Transition) -> None:
@@ -63,17 +70,27 @@ class Record:
             self.flush()
 
     def flush(self) -> None:
-        """Write the events so far."""
+        """Write the events so far. They are for people: a store that refuses them doesn't end the run."""
         began = time.monotonic()
-        self._put("events.jsonl", ("\n".join(self._lines) + "\n").encode())
-        self._written = len(self._lines)
+        if self._try("events.jsonl", ("\n".join(self._lines) + "\n").encode()):
+            self._written = len(self._lines)
         now = time.monotonic()
         self._due = now + max(_AT_LEAST, _PATIENCE * (now - began))
 
     def finish(self, results: Mapping[str, Any]) -> None:
-        """Write the rest of the events and the results."""
+        """Write the rest of the events and the results; what can't be written is said on stderr."""
         self.flush()
-        self._put("results.json", _json(results))
+        self._try("results.json", _json(results))
+
+    def _try(self, name: str, data: bytes) -> bool:
+        try:
+            self._put(name, data)
+        except (BundleError, OSError) as error:
+            if name not in self._said:
+                self._said.add(name)
+                _LOG.warning("run %s: %s is not recorded: %s", self.run, name, error)
+            return False
+        return True
 
     def _put(self, name: str, data: bytes) -> None:
         self._store.put_file(f"runs/{self.run}/{name}", data)
@@ -103,13 +120,22 @@ def event(transition: Transition) -> dict[str, Any]:
 
 def ids(store: Store) -> list[str]:
     """The ids of all runs in the store, oldest first."""
-    return sorted({path.split("/")[1] for path in store.list_files("runs/") if "/" in path})
+    return sorted({p.split("/")[1] for p in store.list_files("runs/") if p.count("/") > 1})
+
+
+def manifest(store: Store, run: str) -> Path | None:
+    """Where the manifest of a run was, on the machine that ran it; None if that is not known."""
+    data = store.get_file(f"runs/{run}/origin.json")
+    return None if data is None else Path(json.loads(data)["manifest"])
 
 
 def results(store: Store, run: str) -> dict[str, Any] | None:
     """How a run ended; None if it has not ended or was killed."""
     data = store.get_file(f"runs/{run}/results.json")
-    return None if data is None else dict(json.loads(data))
+    try:
+        return None if data is None else dict(json.loads(data))
+    except ValueError:
+        return None  # damaged
 
 
 def tasks(store: Store, run: str) -> dict[str, Any]:
@@ -143,8 +169,9 @@ def status(store: Store, run: str) -> dict[str, Any]:
     latest = {task["id"]: {"state": "waiting"} for task in json.loads(plan)["tasks"]}
     lines = (store.get_file(f"runs/{run}/events.jsonl") or b"").decode().splitlines()
     for text in lines:
-        entry = json.loads(text)
-        latest[entry.pop("task")] = entry
+        with contextlib.suppress(ValueError, KeyError):  # a damaged line: the others still count
+            entry = json.loads(text)
+            latest[entry.pop("task")] = entry
     for name, entry in latest.items():
         if entry["state"] in ("started", "retry"):
             told = json.loads(store.get_file(progress.path(run, name)) or b"{}")

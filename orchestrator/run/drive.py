@@ -15,8 +15,10 @@ from enginebundle.errors import StoreError
 from enginebundle.format.digest import Digest, digest_json
 from orchestrator.plan.task import Task, Upstream
 from orchestrator.run import schedule
+from orchestrator.run.events import Command, Ended, Event, Resized, Settle, Started, Submit
 from orchestrator.run.executor import Executor
 from orchestrator.run.taskgraph import Item, Pool, graph_of
+from orchestrator.run.twins import Twins
 from orchestrator.worker.attempt import Attempt, from_record
 from orchestrator.worker.outcome import (
     JSON,
@@ -42,7 +44,7 @@ _LOOKUPS = 16
 class Results(Protocol):
     """The part of a Store that a run reads."""
 
-    def result(self, key: Digest) -> dict[str, JSON] | None: ...
+    def result(self, key: Digest) -> Mapping[str, JSON] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,11 @@ class _Run:
         self.outcomes: dict[str, Outcome] = {}
         self.executor: Executor | None = None
         self.running: dict[str, int] = {}
+        self.twins = Twins()
         self.hosts: dict[str, str] = {}
         self.absent: dict[str | None, str] = {}
         self.keys: dict[str, Digest] = {}
+        self.reported: set[str | None] = set()
         self.dependents: dict[str, list[Task]] = {}
         for task in tasks:
             for need in task.needs:
@@ -151,16 +155,16 @@ class _Run:
                 events = self._await()
             state, commands = schedule.advance(graph, state, self._resized(events))
 
-    def _resized(self, events: Iterable[schedule.Ended]) -> list[schedule.Event]:
+    def _resized(self, events: Iterable[Event]) -> list[Event]:
         """Put before each success the memory that its dependents are now known to need."""
-        result: list[schedule.Event] = []
+        result: list[Event] = []
         for event in events:
-            if isinstance(event.outcome, Built | Cached):
+            if isinstance(event, Ended) and isinstance(event.outcome, Built | Cached):
                 known = {event.id: event.outcome.output}
                 for task in self.dependents.get(event.id, ()):
                     better = self.farm.sized(task, known).resources.memory
                     if better != task.resources.memory:
-                        result.append(schedule.Resized(task.id, better))
+                        result.append(Resized(task.id, better))
             result.append(event)
         return result
 
@@ -179,6 +183,7 @@ class _Run:
         if labels:
             self.executor = self.farm.executor()
             pools.update(self.executor.pools(labels))
+        self.reported = {label for label, pool in pools.items() if pool.ahead}
         self.absent = {label: pool.absent for label, pool in pools.items() if pool.absent}
         return pools
 
@@ -193,23 +198,26 @@ class _Run:
             task.resources.cpus,
             task.resources.memory,
             COST[task.step],
+            task.resources.guess,
             task.blockable,
         )
 
-    def _obey(self, commands: Iterable[schedule.Command]) -> list[schedule.Ended]:
-        """Carry out commands; returns what ended at once."""
-        events = []
+    def _obey(self, commands: Iterable[Command]) -> list[Event]:
+        """Carry out commands; returns what happened at once."""
+        events: list[Event] = []
         for command in commands:
             match command:
-                case schedule.Settle(name, outcome):
+                case Settle(name, outcome):
                     self._settle(name, outcome)
-                case schedule.Submit(name, attempt):
-                    ended = self._submit(self.tasks[name], attempt)
+                case Submit(name, attempt, memory):
+                    ended = self._submit(self.tasks[name], attempt, int(memory))
                     if ended is not None:
-                        events.append(schedule.Ended(name, attempt, ended))
+                        events.append(Ended(name, attempt, ended))
+                    elif not self.twins.works(name):
+                        events.append(Started(name, attempt))  # another task does its work
         return events
 
-    def _submit(self, task: Task, attempt: int) -> Outcome | None:
+    def _submit(self, task: Task, attempt: int, memory: int) -> Outcome | None:
         self.running[task.id] = attempt
         if (found := self._look(task)) is not None:
             return found
@@ -219,13 +227,15 @@ class _Run:
         if why := self.absent.get(task.resources.label):
             # Without any machine the whole farm is at fault; without one GPU, only its targets wait.
             return Failed("no-machine", why) if task.resources.label is None else Blocked(why)
-        state = "started" if attempt == 1 else "retry"
-        self.farm.listen(Transition(task.id, state, attempt))
         identity = self.farm.identify(task, upstream)
         if self.executor is None or identity is None:
             raise RuntimeError(f"task {task.id} has no executor or no key")
-        task = self.farm.sized(task, upstream)
-        self.keys[task.id] = digest_json(identity)
+        key = self.keys[task.id] = digest_json(identity)
+        if self.twins.waits(key, task.id, attempt):
+            return None
+        if task.resources.label not in self.reported:
+            self._started(Started(task.id, attempt))
+        task = replace(task, resources=replace(task.resources, memory=memory))
         self.executor.submit(self.farm.attempt(task, identity, upstream, attempt))
         return None
 
@@ -244,18 +254,32 @@ class _Run:
             return self.farm.known(self.farm.sized(task, upstream), key)
         return self.farm.finish(task, upstream, from_record(record))
 
-    def _await(self) -> list[schedule.Ended]:
+    def _started(self, event: Started) -> None:
+        state = "started" if event.attempt == 1 else "retry"
+        self.farm.listen(Transition(event.id, state, event.attempt, host=event.host))
+
+    def _await(self) -> list[Event]:
         if self.executor is None:
             raise RuntimeError("nothing is running and nothing is ready: the schedule is stuck")
         ended = self.executor.wait(_TICK)
         self.farm.tick()
-        return [self._finished(event) for event in ended if self._current(event)]
+        found: list[Event] = []
+        for event in ended:
+            if not self._current(event):
+                continue
+            if isinstance(event, Started):
+                self._started(event)
+                found.append(event)
+            else:
+                found.append(self._finished(event))
+                found += map(self._finished, self.twins.after(event))
+        return found
 
-    def _current(self, event: schedule.Ended) -> bool:
+    def _current(self, event: Ended | Started) -> bool:
         """Whether this is the attempt that we are waiting for."""
         return self.running.get(event.id) == event.attempt
 
-    def _finished(self, event: schedule.Ended) -> schedule.Ended:
+    def _finished(self, event: Ended) -> Ended:
         task = self.tasks[event.id]
         self.hosts[event.id] = event.host
         return replace(event, outcome=self.farm.finish(task, self._upstream(task), event.outcome))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 
-from orchestrator.run.schedule import Ended
+from orchestrator.run.events import Ended, Started
 from orchestrator.run.taskgraph import Pool
 from orchestrator.worker.attempt import Attempt, perform
+from orchestrator.worker.outcome import Failed, Outcome
 
 
 class UnreachableError(Exception):
@@ -35,8 +37,9 @@ class Executor(Protocol):
         """Start an attempt, without waiting for it."""
         ...
 
-    def wait(self, timeout: float) -> list[Ended]:
-        """Wait until attempts end, at most `timeout` seconds; returns those that did."""
+    def wait(self, timeout: float) -> Sequence[Ended | Started]:
+        """Wait until attempts end, at most `timeout` seconds; returns those that did, and those that
+        began if their pool reports it (`Pool.ahead`)."""
         ...
 
     def close(self) -> None:
@@ -85,8 +88,15 @@ class LocalExecutor:
         thread.start()
 
     def _work(self, attempt: Attempt) -> None:
-        outcome, host = perform(attempt, self._stop.is_set)
-        self._ended.put(Ended(attempt.id, attempt.number, outcome, host))
+        outcome: Outcome = Failed("error", "the thread that watched the step died")
+        host = ""
+        try:
+            outcome, host = perform(attempt, self._stop.is_set)
+        finally:
+            # The driver waits for this report, whatever happened.
+            if (error := sys.exception()) is not None:
+                outcome = Failed("error", f"the thread that watched the step died: {error!r}")
+            self._ended.put(Ended(attempt.id, attempt.number, outcome, host))
 
     def wait(self, timeout: float) -> list[Ended]:
         try:

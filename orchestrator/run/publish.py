@@ -56,6 +56,9 @@ class Publisher:
         try:
             index = assemble(task.spec, upstream)
             data = index.to_bytes()
+            for digest, size in index.blobs:
+                if not self.store.has_blob(digest, size):
+                    raise StoreError(f"the store lacks blob {digest} of {size} bytes; run again")
             version = self.store.publish(index.name, data, self.signer.sign(data))
             # Somebody else may have published the same, signed with a key that is not trusted here.
             self.proofs.bundle(version)
@@ -74,7 +77,9 @@ class Publisher:
                     "run": self.run,
                 },
             }
-            self.store.put_result(own, record)
+            # An older result may name a version that is lost.
+            if self.store.put_result(own, record).get("output") != output:
+                self.store.replace_result(own, record)
         except BundleError as error:
             return _failed(error)
         return Built(output, seconds)

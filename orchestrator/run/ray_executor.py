@@ -1,4 +1,4 @@
-"""Attempts as Ray tasks. The only file that imports ray.
+"""Attempts as Ray tasks, and runs as Ray jobs. The only file that imports ray.
 
 Ray places and starts processes, nothing more. A Ray task only waits for the child of `isolate`, so
 its worker stays clean and is reused. (A fresh worker for each task, `max_calls=1`, would cost half a
@@ -12,47 +12,52 @@ import json
 import logging
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from enginebundle.serve.machine import gpu_count
-from orchestrator.run.executor import UnreachableError, absent_here, machine_memory, serves
-from orchestrator.run.schedule import Ended
+from orchestrator.run.events import Ended, Started
+from orchestrator.run.executor import UnreachableError, machine_memory
+from orchestrator.run.nodes import LABEL, LOOK, PATIENCE, Handed, Node, absent
+from orchestrator.run.reach import answers
 from orchestrator.run.taskgraph import Pool
 from orchestrator.worker.attempt import Attempt, perform
-from orchestrator.worker.outcome import Failed, Outcome, from_json, to_json
+from orchestrator.worker.outcome import Failed, from_json, to_json
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# By default a node that freezes keeps its task for 440 s; with these settings for about 40 s.
-os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", "5000")
-os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "5000")
+# How often this process asks whether the other side of a connection lives is for a cluster to say: one that
+# is asked more often than it is set up for takes it for an attack, and drops a task after 20 s.
 
 import ray  # After the lines above, because it reads the environment when imported.
 from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
-LABEL = "farm/sm"
-"""The label that gives a node's GPU architecture, such as `sm_90`."""
 _OBJECT_STORE = 100 << 20
 """Bytes; only small JSON passes through it."""
+_WINDOW = 10_000
 _ELASTIC = 64
-"""How many tasks to offer at once to a pool that may grow."""
+"""How many tasks to offer at once to a pool that may grow: a cluster grows by what waits."""
 _MESSAGE = 300
-_PATIENCE = 60.0
 _POLL = 1.0
 
 
-def _perform(attempt: str) -> str:
-    """JSON in, JSON out: none of our types, nor of any library, has to exist on the other side."""
+def _perform(attempt: str) -> Iterator[str]:
+    """JSON in, JSON out: none of our types, nor of any library, has to exist on the other side.
+
+    Tells first that it has started, and where; then how it ended.
+    """
+    node = ray.get_runtime_context().get_node_id()
+    yield json.dumps({"started": node, "host": socket.gethostname()})
     outcome, host = perform(Attempt.from_json(json.loads(attempt)))
-    return json.dumps({"outcome": to_json(outcome), "host": host})
+    yield json.dumps({"outcome": to_json(outcome), "host": host})
 
 
-_remote = ray.remote(max_retries=0)(_perform)
+_remote = ray.remote(max_retries=0, num_returns="streaming")(_perform)
 
 
 class RayExecutor:
@@ -71,7 +76,8 @@ class RayExecutor:
     ) -> None:
         self._elastic = elastic
         self._embedded = address is None
-        self._running: dict[ray.ObjectRef, tuple[str, int]] = {}
+        self._running: dict[Any, Handed] = {}
+        self._due = 0.0
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is None:
             options |= {
@@ -85,17 +91,18 @@ class RayExecutor:
                 "num_gpus": max(gpu_count(), len(archs)) if archs else 0,
             }
         else:
+            answers(address)
             options["address"] = address
         main = threading.current_thread() is threading.main_thread()
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
-        except ConnectionError as error:
+        except (ConnectionError, RuntimeError, ValueError) as error:
             text = " ".join(str(error).split())[:_MESSAGE]
             raise UnreachableError(f"no Ray cluster at {address}: {text}") from error
         if main:  # Ray installs its own handler, which would end this process silently.
             signal.signal(signal.SIGTERM, handler)
-        self._nodes = [_Node(node) for node in ray.nodes() if node["Alive"]]
+        self._nodes = [Node.of(node) for node in ray.nodes() if node["Alive"]]
 
     def archs(self) -> tuple[str, ...]:
         """The architectures of the GPUs that the nodes that are there now offer."""
@@ -105,31 +112,19 @@ class RayExecutor:
         return {label: self._pool(label) for label in labels}
 
     def _pool(self, label: str | None) -> Pool:
-        """Offers twice as many tasks as fit, so that one is waiting when another ends. Ray admits them."""
+        """Ray decides what fits. One task at a time waits for that, so that no later one overtakes it;
+        nodes that come or go need no new window."""
         nodes = [node for node in self._nodes if node.serves(label)]
-        slots = sum(node.slots(label) for node in nodes)
         name = label or "any"
         if self._elastic:
-            return Pool(name, max(_ELASTIC, 2 * int(slots)))
-        if slots:
-            return Pool(name, 2 * max(1, int(slots)))
+            return Pool(name, _WINDOW, ahead=_ELASTIC)
+        if nodes:
+            return Pool(name, _WINDOW, ahead=1, most=max(node.memory for node in nodes))
         return Pool(name, 0, absent=self._absent(label))
 
     def _absent(self, label: str | None) -> str:
         """Why no task with this label can run here: Ray itself would wait for ever without a word."""
-        if label is None:
-            return (
-                "no node of this cluster offers a CPU; add a worker node, or pass --elastic if the "
-                "autoscaler will"
-            )
-        if self._embedded:
-            return absent_here(label, self.archs())
-        have = ", ".join(self.archs()) or "none"
-        return (
-            f"no node of the pool {LABEL}={label} with a GPU in this cluster (pools with GPUs: {have}); "
-            f"start one (`ray start --num-gpus 1 --labels {LABEL}={label}`), or pass --elastic if the "
-            "autoscaler will"
-        )
+        return absent(label, self.archs(), embedded=self._embedded)
 
     def submit(self, attempt: Attempt) -> None:
         nodes = [node for node in self._nodes if node.serves(attempt.label)]
@@ -143,100 +138,129 @@ class RayExecutor:
         }
         if attempt.label is not None:
             options |= {"num_gpus": 1, "label_selector": {LABEL: attempt.label}}
-        ref = _remote.options(**options).remote(json.dumps(attempt.to_json()))
-        self._running[ref] = (attempt.id, attempt.number)
+        stream = _remote.options(**options).remote(json.dumps(attempt.to_json()))
+        self._running[stream] = Handed(attempt, time.monotonic())
 
-    def wait(self, timeout: float) -> list[Ended]:
+    def wait(self, timeout: float) -> Sequence[Ended | Started]:
         if not self._running:
             return []
         waiting = list(self._running)
         ready, _ = ray.wait(waiting, num_returns=1, timeout=timeout)
         if ready:
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
-        return [self._end(ref) for ref in ready]
+        return [*map(self._next, ready), *self._lost()]
 
-    def _end(self, ref: ray.ObjectRef) -> Ended:
-        name, attempt = self._running.pop(ref)
-        outcome: Outcome
+    def _next(self, stream: Any) -> Ended | Started:
+        """What a task says next."""
+        task = self._running[stream]
+        name, number = task.attempt.id, task.attempt.number
         try:
-            reply = json.loads(ray.get(ref))
-        except RayError as error:
+            reply = json.loads(ray.get(next(stream)))
+        except (RayError, StopIteration) as error:
             text = " ".join(str(error).split())[:_MESSAGE]
-            outcome, host = Failed("infra", f"Ray: {type(error).__name__}: {text}"), ""
-        else:
-            outcome, host = from_json(reply["outcome"]), reply["host"]
-        return Ended(name, attempt, outcome, host)
+            del self._running[stream]
+            return Ended(name, number, Failed("infra", f"Ray: {type(error).__name__}: {text}"))
+        if "started" in reply:
+            task.node = reply["started"]
+            return Started(name, number, reply["host"])
+        del self._running[stream]
+        return Ended(name, number, from_json(reply["outcome"]), reply["host"])
+
+    def _lost(self) -> list[Ended]:
+        """Give up tasks that wait for nodes which are gone, and those that ran on a node which died."""
+        now = time.monotonic()
+        if now < self._due:
+            return []
+        self._due = now + LOOK
+        self._nodes = [Node.of(node) for node in ray.nodes() if node["Alive"]]
+        alive = {node.id for node in self._nodes}
+        ended = []
+        for stream, task in list(self._running.items()):
+            label = task.attempt.label
+            if task.node in alive or (not task.node and any(n.serves(label) for n in self._nodes)):
+                task.since = task.told = now
+                continue
+            outcome = task.given_up(now, self._absent(label), self._elastic)
+            if outcome is not None:
+                ray.cancel(stream, force=True)
+                del self._running[stream]
+                ended.append(Ended(task.attempt.id, task.attempt.number, outcome))
+        return ended
 
     def close(self) -> None:
-        for ref in self._running:
-            ray.cancel(ref, force=True)
+        for stream in self._running:
+            ray.cancel(stream, force=True)
         self._running.clear()
         ray.shutdown()
-
-
-class _Node:
-    """What Ray reports about a node."""
-
-    def __init__(self, node: Mapping[str, Any]) -> None:
-        resources = node["Resources"]
-        self.arch: str | None = node.get("Labels", {}).get(LABEL)
-        self.cpus = float(resources.get("CPU", 0.0))
-        self.gpus = float(resources.get("GPU", 0.0))
-        self.memory = int(resources.get("memory", 0))
-
-    def serves(self, label: str | None) -> bool:
-        if label is None:
-            return self.cpus > 0
-        return self.arch is not None and serves(label, (self.arch,)) and self.gpus > 0
-
-    def slots(self, label: str | None) -> float:
-        return self.cpus if label is None else self.gpus
 
 
 class RayJob:
     """A job on a cluster."""
 
-    def __init__(self, client: JobSubmissionClient, name: str) -> None:
+    def __init__(self, client: JobSubmissionClient, name: str, run: str) -> None:
         self._client = client
         self._name = name
+        self.run = run
 
     @classmethod
-    def submit(cls, address: str, name: str, command: str, folder: Path, store: Path) -> RayJob:
-        """Start `command` in a copy of `folder`, without the store if that is inside.
+    def submit(
+        cls, address: str, run: str, request: str, command: str, folder: Path, store: Path
+    ) -> RayJob:
+        """Start `command` in a copy of `folder`, without the store if that is inside; its run is `run`.
 
-        UnreachableError if no dashboard answers at `address`.
+        `request` names what is asked for: if a job for it has not ended, that one is returned, with its
+        own run. UnreachableError if no dashboard answers at `address`.
         """
         left_out = [".git/", ".venv/", "__pycache__/"]
         if store.is_relative_to(folder) and store != folder:
             left_out.append(f"{store.relative_to(folder)}/")
         environment = {"working_dir": str(folder), "excludes": left_out}
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + PATIENCE
         while True:
             try:
                 client = JobSubmissionClient(address)
+                name, known = _next_job(client, request)
+                if known:
+                    return cls(client, name, known)
                 client.submit_job(
                     entrypoint=command,
                     submission_id=name,
                     runtime_env=environment,
+                    metadata={"run": run},
                     entrypoint_num_cpus=0,
                 )
-            except (ConnectionError, RuntimeError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 text = " ".join(str(error).split())[:_MESSAGE]
-                # A head node that has just started answers before it can accept jobs.
-                if "No available agent" not in text or time.monotonic() > end:
+                # A head node that has just started answers before it can accept jobs; and somebody else
+                # may have submitted the same at the same time.
+                again = "No available agent" in text or "already exists" in text
+                if not again or time.monotonic() > end:
                     message = f"no job could be started at {address}: {text}"
                     raise UnreachableError(message) from error
                 time.sleep(_POLL)
             else:
-                break
-        return cls(client, name)
+                return cls(client, name, run)
 
     def follow(self, stream: TextIO) -> None:
-        """Copy the job's log to `stream` as it grows, until the job has ended."""
-        shown = 0
+        """Copy the job's log to `stream` as it grows, until the job has ended.
+
+        UnreachableError if the dashboard does not answer for a minute; the job itself may go on.
+        """
+        shown, heard = 0, time.monotonic()
         while True:
-            ended = self._client.get_job_status(self._name).is_terminal()
-            log = self._client.get_job_logs(self._name)
+            try:
+                ended = self._client.get_job_status(self._name).is_terminal()
+                log = self._client.get_job_logs(self._name)
+            except (OSError, RuntimeError) as error:
+                if time.monotonic() - heard > PATIENCE:
+                    text = " ".join(str(error).split())[:_MESSAGE]
+                    raise UnreachableError(
+                        f"the dashboard has not answered for {PATIENCE:g} s: {text}. Job {self._name} may "
+                        f"go on: see `kiln status {self.run}`"
+                    ) from error
+                time.sleep(_POLL)
+                continue
+            heard = time.monotonic()
             stream.write(log[shown:])
             stream.flush()
             shown = len(log)
@@ -247,3 +271,14 @@ class RayJob:
     def message(self) -> str:
         """What Ray reports about the end of the job."""
         return str(self._client.get_job_info(self._name).message)
+
+
+def _next_job(client: JobSubmissionClient, request: str) -> tuple[str, str]:
+    """The name for the next job with that request, or of the one that has not ended, and its run."""
+    jobs = {job.submission_id: job for job in client.list_jobs()}
+    number = 1
+    while (name := f"kiln-{request}-{number}") in jobs:
+        if not jobs[name].status.is_terminal():
+            return name, str((jobs[name].metadata or {}).get("run", ""))
+        number += 1
+    return name, ""

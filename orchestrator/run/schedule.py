@@ -8,14 +8,16 @@ A task starts when all the tasks it needs have succeeded; of its `optional` need
 all have ended, and its `blockable` needs may also have been blocked. Ready tasks start in the order
 of the longest path of work that depends on them, as far as their pool's window, processors and memory
 allow. Nothing overtakes a task that waits for room in its pool, so small tasks never starve a big one.
+In a pool that somebody else shares out, only so many tasks are submitted ahead of the last that started.
 """
 
 from __future__ import annotations
 
 import bisect
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from orchestrator.run.events import Command, Ended, Event, Resized, Settle, Started, Submit
 from orchestrator.run.taskgraph import TaskGraph
 from orchestrator.worker.outcome import (
     ATTEMPTS,
@@ -28,53 +30,16 @@ from orchestrator.worker.outcome import (
     classify,
 )
 
-WAITING, READY, RUNNING, DONE, FAILED, SKIPPED, BLOCKED = range(7)
+WAITING, READY, SUBMITTED, RUNNING, DONE, FAILED, SKIPPED, BLOCKED = range(8)
 _OVER = (DONE, FAILED, SKIPPED, BLOCKED)
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """A task's attempt is over, on `host`. Attempts that are not the current one are ignored."""
-
-    id: str
-    attempt: int
-    outcome: Outcome
-    host: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Resized:
-    """A task that has not started is now known to need this much memory, in bytes."""
-
-    id: str
-    memory: float
-
-
-@dataclass(frozen=True, slots=True)
-class Submit:
-    """Run this task. Attempts count from 1."""
-
-    id: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """The task has ended, finally, with this outcome. Exactly one for each task."""
-
-    id: str
-    outcome: Outcome
-
-
-Event = Ended | Resized
-Command = Submit | Settle
-
-
-@dataclass(frozen=True, slots=True)
 class Usage:
-    """What the running tasks of a pool use."""
+    """What the submitted and running tasks of a pool use; `waiting` of them have not started."""
 
     count: int = 0
+    waiting: int = 0
     cpus: float = 0.0
     memory: float = 0.0
 
@@ -96,7 +61,7 @@ class State:
 
     @property
     def running(self) -> int:
-        return self.phases.count(RUNNING)
+        return self.phases.count(RUNNING) + self.phases.count(SUBMITTED)
 
 
 def begin(graph: TaskGraph, done: Collection[str] = ()) -> tuple[State, tuple[Command, ...]]:
@@ -127,6 +92,8 @@ def advance(
         match event:
             case Ended(id, attempt, outcome):
                 edit.ended(graph.index[id], attempt, outcome)
+            case Started(id, attempt):
+                edit.started(graph.index[id], attempt)
             case Resized(id, memory):
                 edit.resize(graph.index[id], memory)
     return edit.finish()
@@ -146,13 +113,30 @@ class _Edit:
         self.commands: list[Command] = []
 
     def ended(self, n: int, attempt: int, outcome: Outcome) -> None:
+        self.started(n, attempt)
         if self.phases[n] != RUNNING or self.attempts[n] != attempt:
             return
         self._use(n, -1)
-        if self._again(attempt, outcome):
+        if self._again(attempt, outcome) or self._more(n, outcome):
             self._make_ready(n)
         else:
             self._settle(n, outcome)
+
+    def started(self, n: int, attempt: int) -> None:
+        if self.phases[n] == SUBMITTED and self.attempts[n] == attempt:
+            self.phases[n] = RUNNING
+            pool = self.graph.pool[n]
+            self.usage[pool] = replace(self.usage[pool], waiting=self.usage[pool].waiting - 1)
+
+    def _more(self, n: int, outcome: Outcome) -> bool:
+        """Whether a task that ran out of memory gets twice as much: its need was only estimated."""
+        item, pool = self.graph.items[n], self.graph.pools[self.graph.pool[n]]
+        short = isinstance(outcome, Failed) and outcome.code == "memory" and item.guess
+        if not short or self.memory[n] >= pool.most:
+            return False
+        memory = min(2 * self.memory[n], pool.most)
+        self.memory = (*self.memory[:n], memory, *self.memory[n + 1 :])
+        return True
 
     def _again(self, attempt: int, outcome: Outcome) -> bool:
         return isinstance(outcome, Failed) and attempt < ATTEMPTS[classify(outcome.code)]
@@ -255,10 +239,11 @@ class _Edit:
         while start < len(ready) and self._fits(ready[start]):
             n = ready[start]
             start += 1
-            self.phases[n] = RUNNING
+            reports = self.graph.pools[pool].ahead > 0
+            self.phases[n] = SUBMITTED if reports else RUNNING
             self.attempts[n] += 1
-            self._use(n, 1)
-            self.commands.append(Submit(self.graph.items[n].id, self.attempts[n]))
+            self._use(n, 1, waiting=reports)
+            self.commands.append(Submit(self.graph.items[n].id, self.attempts[n], self.memory[n]))
         if start:
             del self._queue(pool)[:start]
 
@@ -272,15 +257,23 @@ class _Edit:
         cpus, memory = self._need(n)
         return bool(pool.absent) or (
             used.count < pool.window
+            and (pool.ahead == 0 or used.waiting < pool.ahead)
             and used.cpus + cpus <= pool.cpus
             and used.memory + memory <= pool.memory
         )
 
-    def _use(self, n: int, sign: int) -> None:
+    def _use(self, n: int, sign: int, *, waiting: bool = False) -> None:
         number = self.graph.pool[n]
         used, (cpus, memory) = self.usage[number], self._need(n)
         count = used.count + sign
         # An idle pool uses exactly nothing, whatever is left after rounding.
         self.usage[number] = (
-            Usage(count, used.cpus + sign * cpus, used.memory + sign * memory) if count else Usage()
+            Usage(
+                count,
+                used.waiting + waiting,
+                used.cpus + sign * cpus,
+                used.memory + sign * memory,
+            )
+            if count
+            else Usage()
         )

@@ -12,6 +12,8 @@ class Pool:
 
     `absent` is the reason why nothing in this pool can ever run. Its tasks are handed out like any
     others, because a result made elsewhere needs no machine; without one they end with that reason.
+    `ahead`: in this pool, somebody else decides when a task starts, and reports it; so many may wait
+    for that at once. 0: a task starts when it is submitted. `most` is the memory that one task may get.
     """
 
     name: str
@@ -19,11 +21,19 @@ class Pool:
     cpus: float = float("inf")
     memory: float = float("inf")
     absent: str = ""
+    ahead: int = 0
+    most: float = float("inf")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "most", min(self.most, self.memory))
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What the schedule knows about a task. `cost` estimates its seconds; only ratios matter."""
+    """What the schedule knows about a task. `cost` estimates its seconds; only ratios matter.
+
+    `guess`: `memory` is an estimate, so without success more may be tried.
+    """
 
     id: str
     pool: str
@@ -32,6 +42,7 @@ class Item:
     cpus: float = 1.0
     memory: float = 0.0
     cost: float = 1.0
+    guess: bool = False
     blockable: tuple[str, ...] = ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
@@ -13,13 +14,16 @@ from typing import Any
 from enginebundle.errors import BundleError
 from enginebundle.format.digest import Digest, digest_json
 from enginebundle.storage.store import Store
+from orchestrator.keep.holder import Holder
+from orchestrator.keep.results import Results, blobs
 from orchestrator.plan.task_id import TaskId
 from orchestrator.worker import isolate
-from orchestrator.worker.outcome import BESIDE, JSON, Built, Cached, Failed
+from orchestrator.worker.outcome import BESIDE, JSON, STOPPED, Built, Cached, Failed
 from orchestrator.worker.progress import Relay
 
 STEP = "orchestrator.worker.steps:run_step"
 """What a child process calls, with (step, spec, upstream, store uri)."""
+_LOGGER = logging.getLogger(__name__)
 _LOG = 1 << 20
 """The store keeps this many bytes of the end of a log."""
 
@@ -72,40 +76,62 @@ def perform(
 ) -> tuple[Built | Cached | Failed, str]:
     """Make the attempt; returns how it ended and on which host. No failure of the task raises here.
 
-    Asks the store again first: another attempt at the same task may have finished meanwhile. The
-    first recorded result wins, and is returned even if this attempt made another.
+    Asks the store again first: another attempt at the same task may have finished meanwhile, and one
+    that is under way elsewhere is waited for. The first recorded result wins, and is returned even if
+    this attempt made another.
     """
     host = socket.gethostname()
     try:
         store = Store.open(attempt.store)
-        record = store.result(attempt.key)
-        if record is not None:
-            return from_record(record), host
-        outcome = _run(attempt, store, cancelled)
-        if isinstance(outcome, Built):
-            output = dict(outcome.output)
-            beside = output.pop(BESIDE, {})
-            outcome = replace(outcome, output=output)
-        if isinstance(outcome, Built) and outcome.output.get("passed") is not False:
-            record = {
-                "key": attempt.key,
-                "identity": dict(attempt.identity),
-                "output": dict(outcome.output),
-                "provenance": {
-                    "host": host,
-                    "seconds": outcome.seconds,
-                    "peak": outcome.peak,
-                    "date": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    "task": attempt.id,
-                    "run": attempt.run,
-                    **beside,
-                },
-            }
-            outcome = replace(outcome, output=store.put_result(attempt.key, record)["output"])
+        with Holder(store, attempt.key, attempt.run, attempt.id, attempt.number) as holder:
+            return _perform(attempt, store, holder, cancelled, host), host
     except (BundleError, OSError) as error:
         message = f"the store failed before or after the step: {type(error).__name__}: {error}"
         return Failed("infra", message, reproduce=attempt.reproduce), host
-    return outcome, host
+
+
+def _perform(
+    attempt: Attempt, store: Store, holder: Holder, cancelled: Callable[[], bool], host: str
+) -> Built | Cached | Failed:
+    results = Results(store)
+    record = holder.wait(lambda: results.result(attempt.key), cancelled)
+    if record is not None:
+        return from_record(record)
+    if cancelled():
+        return Failed("cancelled", STOPPED, reproduce=attempt.reproduce)
+    outcome = _run(attempt, store, cancelled)
+    if not isinstance(outcome, Built):
+        return outcome
+    output = dict(outcome.output)
+    beside = output.pop(BESIDE, {})
+    outcome = replace(outcome, output=output)
+    if output.get("passed") is False:
+        return outcome
+    sizes = {digest: store.blob_size(digest) for digest, _ in blobs(output)}
+    for digest, size in blobs(output):
+        if sizes[digest] is None or size not in (None, sizes[digest]):
+            message = f"the store lacks {digest}, which the step says it left there"
+            return Failed("infra", message, reproduce=attempt.reproduce)
+    record = {
+        "key": attempt.key,
+        "identity": dict(attempt.identity),
+        "output": output,
+        "blobs": sizes,
+        "provenance": {
+            "host": host,
+            "seconds": outcome.seconds,
+            "peak": outcome.peak,
+            "date": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "task": attempt.id,
+            "run": attempt.run,
+            "fence": holder.number,
+            **beside,
+        },
+    }
+    won = store.put_result(attempt.key, record)
+    if won.get("output") != output and results.result(attempt.key) is None and holder.holds():
+        won = store.replace_result(attempt.key, record)
+    return replace(outcome, output=won["output"])
 
 
 def from_record(record: Mapping[str, Any]) -> Cached:
@@ -122,6 +148,7 @@ def _run(attempt: Attempt, store: Store, cancelled: Callable[[], bool]) -> Built
                 attempt.function,
                 (attempt.step, attempt.spec, attempt.upstream, attempt.store),
                 attempt.path,
+                attempt.step,
             ),
             isolate.Limits(
                 attempt.timeout,
@@ -133,9 +160,14 @@ def _run(attempt: Attempt, store: Store, cancelled: Callable[[], bool]) -> Built
             attempt.reproduce,
             cancelled,
             relay,
+            store,
         )
         relay.close()
         data = log.read_bytes()[-_LOG:]
         if data:
-            store.put_file(log_path(attempt.run, attempt.id, attempt.number), data)
+            try:
+                store.put_file(log_path(attempt.run, attempt.id, attempt.number), data)
+            except (BundleError, OSError) as error:
+                # A log is for people: what the step made is kept without it.
+                _LOGGER.warning("the log of %s is not kept: %s", attempt.id, error)
     return outcome

@@ -2,12 +2,13 @@
 
 The process forks before it imports anything heavy. The fork runs the step. The original remains as a
 guard that does nothing but wait, so no native code can keep it from noticing that the lifeline
-closed. It adopts every process that the step leaves behind, even those in sessions of their own, and
-kills them all before it exits.
+closed. (There are two, one above the other.) It adopts every process that the step leaves behind, even
+those in sessions of their own, and kills them all before it exits.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -22,8 +23,9 @@ from typing import Any
 
 import psutil
 
-from compiler.refused import first_lines, with_causes
+from compiler.refused import Refused, first_lines, with_causes
 from enginebundle.errors import BundleError, StoreError
+from orchestrator.worker.confine import confine
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -37,15 +39,23 @@ def main() -> int:
     if not line:
         return 1
     request = json.loads(line)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    guard = os.getpid()
-    worker = os.fork()
-    if worker == 0:
-        _work(request, guard)
-    try:
-        return _guard(worker)
-    finally:
-        _sweep()
+    # Two guards, one above the other: code that kills the one that it knows of is swept up by the other.
+    for _ in range(2):
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        guard = os.getpid()
+        child = os.fork()
+        if child != 0:
+            for end in filter(None, (request["reply"], request["store"])):
+                os.close(end)
+            try:
+                return _guard(child)
+            finally:
+                _sweep()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != guard:
+            os._exit(1)  # The guard died before the line above took effect.
+    _work(request)
+    return 1
 
 
 def _guard(worker: int) -> int:
@@ -81,11 +91,12 @@ def _sweep() -> None:
             return
 
 
-def _work(request: dict[str, Any], guard: int) -> None:
+def _work(request: dict[str, Any]) -> None:
     """In the fork: run the step, write its reply, and leave without running any exit handlers."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != guard:
-        os._exit(1)  # The guard died before the line above took effect.
+    for end in filter(None, (request["reply"], request["store"])):
+        os.set_inheritable(end, False)
+    if why := confine(request["hide"], request["keep"], request["users"]):
+        print(f"kiln: files that hold secrets are not hidden from this step: {why}", flush=True)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     limit = request["data_limit"]
@@ -106,13 +117,17 @@ def _work(request: dict[str, Any], guard: int) -> None:
     except SystemExit as error:
         traceback.print_exc()
         text = json.dumps({"code": "error", "message": f"the step called exit({error.code!r})"})
-    partial = request["result"] + ".partial"
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(partial, request["result"])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _reply(request["reply"], (request["token"] + text).encode())
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status)
+
+
+def _reply(pipe: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(pipe, view) :]
 
 
 def _call(request: dict[str, Any]) -> Any:
@@ -124,18 +139,16 @@ def _call(request: dict[str, Any]) -> Any:
 def describe(error: BaseException) -> tuple[str, str]:
     """(code, message) of an exception.
 
-    A deliberate refusal has a `code`, a `message` and a `remedy`, which are used as they are. The
+    A refusal of the compiler has a `code`, a `message` and a `remedy`, which are used as they are. The
     code of a loader's error follows from its name. Everything else is "error" with the exception's
     type, except for exhausted memory and a lost store.
     """
     text = " ".join(str(error).split()) or "no message"
-    code = getattr(error, "code", None)
-    if isinstance(code, str):
-        message = str(getattr(error, "message", "") or error)
-        remedy = getattr(error, "remedy", "")
-        if isinstance(remedy, str) and remedy and remedy not in message:
-            message = f"{message}; {remedy}"
-        return code, message[:_MESSAGE]
+    if isinstance(error, Refused):
+        message = str(error.message)
+        if error.remedy and error.remedy not in message:
+            message = f"{message}; {error.remedy}"
+        return error.code, message[:_MESSAGE]
     if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
         return "memory", f"ran out of memory: {type(error).__name__}: {text}"[:_MESSAGE]
     if isinstance(error, StoreError | ConnectionError):

@@ -1,9 +1,11 @@
 """Run one step in a fresh process that can crash, hang or exhaust memory without harm to others.
 
-The child is `python -m orchestrator.worker.child`. Its standard input is a lifeline: the request
-comes through it, and when it closes, the child kills everything it started and then itself. We close
-it to stop a step, and the kernel closes it when we die, even by SIGKILL. A cancelled step that tells
-of its progress is asked first, and gets a moment to end its work on a GPU in order (progress.py).
+The child is `python -m orchestrator.worker.child`, in a folder and a temporary folder of its own, without
+credentials (environment.py). It is lent the store (lend.py), and replies through a pipe (streams.py).
+Its standard input is a lifeline: the request comes through it, and when it closes, the child kills
+everything it started and then itself. We close it to stop a step, and the kernel closes it when we die,
+even by SIGKILL. A cancelled step that tells of its progress is asked first, and gets a moment to end
+its work on a GPU in order (progress.py).
 
 To limit memory, we watch the resident memory of the whole process tree. An address-space limit
 (RLIMIT_AS) would be simpler but wrong: CUDA and torch reserve far more addresses than they use (a
@@ -17,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -29,8 +32,14 @@ from typing import Any
 
 import psutil
 
-from orchestrator.worker import progress
+from enginebundle.storage.store import Store
+from orchestrator.worker import environment, progress
+from orchestrator.worker.environment import secret_files
+from orchestrator.worker.lend import Lender
+from orchestrator.worker.lent import SOCKET
+from orchestrator.worker.memory import held
 from orchestrator.worker.outcome import JSON, STOPPED, Built, Failed
+from orchestrator.worker.streams import Streams
 
 _LOOK = 0.05
 """Seconds between two checks of the tree's memory."""
@@ -40,7 +49,6 @@ _ASKED = 2.0
 """Seconds that a step has to end by itself once it was asked to stop."""
 _TAIL = 4000
 """Characters of the log that a failure carries."""
-_LIBRARY = str(Path(__file__).resolve().parents[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +65,14 @@ class Limits:
 class Call:
     """A function by name (`module:function`) and its JSON arguments; `path` goes before sys.path.
 
-    The function returns a JSON object, which becomes `Built.output`.
+    The function returns a JSON object, which becomes `Built.output`. `step` says what it may do with a
+    store that it is lent (lend.py).
     """
 
     function: str
     arguments: tuple[JSON, ...]
     path: tuple[str, ...] = ()
+    step: str = ""
 
 
 def never() -> bool:
@@ -81,53 +91,77 @@ def run(
     reproduce: str = "",
     cancelled: Callable[[], bool] = never,
     listen: Callable[[dict[str, Any]], None] = ignore,
+    store: Store | None = None,
 ) -> Built | Failed:
     """Run `call` in a child process and return how it ended. No failure of the child raises here.
 
-    Everything that the step and its children print goes to the file `log`. `cancelled` is called at
-    every check; once it returns true, the step is stopped and the outcome is Failed("cancelled").
-    `listen` is called with what the step tells of its progress.
+    What the step and its children print goes to the file `log`, its beginning and end if it is much.
+    `cancelled` is called at every check; once it returns true, the step is stopped and the outcome is
+    Failed("cancelled").
+    `listen` is called with what the step tells of its progress. `store` is lent to the step.
     """
-    with tempfile.TemporaryDirectory(prefix="kiln-") as folder:
-        result = Path(folder) / "result.json"
+    token = secrets.token_hex(16)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="kiln-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        for part in ("work", "tmp", "told"):
+            (folder / part).mkdir()
+        streams = Streams(log)
+        lender = None if store is None else Lender(store, call.step, folder / "lent")
+        ends = [streams.answer] + ([] if lender is None else [lender.theirs.fileno()])
         request = {
             "function": call.function,
             "arguments": list(call.arguments),
             "path": list(call.path),
-            "result": str(result),
+            "token": token,
+            "reply": streams.answer,
+            "store": None if lender is None else lender.theirs.fileno(),
             "data_limit": None if limits.gpu else 2 * limits.memory + (4 << 30),
+            "hide": secret_files(),
+            "keep": _folders(store),
+            "users": not limits.gpu,
         }
-        started = time.monotonic()
-        read_end, write_end = os.pipe()  # Not inheritable: no other child keeps the lifeline open.
-        with log.open("wb") as output, os.fdopen(read_end, "rb") as stdin:
+        read_end, lifeline = os.pipe()  # Not inheritable: no other child keeps the lifeline open.
+        with os.fdopen(read_end, "rb") as stdin:
             child = subprocess.Popen(
                 [sys.executable, "-P", "-u", "-m", "orchestrator.worker.child"],
                 stdin=stdin,
-                stdout=output,
+                stdout=streams.output,
                 stderr=subprocess.STDOUT,
-                env=_environment(limits, folder),
+                env=_environment(limits, folder, lender),
+                cwd=folder / "work",
+                pass_fds=ends,
                 start_new_session=True,
             )
+        streams.start()
+        if lender is not None:
+            lender.start()
         try:
-            _send(write_end, json.dumps(request).encode() + b"\n")
-            watch = progress.Watch(Path(folder), listen)
+            _send(lifeline, json.dumps(request).encode() + b"\n")
+            watch = progress.Watch(folder / "told", listen)
             stopped, peak = _watch(child, limits, started, cancelled, watch)
         finally:
-            os.close(write_end)
+            os.close(lifeline)
             _reap(child)
+            if child.returncode < 0:  # not even the guard could clean up
+                _sweep(name)
+            said = streams.finish()
+            if lender is not None:
+                lender.finish()
         seconds = time.monotonic() - started
-        reply = _read(result)
+        reply = _read(said, token)
 
     def failed(code: str, message: str) -> Failed:
         return Failed(code, message, tail(log), reproduce)
 
-    if stopped is not None:
-        return failed(*stopped)
-    if reply is None:
-        return failed("crashed", _death(child.returncode))
-    if "output" in reply:
-        return Built(reply["output"], round(seconds, 3), peak)
-    return failed(reply["code"], reply["message"])
+    match reply:
+        case _ if stopped is not None:
+            return failed(*stopped)
+        case {"output": dict() as output}:
+            return Built(output, round(seconds, 3), peak)
+        case {"code": str() as code, "message": str() as message}:
+            return failed(code, message)
+    return failed("crashed", _death(child.returncode))
 
 
 def tail(log: Path) -> str:
@@ -144,16 +178,26 @@ def tail(log: Path) -> str:
     return text[-_TAIL:] if len(text) > _TAIL else text
 
 
-def _environment(limits: Limits, folder: str) -> dict[str, str]:
-    env = dict(os.environ)
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [_LIBRARY, env.get("PYTHONPATH")]))
-    env[progress.FOLDER] = folder
-    env["TMPDIR"] = folder  # What a killed step leaves behind is deleted with the folder.
+def _environment(limits: Limits, folder: Path, lender: Lender | None) -> dict[str, str]:
+    env = environment.clean(os.environ)
+    env["PYTHONPATH"] = environment.python_path(os.environ)
+    env["PWD"] = str(folder / "work")
+    env["TMPDIR"] = str(folder / "tmp")  # What a killed step leaves is deleted with the folder.
+    env[progress.FOLDER] = str(folder / "told")
+    env.pop(SOCKET, None)
+    if lender is not None:
+        env[SOCKET] = f"{lender.theirs.fileno()}:{lender.inbox}"
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         env[name] = str(limits.threads)
     if not limits.gpu:
         env["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves it unset: a CPU step would see every GPU.
     return env
+
+
+def _folders(store: Store | None) -> list[str]:
+    """The store's folder, which a step reads but must not change; none if the store is elsewhere."""
+    local = None if store is None else store.storage.local("store.json")
+    return [] if local is None else [str(local.parent)]
 
 
 def _watch(
@@ -178,7 +222,7 @@ def _watch(
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(_ASKED)
             return ("cancelled", STOPPED), peak
-        used = _memory(child.pid, limits.memory)
+        used = held(child.pid, limits.memory)
         peak = max(peak, used)
         if used > limits.memory:
             return (
@@ -192,28 +236,6 @@ def _watch(
                 f"still running after {limits.timeout:g} s and killed; "
                 "raise the model's `timeout` if it needs longer",
             ), peak
-
-
-def _memory(pid: int, cap: int) -> int:
-    """Bytes the tree holds. Shared pages are counted once only if it matters, as that costs more."""
-    try:
-        root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0
-    resident = sum(_ask(process, shared=True) for process in tree)
-    if resident <= cap:
-        return resident
-    return sum(_ask(process, shared=False) for process in tree)
-
-
-def _ask(process: psutil.Process, *, shared: bool) -> int:
-    try:
-        if shared:
-            return int(process.memory_info().rss)
-        return int(process.memory_full_info().pss)
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return 0
 
 
 def _send(pipe: int, data: bytes) -> None:
@@ -234,12 +256,22 @@ def _reap(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _read(path: Path) -> dict[str, JSON] | None:
+def _sweep(folder: str) -> None:
+    """Kill what is left of a step whose guards it killed: the name of its folder is in its environment."""
+    mark = f"{progress.FOLDER}={folder}/".encode()
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):
+            if mark in Path(f"/proc/{process.pid}/environ").read_bytes():
+                os.kill(process.pid, signal.SIGKILL)
+
+
+def _read(said: bytes, token: str) -> Any:
+    """The reply: what follows the last token. Anything before it was written by the step's own code."""
+    _, found, reply = said.rpartition(token.encode())
     try:
-        reply = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        return json.loads(reply) if found else None
+    except ValueError:
         return None
-    return reply if isinstance(reply, dict) else None
 
 
 def _death(status: int) -> str:

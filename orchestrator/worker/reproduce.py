@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from enginebundle.storage.store import Store
 from orchestrator.plan.task import Upstream
+from orchestrator.worker.lent import opened
 from orchestrator.worker.outcome import JSON
 from orchestrator.worker.progress import teller
 from orchestrator.worker.steps import build_request, plain_program, traced_program
@@ -23,13 +23,13 @@ def reproduce(
     from compiler.build.replay import Proved
     from compiler.pipeline import build_program
 
-    opened = Store.open(store)
+    lent = opened(store)
     proved = {}
     for key in keys:
-        record = opened.result(key) or {}
+        record = lent.result(key) or {}
         proved[key] = Proved.of(record.get("provenance", {}).get("build", {}))
     request = build_request({**spec, "tolerances": {}})  # nothing is compared with goldens here
-    aids = Aids(opened, teller(), proved)
-    program, plain = traced_program(upstream, opened), plain_program(upstream, opened)
+    aids = Aids(lent, teller(), proved)
+    program, plain = traced_program(upstream, lent), plain_program(upstream, lent)
     built = build_program(program, request, aids=aids, plain=plain)
     return {"engines": sum(segment.engine is not None for segment in built.segments)}

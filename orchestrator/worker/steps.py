@@ -27,6 +27,7 @@ from enginebundle.storage.trust import Trust
 from orchestrator.plan.keys import engines_identity
 from orchestrator.plan.task import Upstream
 from orchestrator.plan.task_id import Step, TaskId
+from orchestrator.worker.lent import opened
 from orchestrator.worker.outcome import BESIDE, JSON
 from orchestrator.worker.progress import teller
 
@@ -41,7 +42,7 @@ Spec = Mapping[str, JSON]
 
 def run_step(step: str, spec: Spec, upstream: Upstream, store: str) -> dict[str, JSON]:
     """Open the store and run the step of that name. Called by `isolate`."""
-    return STEPS[step](spec, upstream, Store.open(store))
+    return STEPS[step](spec, upstream, opened(store))
 
 
 def of(upstream: Upstream, step: Step) -> Mapping[str, JSON]:
@@ -248,9 +249,9 @@ def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         register_plugins(plugins["entrypoints"], tuple(plugins["search_path"]))
     index = of(upstream, "publish")["index"]
     reference = f"{spec['name']}@{index}"
-    evidence = validate_variant(
-        store, store.resolve(reference), Target.parse(spec["target"]), _trust(spec["trust"])
-    )
+    version = store.resolve(reference)
+    store.check_evidence(version)
+    evidence = validate_variant(store, version, Target.parse(spec["target"]), _trust(spec["trust"]))
     return {
         "passed": evidence.passed,
         "worst": evidence.worst,

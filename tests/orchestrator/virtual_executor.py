@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.run.schedule import Ended
+from orchestrator.run.events import Ended
 from orchestrator.run.taskgraph import Pool
 from orchestrator.worker.attempt import Attempt
 from orchestrator.worker.outcome import Built, Failed, Outcome

@@ -9,15 +9,8 @@ import sys
 import time
 from typing import Any
 
+from compiler.refused import Refused
 from enginebundle.errors import NoVariantError, StoreError
-
-
-class Refused(Exception):
-    """What a compiler raises on purpose."""
-
-    def __init__(self, code: str, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.code, self.message, self.remedy = code, message, remedy
 
 
 def add(a: int, b: int) -> dict[str, Any]:

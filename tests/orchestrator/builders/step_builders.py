@@ -9,9 +9,6 @@ from typing import Any
 import bad_builders
 import psutil
 
-from enginebundle.format.digest import digest_json
-from enginebundle.storage.store import Store
-
 
 def bookkeeping(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     return {"step": step, "spec": spec, "upstream": sorted(upstream)}
@@ -23,21 +20,6 @@ def segfault(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
 
 def refuse(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     return bad_builders.refuse()
-
-
-def race(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
-    """A twin of this attempt records its result before this one ends."""
-    identity = {"id": "x"}
-    Store.open(store).put_result(
-        digest_json(identity),
-        {
-            "key": digest_json(identity),
-            "identity": identity,
-            "output": {"made": "by the twin"},
-            "provenance": {"seconds": 1.0},
-        },
-    )
-    return {"made": "by this one"}
 
 
 def slow(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
@@ -54,8 +36,28 @@ def timed(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
 
 
 def kill_the_worker(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
-    """Kill the process that waits for this step: the caller of the guard above."""
+    """Kill the process that waits for this step: the caller of the two guards above."""
     guard = psutil.Process(os.getppid())
-    guard.parent().kill()
+    guard.parent().parent().kill()
     time.sleep(600)
     return {}
+
+
+def tick(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
+    """Note that it ran, and take a moment."""
+    with open(spec["file"], "a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(0.5)
+    return {"pid": os.getpid()}
+
+
+def talk(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
+    print("something for the log")
+    return {"fine": True}
+
+
+def span(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
+    """When it ran."""
+    began = time.time()
+    time.sleep(0.4)
+    return {"name": spec["name"], "began": began, "ended": time.time()}

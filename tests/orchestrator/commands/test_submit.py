@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -55,7 +57,13 @@ def environment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dashboard(environment):
-    """The address of a head with two CPUs and no GPU."""
+    with head_node(environment) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def head_node(environment):
+    """The address of a head with two CPUs and no GPU, and its process."""
     port = free_port()
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=0"]
     command += [f"--dashboard-port={port}", "--num-cpus=2", "--object-store-memory=100000000"]
@@ -80,7 +88,7 @@ def dashboard(environment):
         first = [command[0], "job", "submit", "--address", address, "--", "true"]
         while subprocess.run(first, env=environment, capture_output=True).returncode:
             assert time.monotonic() < end, "the head takes no jobs"
-        yield address
+        yield address, head
     finally:
         head.send_signal(signal.SIGTERM)
         head.wait()
@@ -114,6 +122,59 @@ def test_a_job_publishes_streams_and_hands_back_the_runs_own_code(dashboard, env
     assert Store.open(store).aliases("quick") == {"latest": 1}
     plan = json.loads(Store.open(store).get_file(f"runs/{run}/plan.json"))
     assert plan["models"] == ["quick"]
+
+
+def test_submitting_twice_runs_one_job(dashboard, environment, tmp_path):
+    """Three at once, then one more: all name the same run. When it has ended, there is another."""
+    shutil.copy(BUILDERS / "tiny_models.py", tmp_path)
+    (tmp_path / "manifest.yaml").write_text(
+        MANIFEST.replace("tiny_models:tiny", "tiny_models:slow")
+    )
+    store = tmp_path / "store"
+    Store.open(store, create=True)
+    command = [sys.executable, "-m", "orchestrator.cli", "submit", str(tmp_path / "manifest.yaml")]
+    command += ["--store", str(store), "--address", dashboard]
+
+    def submit(*more):
+        return subprocess.Popen(
+            [*command, *more],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    ended = [process.communicate() for process in [submit("--no-wait") for _ in range(3)]]
+    runs = {out.strip() for out, _ in ended}
+    assert len(runs) == 1, [err[-600:] for _, err in ended]
+    (run,) = runs
+    assert sum("goes on" in err for _, err in ended) == 2
+    out, _ = submit().communicate()
+    assert out.splitlines()[0] == run
+    assert record.ids(Store.open(store)) == [run]
+    out, _ = submit("--no-wait").communicate()
+    assert out.strip() != run
+
+
+def test_a_dashboard_that_goes_away_is_infrastructure(environment, tmp_path, monkeypatch):
+    for name in ("RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED"):
+        monkeypatch.setenv(name, environment[name])
+    from orchestrator.run import ray_executor
+    from orchestrator.run.executor import UnreachableError
+
+    with (
+        tempfile.TemporaryDirectory(prefix="d", dir="/tmp", ignore_cleanup_errors=True) as short,
+        head_node(environment | {"RAY_TMPDIR": short}) as (address, head),
+    ):
+        job = ray_executor.RayJob.submit(
+            address, "r1", "abc", "sleep 600", tmp_path, tmp_path / "store"
+        )
+        monkeypatch.setattr(ray_executor, "PATIENCE", 3.0)
+        head.send_signal(signal.SIGTERM)
+        head.wait()
+        with pytest.raises(UnreachableError, match=r"has not answered for 3 s.*kiln status r1"):
+            job.follow(io.StringIO())
 
 
 def test_no_cluster_is_infrastructure(environment, tmp_path):

@@ -313,7 +313,7 @@ def test_tasks_stand_after_their_needs_and_specs_are_json() -> None:
         seen.add(task.id)
     assert len(seen) == len(made.tasks) == 14
     again = json.loads(json.dumps(made.to_json()))
-    assert again["counts"] == {"build": 2, "unknown": 12}
+    assert again["counts"] == {"build": 1, "shared": 1, "unknown": 12}
     assert {"id", "step", "spec", "needs", "resources", "status", "why", "key"} <= set(
         again["tasks"][0]
     )
@@ -361,3 +361,23 @@ def test_planning_is_a_pure_function_of_what_it_is_given(name: str) -> None:
     contents = content.contents(manifest)
     once = plan(manifest, lambda _: None, INSTALLED, contents)
     assert plan(manifest, lambda _: None, INSTALLED, contents) == once
+
+
+def test_two_names_of_one_model_are_one_task_of_each_key() -> None:
+    twins = TEXT + TEXT.replace("\nmodels:\n", "").replace("name: a", "name: b")
+    made = make(twins)
+    assert made.decision("a/trace").status == "build"
+    assert (made.decision("b/trace").status, made.decision("b/trace").why) == (
+        "shared", "a/trace has the same key, and makes it",
+    )  # fmt: skip
+    results = Results()
+    results.run(make(TEXT), "trace")
+    made = make(twins, results)
+    for role in ("build/torch:cpu", "build/rtx:sm_89/p", "build/rtx:sm_89/q"):
+        assert made.decision(f"a/{role}").status == "build"
+        assert made.decision(f"b/{role}").status == "shared"
+        assert made.decision(f"a/{role}").key == made.decision(f"b/{role}").key
+    assert made.decision("b/publish").status == "build", "it has the name in its key"
+    fresh = [d.key for d in made.decisions if d.status == "build" and d.key]
+    assert len(fresh) == len(set(fresh))
+    assert "3 shared" in summary(made)

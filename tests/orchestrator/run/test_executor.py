@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -307,15 +309,64 @@ def test_a_machine_s_pools():
 
 
 def test_the_first_result_wins(tmp_path):
+    """A twin that takes no lease records its result while this attempt runs."""
     store = Store.open(tmp_path / "store", create=True)
     task = model("m0")[0]
     mine = attempt(
-        task, {"id": "x"}, {}, 1, store.uri, function="step_builders:race", path=(BUILDERS,)
+        task, {"id": "x"}, {}, 1, store.uri, function="step_builders:slow", path=(BUILDERS,)
     )
+    record = {"key": mine.key, "identity": {"id": "x"}, "output": {"made": "by the twin"}}
+
+    def twin():
+        while not store.key_lease(mine.key)[0]:
+            time.sleep(0.01)
+        store.put_result(mine.key, record | {"provenance": {"seconds": 1.0}})
+
+    thread = threading.Thread(target=twin)
+    thread.start()
     outcome, host = perform(mine)
+    thread.join()
+    assert isinstance(outcome, Built)
     assert outcome.output == {"made": "by the twin"}
     assert host
     assert isinstance(perform(mine)[0], Cached)
+
+
+def test_two_names_of_one_piece_of_work_run_it_once(tmp_path):
+    store = Store.open(tmp_path / "store", create=True)
+    ticks = tmp_path / "ticks"
+    twins = [Task(TaskId(name, "trace"), {"file": str(ticks)}, (), ANY) for name in ("a", "b", "c")]
+    farm = real(store, LocalExecutor(3), {f"{name}/trace": "tick" for name in "abc"})
+    started = []
+    farm = Farm(**{
+        **vars(farm), "identify": lambda task, upstream: {"same": "work"}, "listen": started.append,
+    })  # fmt: skip
+    outcomes, _ = drive(twins, farm)
+    assert sorted(map(kind, outcomes.values())) == ["built", "cached", "cached"]
+    assert len(ticks.read_text().splitlines()) == 1
+    assert len([t for t in started if t.state == "started"]) == 1
+
+
+def test_two_names_of_one_failure_both_fail(tmp_path):
+    store = Store.open(tmp_path / "store", create=True)
+    twins = [Task(TaskId(name, "trace"), {}, (), ANY) for name in ("a", "b")]
+    farm = real(store, LocalExecutor(2), {"a/trace": "segfault", "b/trace": "segfault"})
+    outcomes, _ = drive(
+        twins, Farm(**{**vars(farm), "identify": lambda task, upstream: {"same": 1}})
+    )
+    assert {outcome.code for outcome in outcomes.values()} == {"crashed"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_attempt_that_can_not_even_be_described_ends_in_a_report(tmp_path):
+    executor = LocalExecutor(1)
+    store = Store.open(tmp_path / "store", create=True)
+    task = model("m0")[0]
+    executor.submit(attempt(task, {"id": object()}, {}, 1, store.uri))
+    (ended,) = executor.wait(30.0)
+    assert isinstance(ended.outcome, Failed)
+    assert ended.outcome.code == "error"
+    assert "not JSON serializable" in ended.outcome.message
 
 
 def test_a_store_that_is_gone_is_an_infrastructure_failure(tmp_path):

@@ -13,7 +13,10 @@ import psutil
 import pytest
 
 from enginebundle.storage.store import Store
+from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
+from orchestrator.run.drive import Farm, drive
+from orchestrator.run.events import Ended
 from orchestrator.worker.attempt import Attempt
 from orchestrator.worker.outcome import Built, Cached, Failed
 
@@ -46,7 +49,7 @@ def attempt(store, name, number=1, function="bookkeeping", **more):
 def collect(executor, count):
     reports = []
     while len(reports) < count:
-        reports += executor.wait(60.0)
+        reports += [report for report in executor.wait(60.0) if isinstance(report, Ended)]
     return {TaskId.parse(report.id).model: report.outcome for report in reports}
 
 
@@ -73,8 +76,7 @@ def test_a_task_may_ask_for_more_than_any_node_has(ray_executor, tmp_path):
 
 def test_a_pool_without_nodes_is_named(ray_executor):
     pools = ray_executor.pools({None, "sm_90", "sm_120"})
-    assert pools[None].window == 4
-    assert pools["sm_90"].window == 2
+    assert not pools["sm_90"].absent
     assert pools["sm_120"].absent.startswith(
         "no machine here has sm_120, only sm_90; run on a cluster"
     )
@@ -119,3 +121,77 @@ def test_a_lost_worker_is_an_infrastructure_failure(ray_executor, tmp_path):
     while step_processes() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not step_processes()
+
+
+def test_a_pool_hands_out_one_task_ahead_of_the_last_that_started(ray_executor, tmp_path):
+    pools = ray_executor.pools({None, "sm_90"})
+    assert pools[None].ahead == pools["sm_90"].ahead == 1
+
+
+def test_started_means_started_and_nothing_overtakes_a_big_task(ray_executor, tmp_path):
+    """Twelve small tasks on two processors, and one early in the order that needs both of them."""
+    store = Store.open(tmp_path / "store", create=True)
+    ticks = tmp_path / "ticks"
+    names = [f"m{n:02}" for n in range(12)]
+    tasks = [
+        Task(
+            TaskId(name, "trace"), {"file": str(ticks), "name": name}, (),
+            Resources(2.0 if name == "m03" else 1.0, 64 << 20, 60.0),
+        )
+        for name in names
+    ]  # fmt: skip
+    told = []
+
+    def describe(task, identity, upstream, number):
+        return Attempt(
+            task.id, number, "r1", task.step, task.spec, upstream, identity, store.uri,
+            task.resources.cpus, task.resources.memory, task.resources.timeout,
+            function="step_builders:span", path=(BUILDERS,),
+        )  # fmt: skip
+
+    class Kept:
+        """The executor of all tests here, which outlives a run."""
+
+        pools, submit, wait = ray_executor.pools, ray_executor.submit, ray_executor.wait
+
+        def close(self):
+            pass
+
+    farm = Farm(
+        results=store,
+        identify=lambda task, upstream: {"id": task.id},
+        attempt=describe,
+        executor=Kept,
+        sized=lambda task, upstream: task,
+        driver_steps={},
+        finish=lambda task, upstream, outcome: outcome,
+        listen=lambda transition: told.append((time.time(), transition)),
+    )
+    outcomes, _ = drive(tasks, farm)
+    assert {type(outcome) for outcome in outcomes.values()} == {Built}
+    spans = {
+        name: (outcomes[f"{name}/trace"].output["began"], outcomes[f"{name}/trace"].output["ended"])
+        for name in names
+    }
+    began = sorted(names, key=lambda name: spans[name])
+    assert began.index("m03") in (2, 3, 4), "in its turn, give or take its neighbour"
+    overlap = [
+        n
+        for n in names
+        if n != "m03" and spans[n][0] < spans["m03"][1] and spans["m03"][0] < spans[n][1]
+    ]
+    assert not overlap, "it had both processors"
+    for name in names:
+        (at,) = [when for when, t in told if t.task == f"{name}/trace" and t.state == "started"]
+        assert at <= spans[name][1], "it was told while the step ran"
+    # Told as started: never more than there are processors.
+    events = sorted(
+        [(when, 1) for when, t in told if t.state == "started"]
+        + [(when, -1) for when, t in told if t.state == "built"]
+    )
+    running, most = 0, 0
+    for _, change in events:
+        running += change
+        most = max(most, running)
+    assert most <= 2
+    assert all(t.host for _, t in told if t.state == "started")

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.run.schedule import Ended, Resized, Settle, Submit, advance, begin
+from orchestrator.run.events import Ended, Resized, Settle, Submit
+from orchestrator.run.schedule import advance, begin
 from orchestrator.run.taskgraph import Item, Pool, graph_of
 from orchestrator.worker.outcome import ATTEMPTS, Blocked, Built, Cached, Failed, Skipped, classify
 

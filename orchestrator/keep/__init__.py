@@ -1,0 +1,1 @@
+"""What keeps a store whole: which results can be used, who holds what, what may go, what is damaged."""

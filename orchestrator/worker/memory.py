@@ -1,0 +1,64 @@
+"""How much memory a process and its descendants hold. Reads only what /proc has about them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import psutil
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def held(pid: int, cap: int) -> int:
+    """Bytes that the tree holds. Shared pages are counted once only above `cap`, as that costs more."""
+    tree = list(family(pid))
+    resident = sum(map(_resident, tree))
+    return resident if resident <= cap else sum(map(_proportional, tree))
+
+
+def family(pid: int) -> Iterator[int]:
+    """The process and its descendants, as far as they are alive."""
+    left = [pid]
+    while left:
+        one = left.pop()
+        yield one
+        left += _children(one)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+    except FileNotFoundError:
+        # Either it has ended, or the kernel has no such file and /proc has to be searched.
+        if os.path.exists("/proc/self/task") and not _HAS_CHILDREN:
+            try:
+                return [child.pid for child in psutil.Process(pid).children()]
+            except psutil.NoSuchProcess:
+                return found
+    return found
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(_read(f"/proc/{pid}/statm").split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def _proportional(pid: int) -> int:
+    try:
+        lines = _read(f"/proc/{pid}/smaps_rollup").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+_HAS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
