@@ -287,14 +287,12 @@ def _moves(name: str, alias: str) -> str:
 
 
 def _evidence(version: Version, target: Target | None = None) -> str:
-    folder = (
-        f"bundles/{check_name(version.name, 'bundle name')}/evidence/{hexadecimal(version.digest)}"
-    )
+    folder = f"bundles/{check_name(version.name, 'name')}/evidence/{hexadecimal(version.digest)}"
     return folder if target is None else f"{folder}/{_folder(target)}"
 
 
 def _heads(version: Version) -> str:
-    return f"bundles/{check_name(version.name, 'bundle name')}/heads/{hexadecimal(version.digest)}"
+    return f"bundles/{check_name(version.name, 'name')}/heads/{hexadecimal(version.digest)}"
 
 
 def _folder(target: Target) -> str:
