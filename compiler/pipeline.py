@@ -34,7 +34,7 @@ from compiler.build.plugins import missing_plugins, refused_nodes, register_plug
 from compiler.build.segments import BuiltSegment, build_segment
 from compiler.convert.registry import Refusal
 from compiler.goldens.goldens import GoldenCase, GoldenSource, make_goldens
-from compiler.goldens.tolerance import chain, tolerances
+from compiler.goldens.tolerance import chain, computed, tolerances
 from compiler.lower import lower
 from compiler.lower.capture import capture
 from compiler.partition import Partition
@@ -186,7 +186,7 @@ def build_program(
     registry = registry_with(request.replace, request.target, request.search_path)
     overrides = dict(request.tolerance)
     allowed = tolerances(
-        request.target, request.precision, [golden.outputs for golden in goldens], overrides,
+        request.target, computed(request.precision, program.graph), [golden.outputs for golden in goldens], overrides,
         chain(program.graph),
     )  # fmt: skip
     demoted = refused_nodes(program.graph, missing)

@@ -27,3 +27,19 @@ def first_lines(error: BaseException, limit: int = 3) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     text = "; ".join(lines[:limit])
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def with_causes(error: BaseException, most: int = 4) -> str:
+    """`first_lines` of an exception and of those that led to it, the last one first.
+
+    What a library raises `from` another error often says only that something failed, not what.
+    """
+    told, seen = [first_lines(error)], [error]
+    while len(told) < most:
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)  # type: ignore[assignment]
+        if error is None or error in seen:
+            break
+        seen.append(error)
+        if (text := first_lines(error)) not in told:
+            told.append(text)
+    return ", caused by ".join(told)

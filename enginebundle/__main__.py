@@ -49,12 +49,16 @@ def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
         "outputs": [spec.to_json() for spec in index.outputs],
         "profiles": [profile.to_json() for profile in index.profiles],
         "goldens": [golden.name for golden in index.goldens],
+        "goldens_drawn": index.drawn,
         "labels": dict(index.labels),
         "bytes": sum(size for _, size in index.blobs),
         "variants": [
             {
                 "target": str(variant.target),
-                "state": bundle.states[variant.target],
+                "state": bundle.verdicts[variant.target].state,
+                "reason": bundle.verdicts[variant.target].reason,
+                "tolerances": {name: bound.to_json() for name, bound in variant.tolerances},
+                "fallback": [str(part.fallback) for part in variant.parts if part.fallback],
                 "precision": variant.precision,
                 "toolchain": variant.toolchain.to_json(),
                 "segments": [[s.kind for s in part.segments] for part in variant.parts],
@@ -64,11 +68,12 @@ def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
         ],
         "evidence": [
             {
-                "target": str(known.evidence.target),
-                "passed": known.evidence.passed,
-                "worst": known.evidence.worst,
-                "date": known.evidence.date,
-                "machine": dict(known.evidence.machine),
+                "target": str(known.content.target),
+                "passed": known.content.passed,
+                "worst": known.content.worst,
+                "date": known.content.date,
+                "sequence": known.content.sequence,
+                "machine": dict(known.content.machine),
                 "signer": known.signer,
             }
             for known in bundle.evidence

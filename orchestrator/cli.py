@@ -10,7 +10,14 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator.manifest.model import TIMEOUT
-from orchestrator.report.exit_codes import INFRASTRUCTURE, INTERRUPTED, MEANINGS, OK, USAGE
+from orchestrator.report.exit_codes import (
+    INFRASTRUCTURE,
+    INTERRUPTED,
+    MEANINGS,
+    OK,
+    SOME_FAILED,
+    USAGE,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         help="ray: an embedded Ray, or the cluster at --address; local: child processes only",
     )
     one.add_argument("--address", help="a running Ray cluster: auto, or HOST:PORT of its head")
-    one.add_argument("--elastic", action="store_true", help="wait for pools that have no node yet")
+    one.add_argument("--elastic", action="store_true", help=_ELASTIC)
     one.add_argument(
         "--jobs",
         type=_positive,
@@ -65,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--only", metavar="TASK", help="run only this task and those it needs, such as m/trace"
     )
+    _repeat(one)
     one.add_argument("--run-id", help=argparse.SUPPRESS)
     one = command("submit", "submit:submit", "Run a manifest as a job of a Ray cluster.")
     _manifest(one)
@@ -77,9 +85,22 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--no-wait", action="store_true", help="return as soon as the job is submitted"
     )
-    one.add_argument("--elastic", action="store_true", help="wait for pools that have no node yet")
+    one.add_argument("--elastic", action="store_true", help=_ELASTIC)
+    _repeat(one)
     one = command("status", "status:status", "Show the latest run, or the one named.")
     one.add_argument("run", nargs="?", help="a run's id (default: the latest)")
+    _store(one)
+    _output(one)
+    one = command(
+        "report",
+        "report:report",
+        "Show what runs in engines, what in torch, and why, node by node.",
+    )
+    one.add_argument(
+        "what",
+        nargs="?",
+        help="a run's id, or a bundle: NAME, NAME@VERSION (default: the latest run)",
+    )
     _store(one)
     _output(one)
     one = command("explain", "explain:explain", "List the fields in which two results differ.")
@@ -151,6 +172,22 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+_ELASTIC = "wait for pools that have no node yet, also for GPUs to validate on"
+
+
+def _repeat(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--allow-unproved",
+        action="store_true",
+        help="move the alias even if what was validated before is not validated again",
+    )
+    added.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="try again what failed before with the same inputs and toolchain",
+    )
+
+
 def _manifest(added: argparse.ArgumentParser) -> None:
     added.add_argument("manifest", help="the manifest's YAML file")
 
@@ -192,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     args = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from enginebundle.errors import BundleError, FormatError, NotFoundError
+    from enginebundle.errors import BundleError, FormatError, NotFoundError, UntrustedError
     from orchestrator.commands.common import UsageError
     from orchestrator.manifest.errors import ManifestError
     from orchestrator.run.executor import UnreachableError
@@ -204,6 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, ManifestError, NotFoundError, FormatError) as error:
         print(f"kiln: {error}", file=sys.stderr)
         return USAGE
+    except UntrustedError as error:
+        print(f"kiln: {error}", file=sys.stderr)
+        return SOME_FAILED
     except (BundleError, UnreachableError) as error:
         print(f"kiln: {type(error).__name__}: {error}", file=sys.stderr)
         return INFRASTRUCTURE

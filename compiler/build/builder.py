@@ -15,6 +15,7 @@ from typing import Any
 from compiler.build.aids import Aid, Aids
 from compiler.build.compatibility import missing_lean_runtime, set_compatibility
 from compiler.build.effort import DEFAULT, set_effort
+from compiler.build.extents import extents
 from compiler.network.emit import EmitError, Emitter
 from compiler.network.network import Network
 from compiler.network.older import lacking, without
@@ -164,8 +165,7 @@ def _leave_out(definition: Any, bound: Mapping[str, Any], log: Any) -> None:
 def _profile(builder: Any, graph: Graph, profile: Profile) -> Any:
     made = builder.create_optimization_profile()
     for spec in graph.inputs:
-        sizes = [spec.sizes(profile.at(point)) for point in ("min", "opt", "max")]
-        made.set_shape(spec.name, *sizes)
+        made.set_shape(spec.name, *extents(spec, profile))
     return made
 
 

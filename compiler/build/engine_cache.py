@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from compiler.build.extents import extents
 from compiler.network.network import Layer, Network, Tensor
 from compiler.program import tensor_bytes
 from enginebundle.errors import IntegrityError, NotFoundError
@@ -109,16 +110,12 @@ def identity(
     to the digest of its bytes, so that weights are not hashed again; `bound` are the constants that
     the engine gets when it is opened (`Bindings.names`).
     """
-    points = ("min", "opt", "max")
     return {
         "format": FORMAT,
         "step": "engine",
         "network": network_digest(network, digests, bound or {}),
         "profiles": [
-            {
-                spec.name: [list(spec.sizes(p.at(point))) for point in points]
-                for spec in graph.inputs
-            }
+            {spec.name: [list(shape) for shape in extents(spec, p)] for spec in graph.inputs}
             for p in options.profiles
         ],
         "architectures": list(archs),

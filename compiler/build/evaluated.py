@@ -14,7 +14,7 @@ import torch
 
 from compiler.build.bisect import first_divergence
 from compiler.goldens.goldens import GoldenCase
-from compiler.goldens.tolerance import chain, tolerance
+from compiler.goldens.tolerance import chain, computed, remedy, tolerance
 from compiler.network.evaluate import evaluate
 from compiler.network.network import Network
 from compiler.partition import Partition
@@ -69,10 +69,10 @@ def evaluate_partition(
     An override replaces the table's tolerance for the output that it names. Raises InaccurateBuild,
     which names the first node whose value differs.
     """
-    depth = chain(program.graph)
+    depth, row = chain(program.graph), computed(precision, program.graph)
 
     def limit(want: torch.Tensor) -> Tolerance:
-        return tolerance(EXACT, precision, want, depth)
+        return tolerance(EXACT, row, want, depth)
 
     cases: list[tuple[str, str, float, float]] = []
     for golden in goldens:
@@ -87,8 +87,7 @@ def evaluate_partition(
                     "accuracy",
                     f"golden {golden.name!r}, output {spec.name!r}: {found.detail}; "
                     f"{_culprit(program, parts, networks, golden, limit)}",
-                    "keep that module in torch with torch_executed_modules, raise the precision, "
-                    "or state a tolerance for the output",
+                    remedy(precision, program.graph),
                 )
     return Evaluated(
         max((worst for _, _, worst, _ in cases), default=0.0),

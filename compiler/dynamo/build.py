@@ -18,7 +18,7 @@ from compiler.build.engine_cache import EngineCache
 from compiler.build.evaluated import EXACT
 from compiler.dynamo.options import Options
 from compiler.dynamo.region import META, Region, RegionRefused
-from compiler.goldens.tolerance import chain, tolerance
+from compiler.goldens.tolerance import chain, computed, tolerance
 from compiler.lower import lower
 from compiler.lower.capture import capture
 from compiler.network.evaluate import evaluate
@@ -73,9 +73,10 @@ class Runner:
 
     def differs(self, got: list[torch.Tensor], want: list[torch.Tensor]) -> str:
         """What is outside its tolerance, in words; empty if nothing is."""
-        depth = chain(self.program.graph)
+        graph = self.program.graph
+        depth, row = chain(graph), computed(self.precision, graph)
         for spec, mine, torchs in zip(self.program.graph.outputs, got, want, strict=True):
-            bound = tolerance(self.judge, self.precision, torchs.detach().cpu(), depth)
+            bound = tolerance(self.judge, row, torchs.detach().cpu(), depth)
             found = compare(mine.detach().cpu(), torchs.detach().cpu(), bound)
             if not found.passed:
                 return f"{spec.name}: {found.detail}"

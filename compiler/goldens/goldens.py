@@ -12,14 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 
 from compiler.goldens.inputs import GoldensRefused, read_inputs
 from compiler.goldens.profile_fit import misfits
+from compiler.goldens.reach import reach
 from compiler.goldens.source import GoldenSource
 from compiler.program import weights_from_bytes, weights_to_bytes
-from compiler.refused import first_lines
+from compiler.refused import with_causes
 from compiler.trace.examples import ExampleMaker, resized
 from compiler.trace.export import passed_by_name
 from compiler.trace.outputs import output_tensors
@@ -32,6 +35,12 @@ __all__ = [
     "examples_from",
     "make_goldens",
 ]
+
+_GIVE = (
+    'give real inputs, as `goldens: { entrypoint: "module:function" }` (it returns a list of '
+    "{input: tensor}) or `goldens: { file: inputs.safetensors }`; if only integers are out of range, "
+    "bound them: `inputs: { ids: { ..., high: 1000 } }`; or correct the model"
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ def make_goldens(
     that fails or whose result is random.
     """
     profiles = profiles or (Profile("static", ()),)
-    cases = read_inputs(source, inputs, profiles, search_path)
+    cases = read_inputs(source, inputs, profiles, search_path, partial(_bounds, model, inputs))
     for name, tensors in cases.items():
         shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
         reasons = {profile.name: misfits(shapes, inputs, profile) for profile in profiles}
@@ -83,9 +92,11 @@ def make_goldens(
                 "widen a profile, or cut the golden's inputs to its sizes",
             )
     with _deterministic():
-        results = {name: _run(model, inputs, tensors, name) for name, tensors in cases.items()}
+        results = {
+            name: _run(model, inputs, tensors, name, source) for name, tensors in cases.items()
+        }
         first = next(iter(cases))
-        again = _run(model, inputs, cases[first], first)
+        again = _run(model, inputs, cases[first], first, source)
     for name, tensor in again.items():
         if not torch.equal(_comparable(tensor), _comparable(results[first][name])):
             raise GoldensRefused(
@@ -110,22 +121,41 @@ def _run(
     inputs: tuple[TensorSpec, ...],
     tensors: Mapping[str, torch.Tensor],
     name: str,
+    source: GoldenSource,
 ) -> dict[str, torch.Tensor]:
-    arguments = {spec.name: tensors[spec.name].clone() for spec in inputs}
-    keywords = passed_by_name(model, inputs)
     try:
         with torch.inference_mode():
-            result = model(**arguments) if keywords else model(*arguments.values())
+            result = _call(model, inputs, tensors)
         outputs = output_tensors(result)
     except Exception as error:  # the user's forward may raise anything
-        shapes = ", ".join(f"{n} {t.dtype} {tuple(t.shape)}" for n, t in arguments.items())
+        shapes = ", ".join(f"{n} {tensors[n].dtype} {tuple(tensors[n].shape)}" for n in tensors)
+        drawn = ", which nobody gave: it was drawn at random" if source.drawn else ""
         raise GoldensRefused(
             "forward",
-            f"the eager model fails on golden {name!r} ({shapes}): {first_lines(error)}",
-            "correct the golden's inputs, or the model",
+            f"the eager model fails on golden {name!r} ({shapes}){drawn}: {with_causes(error)}",
+            _GIVE if source.drawn else "correct the golden's inputs, or the model",
         ) from error
     # Cloned, since an output may be one of the inputs, and inference tensors can't be saved twice.
     return {key: tensor.detach().clone().contiguous() for key, tensor in outputs.items()}
+
+
+def _bounds(
+    model: torch.nn.Module, inputs: tuple[TensorSpec, ...], probe: Mapping[str, torch.Tensor]
+) -> Mapping[str, int]:
+    try:
+        return reach(probe, partial(_call, model, inputs))
+    except Exception:  # noqa: BLE001 - what is wrong with the model shows when the goldens are made
+        return {}
+
+
+def _call(
+    model: torch.nn.Module, inputs: tuple[TensorSpec, ...], tensors: Mapping[str, torch.Tensor]
+) -> Any:
+    """Call the model on copies, since it may write to its arguments."""
+    arguments = {spec.name: tensors[spec.name].clone() for spec in inputs}
+    if passed_by_name(model, inputs):
+        return model(**arguments)
+    return model(*arguments.values())
 
 
 @contextmanager

@@ -4,19 +4,21 @@
 * A safetensors file holds `<case>/<input>`, or plain `<input>` for one case.
 * A Parquet file holds one case per row and one column per input, whose cells are numbers or (nested)
   lists in the input's shape. A column `case` names the rows, unless an input has that name.
-* A seed draws inputs at min, opt and max of each profile in turn: normally distributed floats, bools
-  that are all true, integers from 0 up to but not including `high` (2 if not given).
+* A seed draws inputs at sizes of each profile in turn: min, opt, max, and odd ones between. Floats are
+  normally distributed, bools all true. Integers go from 0 up to but not including `high`; where that is
+  not given, over the rows of the tables that the model reads by them (compiler/goldens/reach.py); where it
+  reads none, to 2, and over all of uint8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from compiler.goldens.source import DEFAULT_CASES, GoldenSource
+from compiler.goldens.source import GoldenSource
 from compiler.refused import Refused
 from compiler.trace.examples import default_example
 from compiler.trace.load import call_user, load_function
@@ -25,6 +27,7 @@ from enginebundle.format.parse import check_name
 from enginebundle.format.spec import Profile, TensorSpec
 
 Cases = dict[str, dict[str, torch.Tensor]]
+Reach = Callable[[Mapping[str, torch.Tensor]], Mapping[str, int]]
 
 
 class GoldensRefused(Refused):
@@ -36,9 +39,11 @@ def read_inputs(
     inputs: tuple[TensorSpec, ...],
     profiles: tuple[Profile, ...],
     search_path: tuple[str, ...] = (),
+    reach: Reach = lambda _: {},
 ) -> Cases:
     """Cases by name, each with exactly the inputs, in their dtypes. Raises GoldensRefused.
 
+    `reach` gives the exclusive bounds of integer inputs at the sizes of the tensors it is given.
     The source's entrypoint is looked up in `search_path`, then in `sys.path`.
     """
     given = [source.entrypoint, source.file, source.seed]
@@ -49,7 +54,7 @@ def read_inputs(
             "give one of them",
         )
     if source.seed is not None:
-        return _drawn(source, inputs, profiles)
+        return _drawn(source, inputs, profiles, reach)
     if source.file is not None:
         cases = _from_file(Path(source.file), inputs)
     else:
@@ -64,23 +69,47 @@ def read_inputs(
 
 
 def _drawn(
-    source: GoldenSource, inputs: tuple[TensorSpec, ...], profiles: tuple[Profile, ...]
+    source: GoldenSource,
+    inputs: tuple[TensorSpec, ...],
+    profiles: tuple[Profile, ...],
+    reach: Reach,
 ) -> Cases:
     assert source.seed is not None
     generator = torch.Generator().manual_seed(source.seed)
-    high = dict(source.high)
     result: Cases = {}
     for profile in profiles:
-        for index in range(source.cases or DEFAULT_CASES):
-            point = ("min", "opt", "max")[index % 3]
-            turn = f"-{index // 3}" if index >= 3 else ""
+        sizes = _points(profile)
+        for index in range(source.cases or len(sizes)):
+            point = list(sizes)[index % len(sizes)]
+            turn = f"-{index // len(sizes)}" if index >= len(sizes) else ""
+            shapes = {spec.name: spec.sizes(sizes[point]) for spec in inputs}
+            probe = {s.name: default_example(s, shapes[s.name], generator, 1) for s in inputs}
+            high = {s.name: 256 for s in inputs if s.dtype == "uint8"}
+            high |= {**reach(probe), **dict(source.high)}
             result[f"{profile.name}-{point}{turn}"] = {
                 spec.name: default_example(
-                    spec, spec.sizes(profile.at(point)), generator, high.get(spec.name, 2)
+                    spec, shapes[spec.name], generator, high.get(spec.name, 2)
                 )
                 for spec in inputs
             }
     return result
+
+
+def _points(profile: Profile) -> dict[str, dict[str, int]]:
+    """Sizes to draw at, by name: min, opt and max, then odd ones between them, if there are any."""
+    found = {point: profile.at(point) for point in ("min", "opt", "max")}
+    for name, low, high in (("low", "min", "opt"), ("high", "opt", "max")):
+        between = {s: _between(found[low][s], found[high][s]) for s in profile.symbols}
+        if between not in found.values():
+            found[name] = between
+    return found
+
+
+def _between(low: int, high: int) -> int:
+    """An odd number between two, near their middle; if there is none, any; else the lower one."""
+    middle = (low + high) // 2
+    near = [n for n in (middle, middle - 1, middle + 1) if low < n < high]
+    return next((n for n in near if n % 2), near[0] if near else low)
 
 
 def _from_file(path: Path, inputs: tuple[TensorSpec, ...]) -> dict[str, Mapping[str, Any]]:

@@ -9,16 +9,17 @@ from enginebundle.format.parse import fields
 
 ANY_OUTPUT = "*"
 """The name under which a tolerance is given for every output that has none of its own."""
-DEFAULT_CASES = 3
-"""Inputs drawn for each profile by default: at min, opt and max."""
+DRAWING = 2
+"""Counts the ways in which inputs were drawn from a seed: part of the key of what was drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenSource:
     """Exactly one of `entrypoint` (with `kwargs`), `file` (safetensors or Parquet) and `seed`.
 
-    With a seed, `cases` inputs are drawn for each profile (DEFAULT_CASES if None): one at min, one
-    at opt, one at max, then min again; `high` maps an integer input to its exclusive bound.
+    With a seed, `cases` inputs are drawn for each profile: one at min, one at opt, one at max, one at odd
+    sizes between min and opt and one between opt and max, as far as there are any, then min again; if None,
+    one of each. `high` maps an integer input to its exclusive bound.
     """
 
     entrypoint: str | None = None
@@ -27,6 +28,11 @@ class GoldenSource:
     seed: int | None = None
     cases: int | None = None
     high: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def drawn(self) -> bool:
+        """Whether inputs are drawn, rather than given."""
+        return self.seed is not None
 
     def to_json(self) -> dict[str, JSON]:
         return {

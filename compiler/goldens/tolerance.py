@@ -32,6 +32,9 @@ sqrt(L) * u, not like L * u. The table holds for DEPTH products in a chain, wher
   within 3 %) and 5.2 in fp16; MiniLM's embeddings by 5.4. A model that is not stable in half precision
   must fail, or be given a tolerance of its own: those logits in bf16 are off by up to 0.39 of their RMS.
 
+A graph that computes in float16 or bfloat16 where the precision asks for more, since its weights are of
+that type, is held to the row of that type (`computed`): its roundings are those of the model itself.
+
 A longer chain widens the factors by sqrt(depth / DEPTH); a shorter one does not narrow them.
 What no table can know, the user states: a model whose last step cancels large numbers, or whose
 integer outputs are an argmax over near ties.
@@ -80,6 +83,15 @@ TABLE: Mapping[str, Mapping[str, Factors]] = {
 }
 """Factors by backend and precision, for DEPTH products in a chain."""
 
+_HALVES = {"float16": "fp16", "bfloat16": "bf16"}
+_COARSE = {"fp32": 0, "tf32": 1, "fp16": 2, "bf16": 3}
+_WORDS = """
+view _unsafe_view reshape expand permute transpose t squeeze unsqueeze slice select clone contiguous alias
+detach cat stack split split_with_sizes embedding index index_select gather _to_copy
+"""
+_MOVES = frozenset(f"aten.{name}" for name in _WORDS.split())
+"""Operators that round nothing."""
+
 _PRODUCTS = {
     f"aten.{name}": count
     for count, names in {
@@ -106,7 +118,7 @@ def tolerances(
 
     `wanted` are the golden outputs, one mapping per golden. An override replaces the table's whole
     tolerance for the output it names, or for all others under ANY_OUTPUT; its `atol` is absolute.
-    `depth` is `chain(graph)`. Raises ToleranceRefused.
+    `precision` is `computed(precision, graph)`, `depth` is `chain(graph)`. Raises ToleranceRefused.
     """
     given = overrides or {}
     names = sorted({name for case in wanted for name in case})
@@ -129,6 +141,33 @@ def tolerances(
 def tolerance(target: Target, precision: str, want: torch.Tensor, depth: int = DEPTH) -> Tolerance:
     """The table's tolerance for one tensor."""
     return _scaled(_factors(target, precision, depth), [want])
+
+
+def computed(precision: str, graph: Graph) -> str:
+    """The row of the table for a graph: that of the coarsest type in which it computes, or `precision`.
+
+    Views, casts and the outputs' own type do not count: only what operators make of half-precision values.
+    """
+    dtypes = {spec.name: spec.dtype for spec in graph.inputs}
+    dtypes |= {weight.name: weight.spec.dtype for weight in graph.weights}
+    found = {precision}
+    for node in graph.nodes:
+        for value in node.outputs:
+            dtypes[value.name] = value.dtype
+            reads = {dtypes.get(name) for name in node.inputs()}
+            if value.dtype in _HALVES and value.dtype in reads and packet(node.op) not in _MOVES:
+                found.add(_HALVES[value.dtype])
+    return max(found, key=lambda row: _COARSE.get(row, 0))
+
+
+def remedy(precision: str, graph: Graph) -> str:
+    """What helps where an output is outside its tolerance."""
+    steps = ["keep that module in torch with torch_executed_modules"]
+    if precision != "fp32":
+        steps.append("raise the precision")
+    elif computed(precision, graph) != precision:
+        steps.append("load the model in float32, if its half-precision weights need not be kept")
+    return f"{', '.join(steps)}, or state a tolerance for the output"
 
 
 def chain(graph: Graph) -> int:

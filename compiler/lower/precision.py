@@ -121,6 +121,8 @@ class _Caster:
 
     def cast(self, source: torch.fx.Node, dtype: torch.dtype, user: torch.fx.Node) -> torch.fx.Node:
         """`source` in `dtype`; finite values of float32 within half's finite range."""
+        if dtype == self.half and (given := _widened(source, self.half)) is not None:
+            return given
         key = (source, dtype)
         if key not in self.casts:
             with self.graph.inserting_before(user):
@@ -171,6 +173,19 @@ def _narrowed(value: Any, half: torch.dtype, wide: bool) -> Any:
         limit = torch.finfo(half).max
         return min(max(value, -limit), limit)
     return value
+
+
+def _widened(source: torch.fx.Node, half: torch.dtype) -> torch.fx.Node | None:
+    """What `source` was before it was cast from half to float32; None if it is no such cast."""
+    given = source
+    while given.target is aten._to_copy.default and set(given.kwargs) == {"dtype"}:
+        if given.meta["val"].dtype not in FLOATS:
+            return None
+        (before,) = given.all_input_nodes
+        if before.meta["val"].dtype == half:
+            return before
+        given = before
+    return None
 
 
 def _may_exceed(source: torch.fx.Node) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from compiler.refused import Refused, first_lines
+from compiler.refused import Refused, with_causes
 from compiler.trace.shadow import shadow
 from compiler.trace.source import JSON, Source
 
@@ -74,7 +74,7 @@ def load_function(entrypoint: str, search_path: tuple[str, ...] = ()) -> Callabl
         raise ModelRefused(
             "import",
             f"entrypoint {entrypoint!r}: module {module_name!r} does not import: "
-            f"{first_lines(error)}",
+            f"{with_causes(error)}",
             "install what is missing, or name the folder that holds the module in search_path",
         ) from error
     for part in function_name.split("."):
@@ -103,7 +103,7 @@ def call_user(function: Callable[..., Any], kwargs: dict[str, JSON], name: str) 
     except Exception as error:  # a user's function may raise anything
         raise ModelRefused(
             "raised",
-            f"{name} raised {first_lines(error)}",
+            f"{name} raised {with_causes(error)}",
             f"call it with {kwargs!r} in a Python shell, and correct what it reports",
         ) from error
 
@@ -123,6 +123,6 @@ def _load_program(path: str, trusted: bool) -> torch.nn.Module:
     except Exception as error:  # a damaged archive may make the reader raise anything
         raise ModelRefused(
             "program",
-            f"program file {path!r} does not open as an exported program: {first_lines(error)}",
+            f"program file {path!r} does not open as an exported program: {with_causes(error)}",
             "save it again with torch.export.save under this torch version",
         ) from error

@@ -6,9 +6,9 @@ another machine. It is about exactly one index, by digest, and one target.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, canonical_json
@@ -26,8 +26,8 @@ from enginebundle.format.spec import Target, Toolchain
 
 FORMAT = "enginebundle.evidence/1"
 MAX_BYTES = 16 << 20
-
-State = Literal["validated", "failed", "pending"]
+LAST = 2**53 - 1
+"""The highest sequence number: the largest integer that every reader of JSON keeps exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,13 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The result of all goldens of one variant on one machine. `date` is ISO 8601 in UTC."""
+    """The result of all goldens of one variant on one machine.
+
+    `date` is ISO 8601 in UTC, for people. `sequence` orders all evidence about one variant: whoever signs
+    counts on from the highest number that the store shows; 0 only before there were numbers. `previous` is
+    the digest of the evidence about this variant that the same key signed before; None for the first. Their
+    JSON leaves out 0 and None.
+    """
 
     index: Digest
     target: Target
@@ -77,16 +83,37 @@ class Evidence:
     toolchain: Toolchain
     cases: tuple[CaseResult, ...]
     date: str
+    sequence: int = 0
+    previous: Digest | None = None
+
+    @property
+    def measured(self) -> Evidence:
+        """What was measured, without its place among other evidence."""
+        return replace(self, sequence=0, previous=None)
 
     @property
     def worst(self) -> float:
         """The largest `worst` of the cases; 0 without cases."""
         return max((case.worst for case in self.cases), default=0.0)
 
+    @property
+    def unproved(self) -> str:
+        """Why the cases do not show that the variant passed; empty if they do."""
+        if not self.cases:
+            return "it has no cases"
+        bad = [case for case in self.cases if not (case.passed and 0 <= case.worst <= 1)]
+        if bad:
+            return f"output {bad[0].output!r} of golden {bad[0].golden!r} did not: {bad[0].worst:g} of 1"
+        return ""
+
     def to_bytes(self) -> bytes:
         """This document as canonical JSON."""
+        place = {"sequence": self.sequence} if self.sequence else {}
+        link = {} if self.previous is None else {"previous": self.previous}
         return canonical_json(
-            {
+            place
+            | link
+            | {
                 "format": FORMAT,
                 "index": self.index,
                 "target": str(self.target),
@@ -100,9 +127,10 @@ class Evidence:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Evidence:
-        """Read a document whose signature has been checked. FormatError on anything unexpected."""
+        """Read a document whose signature has been checked. FormatError on anything unexpected, and on
+        evidence that says `passed` although its cases do not show it."""
         keys = ("index", "target", "passed", "machine", "toolchain", "cases", "date")
-        value = document_of(data, FORMAT, keys, MAX_BYTES)
+        value = document_of(data, FORMAT, keys, MAX_BYTES, ("sequence", "previous"))
         if not isinstance(value["machine"], dict):
             raise FormatError("evidence: machine must be an object")
         evidence = cls(
@@ -113,33 +141,16 @@ class Evidence:
             Toolchain.from_json(value["toolchain"]),
             array(value["cases"], "cases", CaseResult.from_json),
             text(value["date"], "date"),
+            _sequence(value.get("sequence", 0)),
+            digest(value["previous"], "previous") if "previous" in value else None,
         )
+        if evidence.passed and (why := evidence.unproved):
+            raise FormatError(f"evidence for {evidence.target} says that it passed, but {why}")
         check_canonical(evidence.to_bytes(), data, "evidence")
         return evidence
 
 
-def state(
-    index: Digest,
-    target: Target,
-    evidence: Iterable[Evidence],
-    arch: str | None = None,
-    tensorrt: str | None = None,
-) -> State:
-    """A variant's state from trusted evidence: the newest that counts decides; pending if none does.
-
-    Evidence counts if it is from an architecture of the target, or from `arch`, that of the machine
-    that asks: a result on an unlisted GPU proves nothing about the listed ones. An engine for more than
-    the exact GPU uses other kernels on other architectures, so there only evidence from `arch` counts,
-    unless the asking machine has no GPU. With `tensorrt`, only evidence measured with that version does.
-    """
-    anywhere = target.hardware == "exact" or arch is None
-    archs = {*target.archs, arch} - {None} if anywhere else {arch}
-    counted = [
-        e for e in evidence
-        if e.index == index and e.target == target
-        and (target.backend == "torch" or e.machine.get("arch") in archs)
-        and (tensorrt is None or dict(e.toolchain.versions).get("tensorrt") == tensorrt)
-    ]  # fmt: skip
-    if not counted:
-        return "pending"
-    return "validated" if max(counted, key=lambda e: e.date).passed else "failed"
+def _sequence(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= LAST:
+        raise FormatError(f"sequence: expected a number of 0 to {LAST}, got {value!r}")
+    return value

@@ -28,6 +28,8 @@ from enginebundle.format.variant import Part, Variant
 
 FORMAT = "enginebundle.index/1"
 MAX_BYTES = 16 << 20
+GOLDENS, DRAWN = "goldens", "drawn"
+"""The label of a bundle whose goldens' inputs were drawn at random, since nobody gave any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,11 @@ class Index:
     def variant(self, target: Target) -> Variant | None:
         """The variant for exactly this target."""
         return next((v for v in self.variants if v.target == target), None)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the goldens' inputs were drawn at random, and not given by the model's user."""
+        return dict(self.labels).get(GOLDENS) == DRAWN
 
     def profile(self, name: str) -> Profile:
         """A profile by name. KeyError if there is none."""

@@ -13,14 +13,16 @@ T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
 
 
-def document_of(data: bytes, form: str, keys: Iterable[str], limit: int) -> dict[str, Any]:
+def document_of(
+    data: bytes, form: str, keys: Iterable[str], limit: int, optional: Iterable[str] = ()
+) -> dict[str, Any]:
     """The fields of a document of at most `limit` bytes whose `format` is `form`."""
     if len(data) > limit:
         raise FormatError(f"{form}: {len(data)} bytes, expected at most {limit}")
     value = json_object(data, form)
     if value.get("format") != form:
         raise FormatError(f"expected a document of format {form!r}, got {value.get('format')!r}")
-    return fields(value, form, ("format", *keys))
+    return fields(value, form, ("format", *keys), optional)
 
 
 def json_object(data: bytes, what: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest
+from enginebundle.format.fallback import Fallback
 from enginebundle.format.parse import array, check_name, digest, fields, flag, text
 from enginebundle.format.spec import Target, TensorSpec, Tolerance, Toolchain
 
@@ -87,14 +88,19 @@ def _segment_kind(name: str) -> SegmentKind:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The segments that serve the named profiles. `returns`: the value of each of the bundle's outputs."""
+    """The segments that serve the named profiles. `returns`: the value of each of the bundle's outputs.
+
+    `fallback` says what runs in torch although the target has engines. Its JSON leaves out None.
+    """
 
     profiles: tuple[str, ...]
     segments: tuple[Segment, ...]
     returns: tuple[str, ...]
+    fallback: Fallback | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        told = {} if self.fallback is None else {"fallback": self.fallback.to_json()}
+        return told | {
             "profiles": list(self.profiles),
             "segments": [segment.to_json() for segment in self.segments],
             "returns": list(self.returns),
@@ -102,11 +108,12 @@ class Part:
 
     @classmethod
     def from_json(cls, value: Any) -> Part:
-        value = fields(value, "part", ("profiles", "segments", "returns"))
+        value = fields(value, "part", ("profiles", "segments", "returns"), ("fallback",))
         return cls(
             array(value["profiles"], "part profiles", lambda v: check_name(v, "profile")),
             array(value["segments"], "segments", Segment.from_json),
             array(value["returns"], "returns", lambda v: text(v, "returned value")),
+            Fallback.from_json(value["fallback"]) if "fallback" in value else None,
         )
 
 

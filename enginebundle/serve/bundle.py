@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from enginebundle.errors import IntegrityError, NotFoundError
 from enginebundle.format.digest import Digest
-from enginebundle.format.evidence import State, state
+from enginebundle.format.evidence import Evidence
 from enginebundle.format.index import Index
 from enginebundle.format.spec import Target
 from enginebundle.format.variant import Variant
-from enginebundle.serve.machine import this_machine
+from enginebundle.format.verdict import State, Verdict, verdict
+from enginebundle.serve.machine import Machine, this_machine
 from enginebundle.storage.bundles import BundleStore, Version
-from enginebundle.storage.trust import SignedEvidence, Trust, trusted_evidence
+from enginebundle.storage.ledger import Ledger, Signed, read
+from enginebundle.storage.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Bundle:
     version: Version
     index: Index
     signer: Digest
-    evidence: tuple[SignedEvidence, ...]
+    ledger: Ledger
 
     @classmethod
     def open(cls, store: BundleStore, version: Version, trust: Trust | None = None) -> Bundle:
@@ -42,21 +45,36 @@ class Bundle:
             raise IntegrityError(
                 f"the store has the index of {index.name!r} under the name {version.name!r}"
             )
-        return cls(store, version, index, signer, trusted_evidence(store.evidence(version), trust))
+        return cls(store, version, index, signer, read(store, version, trust))
 
     @property
-    def states(self) -> Mapping[Target, State]:
-        """Each variant's state on this machine, from the evidence about exactly this index."""
-        machine = this_machine()
-        known = [signed.evidence for signed in self.evidence]
+    def evidence(self) -> tuple[Signed[Evidence], ...]:
+        """The evidence about this index that trusted keys signed."""
+        return self.ledger.evidence
+
+    @cached_property
+    def verdicts(self) -> Mapping[Target, Verdict]:
+        """Each variant's state on this machine, and why."""
+        return self.verdicts_on(this_machine())
+
+    def verdicts_on(self, machine: Machine) -> Mapping[Target, Verdict]:
+        """Each variant's state for a machine that asks, and why."""
+        known, missing = [signed.content for signed in self.evidence], self.ledger.missing
+        cases = [(g.name, output.name) for g in self.index.goldens for output in self.index.outputs]
         return {
-            variant.target: state(
+            variant.target: verdict(
                 self.version.digest, variant.target, known, machine.arch,
                 # Opened with another version, such an engine is run by other code.
                 machine.runtime("tensorrt") if variant.version_compatible else None,
+                missing=missing, cases=cases,
             )
             for variant in self.index.variants
         }  # fmt: skip
+
+    @property
+    def states(self) -> Mapping[Target, State]:
+        """Each variant's state on this machine."""
+        return {target: found.state for target, found in self.verdicts.items()}
 
     def variant(self, target: Target) -> Variant:
         """The variant for exactly this target. NotFoundError if the bundle has none."""

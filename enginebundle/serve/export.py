@@ -45,8 +45,10 @@ def export(bundle: Bundle, folder: Path, targets: Iterable[Target] | None = None
         version = bundle.version
         store.put_version(version, *bundle.store.read_index(version))
         for known in bundle.evidence:
-            target = known.evidence.target
-            store.put_evidence(version, target, known.document, known.signature)
+            store.put_evidence(version, known.content.target, known.document, known.signature)
+        for head in bundle.ledger.heads:
+            target = head.content.target
+            store.put_head(version, target, head.signer, head.document, head.signature)
         marker = {"format": FORMAT, "name": version.name, "index": version.digest}
         store.put_file(_MARKER, canonical_json(marker))
         os.chmod(staging, 0o755)

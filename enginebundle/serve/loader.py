@@ -66,7 +66,7 @@ def select(
     """The bundle's variants as `rank` orders them. NoVariantError if it accepts none."""
     plugins = registered(name for variant in bundle.index.variants for name in variant.plugins)
     selection = rank(
-        bundle.index.variants, bundle.states, machine,
+        bundle.index.variants, bundle.verdicts, machine,
         allow_pending=allow_pending, target=target, plugins=plugins,
     )  # fmt: skip
     if not selection or not isinstance(selection[0], Accepted):

@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from enginebundle.format.evidence import State
 from enginebundle.format.spec import HARDWARE, Target
 from enginebundle.format.variant import Variant
+from enginebundle.format.verdict import State, Verdict
 from enginebundle.serve.machine import Machine
 
 MODULES: Mapping[str, str] = {"torch": "torch", "rtx": "tensorrt_rtx", "trt": "tensorrt"}
@@ -43,7 +43,7 @@ Choice = Accepted | Rejected
 
 def rank(
     variants: Sequence[Variant],
-    states: Mapping[Target, State],
+    verdicts: Mapping[Target, Verdict],
     machine: Machine,
     *,
     allow_pending: bool = False,
@@ -51,6 +51,8 @@ def rank(
     plugins: Collection[str] = (),
 ) -> tuple[Choice, ...]:
     """One Choice per variant: first the accepted ones, the best in front, then the rejected ones.
+
+    A variant without a verdict is pending.
 
     Any engine beats torch on the CPU. Among engines, one for fewer GPUs beats one for more, and one
     for one TensorRT version beats a version-compatible one: each is faster. Then validated beats
@@ -62,8 +64,9 @@ def rank(
     accepted: list[tuple[tuple[int | str, ...], Choice]] = []
     rejected: list[Choice] = []
     for variant in variants:
-        state: State = states.get(variant.target, "pending")
-        reason = _reason(variant, state, machine, allow_pending, target)
+        found = verdicts.get(variant.target, Verdict("pending"))
+        state = found.state
+        reason = _reason(variant, found, machine, allow_pending, target)
         if reason is None:
             reason = _plugin_reason(variant, plugins)
         if reason is None:
@@ -85,7 +88,7 @@ def _place(variant: Variant, state: State) -> tuple[int | str, ...]:
 
 def _reason(
     variant: Variant,
-    state: State,
+    found: Verdict,
     machine: Machine,
     allow_pending: bool,
     wanted: Target | None,
@@ -100,12 +103,12 @@ def _reason(
     reason = _runtime_reason(variant, machine)
     if reason is not None:
         return reason
-    if state == "failed":
+    if found.state == "failed":
         return (
-            "failed its validation: it did not reproduce its goldens. Build it again, or look at the "
-            "evidence with `python -m enginebundle inspect`"
+            f"failed its validation: {found.reason}. Build it again, or look at the evidence with "
+            "`python -m enginebundle inspect`"
         )
-    if state == "pending" and not allow_pending:
+    if found.state == "pending" and not allow_pending:
         return (
             f"pending{_where(variant, machine)}: no key trusted here has signed evidence that it "
             f"reproduces its goldens. Run `kiln validate NAME --target {target}` on such a machine, "

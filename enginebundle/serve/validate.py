@@ -16,6 +16,7 @@ from enginebundle.serve.compare import Comparison, compare
 from enginebundle.serve.machine import this_machine
 from enginebundle.serve.selection import MODULES, Accepted, rank
 from enginebundle.serve.session import Session, read_tensors
+from enginebundle.storage.ledger import attest
 from enginebundle.storage.store import Store, Version
 from enginebundle.storage.trust import Trust, default_signer
 
@@ -40,7 +41,7 @@ def run_goldens(session: Session) -> Evidence:
         machine=machine.to_json(),
         toolchain=Toolchain(tuple((n, v) for n, v in versions.items() if v is not None)),
         cases=cases,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        date=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
 
 
@@ -66,11 +67,9 @@ def validate(
 def validate_and_sign(
     store: Store, version: Version, target: Target, *, signer: Signer | None = None
 ) -> Evidence:
-    """`validate`, and store the evidence, signed with `signer` or this machine's key."""
+    """`validate`, and store the evidence, signed with `signer` or this machine's key, as the newest."""
     evidence = validate(store, version, target)
-    data = evidence.to_bytes()
-    store.put_evidence(version, target, data, (signer or default_signer()).sign(data))
-    return evidence
+    return attest(store, version, evidence, signer or default_signer())
 
 
 def _run(session: Session, golden: Golden) -> list[CaseResult]:

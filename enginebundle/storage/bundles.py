@@ -170,8 +170,7 @@ class BundleStore(BlobStore):
     ) -> Digest:
         """Store a signed Evidence document about a version's target. Returns the document's digest."""
         digest, signed = self.put_blob(evidence), self.put_blob(signature)
-        folder = f"{_evidence(version)}/{str(target).replace(':', '-').replace('+', '-')}"
-        path = f"{folder}/{hexadecimal(digest)}-{hexadecimal(signed)[:16]}.json"
+        path = f"{_evidence(version, target)}/{hexadecimal(digest)}-{hexadecimal(signed)[:16]}.json"
         self._storage.put(path, canonical_json({"evidence": digest, "signature": signed}))
         return digest
 
@@ -197,6 +196,38 @@ class BundleStore(BlobStore):
             yield
         except (FormatError, NotFoundError) as error:
             _LOG.warning("store %s: %s: %s", self.uri, what, error)
+
+    def add_evidence(
+        self, version: Version, target: Target, number: int, evidence: bytes, signature: bytes
+    ) -> bool:
+        """Store a signed Evidence document under its number. False if another took that number first."""
+        record = canonical_json(
+            {"evidence": self.put_blob(evidence), "signature": self.put_blob(signature)}
+        )
+        path = f"{_evidence(version, target)}/{number}.json"
+        return self._storage.create(path, record) == record
+
+    def evidence_numbers(self, version: Version, target: Target) -> list[int]:
+        """The numbers that evidence about a target has, ascending."""
+        return self._slots(_evidence(version, target))
+
+    def put_head(
+        self, version: Version, target: Target, key: Digest, head: bytes, signature: bytes
+    ) -> None:
+        """Store a key's signed Head document about a version's target, in place of its last one."""
+        record = canonical_json(
+            {"head": self.put_blob(head), "signature": self.put_blob(signature)}
+        )
+        path = f"{_heads(version)}/{_folder(target)}/{hexadecimal(key)}.json"
+        self._storage.put(path, record)
+
+    def heads(self, version: Version) -> list[tuple[bytes, bytes]]:
+        """The (head, signature) documents about a version's index. None is trusted yet."""
+        records = [
+            self._record(path, ("head", "signature"))
+            for path in self._storage.files(_heads(version))
+        ]
+        return [(self.read_blob(r["head"]), self.read_blob(r["signature"])) for r in records]
 
     def _slots(self, folder: str) -> list[int]:
         """The numbers of the files `<n>.json` in a folder, ascending."""
@@ -255,6 +286,14 @@ def _moves(name: str, alias: str) -> str:
     return f"bundles/{check_name(name, 'bundle name')}/aliases/{check_name(alias, 'alias')}"
 
 
-def _evidence(version: Version) -> str:
-    name = check_name(version.name, "bundle name")
-    return f"bundles/{name}/evidence/{hexadecimal(version.digest)}"
+def _evidence(version: Version, target: Target | None = None) -> str:
+    folder = f"bundles/{check_name(version.name, 'name')}/evidence/{hexadecimal(version.digest)}"
+    return folder if target is None else f"{folder}/{_folder(target)}"
+
+
+def _heads(version: Version) -> str:
+    return f"bundles/{check_name(version.name, 'name')}/heads/{hexadecimal(version.digest)}"
+
+
+def _folder(target: Target) -> str:
+    return str(target).replace(":", "-").replace("+", "-")

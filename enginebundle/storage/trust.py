@@ -1,9 +1,10 @@
-"""This machine's signing key, the public keys it trusts, and the evidence that those signed.
+"""This machine's signing key, and the public keys it trusts.
 
 Files live in $ENGINEBUNDLE_HOME, else ~/.config/enginebundle:
 
     key.pem               this machine's private key (PKCS8), mode 0600, made on first use
     trusted/<id>.pub      one trusted public key per file: `ed25519 BASE64 [comment]`
+    seen/                 the newest evidence that this machine has seen (enginebundle.storage.seen)
 
 To trust another machine's bundles, copy its `trusted/<id>.pub` into this machine's `trusted/`.
 """
@@ -11,13 +12,12 @@ To trust another machine's bundles, copy its `trusted/<id>.pub` into this machin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginebundle.errors import FormatError, IntegrityError, StoreError, UntrustedError
+from enginebundle.errors import StoreError, UntrustedError
 from enginebundle.format.digest import Digest, digest_bytes
-from enginebundle.format.evidence import Evidence
 from enginebundle.format.signing import Signature, Signer, parse_public
 from enginebundle.storage.local import LocalStorage
 
@@ -68,34 +68,6 @@ class Trust:
             )
         found.verify(data, public)
         return found.key
-
-
-@dataclass(frozen=True)
-class SignedEvidence:
-    """Evidence that a trusted key signed, with the documents it was read from."""
-
-    evidence: Evidence
-    document: bytes
-    signature: bytes
-    signer: Digest
-
-
-def trusted_evidence(
-    documents: Iterable[tuple[bytes, bytes]], trust: Trust | None = None
-) -> tuple[SignedEvidence, ...]:
-    """The evidence among (document, signature) pairs that a trusted key signed; the rest is ignored.
-
-    `trust` defaults to this machine's keys.
-    """
-    trust = Trust.default() if trust is None else trust
-    accepted = []
-    for data, signature in documents:
-        try:
-            signer = trust.verify(data, signature)
-        except (UntrustedError, IntegrityError, FormatError):
-            continue
-        accepted.append(SignedEvidence(Evidence.from_bytes(data), data, signature, signer))
-    return tuple(accepted)
 
 
 def default_signer() -> Signer:

@@ -9,7 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from enginebundle.errors import UntrustedError
 from enginebundle.format.spec import Target
+from enginebundle.format.variant import Variant
+from enginebundle.format.verdict import Verdict
 from enginebundle.serve.bundle import Bundle
 from enginebundle.storage.store import Store, Version
 from enginebundle.storage.trust import default_signer
@@ -22,6 +25,7 @@ from orchestrator.commands.common import (
 from orchestrator.plan.task import Resources, Task, Upstream
 from orchestrator.plan.task_id import TaskId
 from orchestrator.report.exit_codes import exit_code
+from orchestrator.report.tolerance import tolerance_text
 from orchestrator.run.executor import machine_memory
 from orchestrator.run.publish import Publisher
 from orchestrator.worker import isolate
@@ -30,17 +34,25 @@ from orchestrator.worker.outcome import Built, Failed, Outcome
 
 
 def list_bundles(args: argparse.Namespace) -> int:
-    """Print every version, with its aliases and the states of its variants."""
+    """Print every version, with its aliases and its variants: their states, and what these rest on."""
     store = open_store(args.store)
     entries = [_entry(store, v) for name in store.names() for v in store.versions(name)]
     if args.output == "json":
         print_json(entries)
         return 0
-    rows = [("BUNDLE", "ALIASES", "VARIANTS")]
+    rows = [("BUNDLE", "ALIASES", "TARGET", "STATE", "TOLERANCE", "GOLDENS")]
+    notes = []
     for entry in entries:
-        variants = ", ".join(f"{t} {s}" for t, s in entry["variants"].items())
-        rows.append((f"{entry['name']}@{entry['version']}", ", ".join(entry["aliases"]), variants))
+        name, aliases = f"{entry['name']}@{entry['version']}", ", ".join(entry["aliases"])
+        if entry["refused"]:
+            rows.append((name, aliases, "-", "untrusted", "-", "-"))
+            notes.append(f"{name}: {entry['refused']}")
+        for target, one in entry["details"].items():
+            rows.append((name, aliases, target, one["state"], one["tolerance"], entry["goldens"]))
+            notes += [f"{name} on {target}: {one['reason']}"] if one["reason"] else []
+            notes += [f"{name} on {target}, {told}" for told in one["fallback"]]
     print(columns(rows))
+    print("\n".join(notes), end="\n" if notes else "")
     return 0
 
 
@@ -66,8 +78,9 @@ def validate(args: argparse.Namespace) -> int:
     version = store.resolve(args.bundle)
     target = Target.parse(args.target)
     index = Bundle.open(store, version).index
-    if index.variant(target) is None:
-        known = [str(variant.target) for variant in index.variants]
+    variant = index.variant(target)
+    if variant is None:
+        known = [str(one.target) for one in index.variants]
         raise unknown("variant", args.target, known)
     publisher = Publisher(store, default_signer())
     task = _task(version, target, args.timeout, args.plugin)
@@ -88,7 +101,10 @@ def validate(args: argparse.Namespace) -> int:
     if args.output == "json":
         print_json(result)
     elif result["passed"]:
-        print(f"{version} on {target}: validated, worst error {result['worst']:.2g} of 1")
+        bounds = tolerance_text(bound for _, bound in variant.tolerances)
+        print(
+            f"{version} on {target}: validated, worst error {result['worst']:.2g} of 1, tolerance {bounds}"
+        )
     return exit_code([final])
 
 
@@ -119,12 +135,36 @@ def _run(store: Store, task: Task, version: Version, trust: list[str]) -> tuple[
 
 
 def _entry(store: Store, version: Version) -> dict[str, Any]:
-    states = Bundle.open(store, version).states
+    """A version as JSON. `refused` says why this machine does not open it; then it has no variants."""
     aliases = [a for a, number in store.aliases(version.name).items() if number == version.number]
-    return {
+    entry: dict[str, Any] = {
         "name": version.name,
         "version": version.number,
         "digest": version.digest,
         "aliases": sorted(aliases),
-        "variants": {str(target): state for target, state in states.items()},
+        "refused": "",
+        "goldens": "-",
+        "variants": {},
+        "details": {},
+    }
+    try:
+        bundle = Bundle.open(store, version)
+    except UntrustedError as error:
+        return entry | {"refused": str(error)}
+    found = bundle.verdicts
+    return entry | {
+        "goldens": "drawn" if bundle.index.drawn else "given",
+        "variants": {str(target): verdict.state for target, verdict in found.items()},
+        "details": {str(v.target): _detail(v, found[v.target]) for v in bundle.index.variants},
+    }
+
+
+def _detail(variant: Variant, found: Verdict) -> dict[str, Any]:
+    parts = [part for part in variant.parts if part.fallback is not None]
+    return {
+        "state": found.state,
+        "reason": found.reason,
+        "tolerance": tolerance_text(bound for _, bound in variant.tolerances),
+        "worst": None if found.evidence is None else found.evidence.worst,
+        "fallback": [f"{', '.join(part.profiles)}: {part.fallback}" for part in parts],
     }

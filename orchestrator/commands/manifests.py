@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from enginebundle.errors import BundleError, NotFoundError
+from enginebundle.format.digest import Digest
 from enginebundle.format.reference import LATEST
 from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
@@ -21,8 +22,10 @@ from orchestrator.plan import decide
 from orchestrator.plan.content import Content, contents
 from orchestrator.plan.decide import Plan
 from orchestrator.plan.installed import installed
+from orchestrator.plan.task import Task
 from orchestrator.plan.text import table
 from orchestrator.report.exit_codes import OK, SOME_FAILED
+from orchestrator.run.failures import Failures
 
 
 def validate_manifest(args: argparse.Namespace) -> int:
@@ -98,15 +101,20 @@ def make_plan(
     archs: Collection[str],
     *,
     elastic: bool = False,
+    retry: bool = False,
 ) -> Plan:
     """The plan of a manifest against a store, with machines of these GPU architectures at hand, and
     others that may come if the farm is `elastic`.
 
-    `found` is `content.contents(manifest)`.
+    `found` is `content.contents(manifest)`. With `retry`, what failed before counts as new.
     """
 
     def current(name: str) -> int | None:
         return None if store is None else store.aliases(name).get(LATEST)
+
+    def known(task: Task, key: Digest) -> str:
+        failed = None if store is None else Failures(store, forget=retry).known(task, key)
+        return "" if failed is None else f"{failed.code}: {failed.message}"
 
     def holds(name: str) -> Collection[Target]:
         number = current(name)
@@ -128,4 +136,5 @@ def make_plan(
         current=current,
         holds=holds,
         elastic=elastic,
+        known=known,
     )

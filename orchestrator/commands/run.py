@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import BundleError
-from enginebundle.storage.store import Store, Version
-from enginebundle.storage.trust import default_signer, trusted_evidence
+from enginebundle.format.verdict import Verdict
+from enginebundle.storage.store import Store
+from enginebundle.storage.trust import default_signer
 from orchestrator.commands.common import (
     UsageError,
     local_archs,
@@ -37,7 +38,8 @@ from orchestrator.report.progress import progress
 from orchestrator.report.record import Record, new_id
 from orchestrator.run.drive import Farm, Transition, drive
 from orchestrator.run.executor import Executor, LocalExecutor
-from orchestrator.run.publish import Publisher
+from orchestrator.run.failures import Failures
+from orchestrator.run.publish import Publisher, version_of
 from orchestrator.worker import outcome
 from orchestrator.worker.attempt import Attempt
 from orchestrator.worker.outcome import Built, Cached, Outcome
@@ -59,12 +61,14 @@ def run(args: argparse.Namespace) -> int:
     try:
         if executor is not None:
             archs = executor.archs()
-        plan = make_plan(manifest, found, store, archs, elastic=args.elastic)
+        retry = args.retry_failed
+        plan = make_plan(manifest, found, store, archs, elastic=args.elastic, retry=retry)
         tasks = plan.tasks if args.only is None else _only(plan, args.only)
         record = Record(store, args.run_id or new_id(manifest.digest))
         stack.enter_context(alive(store, record.run))
         _start(record, store, path, plan)
-        publisher = Publisher(store, default_signer(), record.run)
+        publisher = Publisher(store, default_signer(), record.run, args.allow_unproved)
+        failures = Failures(store, record.run, retry)
         _announce(plan, tasks, record.run, store)
         again = ["kiln", "run", str(path), "--store", store.uri, "--only"]
         began = datetime.now(UTC)
@@ -84,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
                 sized=sized,
                 driver_steps={"publish": publisher.publish, "promote": publisher.promote},
                 finish=publisher.finish,
+                known=failures.known,
+                remember=failures.remember,
                 listen=listen,
                 tick=record.tick,
             )
@@ -92,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         stack.close()
         if executor is not None:
             executor.close()
-    results = _results(store, plan, tasks, outcomes, interrupted)
+    results = _results(publisher, plan, tasks, outcomes, interrupted)
     results |= {"run": record.run, "store": store.uri, "began": began.isoformat()}
     record.finish(results)
     _print(args, results, tasks, outcomes)
@@ -191,19 +197,21 @@ def _announce(plan: Plan, tasks: Sequence[Task], run_id: str, store: Store) -> N
 
 
 def _results(
-    store: Store,
+    publisher: Publisher,
     plan: Plan,
     tasks: Sequence[Task],
     outcomes: Mapping[str, Outcome],
     interrupted: bool,
 ) -> dict[str, Any]:
-    table = report.rows(tasks, outcomes, _proved(store, plan, outcomes))
+    table = report.rows(tasks, outcomes, _verdicts(publisher, tasks, outcomes))
     outputs = {n: o.output for n, o in outcomes.items() if isinstance(o, Built | Cached)}
+    skipped = {n for n, o in outcomes.items() if isinstance(o, outcome.Skipped | outcome.Blocked)}
     entries = {}
     for task in tasks:
         entry = outcome.to_json(outcomes[task.id])
-        if task.id in outputs and keys.cacheable(task):
-            upstream = {need: outputs[need] for need in task.needs if need in outputs}
+        upstream = {need: outputs[need] for need in task.needs if need in outputs}
+        complete = {*task.needs} - {*task.optional} <= upstream.keys()
+        if complete and task.id not in skipped and keys.cacheable(task):
             entry["key"] = keys.key(task, upstream)
         entries[task.id] = entry
     return {
@@ -216,18 +224,19 @@ def _results(
     }
 
 
-def _proved(store: Store, plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[TaskId, float]:
-    """The worst errors of pending validations that were done elsewhere."""
-    found: dict[TaskId, float] = {}
-    for task_id, _ in plan.pending:
-        published = outcomes.get(str(TaskId(task_id.model, "publish")))
-        if isinstance(published, Built | Cached):
-            output = published.output
-            version = Version(task_id.model, output["version"], output["index"])
-            for signed in trusted_evidence(store.evidence(version)):
-                evidence = signed.evidence
-                if evidence.passed and evidence.target == task_id.target:
-                    found[task_id] = evidence.worst
+def _verdicts(
+    publisher: Publisher, tasks: Sequence[Task], outcomes: Mapping[str, Outcome]
+) -> dict[TaskId, Verdict]:
+    """What the loader makes of each published variant, by its validation."""
+    found: dict[TaskId, Verdict] = {}
+    for task in tasks:
+        published = outcomes[task.id]
+        if task.step == "publish" and isinstance(published, Built | Cached):
+            try:
+                known = publisher.proofs.verdicts(version_of(task, published.output))
+            except BundleError:  # then the publication has failed, or the store has: both are told
+                continue
+            found |= {TaskId(task.model, "validate", t): v for t, v in known.items()}
     return found
 
 

@@ -42,7 +42,19 @@ def submit(args: argparse.Namespace) -> int:
     command += ["--address", "auto", "--run-id", run]
     if args.elastic:
         command.append("--elastic")
-    request = hexadecimal(digest_json([manifest.digest, str(path), store.uri, args.elastic]))[:16]
+    if args.allow_unproved:
+        command.append("--allow-unproved")
+    if args.retry_failed:
+        command.append("--retry-failed")
+    asked = [
+        manifest.digest,
+        str(path),
+        store.uri,
+        args.elastic,
+        args.allow_unproved,
+        args.retry_failed,
+    ]
+    request = hexadecimal(digest_json(asked))[:16]
     job = RayJob.submit(
         args.address, run, request, shlex.join(command), path.parent, Path(store.uri)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compiler.goldens.source import DEFAULT_CASES, GoldenSource
+from compiler.goldens.source import GoldenSource
 from compiler.trace.source import Source
 from enginebundle.format.spec import DEFAULT_PROFILE, Profile, TensorSpec
 from orchestrator.manifest.model import Model
@@ -48,6 +48,7 @@ def convert(form: ModelForm, folder: Path) -> Model:
         effort=form.effort,
         version_compatible=form.version_compatible,
         refit=form.refit,
+        allow_torch=form.allow_torch,
         plugins=tuple(form.plugins),
     )
 
@@ -59,9 +60,7 @@ def _goldens(form: ModelForm, folder: Path) -> GoldenSource:
     if given.file is not None:
         return GoldenSource(file=_path(folder, given.file))
     high = {name: t.high for name, t in form.inputs.items() if t.high is not None}
-    return GoldenSource(
-        seed=given.seed or 0, cases=given.cases or DEFAULT_CASES, high=tuple(sorted(high.items()))
-    )
+    return GoldenSource(seed=given.seed or 0, cases=given.cases, high=tuple(sorted(high.items())))
 
 
 def _path(folder: Path, text: str | None) -> str | None:

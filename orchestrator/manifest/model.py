@@ -58,6 +58,7 @@ class Model:
     effort: str = DEFAULT_EFFORT
     version_compatible: bool = False
     refit: bool = False
+    allow_torch: bool = False
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -88,6 +89,7 @@ class Model:
             "effort": self.effort,
             "version_compatible": self.version_compatible,
             "refit": self.refit,
+            "allow_torch": self.allow_torch,
         }
 
 

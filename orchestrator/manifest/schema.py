@@ -102,7 +102,10 @@ class InputForm(Form):
         description="Sizes: numbers, symbols whose ranges the profiles give, or expressions of these."
     )
     high: int | None = Field(
-        None, gt=0, description="Integers drawn from a seed stay below this number."
+        None,
+        gt=0,
+        description="Integers drawn from a seed stay below this number (default: the rows of the table "
+        "that the model reads by them, else 2).",
     )
 
 
@@ -130,7 +133,13 @@ class GoldensForm(Form):
         None, description="A safetensors or Parquet file, relative to the manifest."
     )
     seed: int | None = Field(None, ge=0, description="Draw inputs at random from this seed.")
-    cases: int | None = Field(None, ge=1, le=1000, description="How many inputs to draw.")
+    cases: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="How many inputs to draw for each profile (default: one each at min, opt, max, and at odd "
+        "sizes between).",
+    )
 
 
 def _drawn() -> GoldensForm:
@@ -201,6 +210,10 @@ class ModelForm(Form):
     )
     version_compatible: bool = Field(
         False, description="Later versions of TensorRT open the trt targets' engines too."
+    )
+    allow_torch: bool = Field(
+        False,
+        description="Take a target that is to have engines even if none of it could be put into one.",
     )
     refit: bool = Field(
         False,

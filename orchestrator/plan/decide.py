@@ -72,16 +72,19 @@ def plan(
     current: Callable[[str], int | None] = lambda name: None,
     holds: Callable[[str], Collection[Target]] = lambda name: (),
     elastic: bool = False,
+    known: Callable[[Task, Digest], str] = lambda task, key: "",
 ) -> Plan:
     """Decide each task.
 
     `contents` is `content.contents(manifest)`; `archs` are the architectures of the machines at
     hand; `current` gives the version that a name's alias `latest` points to, and `holds` that
-    version's targets. If the farm is `elastic`, a machine that is not at hand may come.
+    version's targets. If the farm is `elastic`, a machine that is not at hand may come, so builds and
+    validations wait for it. `known` tells how a task with this key failed before; empty if it did not.
     """
-    state = _State(lookup, frozenset(archs), current, holds, elastic)
+    state = _State(lookup, frozenset(archs), current, holds, elastic, known)
     for model in manifest.models:
-        for task in tasks(model, contents[model.name], installed, archs):
+        come = [arch for target in model.targets for arch in target.archs] if elastic else []
+        for task in tasks(model, contents[model.name], installed, {*archs, *come}):
             state.add(task)
             if model.refit and task.step == "build" and task.spec["target"].startswith("rtx:"):
                 state.note(task.id, "refit is for trt targets only")
@@ -91,7 +94,10 @@ def plan(
         tasks=tuple(state.tasks),
         decisions=tuple(state.decisions.values()),
         pending=tuple(
-            item for model in manifest.models for item in pending_validations(model, archs)
+            item
+            for model in manifest.models
+            if not elastic
+            for item in pending_validations(model, archs)
         ),
     )
 
@@ -105,6 +111,7 @@ class _State:
     current: Callable[[str], int | None]
     holds: Callable[[str], Collection[Target]]
     elastic: bool
+    known: Callable[[Task, Digest], str]
     tasks: list[Task] = field(default_factory=list)
     decisions: dict[str, Decision] = field(default_factory=dict)
     outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -126,6 +133,10 @@ class _State:
         by_status: dict[str, list[str]] = {}
         for need in task.needs:
             by_status.setdefault(self.decisions[need].status, []).append(need)
+        if failed := by_status.get("failed", []):
+            optional = set(task.optional)
+            if not optional.issuperset(failed) or optional <= set(failed):
+                return Decision("failed", f"{failed[0]} failed before")
         if blocked := by_status.get("blocked", []):
             spared = {*task.optional, *task.blockable}
             if not spared.issuperset(blocked) or (
@@ -175,6 +186,8 @@ class _State:
         if record is not None:
             self.outputs[task.id] = record["output"]
             return Decision("cached", "same inputs, same result", digest)
+        if why := self.known(task, digest):
+            return Decision("failed", why, digest)
         if not self._served(task):
             return Decision("blocked", _remedy(task), digest)
         maker = self.makers.setdefault(digest, task.id)
@@ -200,7 +213,7 @@ def kept(name: str, alias: str, lost: Collection[str]) -> str:
     """Why an alias stays where it is: what it points to has targets that the new version lacks."""
     return (
         f"{name}:{alias} stays where it is: that version has {', '.join(lost)}, which no machine here "
-        "can build now; run this again where one can, or remove the target"
+        "can build now; run this again where one can, or move it with --allow-unproved"
     )
 
 

@@ -41,6 +41,7 @@ EXCLUDED: Mapping[str, str] = {
     "build.spec.search_path": "paths; digests of what they hold are in spec.content",
     "build.spec.plugins.search_path": "paths; digests of what they hold are beside them",
     "validate.spec.plugins.search_path": "paths; digests of what they hold are beside them",
+    "build.spec.allow_torch": "a permission: whether a result without engines may stand, not what it is",
     "trace.spec.goldens.file": "a path; the file's digest is in spec.content",
     "build.upstream.trace.graph": "adds source lines and module names to `program`, which is in; "
     "the graph is in too where torch_executed_modules reads those names",

@@ -96,11 +96,12 @@ class Task:
         }
 
 
-Status = Literal["cached", "build", "shared", "refit", "unknown", "blocked"]
+Status = Literal["cached", "build", "shared", "refit", "unknown", "blocked", "failed"]
 """`cached`: the store holds the result. `build`: it will run. `shared`: another task of the plan has the
 same key, and will run. `refit`: it will run, and engines that
 another model's build left fit it. `unknown`: whether it must run is known only after tracing.
-`blocked`: no machine here can run it; `why` tells what would help."""
+`blocked`: no machine here can run it; `why` tells what would help. `failed`: it failed before with the same
+inputs and toolchain, and is not tried again."""
 
 
 @dataclass(frozen=True, slots=True)

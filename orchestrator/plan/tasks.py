@@ -20,6 +20,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from compiler.goldens.source import DRAWING
+from enginebundle.format.index import DRAWN, GOLDENS
 from enginebundle.format.reference import LATEST
 from enginebundle.format.spec import Profile, Target
 from orchestrator.manifest.model import Model
@@ -99,6 +101,7 @@ def _trace(model: Model, content: Mapping[str, Any], installed: Installed) -> Ta
             "inputs": [spec.to_json() for spec in model.inputs],
             "profiles": [profile.to_json() for profile in model.profiles],
             "goldens": model.goldens.to_json(),
+            **({"drawing": DRAWING} if model.goldens.drawn else {}),
             "precision": model.precision,
             "replace": [one.to_json() for one in model.replace],
             "content": {name: of for name, of in content.items() if name != "plugins"},
@@ -130,6 +133,7 @@ def _build(
             "refit": model.refit and target.backend == "trt",
             **_converters(model, content),
             **({"effort": model.effort} if target.backend == "trt" else {}),
+            **({"allow_torch": True} if model.allow_torch and target.backend != "torch" else {}),
             **_plugins(model, target, content),
         },
         needs=(str(TaskId(model.name, "trace")),),
@@ -160,8 +164,9 @@ def _plugins(model: Model, target: Target, content: Mapping[str, Any]) -> dict[s
 
 
 def _labels(model: Model) -> dict[str, str]:
-    """Labels for people in the bundle's index: a version, and each piece that was replaced."""
+    """Labels for people in the bundle's index: a version, goldens that nobody gave, each replaced piece."""
     labels = {} if model.version is None else {"version": model.version}
+    labels |= {GOLDENS: DRAWN} if model.goldens.drawn else {}
     return labels | {f"replaced {one}": f"{one.way} {one.by}" for one in model.replace}
 
 

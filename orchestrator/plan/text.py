@@ -11,6 +11,7 @@ WORDS = {
     "refit": "refit",
     "unknown": "unknown until traced",
     "blocked": "blocked",
+    "failed": "failed before",
 }
 
 

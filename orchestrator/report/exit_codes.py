@@ -9,9 +9,11 @@ from orchestrator.worker.outcome import Blocked, Class, Failed, Outcome, classif
 OK, SOME_FAILED, USAGE, INFRASTRUCTURE, ACCURACY, BLOCKED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 MEANINGS = (
-    "Exit codes: 0 everything is published or was already current, 1 some target failed, "
+    "Exit codes: 0 everything is published or was already current, 1 some target failed or is signed by a "
+    "key that is not trusted here, "
     "2 wrong usage or manifest, 3 infrastructure failed, 4 only the accuracy check failed, "
-    "5 nothing failed but no machine here can build some target, 130 interrupted."
+    "5 nothing failed but no machine here can build some target, or an alias stays until what was "
+    "validated before is validated again, 130 interrupted."
 )
 """What `kiln --help` says about them."""
 
@@ -20,7 +22,8 @@ _INFRASTRUCTURE = ("no-machine",)
 
 def exit_code(outcomes: Iterable[Outcome], interrupted: bool = False) -> int:
     """130 if interrupted; 3 if a machine, node or store failed; 4 if only accuracy failed;
-    1 if any other task failed; 5 if none failed and some is blocked; else 0."""
+    1 if any other task failed, or a version is not trusted here; 5 if none failed and some is blocked;
+    else 0."""
     if interrupted:
         return INTERRUPTED
     outcomes = tuple(outcomes)

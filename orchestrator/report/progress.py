@@ -33,6 +33,8 @@ def line(transition: Transition) -> str:
             return f"{transition.task}: built{detail}{_on(transition)}"
         case Cached():
             return f"{transition.task}: cached"
+        case Failed("cancelled"):
+            return f"{transition.task}: stopped"
         case Failed(code, message):
             return f"{transition.task}: FAILED ({code}) {message}{_on(transition)}"
         case Skipped() as skipped:
@@ -48,7 +50,7 @@ def _on(transition: Transition) -> str:
 
 
 class Lines:
-    """Prints a line for each transition."""
+    """Prints a line for each transition, but none for what a stopped run did not begin."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -60,7 +62,8 @@ class Lines:
         self._stream.flush()
 
     def __call__(self, transition: Transition) -> None:
-        print(time.strftime("%H:%M:%S"), line(transition), file=self._stream, flush=True)
+        if transition.outcome != Skipped(None):
+            print(time.strftime("%H:%M:%S"), line(transition), file=self._stream, flush=True)
 
 
 class LiveTable:
@@ -88,7 +91,7 @@ class LiveTable:
     def __call__(self, transition: Transition) -> None:
         running = transition.state in ("started", "retry")
         self._states[transition.task] = "running" if running else transition.state
-        if isinstance(transition.outcome, Failed):
+        if isinstance(transition.outcome, Failed) and transition.outcome.code != "cancelled":
             self._console.print(line(transition), style="red", markup=False, highlight=False)
         self._live.update(self._table())
 

@@ -67,6 +67,7 @@ class Farm:
     for an executor. `sized` updates a task's memory once the tasks it needs have ended.
     `driver_steps` are the steps that run here, by name. `finish` receives each outcome from an
     executor or the store and may replace it: a validation that ran but did not pass has failed.
+    `known` tells how a task failed before with the same key, `remember` receives how one ended.
     `listen` is called with every transition, `tick` every second or so while something runs.
     """
 
@@ -77,6 +78,8 @@ class Farm:
     sized: Callable[[Task, Upstream], Task]
     driver_steps: Mapping[str, Callable[[Task, Upstream], Outcome]]
     finish: Callable[[Task, Upstream, Outcome], Outcome]
+    known: Callable[[Task, Digest], Failed | None] = field(default=lambda _, __: None)
+    remember: Callable[[Task, Digest, Failed], None] = field(default=lambda _, __, ___: None)
     listen: Callable[[Transition], None] = field(default=lambda _: None)
     tick: Callable[[], None] = field(default=lambda: None)
 
@@ -111,6 +114,7 @@ class _Run:
         self.twins = Twins()
         self.hosts: dict[str, str] = {}
         self.absent: dict[str | None, str] = {}
+        self.keys: dict[str, Digest] = {}
         self.reported: set[str | None] = set()
         self.dependents: dict[str, list[Task]] = {}
         for task in tasks:
@@ -226,7 +230,8 @@ class _Run:
         identity = self.farm.identify(task, upstream)
         if self.executor is None or identity is None:
             raise RuntimeError(f"task {task.id} has no executor or no key")
-        if self.twins.waits(digest_json(identity), task.id, attempt):
+        key = self.keys[task.id] = digest_json(identity)
+        if self.twins.waits(key, task.id, attempt):
             return None
         if task.resources.label not in self.reported:
             self._started(Started(task.id, attempt))
@@ -235,17 +240,18 @@ class _Run:
         return None
 
     def _look(self, task: Task) -> Outcome | None:
-        """The outcome of the result that the store holds, after `finish`; None if there is no result."""
+        """The outcome of the result that the store holds, after `finish`, or of a known failure; else None."""
         upstream = self._upstream(task)
         identity = self.farm.identify(task, upstream)
         if identity is None:
             return None
+        key = digest_json(identity)
         try:
-            record = self.farm.results.result(digest_json(identity))
+            record = self.farm.results.result(key)
         except StoreError as error:
             return Failed("infra", f"StoreError: {error}")
         if record is None:
-            return None
+            return self.farm.known(self.farm.sized(task, upstream), key)
         return self.farm.finish(task, upstream, from_record(record))
 
     def _started(self, event: Started) -> None:
@@ -285,6 +291,9 @@ class _Run:
 
     def _settle(self, name: str, outcome: Outcome) -> None:
         attempt = self.running.pop(name, 0)
+        if isinstance(outcome, Failed) and name in self.keys:
+            task = self.farm.sized(self.tasks[name], self._upstream(self.tasks[name]))
+            self.farm.remember(task, self.keys[name], outcome)
         self.outcomes[name] = outcome
         host = self.hosts.get(name, "")
         self.farm.listen(Transition(name, kind(outcome), attempt, outcome, host))

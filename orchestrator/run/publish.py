@@ -12,21 +12,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import cached_property
 
-from enginebundle.errors import BundleError, ConflictError, StoreError
-from enginebundle.format.digest import Digest
-from enginebundle.format.evidence import Evidence
-from enginebundle.format.index import Golden, Index
+from enginebundle.errors import BundleError, StoreError, UntrustedError
+from enginebundle.format.digest import parse_json
+from enginebundle.format.fallback import Fallback
 from enginebundle.format.signing import Signer
-from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
-from enginebundle.format.variant import Part, Variant
+from enginebundle.format.spec import Target
 from enginebundle.serve.bundle import Bundle
 from enginebundle.storage.store import Store, Version
 from orchestrator.plan.decide import kept
 from orchestrator.plan.keys import identity, key
 from orchestrator.plan.task import Task, Upstream
 from orchestrator.plan.task_id import TaskId
+from orchestrator.run.assemble import assemble
+from orchestrator.run.proofs import Proofs
 from orchestrator.worker.outcome import JSON, Blocked, Built, Cached, Failed, Outcome
 from orchestrator.worker.steps import of
 
@@ -38,6 +38,12 @@ class Publisher:
     store: Store
     signer: Signer
     run: str = ""
+    allow_unproved: bool = False
+
+    @cached_property
+    def proofs(self) -> Proofs:
+        """What is proved about the versions in the store."""
+        return Proofs(self.store, self.signer)
 
     @property
     def trust(self) -> list[str]:
@@ -54,6 +60,8 @@ class Publisher:
                 if not self.store.has_blob(digest, size):
                     raise StoreError(f"the store lacks blob {digest} of {size} bytes; run again")
             version = self.store.publish(index.name, data, self.signer.sign(data))
+            # Somebody else may have published the same, signed with a key that is not trusted here.
+            self.proofs.bundle(version)
             output = {"version": version.number, "index": version.digest}
             seconds = round(time.monotonic() - started, 3)
             own = key(task, upstream)
@@ -79,8 +87,9 @@ class Publisher:
     def promote(self, task: Task, upstream: Upstream) -> Outcome:
         """Move the alias to the version just published, unless it is there already.
 
-        It stays where it is if that version has a target that is blocked now: the services that load
-        it would lose engines that nothing is wrong with.
+        It stays where it is if that version has a target that is blocked now, or one that is validated
+        there and not in the new version: the services that load it would lose engines that nothing is
+        wrong with. With `allow_unproved` it moves all the same.
         """
         name, alias = task.spec["name"], task.spec["alias"]
         number = of(upstream, "publish")["version"]
@@ -89,8 +98,11 @@ class Publisher:
             current = self.store.aliases(name).get(alias, 0)
             if current == number:
                 return Cached(output)
-            if lost := self._lost(task, upstream, current):
-                return Blocked(kept(name, alias, lost))
+            if current and not self.allow_unproved:
+                if lost := self._lost(task, upstream, current):
+                    return Blocked(kept(name, alias, lost))
+                if states := self._unproved(name, current, number):
+                    return Blocked(unproved(name, alias, current, number, states))
             self.store.set_alias(name, alias, number, expected=current)
         except BundleError as error:
             return _failed(error)
@@ -99,33 +111,39 @@ class Publisher:
     def _lost(self, task: Task, upstream: Upstream, current: int) -> list[str]:
         """The targets that are blocked now and that the alias's current version has."""
         blocked = {TaskId.parse(n).target for n in task.blockable if n not in upstream}
-        if not blocked or not current:
+        if not blocked:
             return []
         had = targets_of(self.store, task.spec["name"], current)
         return [str(target) for target in had if target in blocked]
 
+    def _unproved(self, name: str, current: int, number: int) -> dict[str, str]:
+        """The targets validated in the version that an alias leaves and not in the one it goes to, and their
+        state there."""
+        old, new = (self.store.resolve(f"{name}@{n}") for n in (current, number))
+        had, has = self.proofs.verdicts(old), self.proofs.verdicts(new)
+        proved = [target for target, verdict in had.items() if verdict.state == "validated"]
+        states = {target: has[target].state if target in has else "absent" for target in proved}
+        return {str(t): state for t, state in states.items() if state != "validated"}
+
     def finish(self, task: Task, upstream: Upstream, outcome: Outcome) -> Outcome:
-        """Sign what a validation measured. A validation that did not pass is a failure."""
-        if task.step != "validate" or not isinstance(outcome, Built | Cached):
+        """What becomes of a step's result here: evidence is signed, and what may not stand is a failure.
+
+        That is a build for engines that made none, a version that this machine does not trust, and a
+        validation after which the variant is not validated.
+        """
+        if not isinstance(outcome, Built | Cached):
             return outcome
-        published = of(upstream, "publish")
-        version = Version(task.spec["name"], published["version"], published["index"])
         try:
-            evidence = self.attest(version, outcome.output["evidence"])
+            if task.step == "build":
+                return without_engines(task, outcome, self.store) or outcome
+            if task.step == "publish":
+                self.proofs.bundle(version_of(task, outcome.output))
+            if task.step == "validate":
+                version = version_of(task, of(upstream, "publish"))
+                return self.proofs.attest(version, outcome.output["evidence"]) or outcome
         except BundleError as error:
             return _failed(error)
-        return outcome if evidence.passed else Failed("accuracy", shortfall(evidence))
-
-    def attest(self, version: Version, blob: Digest) -> Evidence:
-        """Sign the evidence that a worker put in the store, and record it for the version."""
-        data = self.store.read_blob(blob)
-        evidence = Evidence.from_bytes(data)
-        if evidence.index != version.digest:
-            raise ConflictError(
-                f"evidence {blob} is about index {evidence.index}, expected {version.digest}"
-            )
-        self.store.put_evidence(version, evidence.target, data, self.signer.sign(data))
-        return evidence
+        return outcome
 
 
 def targets_of(store: Store, name: str, number: int) -> tuple[Target, ...]:
@@ -134,77 +152,44 @@ def targets_of(store: Store, name: str, number: int) -> tuple[Target, ...]:
     return tuple(variant.target for variant in bundle.index.variants)
 
 
-def assemble(spec: Mapping[str, JSON], upstream: Upstream) -> Index:
-    """The index of what was traced and built. FormatError if it is not consistent.
-
-    A target with a profile that failed has no variant: half a variant would refuse shapes that the
-    manifest promises.
-    """
-    traced = of(upstream, "trace")
-    variants: list[Variant] = []
-    blobs: dict[Digest, int] = {}
-    for target in spec["targets"]:
-        parts = _parts(target, spec, upstream)
-        if parts:
-            variants.append(_variant(Target.parse(target), parts))
-            for part in parts:
-                blobs |= part["blobs"]
-    blobs |= {golden["blob"]: golden["bytes"] for golden in traced["goldens"]}
-    return Index(
-        name=spec["name"],
-        inputs=tuple(TensorSpec.from_json(item) for item in traced["inputs"]),
-        outputs=tuple(TensorSpec.from_json(item) for item in traced["outputs"]),
-        profiles=tuple(Profile.from_json(item) for item in spec["profiles"]),
-        goldens=tuple(Golden(golden["name"], golden["blob"]) for golden in traced["goldens"]),
-        variants=tuple(variants),
-        blobs=tuple(blobs.items()),
-        program=traced["program"],
-        labels=tuple(spec["labels"].items()),
-    )
+def version_of(task: Task, published: Mapping[str, JSON]) -> Version:
+    """The version in a publication's output."""
+    return Version(task.spec["name"], published["version"], published["index"])
 
 
-def _parts(target: str, spec: Mapping[str, JSON], upstream: Upstream) -> list[Mapping[str, Any]]:
-    """The builds of a target in the order of their profiles; empty unless they serve all profiles."""
-    order = [profile["name"] for profile in spec["profiles"]]
-    found = [
-        output
-        for task_id, output in ((TaskId.parse(name), output) for name, output in upstream.items())
-        if task_id.step == "build" and str(task_id.target) == target
-    ]
-    found.sort(key=lambda output: order.index(output["part"]["profiles"][0]))
-    served = {name for output in found for name in output["part"]["profiles"]}
-    return found if served == set(order) else []
-
-
-def _variant(target: Target, builds: list[Mapping[str, Any]]) -> Variant:
-    first = builds[0]
-    return Variant(
-        target,
-        Toolchain.from_json(first["toolchain"]),
-        first["precision"],
-        tuple((name, Tolerance.from_json(b)) for name, b in first["tolerances"].items()),
-        tuple(Part.from_json(build["part"]) for build in builds),
-        first.get("version_compatible", False),
-    )
-
-
-def shortfall(evidence: Evidence) -> str:
-    """The message for a validation that did not pass."""
-    bad = [case for case in evidence.cases if not case.passed]
-    worst = max(bad, key=lambda case: (case.worst < 0, case.worst))
-    size = (
-        f"max |error| {worst.max_abs:.3g}, {worst.worst:.3g} times what its tolerance allows"
-        if worst.worst >= 0
-        else "wrong shape or dtype, or a NaN where the golden has none"
+def unproved(name: str, alias: str, current: int, number: int, lost: Mapping[str, str]) -> str:
+    """Why an alias stays where it is: what was proved there is not proved in the new version."""
+    told = ", ".join(f"{target} ({state})" for target, state in lost.items())
+    pending = next((target for target, state in lost.items() if state == "pending"), None)
+    first = (
+        f"run `kiln validate {name}@{number} --target {pending}` on such a machine, "
+        if pending
+        else ""
     )
     return (
-        f"{len(bad)} of {len(evidence.cases)} outputs are outside their tolerance on "
-        f"{evidence.target}; worst: golden {worst.golden!r}, output {worst.output!r}: {size}; "
-        "raise the precision, keep the module in torch with torch_executed_modules, or give a "
-        "tolerance"
+        f"{name}:{alias} stays at version {current}, where these are validated; in version {number} they are "
+        f"not: {told}; {first}then this again, or move it with --allow-unproved"
+    )
+
+
+def without_engines(task: Task, outcome: Built | Cached, store: Store) -> Failed | None:
+    """The failure of a build that was to make engines and made none."""
+    target, part = Target.parse(task.spec["target"]), outcome.output["part"]
+    if target.backend == "torch" or task.spec.get("allow_torch", False):
+        return None
+    if any(segment["kind"] == "engine" for segment in part["segments"]):
+        return None
+    told = Fallback.of_report(parse_json(store.read_blob(outcome.output["report"])))
+    remedy = next((reason.remedy for reason in told.reasons if reason.remedy), "")
+    return Failed(
+        "no-engine",
+        f"{target} ended without any engine: {told}; {remedy + '; ' if remedy else ''}"
+        "if that is what you want, set `allow_torch: true`",
     )
 
 
 def _failed(error: BundleError) -> Failed:
+    if isinstance(error, UntrustedError):
+        return Failed("untrusted", f"{error}; then run this again")
     code = "infra" if isinstance(error, StoreError) else "publish"
     return Failed(code, f"{type(error).__name__}: {error}")

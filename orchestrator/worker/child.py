@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from compiler.refused import Refused
+from compiler.refused import Refused, first_lines, with_causes
 from enginebundle.errors import BundleError, StoreError
 from orchestrator.worker.confine import confine
 
@@ -154,7 +154,8 @@ def describe(error: BaseException) -> tuple[str, str]:
     if isinstance(error, StoreError | ConnectionError):
         return "infra", f"{type(error).__name__}: {text}"[:_MESSAGE]
     code = _words(type(error).__name__) if isinstance(error, BundleError) else "error"
-    return code, f"{type(error).__name__}: {text}"[:_MESSAGE]
+    led = with_causes(error).removeprefix(first_lines(error))
+    return code, f"{type(error).__name__}: {text}{led}"[:_MESSAGE]
 
 
 def _words(name: str) -> str:

@@ -143,6 +143,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     from compiler.build.engine_cache import EngineCache
     from compiler.goldens.goldens import GoldenCase
     from compiler.pipeline import build_program
+    from enginebundle.format.fallback import Fallback
     from enginebundle.format.variant import Part
 
     loaded = traced_program(upstream, store)
@@ -162,6 +163,7 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         names,
         tuple(_save_segment(segment, names, put) for segment in built.segments),
         built.returns,
+        Fallback.of_report(built.report) if _fell_back(request.target, built.report) else None,
     )
     refitted = _refitted(built.segments, spec, upstream, store) if request.refit else {}
     return refitted | {
@@ -176,6 +178,11 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "blobs": blobs,
         BESIDE: {"engines": [dict(s.notes) for s in built.segments if s.engine is not None]},
     }
+
+
+def _fell_back(target: Target, report: Mapping[str, Any]) -> bool:
+    """Whether something stays in torch that was meant for engines."""
+    return target.backend != "torch" and report["torch_nodes"] > 0
 
 
 Put = Callable[[bytes | memoryview | Mapping[str, Any]], Digest]

@@ -68,8 +68,8 @@ def entry(folder: Path, body: str, **kwargs: object) -> GoldenSource:
 def test_a_seed_draws_min_opt_and_max_of_each_profile() -> None:
     cases = goldens(GoldenSource(seed=3, high=(("n", 50),)))
     assert {c.name: tuple(c.inputs["x"].shape) for c in cases} == {
-        "short-min": (1, 2), "short-opt": (2, 2), "short-max": (4, 2),
-        "long-min": (8, 2), "long-opt": (8, 2), "long-max": (16, 2),
+        "short-min": (1, 2), "short-opt": (2, 2), "short-max": (4, 2), "short-high": (3, 2),
+        "long-min": (8, 2), "long-opt": (8, 2), "long-max": (16, 2), "long-high": (11, 2),
     }  # fmt: skip
     numbers = torch.cat([c.inputs["n"] for c in cases])
     assert 2 < int(numbers.max()) < 50
@@ -82,8 +82,10 @@ def test_a_seed_draws_min_opt_and_max_of_each_profile() -> None:
 
 def test_a_seed_draws_as_many_as_asked() -> None:
     names = [c.name for c in goldens(GoldenSource(seed=0, cases=4))]
-    assert names[:4] == ["short-min", "short-opt", "short-max", "short-min-1"]
+    assert names[:4] == ["short-min", "short-opt", "short-max", "short-high"]
     assert len(names) == 8
+    names = [c.name for c in goldens(GoldenSource(seed=0, cases=6))]
+    assert names[4:6] == ["short-min-1", "short-opt-1"]
 
 
 def test_outputs_are_the_eager_models(written: Path) -> None:
@@ -158,7 +160,9 @@ def test_derived_dimensions_fit() -> None:
     inputs = (spec("x", "float32", "b", "2*s"), spec("y", "float32", "b", "s"))
     one = (profile(b=(1, 2, 4), s=(1, 4, 8)),)
     cases = make_goldens(models.Doubled(), GoldenSource(seed=0), inputs, one)
-    assert [tuple(c.inputs["x"].shape) for c in cases] == [(1, 2), (2, 8), (4, 16)]
+    assert [tuple(c.inputs["x"].shape) for c in cases] == [
+        (1, 2), (2, 8), (4, 16), (1, 6), (3, 10)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

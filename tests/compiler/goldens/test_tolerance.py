@@ -13,7 +13,9 @@ from compiler.goldens.tolerance import (
     TINY,
     ToleranceRefused,
     chain,
+    computed,
     magnitude,
+    remedy,
     tolerance,
     tolerances,
 )
@@ -108,6 +110,41 @@ def test_chain_counts_products_in_a_row():
     spec = TensorSpec("x", "float32", (4,))
     assert chain(Graph((spec,), (), nodes, (spec,), ("o",))) == 4
     assert chain(Graph((spec,), (), (), (spec,), ("x",))) == 1
+
+
+def halves(op: str, read: str, made: str) -> Graph:
+    """x -> op -> float32, with the types of what `op` reads and makes."""
+    node = Node(f"aten.{op}", (Ref("x"),), (), (Value("h", made, (4,)),))
+    back = Node("aten._to_copy.default", (Ref("h"),), (), (Value("y", "float32", (4,)),))
+    spec = TensorSpec("y", "float32", (4,))
+    return Graph((TensorSpec("x", read, (4,)),), (), (node, back), (spec,), ("y",))
+
+
+@pytest.mark.parametrize(
+    ("op", "read", "made", "precision", "row"),
+    [
+        ("tanh.default", "float32", "float32", "fp32", "fp32"),
+        ("tanh.default", "bfloat16", "bfloat16", "fp32", "bf16"),
+        ("tanh.default", "float16", "float16", "fp32", "fp16"),
+        ("tanh.default", "float16", "float16", "tf32", "fp16"),
+        ("tanh.default", "float16", "float16", "bf16", "bf16"),
+        ("view.default", "float16", "float16", "fp32", "fp32"),
+        ("_to_copy.default", "float32", "bfloat16", "fp32", "fp32"),
+        ("tanh.default", "float32", "float32", "fp16", "fp16"),
+    ],
+)
+def test_a_graph_is_held_to_the_types_that_it_computes_in(op, read, made, precision, row):
+    assert computed(precision, halves(op, read, made)) == row
+
+
+def test_the_remedy_fits_the_cause():
+    half, full = (
+        halves("tanh.default", "bfloat16", "bfloat16"),
+        halves("tanh.default", "float32", "float32"),
+    )
+    assert "raise the precision" not in remedy("fp32", half) + remedy("fp32", full)
+    assert "load the model in float32" in remedy("fp32", half)
+    assert "raise the precision" in remedy("fp16", half)
 
 
 def test_one_tolerance_for_an_output_over_all_goldens():

@@ -340,6 +340,20 @@ def test_an_infinity_stays_one_in_half(precision: str) -> None:
     ]
 
 
+def test_a_half_that_is_read_in_float32_is_not_cast_back_and_forth() -> None:
+    class Wide(nn.Module):
+        def forward(self, x: torch.Tensor, half: torch.Tensor) -> torch.Tensor:
+            return torch.cat([half.float(), x], 1) * 2
+
+    inputs = (spec("x", F, "b", 4), spec("half", "float16", "b", 4))
+    made = half(Wide(), *inputs)
+    feed = {"x": torch.randn(2, 4), "half": torch.randn(2, 4).half()}
+    want = torch.cat([feed["half"].float(), feed["x"]], 1) * 2
+    torch.testing.assert_close(run(made, feed)["output"], want, rtol=1e-2, atol=1e-2)
+    clamps = [node for node in made.graph.nodes if node.op == "aten.clamp.default"]
+    assert len(clamps) == 1, "of x only"
+
+
 def test_calls_that_the_model_wants_in_half_stay() -> None:
     class Own(nn.Module):
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

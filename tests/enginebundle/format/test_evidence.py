@@ -1,4 +1,4 @@
-"""Evidence as a document, and the states of variants that follow from it."""
+"""Evidence and heads as documents."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from enginebundle.format.digest import digest_bytes
-from enginebundle.format.evidence import CaseResult, Evidence, state
-from enginebundle.format.spec import Target, Toolchain
+from enginebundle.errors import FormatError
+from enginebundle.format.digest import canonical_json, digest_bytes, parse_json
+from enginebundle.format.evidence import CaseResult, Evidence
+from enginebundle.format.head import Head
+from enginebundle.format.spec import Toolchain
 from tests.enginebundle.examples import CPU, PROGRAM
 
 EVIDENCE = Evidence(
@@ -27,44 +29,39 @@ def test_evidence_reads_back_as_itself() -> None:
     assert EVIDENCE.worst == 0.25
 
 
-def test_state_comes_from_evidence_for_exactly_this_index_and_target() -> None:
-    older = replace(EVIDENCE, passed=False, date="2000-01-01T00:00:00+00:00")
-    newer = replace(EVIDENCE, passed=False, date="2999-01-01T00:00:00+00:00")
-    other = digest_bytes(b"other")
-    assert state(PROGRAM, CPU, []) == "pending"
-    assert state(PROGRAM, CPU, [older]) == "failed"
-    assert state(PROGRAM, CPU, [older, EVIDENCE]) == "validated"
-    assert state(PROGRAM, CPU, [EVIDENCE, newer]) == "failed"
-    assert state(other, CPU, [EVIDENCE]) == "pending"
-    assert state(PROGRAM, Target.parse("rtx:sm_89"), [EVIDENCE]) == "pending"
+@pytest.mark.parametrize(
+    ("cases", "message"),
+    [
+        ((), "says that it passed, but it has no cases"),
+        ((replace(EVIDENCE.cases[0], passed=False),), "output 'y' of golden 'rows1' did not"),
+        ((replace(EVIDENCE.cases[0], worst=1.5),), "did not: 1.5 of 1"),
+        ((replace(EVIDENCE.cases[0], worst=-1.0),), "did not: -1 of 1"),
+    ],
+)
+def test_evidence_that_contradicts_itself_is_refused(
+    cases: tuple[CaseResult, ...], message: str
+) -> None:
+    with pytest.raises(FormatError, match=message):
+        Evidence.from_bytes(replace(EVIDENCE, cases=cases).to_bytes())
+    failed = replace(EVIDENCE, cases=cases, passed=False)
+    assert Evidence.from_bytes(failed.to_bytes()) == failed
 
 
-def test_evidence_counts_on_the_architectures_it_was_taken_on() -> None:
-    group = Target.parse("rtx:sm_80+sm_86")
-    unlisted = replace(EVIDENCE, target=group, machine={"arch": "sm_90"})
-    assert state(PROGRAM, group, [unlisted], "sm_80") == "pending"
-    assert state(PROGRAM, group, [unlisted], "sm_90") == "validated"
-    assert state(PROGRAM, group, [replace(unlisted, machine={"arch": "sm_86"})]) == "validated"
-    assert state(PROGRAM, group, [replace(unlisted, machine={})], None) == "pending"
+def test_a_place_among_other_evidence_is_left_out_where_there_is_none() -> None:
+    assert b"sequence" not in EVIDENCE.to_bytes()
+    assert b"previous" not in EVIDENCE.to_bytes()
+    placed = replace(EVIDENCE, sequence=7, previous=PROGRAM)
+    assert Evidence.from_bytes(placed.to_bytes()) == placed
+    assert placed.measured == EVIDENCE
+    for wrong in (-1, 1.0, True, "7", 1 << 60):
+        data = canonical_json(parse_json(EVIDENCE.to_bytes()) | {"sequence": wrong})
+        with pytest.raises(FormatError, match="sequence: expected a number"):
+            Evidence.from_bytes(data)
 
 
-@pytest.mark.parametrize("name", ["trt:ampere_plus", "trt:sm_90_any"])
-def test_an_engine_for_more_gpus_is_validated_where_it_was_run(name: str) -> None:
-    target = Target.parse(name)
-    hopper = replace(EVIDENCE, target=target, machine={"arch": "sm_90"})
-    assert state(PROGRAM, target, [hopper], "sm_90") == "validated"
-    assert state(PROGRAM, target, [hopper], "sm_80") == "pending"
-    # Where nothing could open it, the state says whether it was proved anywhere.
-    assert state(PROGRAM, target, [hopper], None) == "validated"
-    wrong = replace(hopper, passed=False, machine={"arch": "sm_80"}, date="2999-01-01")
-    assert state(PROGRAM, target, [hopper, wrong], "sm_90") == "validated"
-    assert state(PROGRAM, target, [hopper, wrong], "sm_80") == "failed"
-
-
-def test_with_a_version_only_evidence_measured_with_it_counts() -> None:
-    target = Target.parse("trt:sm_90")
-    toolchain = Toolchain((("tensorrt", "10.6.0"), ("torch", "2.13.0")))
-    measured = replace(EVIDENCE, target=target, machine={"arch": "sm_90"}, toolchain=toolchain)
-    assert state(PROGRAM, target, [measured], "sm_90", "10.6.0") == "validated"
-    assert state(PROGRAM, target, [measured], "sm_90", "10.15.1.29") == "pending"
-    assert state(PROGRAM, target, [measured], "sm_90") == "validated"
+def test_a_head_reads_back_as_itself() -> None:
+    head = Head(PROGRAM, CPU, 3, digest_bytes(b"evidence"))
+    assert Head.from_bytes(head.to_bytes()) == head
+    for change in ({"sequence": 0}, {"sequence": True}, {"evidence": "x"}, {"more": 1}):
+        with pytest.raises(FormatError):
+            Head.from_bytes(canonical_json(parse_json(head.to_bytes()) | change))

@@ -11,13 +11,14 @@ from enginebundle.errors import (
     IntegrityError,
     UntrustedError,
 )
-from enginebundle.format.evidence import Evidence
+from enginebundle.format.evidence import CaseResult, Evidence
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target, Toolchain
 from enginebundle.serve import bundle as serve_bundle
 from enginebundle.serve.loader import open_bundle
 from enginebundle.serve.machine import Machine
 from enginebundle.serve.selection import rank
+from enginebundle.storage.ledger import attest
 from enginebundle.storage.store import Store
 from enginebundle.storage.trust import Trust, default_signer
 from tests.enginebundle.examples import index, reference
@@ -51,15 +52,16 @@ def test_a_wide_engine_is_pending_where_it_was_not_run(
     engine = replace(original.variants[1], target=target, toolchain=built, version_compatible=True)
     raw = replace(original, variants=(engine,)).to_bytes()
     version = store.publish("tiny", raw, default_signer().sign(raw))
-    measured = Evidence(version.digest, target, True, {"arch": "sm_90"}, built, (), "2026-01-01")
-    data = measured.to_bytes()
-    store.put_evidence(version, target, data, default_signer().sign(data))
+    cases = tuple(CaseResult(golden.name, output, 0.0, 0.0, True)
+                  for golden in original.goldens for output in ("y", "rows"))  # fmt: skip
+    measured = Evidence(version.digest, target, True, {"arch": "sm_90"}, built, cases, "2026-01-01")
+    attest(store, version, measured, default_signer())
 
     def choice(arch: str | None, tensorrt: str) -> str:
         machine = Machine(arch, (("tensorrt", tensorrt), ("torch", "2.13.0")))
         monkeypatch.setattr(serve_bundle, "this_machine", lambda: machine)
         bundle = open_bundle(f"{reference(store)}@1")
-        (found,) = rank(bundle.index.variants, bundle.states, machine)
+        (found,) = rank(bundle.index.variants, bundle.verdicts, machine)
         return str(found)
 
     assert choice("sm_90", "10.6.0") == "trt:ampere_plus: accepted (validated)"

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from enginebundle.format.digest import digest_bytes
-from enginebundle.format.evidence import State
 from enginebundle.format.spec import Target
 from enginebundle.format.variant import Variant
+from enginebundle.format.verdict import Verdict
 from enginebundle.serve.machine import Machine
 from enginebundle.serve.selection import Accepted, Rejected, rank
 from tests.enginebundle.examples import cpu_variant, engine_variant
@@ -26,7 +26,7 @@ VARIANTS = (
     engine_variant("rtx:sm_89", BLOB),
     engine_variant("rtx:sm_120", BLOB),
 )
-ALL: dict[Target, State] = {variant.target: "validated" for variant in VARIANTS}
+ALL: dict[Target, Verdict] = {variant.target: Verdict("validated") for variant in VARIANTS}
 
 
 def targets(choices: object) -> list[str]:
@@ -52,15 +52,15 @@ def test_without_a_gpu_only_torch_runs() -> None:
 
 
 def test_pending_runs_only_where_allowed_and_failed_never() -> None:
-    states: dict[Target, State] = {**ALL, Target.parse("rtx:sm_89"): "pending"}
+    states: dict[Target, Verdict] = {**ALL, Target.parse("rtx:sm_89"): Verdict("pending")}
     (rejected,) = [c for c in rank(VARIANTS, states, GPU) if c.state == "pending"]
     assert isinstance(rejected, Rejected)
     assert "kiln validate NAME --target rtx:sm_89" in rejected.reason
     assert targets(rank(VARIANTS, states, GPU, allow_pending=True))[0] == "rtx:sm_89"
-    states[Target.parse("rtx:sm_89")] = "failed"
+    states[Target.parse("rtx:sm_89")] = Verdict("failed", "it was wrong")
     choices = rank(VARIANTS, states, GPU, allow_pending=True)
     assert targets(choices)[0] == "rtx:sm_86+sm_89"
-    assert any("failed its validation" in str(choice) for choice in choices)
+    assert any("failed its validation: it was wrong" in str(choice) for choice in choices)
 
 
 def test_no_state_means_pending() -> None:
@@ -105,7 +105,7 @@ def trt_variant(target: str, compatible: bool = False) -> Variant:
 def test_an_engine_for_fewer_gpus_and_versions_comes_first() -> None:
     wanted = ["trt:sm_90", "trt:sm_90_any", "trt:ampere_plus"]
     variants = [trt_variant(target) for target in reversed(wanted)]
-    states: dict[Target, State] = {variant.target: "validated" for variant in variants}
+    states: dict[Target, Verdict] = {variant.target: Verdict("validated") for variant in variants}
     assert targets(rank(variants, states, HOPPER)) == wanted
     ampere = rank(variants, states, Machine("sm_80", (TORCH, TRT)))
     assert targets(ampere) == ["trt:ampere_plus"]
@@ -139,7 +139,7 @@ def test_a_pending_engine_for_more_gpus_says_where_its_evidence_has_to_come_from
 )
 def test_a_version_compatible_engine_opens_with_later_versions(installed: str, opens: bool) -> None:
     machine = Machine("sm_90", (TORCH, ("tensorrt", installed)))
-    states: dict[Target, State] = {Target.parse("trt:sm_90"): "validated"}
+    states: dict[Target, Verdict] = {Target.parse("trt:sm_90"): Verdict("validated")}
     (choice,) = rank([trt_variant("trt:sm_90", True)], states, machine)
     assert isinstance(choice, Accepted) == opens
     if not opens:

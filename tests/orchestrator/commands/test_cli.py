@@ -135,7 +135,9 @@ def test_list_and_inspect(farm, kiln):
     store = farm[1]
     code, out, _ = kiln("list", "--store", store)
     assert code == 0
-    assert out.splitlines()[1].split(None, 2) == ["good@1", "latest", "torch:cpu validated"]
+    row = out.splitlines()[1].split()
+    assert row[:4] == ["good@1", "latest", "torch:cpu", "validated"]
+    assert row[-1] == "drawn"
     code, out, _ = kiln("inspect", "good", "--store", store)
     shown = json.loads(out)
     assert shown["index"]["name"] == "good"

@@ -47,7 +47,7 @@ def test_a_small_manifest_and_its_defaults() -> None:
     assert model.targets == (Target("torch", ("cpu",)),)
     assert model.source.search_path == ("/models",)
     assert (model.precision, model.timeout, model.memory) == ("fp32", 1800.0, None)
-    assert (model.goldens.seed, model.goldens.cases) == (0, 3)
+    assert (model.goldens.seed, model.goldens.cases) == (0, None)
     assert (model.engine_profiles, model.require_full_compilation) == ("separate", False)
     assert model.effort == "default"
 

@@ -97,7 +97,9 @@ def test_a_module_is_swapped_and_named_in_the_index(tmp_path: Path) -> None:
     )
     store = Store.open(tmp_path / "store", create=True)
     index, outputs = index_of(model, store)
+    assert index.drawn
     assert index.labels == (
+        ("goldens", "drawn"),
         (
             "replaced module MultiheadAttention",
             "with compiler.recipes.attention:multihead_attention",

@@ -74,6 +74,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
     "effort": ("max", NOTHING),  # no trt: target here
     "version_compatible": (True, NOTHING),  # no trt: target here
     "refit": (True, NOTHING),  # trt targets only
+    "allow_torch": (True, NOTHING),  # a permission
 }
 """Field of Model -> another value, and the steps whose key it must change, and no others."""
 
@@ -236,7 +237,12 @@ def mutated(value: Any, path: tuple[str | int, ...]) -> Any:
     return result
 
 
-TRT = replace(MODEL, targets=(*MODEL.targets, Target.parse("trt:sm_89")), plugins=("zoo:register",))
+TRT = replace(
+    MODEL,
+    targets=(*MODEL.targets, Target.parse("trt:sm_89")),
+    plugins=("zoo:register",),
+    allow_torch=True,
+)
 MADE = tasks(TRT, CONTENT, INSTALLED, ("cpu", "sm_89"))
 
 

@@ -18,7 +18,7 @@ from orchestrator.manifest.load import load, loads
 from orchestrator.manifest.model import Manifest
 from orchestrator.plan import content, keys
 from orchestrator.plan.decide import Plan, plan
-from orchestrator.plan.task import GIB
+from orchestrator.plan.task import GIB, Task
 from orchestrator.plan.text import summary, table
 from tests.orchestrator.examples import INSTALLED, OUTPUTS
 
@@ -58,6 +58,7 @@ def make(
     current: int | None = None,
     holds: Collection[str] = (),
     elastic: bool = False,
+    known: Callable[[Task, str], str] = lambda task, key: "",
 ) -> Plan:
     manifest: Manifest = loads(text)
     contents = {model.name: {"source": {"file": "sha256:1"}} for model in manifest.models}
@@ -67,6 +68,7 @@ def make(
         current=lambda _: current,
         holds=lambda _: [Target.parse(text) for text in holds],
         elastic=elastic,
+        known=known,
     )  # fmt: skip
 
 
@@ -249,6 +251,42 @@ def test_an_alias_keeps_a_target_that_is_blocked_now() -> None:
 def test_an_elastic_farm_waits_for_machines_and_blocks_nothing() -> None:
     made = make(TEXT.replace("rtx:sm_89", "trt:sm_90"), elastic=True)
     assert made.decision("a/build/trt:sm_90/p").status == "unknown"
+
+
+@pytest.mark.parametrize("target", ["rtx:sm_89", "trt:sm_90", "trt:ampere_plus"])
+def test_an_elastic_farm_asks_for_gpus_to_validate_on(target: str) -> None:
+    """With pools that start at no node, nothing would ever be validated otherwise."""
+    text = TEXT.replace("rtx:sm_89", target)
+    assert f"a/validate/{target}" not in statuses(make(text))
+    made = make(text, elastic=True)
+    (task,) = (t for t in made.tasks if t.id == f"a/validate/{target}")
+    assert task.resources.gpus == Target.parse(target).archs
+    assert f"a/validate/{target}" in made.tasks[-1].needs
+    assert made.pending == ()
+
+
+def test_what_failed_before_is_planned_to_fail_and_stops_only_what_needs_it() -> None:
+    results = Results()
+    results.run(make(), "trace")
+
+    def known(task: Task, key: str) -> str:
+        return "builder: no tactic" if "rtx" in task.id else ""
+
+    made = make(results=results, known=known)
+    assert statuses(made) == {
+        "a/trace": "cached",
+        "a/build/torch:cpu": "build",
+        "a/build/rtx:sm_89/p": "failed",
+        "a/build/rtx:sm_89/q": "failed",
+        "a/publish": "build",
+        "a/validate/torch:cpu": "build",
+        "a/promote": "failed",
+    }
+    assert made.decision("a/build/rtx:sm_89/p").why == "builder: no tactic"
+    assert made.decision("a/promote").why == "a/build/rtx:sm_89/p failed before"
+    assert "failed before" in table(made)
+    made = make(results=results, known=lambda task, key: "no" if task.step == "build" else "")
+    assert statuses(made)["a/publish"] == "failed"
 
 
 def test_an_engine_that_was_built_elsewhere_is_reused_without_its_gpu() -> None:

@@ -1,11 +1,17 @@
+from dataclasses import replace
+
 import pytest
 
-from enginebundle.format.spec import Target
+from enginebundle.format.evidence import CaseResult
+from enginebundle.format.spec import Target, Tolerance
+from enginebundle.format.verdict import Verdict
 from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
 from orchestrator.report import report
 from orchestrator.report.exit_codes import exit_code
+from orchestrator.report.tolerance import tolerance_text
 from orchestrator.worker.outcome import Blocked, Built, Cached, Failed, Skipped
+from tests.enginebundle.format.test_evidence import EVIDENCE
 
 ANY = Resources(1.0, 1, 1.0)
 CPU, RTX = Target.parse("torch:cpu"), Target.parse("rtx:sm_89")
@@ -24,10 +30,16 @@ TASKS = (
     task("validate", CPU),
     task("promote"),
 )
-BUILD = {"bytes": 1000, "evaluated": {"worst": 0.25, "max_abs": 1e-6}}
+BUILD = {
+    "bytes": 1000,
+    "evaluated": {"worst": 0.25, "max_abs": 1e-6},
+    "tolerances": {"i": {"atol": 0.0, "rtol": 0.0}},
+}
 GOOD = {
     "m/trace": Built({}, 2.0),
-    "m/build/torch:cpu": Cached({"bytes": 1234, "evaluated": None}, 1.5),
+    "m/build/torch:cpu": Cached(
+        {"bytes": 1234, "evaluated": None, "tolerances": {"y": {"atol": 0.001, "rtol": 0.01}}}, 1.5
+    ),
     "m/build/rtx:sm_89/short": Built(BUILD, 3.0),
     "m/build/rtx:sm_89/long": Cached(BUILD | {"evaluated": {"worst": 0.5}}, 4.0),
     "m/publish": Built({"version": 1}, 0.1),
@@ -36,14 +48,26 @@ GOOD = {
 }
 
 
+def evidence(target, worst):
+    return replace(EVIDENCE, target=target, cases=(CaseResult("g", "y", 0.0, worst, True),))
+
+
+VALIDATE_CPU, VALIDATE_RTX = (TaskId("m", "validate", target) for target in (CPU, RTX))
+VERDICTS = {
+    VALIDATE_CPU: Verdict("validated", "", evidence(CPU, 0.125)),
+    VALIDATE_RTX: Verdict("pending"),
+}
+
+
 def test_a_good_run_as_a_table():
-    table = report.rows(TASKS, GOOD)
+    table = report.rows(TASKS, GOOD, VERDICTS)
     assert report.text(table).splitlines() == [
-        "MODEL  TARGET     STATE               SECONDS  BYTES  WORST ERROR",
-        "m      torch:cpu  validated (cached)      1.5  1,234         0.12",
-        "m      rtx:sm_89  pending                 7.0  2,000         ~0.5",
+        "MODEL  TARGET     STATE               SECONDS  BYTES  WORST ERROR   TOLERANCE",
+        "m      torch:cpu  validated (cached)      1.5  1,234         0.12  0.001 + 1%",
+        "m      rtx:sm_89  pending                 7.0  2,000         ~0.5       exact",
         "worst error: 1 is the most that the tolerance allows; ~ computed on the CPU from the network, "
-        "else measured by the loader on the target",
+        "else measured by the loader on the target; tolerance: atol, and rtol in percent of the value, "
+        "from the narrowest output to the widest",
     ]
     assert report.totals(table) == "2 built, 1 validated, 1 pending, 0 failed"
     assert report.task_totals(GOOD) == "7 tasks: 2 cached"
@@ -55,21 +79,23 @@ def test_engines_with_other_weights_are_a_refit():
         name: Built(BUILD | {"refitted": True}, 3.0)
         for name in ("m/build/rtx:sm_89/short", "m/build/rtx:sm_89/long")
     }
-    lines = report.text(report.rows(TASKS, GOOD | refitted)).splitlines()
+    lines = report.text(report.rows(TASKS, GOOD | refitted, VERDICTS)).splitlines()
     assert lines[2].split()[2:4] == ["pending", "(refit)"]
     half = GOOD | refitted | {"m/build/rtx:sm_89/long": Built(BUILD | {"refitted": False}, 9.0)}
-    assert "(refit)" not in report.text(report.rows(TASKS, half))
+    assert "(refit)" not in report.text(report.rows(TASKS, half, VERDICTS))
 
 
 def test_evidence_from_elsewhere_validates_a_variant():
-    table = report.rows(TASKS, GOOD, {TaskId("m", "validate", RTX): 0.75})
+    table = report.rows(
+        TASKS, GOOD, VERDICTS | {VALIDATE_RTX: Verdict("validated", "", evidence(RTX, 0.75))}
+    )
     assert (table[1].state, table[1].worst, table[1].measured) == ("validated", 0.75, True)
     assert report.totals(table) == "2 built, 2 validated, 0 pending, 0 failed"
 
 
 def test_one_failed_profile_fails_the_target_and_says_why():
     outcomes = GOOD | {"m/build/rtx:sm_89/short": Failed("builder", "layer 7 has no tactic")}
-    table = report.rows(TASKS, outcomes)
+    table = report.rows(TASKS, outcomes, VERDICTS)
     assert [row.state for row in table] == ["validated", "failed"]
     assert "m/build/rtx:sm_89/short: builder: layer 7 has no tactic" in report.text(table)
     assert report.totals(table) == "1 built, 1 validated, 0 pending, 1 failed"
@@ -77,7 +103,7 @@ def test_one_failed_profile_fails_the_target_and_says_why():
 
 def test_a_blocked_target_is_neither_built_nor_failed_and_says_why():
     outcomes = GOOD | {"m/build/rtx:sm_89/short": Blocked("no machine here has it")}
-    table = report.rows(TASKS, outcomes)
+    table = report.rows(TASKS, outcomes, VERDICTS)
     assert [row.state for row in table] == ["validated", "blocked"]
     assert "m/build/rtx:sm_89/short: blocked: no machine here has it" in report.text(table)
     assert report.totals(table) == "1 built, 1 validated, 0 pending, 0 failed, 1 blocked"
@@ -91,13 +117,13 @@ def test_what_fails_after_the_builds_is_not_laid_on_a_blocked_target():
         "m/publish": Skipped("m/build/torch:cpu"),
         "m/validate/torch:cpu": Skipped("m/build/torch:cpu"),
     }
-    assert [row.state for row in report.rows(TASKS, outcomes)] == ["failed", "blocked"]
+    assert [row.state for row in report.rows(TASKS, outcomes, VERDICTS)] == ["failed", "blocked"]
     assert exit_code(outcomes.values()) == 1
 
 
 def test_a_failed_trace_fails_every_target():
     outcomes = dict.fromkeys(GOOD, Skipped("m/trace")) | {"m/trace": Failed("guard", "x")}
-    table = report.rows(TASKS, outcomes)
+    table = report.rows(TASKS, outcomes, VERDICTS)
     assert report.totals(table) == "0 built, 0 validated, 0 pending, 2 failed"
     assert report.text(table).splitlines()[-1] == "m/trace: guard: x"
     assert report.text(table).count("m/trace") == 1
@@ -106,7 +132,8 @@ def test_a_failed_trace_fails_every_target():
 def test_a_validation_out_of_tolerance_is_built_but_failed():
     outcomes = GOOD | {"m/validate/torch:cpu": Failed("accuracy", "off")}
     assert (
-        report.totals(report.rows(TASKS, outcomes)) == "2 built, 0 validated, 1 pending, 1 failed"
+        report.totals(report.rows(TASKS, outcomes, VERDICTS))
+        == "2 built, 0 validated, 1 pending, 1 failed"
     )
     assert exit_code(outcomes.values()) == 4
 
@@ -136,3 +163,74 @@ def test_exit_codes(codes, expected):
 def test_a_run_that_had_nothing_to_do_says_so():
     cached = {name: Cached({}) for name in GOOD}
     assert report.task_totals(cached) == "7 tasks: every task cached"
+
+
+def test_a_row_has_the_state_that_the_loader_gives_it():
+    """Whatever the results of this run say: passed on day 1, measured elsewhere and failed on day 2."""
+    newer = VERDICTS | {
+        VALIDATE_CPU: Verdict("failed", "it did not reproduce its goldens on day 2")
+    }
+    (row, _) = report.rows(TASKS, GOOD, newer)
+    assert (row.state, row.measured) == ("failed", False)
+    assert "it did not reproduce its goldens on day 2" in report.text([row])
+    assert report.rows(TASKS, GOOD)[0].state == "pending"
+
+
+STOPPED_RUN = {
+    "m/trace": Built({}, 2.0),
+    "m/build/torch:cpu": Failed("cancelled", "the run was stopped"),
+    "m/build/rtx:sm_89/short": Skipped(None),
+    "m/build/rtx:sm_89/long": Skipped(None),
+    "m/publish": Skipped(None),
+    "m/validate/torch:cpu": Skipped(None),
+    "m/promote": Skipped(None),
+}
+
+
+def test_what_a_stopped_run_did_not_end_is_not_failed():
+    table = report.rows(TASKS, STOPPED_RUN)
+    assert [row.state for row in table] == ["stopped", "stopped"]
+    assert report.totals(table) == "0 built, 0 validated, 0 pending, 0 failed, 2 stopped"
+    assert report.text(table).count("stopped, run the same command to resume") == 1
+    broken = STOPPED_RUN | {"m/build/torch:cpu": Failed("builder", "no")}
+    assert [row.state for row in report.rows(TASKS, broken)] == ["failed", "stopped"]
+    built = STOPPED_RUN | {"m/build/torch:cpu": Built(BUILD, 1.0)}
+    assert [row.state for row in report.rows(TASKS, built)] == ["stopped", "stopped"]
+
+
+def test_what_runs_in_torch_is_told_with_its_reasons():
+    told = {"engine": 5, "torch": 2, "reasons": [
+        {"op": "aten.sort.stable", "count": 2, "code": "dtype", "detail": "no bool", "remedy": ""}
+    ]}  # fmt: skip
+    part = {"profiles": ["short"], "fallback": told}
+    outcomes = GOOD | {"m/build/rtx:sm_89/short": Built(BUILD | {"part": part}, 3.0)}
+    text = report.text(report.rows(TASKS, outcomes, VERDICTS))
+    assert (
+        "m on rtx:sm_89, short: 2 of 7 nodes run in torch: 2 x aten.sort.stable (dtype: no bool)"
+        in text
+    )
+    assert "`kiln report` names every node" in text
+    assert "run in torch" not in report.text(report.rows(TASKS, GOOD, VERDICTS))
+
+
+def test_drawn_goldens_are_told():
+    publish = replace(TASKS[4], spec={"labels": {"goldens": "drawn"}})
+    tasks = (*TASKS[:4], publish, *TASKS[5:])
+    assert "goldens: drawn at random, since the manifest gives none: m" in report.text(
+        report.rows(tasks, GOOD, VERDICTS)
+    )
+    assert "drawn" not in report.text(report.rows(TASKS, GOOD, VERDICTS))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        ([], "-"),
+        ([(0, 0), (0, 0)], "exact"),
+        ([(0.012, 0.01)], "0.012 + 1%"),
+        ([(0.012, 0.01), (0, 0), (0.012, 0.01)], "0.012 + 1%"),
+        ([(3e-4, 3e-4), (0.5, 0.25)], "0.0003 + 0.03% to 0.5 + 25%"),
+    ],
+)
+def test_a_tolerance_in_a_word(bounds, text):
+    assert tolerance_text(Tolerance(*bound) for bound in bounds) == text

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from enginebundle.errors import ConflictError, StoreError
-from enginebundle.format.digest import digest_bytes
+from enginebundle.format.digest import canonical_json, digest_bytes
 from enginebundle.format.evidence import CaseResult, Evidence
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target, Toolchain
@@ -18,7 +19,10 @@ from enginebundle.storage.trust import default_signer
 from orchestrator.plan.keys import key
 from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
-from orchestrator.run.publish import Publisher, assemble, shortfall
+from orchestrator.report.exit_codes import exit_code
+from orchestrator.run.assemble import assemble
+from orchestrator.run.proofs import shortfall
+from orchestrator.run.publish import Publisher
 from orchestrator.worker.outcome import Blocked, Built, Cached, Failed
 
 ANY = Resources(1.0, 1, 1.0)
@@ -32,6 +36,11 @@ PUBLISH = Task(
     ("m/trace", "m/build/torch:cpu"), ANY, ("m/build/torch:cpu",),
 )  # fmt: skip
 PROMOTE = Task(TaskId("m", "promote"), {"name": "m", "alias": "latest"}, ("m/publish",), ANY)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENGINEBUNDLE_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture
@@ -182,14 +191,12 @@ def test_workers_get_the_public_key_only(publisher):
 def test_evidence_about_another_bundle_is_not_filed(store, publisher):
     versions(publisher, [b"a"])
     version = store.resolve("m@1")
-    evidence = Evidence(
-        digest_bytes(b"other"), Target.parse("torch:cpu"), True, {}, Toolchain(()), (), "2024-05-01"
-    )
+    evidence = Evidence(digest_bytes(b"other"), CPU, False, {}, Toolchain(()), (), "2024-05-01")
     task = Task(TaskId("m", "validate", CPU), {"name": "m"}, ("m/publish",), ANY)
     published = {"m/publish": {"version": 1, "index": version.digest}}
     blob = store.put_blob(evidence.to_bytes())
     outcome = publisher.finish(task, published, Built({"evidence": blob}, 1.0))
-    assert "is about index" in outcome.message
+    assert "evidence about index" in outcome.message
     assert store.evidence(version) == []
 
 
@@ -213,3 +220,151 @@ def test_a_shortfall_names_the_worst_case(cases, text):
         "sha256:" + "0" * 64, Target.parse("torch:cpu"), False, {}, Toolchain(()), results, "now"
     )
     assert text in shortfall(evidence)
+
+
+def prove(publisher, number, passed=True, target=CPU, arch=None):
+    """Evidence about a version, signed as the newest."""
+    version = publisher.store.resolve(f"m@{number}")
+    worst = 0.5 if passed else 2.0
+    found = Evidence(
+        version.digest, target, passed, {"arch": arch}, Toolchain(()),
+        (CaseResult("one", "y", 0.0, worst, passed),), datetime.now(UTC).isoformat(),
+    )  # fmt: skip
+    blob = publisher.store.put_blob(found.to_bytes())
+    task = Task(TaskId("m", "validate", target), {"name": "m"}, ("m/publish",), ANY)
+    published = {"m/publish": {"version": number, "index": version.digest}}
+    return task, published, Built({"evidence": blob, "passed": passed}, 1.0)
+
+
+def finished(publisher, *arguments, **more):
+    return publisher.finish(*prove(publisher, *arguments, **more))
+
+
+def promoted(publisher, number):
+    return publisher.promote(PROMOTE, {"m/publish": {"version": number}})
+
+
+def test_an_alias_moves_only_when_what_was_proved_is_proved_again(store, publisher):
+    versions(publisher, [b"a", b"b"])
+    promoted(publisher, 1)
+    finished(publisher, 1)
+    kept = promoted(publisher, 2)
+    assert isinstance(kept, Blocked)
+    assert store.aliases("m") == {"latest": 1}
+    assert "m:latest stays at version 1" in kept.why
+    assert "in version 2 they are not: torch:cpu (pending)" in kept.why
+    assert "`kiln validate m@2 --target torch:cpu`" in kept.why
+    assert "--allow-unproved" in kept.why
+    finished(publisher, 2, passed=False)
+    assert "torch:cpu (failed)" in promoted(publisher, 2).why
+    assert isinstance(finished(publisher, 2), Built)
+    assert isinstance(promoted(publisher, 2), Built)
+    assert store.aliases("m") == {"latest": 2}
+
+
+def test_an_alias_moves_when_nothing_was_proved_or_it_is_asked_to(store, publisher):
+    versions(publisher, [b"a", b"b", b"c"])
+    promoted(publisher, 1)
+    assert isinstance(promoted(publisher, 2), Built), "version 1 was never proved"
+    finished(publisher, 2)
+    assert isinstance(promoted(publisher, 3), Blocked)
+    forced = Publisher(store, publisher.signer, allow_unproved=True)
+    assert isinstance(promoted(forced, 3), Built)
+
+
+def test_an_alias_does_not_leave_a_target_that_the_new_version_lacks(store, publisher):
+    made, task = with_target(store, "rtx:sm_89")
+    publisher.publish(task, made)
+    promoted(publisher, 1)
+    finished(publisher, 1, target=Target.parse("rtx:sm_89"), arch="sm_89")
+    versions(publisher, [b"b"])
+    finished(publisher, 2)
+    assert "rtx:sm_89 (absent)" in promoted(publisher, 2).why
+    assert store.aliases("m") == {"latest": 1}
+
+
+def test_a_pass_of_day_1_does_not_outlive_a_failure_of_day_2(store, publisher):
+    """The result of day 1 is in the store, so a run on day 3 validates nothing itself."""
+    versions(publisher, [b"a"])
+    first = prove(publisher, 1)
+    assert isinstance(publisher.finish(*first), Built)
+    again = Publisher(store, publisher.signer)
+    cached = Cached(first[2].output)
+    assert again.finish(*first[:2], cached) is cached
+    assert len(store.evidence(store.resolve("m@1"))) == 1, "signed once"
+    finished(again, 1, passed=False)
+    third = Publisher(store, publisher.signer)
+    outcome = third.finish(*first[:2], cached)
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "accuracy"
+    assert "2 times what its tolerance allows" in outcome.message
+    assert "measured on 20" in outcome.message, "it says that this is newer"
+
+
+def test_evidence_that_was_taken_away_fails_the_run(store, publisher, tmp_path):
+    versions(publisher, [b"a"])
+    first = prove(publisher, 1)
+    publisher.finish(*first)
+    finished(publisher, 1, passed=False)
+    (tmp_path / "store/bundles/m/evidence").joinpath(
+        store.resolve("m@1").digest.removeprefix("sha256:"), "torch-cpu", "2.json"
+    ).unlink()
+    outcome = Publisher(store, publisher.signer).finish(*first[:2], Cached(first[2].output))
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "evidence"
+    assert "evidence is missing" in outcome.message
+
+
+def test_what_another_machine_signed_is_not_passed_off_as_published(store, publisher):
+    """A second machine with another key: the same content, the same results, and nothing opens."""
+    made = upstream(store)
+    outcome = publisher.publish(PUBLISH, made)
+    second = Publisher(store, Signer.generate())
+    for found in (
+        second.finish(PUBLISH, made, Cached(outcome.output)),
+        second.publish(PUBLISH, made),
+    ):
+        assert isinstance(found, Failed)
+        assert found.code == "untrusted"
+        assert (
+            f"signed by key {publisher.signer.key_id}, which is not trusted here" in found.message
+        )
+        assert exit_code([found]) == 1
+    assert len(store.versions("m")) == 1
+    assert isinstance(publisher.finish(PUBLISH, made, Cached(outcome.output)), Cached)
+
+
+REPORT = {
+    "engine_nodes": 0, "torch_nodes": 7,
+    "reasons": [{"op": "aten.sort.stable", "code": "dtype", "detail": "no bool", "remedy": "cast", "count": 7}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["rtx:sm_89", "trt:sm_90"])
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize("kind", ["torch_graph", "engine"])
+@pytest.mark.parametrize("made", [Built, Cached])
+def test_a_target_without_any_engine_fails_unless_that_is_allowed(
+    store, publisher, target, allowed, kind, made
+):
+    more = {"allow_torch": True} if allowed else {}
+    task = Task(
+        TaskId("m", "build", Target.parse(target), "any"), {"target": target, **more}, (), ANY
+    )
+    segments = [{"kind": "torch_graph"}, {"kind": kind}]
+    report = store.put_blob(canonical_json(REPORT))
+    outcome = made({"part": {"segments": segments, "profiles": ["any"]}, "report": report}, 1.0)
+    found = publisher.finish(task, {}, outcome)
+    if allowed or kind == "engine":
+        assert found is outcome
+    else:
+        assert found.code == "no-engine"
+        assert f"{target} ended without any engine: 7 of 7 nodes run in torch" in found.message
+        assert "7 x aten.sort.stable (dtype: no bool); cast" in found.message
+        assert "set `allow_torch: true`" in found.message
+
+
+def test_a_target_for_torch_needs_no_engine(publisher):
+    task = Task(TaskId("m", "build", CPU), {"target": "torch:cpu"}, (), ANY)
+    outcome = Built({"part": {"segments": [{"kind": "torch_graph"}]}}, 1.0)
+    assert publisher.finish(task, {}, outcome) is outcome

@@ -169,8 +169,10 @@ def test_started_means_started_and_nothing_overtakes_a_big_task(ray_executor, tm
     )
     outcomes, _ = drive(tasks, farm)
     assert {type(outcome) for outcome in outcomes.values()} == {Built}
-    outputs = {name: outcomes[f"{name}/trace"].output for name in names}
-    spans = {name: (output["began"], output["ended"]) for name, output in outputs.items()}
+    spans = {
+        name: (outcomes[f"{name}/trace"].output["began"], outcomes[f"{name}/trace"].output["ended"])
+        for name in names
+    }
     began = sorted(names, key=lambda name: spans[name])
     assert began.index("m03") in (2, 3, 4), "in its turn, give or take its neighbour"
     overlap = [

@@ -18,7 +18,8 @@ from enginebundle.storage.store import Store
 from enginebundle.storage.trust import default_signer
 from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
-from orchestrator.run.publish import Publisher, assemble
+from orchestrator.run.assemble import assemble
+from orchestrator.run.publish import Publisher
 from orchestrator.worker import steps
 from orchestrator.worker.outcome import Built, Cached, Failed
 from orchestrator.worker.reproduce import reproduce

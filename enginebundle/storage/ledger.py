@@ -1,0 +1,186 @@
+"""All evidence about a version: what trusted keys signed, which of it is missing, and how to add to it.
+
+read(store, version, trust)                        -> Ledger
+attest(store, version, evidence, signer, trust)    -> the evidence as it was signed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from enginebundle.errors import ConflictError, FormatError, IntegrityError, UntrustedError
+from enginebundle.format.digest import Digest, digest_bytes
+from enginebundle.format.evidence import Evidence
+from enginebundle.format.head import Head
+from enginebundle.format.signing import Signer
+from enginebundle.format.spec import Target
+from enginebundle.format.verdict import Missing
+from enginebundle.storage.bundles import BundleStore, Version
+from enginebundle.storage.seen import Numbers, remember, seen
+from enginebundle.storage.trust import Trust
+
+T = TypeVar("T", Evidence, Head)
+
+
+@dataclass(frozen=True)
+class Signed(Generic[T]):
+    """A document that a trusted key signed, and what it was read from."""
+
+    content: T
+    document: bytes
+    signature: bytes
+    signer: Digest
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The trusted evidence and heads about one index, and what this machine saw of it before."""
+
+    evidence: tuple[Signed[Evidence], ...]
+    heads: tuple[Signed[Head], ...]
+    seen: Numbers
+
+    @property
+    def highest(self) -> Numbers:
+        """The highest number that each key has given away, for each target."""
+        found = dict(self.seen)
+        given = [(s.content.target, s.signer, s.content.sequence) for s in self.evidence]
+        given += [(s.content.target, s.signer, s.content.sequence) for s in self.heads]
+        for target, key, number in given:
+            if number:
+                found[target, key] = max(found.get((target, key), 0), number)
+        return found
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """What trusted keys signed and the store does not show."""
+        return tuple(
+            gap for (target, key), number in self.highest.items()
+            for gap in self._gaps(target, key, number)
+        )  # fmt: skip
+
+    def last(self, target: Target, key: Digest) -> Digest | None:
+        """The digest of the newest evidence of a key that is known, even if it is missing."""
+        found = [
+            (one.content.sequence, digest_bytes(one.document))
+            for one in self.evidence if (one.content.target, one.signer) == (target, key)
+        ] + [
+            (one.content.sequence, one.content.evidence)
+            for one in self.heads if (one.content.target, one.signer) == (target, key)
+        ]  # fmt: skip
+        return max((one for one in found if one[0]), default=(0, None))[1]
+
+    def _gaps(self, target: Target, key: Digest, highest: int) -> list[Missing]:
+        own = [e for e in self.evidence if (e.content.target, e.signer) == (target, key)]
+        there = {digest_bytes(one.document): one.content.sequence for one in own}
+        newest = max(there.values(), default=0)
+        heads = [h.content for h in self.heads if (h.content.target, h.signer) == (target, key)]
+        head = max(heads, key=lambda one: one.sequence, default=None)
+        found = []
+        if newest and head is None:
+            found.append((newest + 1, "the store has none of the key's heads, which name its last"))
+        if head is not None and head.evidence not in there:
+            found.append((head.sequence, f"number {head.sequence}, which the key's head names"))
+        if highest > newest and (head is None or highest > head.sequence):
+            found.append((highest, f"this machine saw number {highest}, and it is gone"))
+        for one in own:
+            previous = one.content.previous
+            if previous is not None and previous not in there:
+                number = one.content.sequence
+                found.append((number - 1, f"the one of the same key before number {number}"))
+        return [Missing(target, n, f"{why} (target {target}, key {key})") for n, why in found]
+
+
+def read(store: BundleStore, version: Version, trust: Trust) -> Ledger:
+    """What trusted keys signed about a version. All else is ignored, also what they signed in vain:
+    evidence that contradicts itself.
+
+    Remembers the highest numbers on this machine.
+    """
+    evidence = _signed(store.evidence(version), trust, Evidence.from_bytes)
+    heads = _signed(store.heads(version), trust, Head.from_bytes)
+    known = seen(version.digest)
+    ledger = Ledger(
+        tuple(one for one in evidence if one.content.index == version.digest),
+        tuple(one for one in heads if one.content.index == version.digest),
+        {place: number for place, number in known.items() if place[1] in trust.keys},
+    )
+    news = {p: number for p, number in ledger.highest.items() if number > known.get(p, 0)}
+    remember(version.digest, news)
+    return ledger
+
+
+def attest(
+    store: BundleStore,
+    version: Version,
+    evidence: Evidence,
+    signer: Signer,
+    trust: Trust | None = None,
+) -> Evidence:
+    """Sign evidence as the newest about its target, and store it; returns it as it was signed.
+
+    What a trusted key has signed already is not signed again. `trust` defaults to this machine's keys; the
+    signer's own is always among them. Raises FormatError if the evidence contradicts itself, ConflictError if
+    it is about another index.
+    """
+    trust = Trust.default() if trust is None else trust
+    trust = Trust({**trust.keys, signer.key_id: signer.public})
+    Evidence.from_bytes(evidence.to_bytes())
+    if evidence.index != version.digest:
+        raise ConflictError(
+            f"evidence about index {evidence.index} can't be signed for {version}, {version.digest}"
+        )
+    target = evidence.target
+    while True:
+        ledger = read(store, version, trust)
+        known = [e for e in ledger.evidence if e.content.measured == evidence.measured]
+        if known:
+            own = [one.content for one in known if one.signer == signer.key_id]
+            break
+        highest = [n for (place, _), n in ledger.highest.items() if place == target]
+        number = 1 + max([0, *highest, *store.evidence_numbers(version, target)])
+        signed = replace(evidence, sequence=number, previous=ledger.last(target, signer.key_id))
+        data = signed.to_bytes()
+        # Of two that count on from the same number, one learns here that it has to look again.
+        if store.add_evidence(version, target, number, data, signer.sign(data)):
+            own = [signed]
+            break
+    if not own or not own[-1].sequence:
+        return known[-1].content
+    _advance(store, version, signer, trust, target)
+    return own[-1]
+
+
+def _advance(
+    store: BundleStore, version: Version, signer: Signer, trust: Trust, target: Target
+) -> None:
+    """Let the signer's head name its newest evidence."""
+    while True:
+        ledger = read(store, version, trust)
+        newest = max(
+            (e for e in ledger.evidence if (e.content.target, e.signer) == (target, signer.key_id)),
+            key=lambda one: one.content.sequence,
+        )
+        number = newest.content.sequence
+        heads = [h.content.sequence for h in ledger.heads
+                 if (h.content.target, h.signer) == (target, signer.key_id)]  # fmt: skip
+        if heads and max(heads) >= number:
+            return
+        head = Head(version.digest, target, number, digest_bytes(newest.document)).to_bytes()
+        store.put_head(version, target, signer.key_id, head, signer.sign(head))
+
+
+def _signed(
+    documents: Iterable[tuple[bytes, bytes]], trust: Trust, parse: Callable[[bytes], T]
+) -> tuple[Signed[T], ...]:
+    """The documents among (document, signature) pairs that a trusted key signed and that are sound."""
+    accepted = []
+    for data, signature in documents:
+        try:
+            signer = trust.verify(data, signature)
+            accepted.append(Signed(parse(data), data, signature, signer))
+        except (UntrustedError, IntegrityError, FormatError):
+            continue
+    return tuple(accepted)

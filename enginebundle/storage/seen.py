@@ -1,0 +1,47 @@
+"""What this machine remembers: the number of the newest evidence that it has seen of each key.
+
+A store can be set back as a whole, heads and all, by whoever can write to it. Then this memory tells that
+newer evidence has existed. It lies in $ENGINEBUNDLE_HOME, else ~/.config/enginebundle:
+
+    seen/<64 hex of the index>/<target>/<64 hex of the key>/<n>     empty; the highest n counts
+
+Files are only ever added, so any number of processes may write. Where nothing can be written, nothing is
+remembered, and the store is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from enginebundle.errors import StoreError
+from enginebundle.format.digest import Digest, hexadecimal
+from enginebundle.format.spec import Target
+from enginebundle.storage.local import LocalStorage
+from enginebundle.storage.trust import home
+
+Numbers = Mapping[tuple[Target, Digest], int]
+"""The highest sequence number by target and key."""
+
+
+def seen(index: Digest) -> Numbers:
+    """What is remembered about an index."""
+    found: dict[tuple[Target, Digest], int] = {}
+    with suppress(StoreError):
+        for path in LocalStorage(home()).files(_folder(index)):
+            _, _, target, key, number = path.split("/")
+            place = Target.parse(target), f"sha256:{key}"
+            found[place] = max(found.get(place, 0), int(number))
+    return found
+
+
+def remember(index: Digest, numbers: Numbers) -> None:
+    """Remember these numbers."""
+    storage = LocalStorage(home())
+    for (target, key), number in numbers.items():
+        with suppress(StoreError):
+            storage.create(f"{_folder(index)}/{target}/{hexadecimal(key)}/{number}", b"")
+
+
+def _folder(index: Digest) -> str:
+    return f"seen/{hexadecimal(index)}"

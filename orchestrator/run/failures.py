@@ -1,0 +1,97 @@
+"""Builds that will fail again: remembered with their inputs and toolchain, which a task's key stands for.
+
+    failures/<2 hex>/<64 hex>.json    {"code", "message", "log", "date", "run", "task", "timeout", "memory"}
+
+A crash and a timeout are remembered after their last attempt, a timeout and a lack of memory only up to
+the limit that was in force. What the machine or the moment may be to blame for is not remembered.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from enginebundle.errors import StoreError
+from enginebundle.format.digest import Digest, canonical_json, hexadecimal
+from enginebundle.storage.store import Store
+from orchestrator.plan.task import Task
+from orchestrator.worker.outcome import Failed
+
+STEPS = frozenset({"build"})
+"""The steps whose failures are kept. A trace runs the user's code, which may depend on more than its key."""
+_PASSING = frozenset(
+    {"infra", "no-machine", "cancelled", "no-engine", "evidence", "not_installed", "no_gpu"}
+)
+"""Codes that another machine or moment may not give again, or that cost nothing to find out."""
+_MOMENT = re.compile(
+    r"\b\w*(OSError|PermissionError|FileNotFoundError|TimeoutError)\b|SIGKILL|ran out of"
+)
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Reads and writes them. With `forget`, none is known: everything is tried again."""
+
+    store: Store
+    run: str = ""
+    forget: bool = False
+
+    def known(self, task: Task, key: Digest) -> Failed | None:
+        """How this task failed before; None if that is not known or may be different now."""
+        if self.forget or task.step not in STEPS:
+            return None
+        found = self._read(key)
+        if found is None or not _same_limits(task, found):
+            return None
+        message = (
+            f"{found['message']} (so it did on {found['date'][:19]}, with the same inputs and toolchain; "
+            "--retry-failed tries again)"
+        )
+        return Failed(found["code"], message, found["log"])
+
+    def remember(self, task: Task, key: Digest, failed: Failed) -> None:
+        """Keep a failure, if it will happen again. A store that fails is no reason to stop the run."""
+        if task.step not in STEPS or failed.code in _PASSING:
+            return
+        if failed.code in ("error", "crashed", "memory") and _MOMENT.search(failed.message):
+            return
+        record = {
+            "code": failed.code,
+            "message": failed.message,
+            "log": failed.log,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "run": self.run,
+            "task": task.id,
+            "timeout": task.resources.timeout,
+            "memory": task.resources.memory,
+        }
+        try:
+            self.store.put_file(_path(key), canonical_json(record))
+        except StoreError:
+            return
+
+    def _read(self, key: Digest) -> Mapping[str, Any] | None:
+        try:
+            data = self.store.get_file(_path(key))
+            found = None if data is None else json.loads(data)
+            return found if isinstance(found, dict) and found.keys() >= _KEYS else None
+        except (StoreError, ValueError):
+            return None
+
+
+_KEYS = frozenset({"code", "message", "log", "date", "timeout", "memory"})
+
+
+def _same_limits(task: Task, found: Mapping[str, Any]) -> bool:
+    if found["code"] == "timeout":
+        return bool(task.resources.timeout <= found["timeout"])
+    return bool(found["code"] != "memory" or task.resources.memory <= found["memory"])
+
+
+def _path(key: Digest) -> str:
+    text = hexadecimal(key)
+    return f"failures/{text[:2]}/{text}.json"

@@ -1,0 +1,97 @@
+"""Evidence is added by any number of writers at once: each gets a number of its own."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from enginebundle.errors import ConflictError, FormatError
+from enginebundle.format.digest import digest_bytes
+from enginebundle.format.evidence import Evidence
+from enginebundle.format.signing import Signer
+from enginebundle.serve.validate import validate
+from enginebundle.storage.bundles import Version
+from enginebundle.storage.ledger import Ledger, attest, read
+from enginebundle.storage.store import Store
+from enginebundle.storage.trust import Trust, default_signer
+from tests.enginebundle.examples import CPU, publish
+
+
+@pytest.fixture
+def version(store: Store) -> Version:
+    return publish(store)
+
+
+@pytest.fixture
+def found(store: Store, version: Version) -> Evidence:
+    return validate(store, version, CPU)
+
+
+def ledger(store: Store, version: Version, *signers: Signer) -> Ledger:
+    return read(store, version, Trust.of(*(signer.public for signer in signers)))
+
+
+def test_writers_at_once_get_a_number_each_and_the_head_names_the_last(
+    store: Store, version: Version, found: Evidence
+) -> None:
+    signers = default_signer(), Signer.generate()
+    trust = Trust.of(*(signer.public for signer in signers))
+
+    def write(n: int) -> int:
+        own = replace(found, date=f"2026-01-{n + 1:02}")
+        return attest(store, version, own, signers[n % 2], trust).sequence
+
+    with ThreadPoolExecutor(8) as threads:
+        numbers = list(threads.map(write, range(12)))
+    assert sorted(numbers) == list(range(1, 13))
+    whole = ledger(store, version, *signers)
+    assert whole.missing == ()
+    assert len(whole.evidence) == 12
+    heads = {head.signer: head.content.sequence for head in whole.heads}
+    last = {s.key_id: max(e.content.sequence for e in whole.evidence if e.signer == s.key_id)
+            for s in signers}  # fmt: skip
+    assert heads == last
+
+
+def test_a_number_that_a_stranger_took_is_left_out(
+    store: Store, version: Version, found: Evidence
+) -> None:
+    assert store.add_evidence(version, CPU, 7, b"nonsense", b"no signature")
+    assert attest(store, version, found, default_signer()).sequence == 8
+    assert [e.content.sequence for e in ledger(store, version, default_signer()).evidence] == [8]
+
+
+def test_evidence_from_before_there_were_numbers_stays_and_is_the_oldest(
+    store: Store, version: Version, found: Evidence
+) -> None:
+    signer = default_signer()
+    old = replace(found, passed=False, date="2999-01-01").to_bytes()
+    store.put_evidence(version, CPU, old, signer.sign(old))
+    whole = ledger(store, version, signer)
+    assert (whole.missing, len(whole.evidence)) == ((), 1)
+    assert attest(store, version, found, signer).sequence == 1
+    whole = ledger(store, version, signer)
+    assert (whole.missing, len(whole.evidence)) == ((), 2)
+    again = replace(found, passed=False, date="2999-01-01")
+    assert attest(store, version, again, signer).sequence == 0, "it is signed already"
+
+
+def test_what_can_t_be_signed(store: Store, version: Version, found: Evidence) -> None:
+    with pytest.raises(ConflictError, match="evidence about index"):
+        attest(store, version, replace(found, index=digest_bytes(b"x")), default_signer())
+    with pytest.raises(FormatError, match="it has no cases"):
+        attest(store, version, replace(found, cases=()), default_signer())
+    assert store.evidence(version) == []
+
+
+def test_a_home_that_can_t_be_written_remembers_nothing(
+    store: Store, version: Version, found: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = default_signer()
+    attest(store, version, found, signer)
+    monkeypatch.setenv("ENGINEBUNDLE_HOME", "/proc/no-such-home")
+    whole = ledger(store, version, signer)
+    assert (whole.missing, whole.seen) == ((), {})
+    assert len(whole.evidence) == 1

@@ -1,0 +1,161 @@
+"""Failures that will happen again are remembered, and those that may not are not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enginebundle.format.digest import digest_bytes, digest_json
+from enginebundle.format.spec import Target
+from enginebundle.storage.store import Store
+from orchestrator.plan.task import Resources, Task
+from orchestrator.plan.task_id import TaskId
+from orchestrator.run.drive import Farm, drive
+from orchestrator.run.failures import Failures
+from orchestrator.run.schedule import Ended
+from orchestrator.run.taskgraph import Pool
+from orchestrator.worker.attempt import Attempt
+from orchestrator.worker.outcome import Built, Cached, Failed, Outcome
+
+KEY = digest_bytes(b"key")
+BUILD = Task(
+    TaskId("m", "build", Target.parse("rtx:sm_89")), {}, ("m/trace",), Resources(1.0, 100, 60.0)
+)
+TRACE = Task(TaskId("m", "trace"), {}, (), Resources(1.0, 100, 60.0))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "store", create=True)
+
+
+def remembered(store: Store, failed: Failed, task: Task = BUILD) -> Failed | None:
+    Failures(store, "r1").remember(task, KEY, failed)
+    return Failures(store).known(task, KEY)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kept"),
+    [
+        ("builder", "layer 7 has no tactic", True),
+        ("accuracy", "off by 3", True),
+        ("not_fully_compiled", "aten.sort", True),
+        ("error", "KeyError: 'x'", True),
+        ("crashed", "died of signal SIGSEGV", True),
+        ("timeout", "still running after 60 s", True),
+        ("memory", "held more than 100 bytes", True),
+        ("error", "OSError: [Errno 28] No space left on device", False),
+        ("error", "PermissionError: /data", False),
+        ("crashed", "died of signal SIGKILL", False),
+        ("memory", "ran out of memory: RuntimeError: CUDA", False),
+        ("infra", "the node was lost", False),
+        ("no-machine", "no machine here has sm_90", False),
+        ("cancelled", "the run was stopped", False),
+        ("no_gpu", "no GPU", False),
+        ("not_installed", "tensorrt", False),
+        ("no-engine", "7 of 7 nodes run in torch", False),
+    ],
+)
+def test_what_is_kept(store: Store, code: str, message: str, kept: bool) -> None:
+    found = remembered(store, Failed(code, message, "the log"))
+    if kept:
+        assert found is not None
+        assert (found.code, found.log) == (code, "the log")
+        assert found.message.startswith(message)
+        assert "--retry-failed tries again" in found.message
+    else:
+        assert found is None
+
+
+def test_it_belongs_to_the_key_and_can_be_forgotten(store: Store) -> None:
+    assert remembered(store, Failed("builder", "no")) is not None
+    assert Failures(store).known(BUILD, digest_bytes(b"another toolchain")) is None
+    assert Failures(store, forget=True).known(BUILD, KEY) is None
+    assert remembered(store, Failed("raised", "no"), TRACE) is None
+
+
+@pytest.mark.parametrize(("code", "limit"), [("timeout", "timeout"), ("memory", "memory")])
+def test_a_higher_limit_is_worth_another_try(store: Store, code: str, limit: str) -> None:
+    remembered(store, Failed(code, "more than the limit"))
+    for factor, kept in ((0.5, True), (1, True), (2, False)):
+        value = getattr(BUILD.resources, limit) * factor
+        task = replace(BUILD, resources=replace(BUILD.resources, **{limit: value}))
+        assert (Failures(store).known(task, KEY) is not None) == kept
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"code": "x"}'])
+def test_a_damaged_record_is_none(store: Store, data: bytes) -> None:
+    remembered(store, Failed("builder", "no"))
+    (path,) = store.list_files("failures")
+    store.put_file(path, data)
+    assert Failures(store).known(BUILD, KEY) is None
+
+
+class Executor:
+    """Ends every attempt at once; builds fail as told."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.attempts: list[Attempt] = []
+        self.ended: list[Ended] = []
+
+    def pools(self, labels: Any) -> Mapping[str | None, Pool]:
+        return {label: Pool("any", 4) for label in labels}
+
+    def submit(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+        outcome = self.outcome if attempt.step == "build" else Built({}, 1.0)
+        self.ended.append(Ended(attempt.id, attempt.number, outcome))
+
+    def wait(self, timeout: float) -> list[Ended]:
+        ended, self.ended = self.ended, []
+        return ended
+
+    def close(self) -> None:
+        pass
+
+
+def night(store: Store, outcome: Outcome, *, forget: bool = False) -> tuple[int, Outcome]:
+    """A run: how many builds it tried, and how the build ended."""
+    executor, failures = Executor(outcome), Failures(store, "r", forget)
+
+    def attempt(task: Task, identity: Any, upstream: Any, number: int) -> Attempt:
+        return Attempt(
+            task.id, number, "r", task.step, {}, upstream, identity, "", 1.0, 100, 60.0
+        )  # fmt: skip
+
+    farm = Farm(
+        store, lambda task, upstream: {"id": task.id}, attempt, lambda: executor,
+        lambda task, upstream: task, {}, lambda task, upstream, outcome: outcome,
+        known=failures.known, remember=failures.remember,
+    )  # fmt: skip
+    outcomes, _ = drive((TRACE, BUILD), farm)
+    if isinstance(outcome, Built) and forget:
+        record = {"output": {}, "provenance": {"seconds": 1.0}}
+        store.put_result(digest_json({"id": BUILD.id}), record)
+    return sum(attempt.step == "build" for attempt in executor.attempts), outcomes[BUILD.id]
+
+
+@pytest.mark.parametrize(
+    ("failed", "tries"), [(Failed("builder", "no tactic"), 1), (Failed("crashed", "SIGSEGV"), 2)]
+)
+def test_a_known_failure_is_not_built_again_until_it_is_asked_for(
+    store: Store, failed: Failed, tries: int
+) -> None:
+    assert night(store, failed) == (tries, failed)
+    count, outcome = night(store, failed)
+    assert count == 0
+    assert isinstance(outcome, Failed)
+    assert outcome.code == failed.code
+    assert night(store, failed, forget=True)[0] == tries
+    assert night(store, Built({}, 1.0), forget=True)[0] == 1
+    assert night(store, failed) == (0, Cached({}, 1.0)), "a result counts more than a failure"
+
+
+def test_a_failure_of_the_moment_is_tried_every_night(store: Store) -> None:
+    for _ in range(2):
+        assert night(store, Failed("infra", "the node was lost"))[0] == 3
