@@ -64,7 +64,10 @@ class Agreement:
 
     @functools.cached_property
     def _program(self) -> torch.nn.Module:
-        return self._exported.module(check_guards=False)
+        module = self._exported.module(check_guards=False)
+        # One of these refuses sizes that the guards exclude, which are the ones to try.
+        module._forward_pre_hooks.clear()
+        return module
 
     def _agree(self, values: Mapping[str, int]) -> bool | None:
         with _state_kept(self._model), torch.no_grad():
