@@ -20,7 +20,8 @@ from enginebundle.format.spec import Target
 from enginebundle.storage.blobs import BlobStore
 
 _LOG = logging.getLogger(__name__)
-_RECORD = re.compile(r"/[0-9a-f]{64}-[0-9a-f]{16}\.json\Z")
+_RECORD = re.compile(r"/([1-9][0-9]*|[0-9a-f]{64}-[0-9a-f]{16})\.json\Z")
+"""A numbered record of evidence, or one from before evidence had numbers."""
 
 
 @dataclass(frozen=True, slots=True)
