@@ -20,8 +20,8 @@ from enginebundle.format.spec import Target
 from enginebundle.storage.blobs import BlobStore
 
 _LOG = logging.getLogger(__name__)
-_RECORD = re.compile(r"/([1-9][0-9]*|[0-9a-f]{64}-[0-9a-f]{16})\.json\Z")
-"""A numbered record of evidence, or one from before evidence had numbers."""
+_RECORD = re.compile(r"/([1-9][0-9]*|[0-9a-f]{64}-[0-9a-f]{16}|[0-9a-f]{64})\.json\Z")
+"""Names of evidence, by number and as it was before it had numbers, and of heads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +107,24 @@ class BundleStore(BlobStore):
         return [name for name in self._storage.children("bundles") if is_name(name)]
 
     def check_evidence(self, version: Version) -> None:
-        """Set damaged evidence aside: new evidence is about to come, and could not be read beside it."""
-        for record in self._evidence_records(version):
-            self.check_blob(record["evidence"])
-            self.check_blob(record["signature"])
+        """Set damaged evidence and heads aside: new ones are about to come, and could not be read beside them."""
+        for folder, word in ((_evidence(version), "evidence"), (_heads(version), "head")):
+            for record in self._records(folder, word):
+                self.check_blob(record[word])
+                self.check_blob(record["signature"])
 
-    def _evidence_records(self, version: Version) -> list[dict[str, Digest]]:
-        return [
-            self._record(path, ("evidence", "signature"))
-            for path in self._storage.files(_evidence(version))
-            if _RECORD.search(
-                path
-            )  # other files are no concern of ours: .DS_Store, an editor's copy
-        ]
+    def _records(self, folder: str, word: str) -> list[dict[str, Digest]]:
+        """The records below a folder. Other files are no concern of ours: .DS_Store, an editor's copy."""
+        paths = self._storage.files(folder)
+        return [self._record(p, (word, "signature")) for p in paths if _RECORD.search(p)]
+
+    def _documents(self, folder: str, word: str) -> list[tuple[bytes, bytes]]:
+        """What the records name, each with its signature. What is not there any more says nothing."""
+        found = []
+        for record in self._records(folder, word):
+            with self._said(f"{word} in {folder} is left out"):
+                found.append((self.read_blob(record[word]), self.read_blob(record["signature"])))
+        return found
 
     def numbers(self, name: str) -> list[int]:
         """The numbers of all versions of a bundle, ascending, whether they can be read or not."""
@@ -180,15 +185,7 @@ class BundleStore(BlobStore):
 
         Evidence that is not there any more says nothing, like evidence that never was.
         """
-        found = []
-        for record in self._evidence_records(version):
-            try:
-                pair = self.read_blob(record["evidence"]), self.read_blob(record["signature"])
-            except NotFoundError as error:
-                _LOG.warning("store %s: evidence of %s is left out: %s", self.uri, version, error)
-            else:
-                found.append(pair)
-        return found
+        return self._documents(_evidence(version), "evidence")
 
     @contextmanager
     def _said(self, what: str) -> Iterator[None]:
@@ -224,11 +221,7 @@ class BundleStore(BlobStore):
 
     def heads(self, version: Version) -> list[tuple[bytes, bytes]]:
         """The (head, signature) documents about a version's index. None is trusted yet."""
-        records = [
-            self._record(path, ("head", "signature"))
-            for path in self._storage.files(_heads(version))
-        ]
-        return [(self.read_blob(r["head"]), self.read_blob(r["signature"])) for r in records]
+        return self._documents(_heads(version), "head")
 
     def _slots(self, folder: str) -> list[int]:
         """The numbers of the files `<n>.json` in a folder, ascending."""

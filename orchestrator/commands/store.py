@@ -55,7 +55,7 @@ def store(args: argparse.Namespace) -> int:
             print(f"kiln run {manifest}", file=sys.stderr)
             run(argparse.Namespace(
                 manifest=str(manifest), store=args.store, output="text", executor="local", address=None,
-                elastic=False, jobs=None, only=None, run_id=None,
+                elastic=False, jobs=None, only=None, retry_failed=False, allow_unproved=False, run_id=None,
             ))  # fmt: skip
         found = verify(opened)
     if args.output == "json":

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from enginebundle.errors import IntegrityError
 from enginebundle.format.digest import Digest
 from enginebundle.format.evidence import Evidence
 from enginebundle.format.signing import Signer
@@ -36,7 +37,13 @@ class Proofs:
         """A version that a trusted key signed. Raises what `Bundle.open` raises."""
         found = self._opened.get(str(version))
         if found is None:
-            found = self._opened[str(version)] = Bundle.open(self.store, version, self.trust)
+            try:
+                found = Bundle.open(self.store, version, self.trust)
+            except IntegrityError:
+                # Evidence or a head that is damaged is of no use to anybody: it is written anew.
+                self.store.check_evidence(version)
+                found = Bundle.open(self.store, version, self.trust)
+            self._opened[str(version)] = found
         return found
 
     def attest(self, version: Version, blob: Digest) -> Failed | None:

@@ -98,7 +98,9 @@ class Publisher:
             current = self.store.aliases(name).get(alias, 0)
             if current == number:
                 return Cached(output)
-            if current and not self.allow_unproved:
+            # From a version that can't be read any more, nothing is lost.
+            readable = any(version.number == current for version in self.store.versions(name))
+            if readable and not self.allow_unproved:
                 if lost := self._lost(task, upstream, current):
                     return Blocked(kept(name, alias, lost))
                 if states := self._unproved(name, current, number):

@@ -74,6 +74,8 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def farm(made, tmp_path, monkeypatch):
-    monkeypatch.setenv("ENGINEBUNDLE_HOME", str(made.folder / "home"))
-    shutil.copytree(made.folder / "store", tmp_path / "farm" / "store")
+    """A machine remembers the evidence that it saw, so its home is copied with the store."""
+    for name in ("store", "home"):
+        shutil.copytree(made.folder / name, tmp_path / "farm" / name)
+    monkeypatch.setenv("ENGINEBUNDLE_HOME", str(tmp_path / "farm" / "home"))
     return Farm(tmp_path / "farm", made.manifest)
