@@ -18,7 +18,8 @@ from torch.utils import _pytree as pytree
 
 from compiler.trace.examples import ExampleMaker, default_example, envelope, example_sizes
 from compiler.trace.guards import Complaint
-from enginebundle.format.spec import Profile, TensorSpec
+from enginebundle.format.spec import Profile, TensorSpec, Tolerance
+from enginebundle.serve.compare import compare
 
 LOG = logging.getLogger(__name__)
 
@@ -120,10 +121,5 @@ def _equal(one: list[Any], other: list[Any]) -> bool:
 def _same(a: Any, b: Any) -> bool:
     if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
         return type(a) is type(b) and bool(a == b)
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if not a.dtype.is_floating_point and not a.dtype.is_complex:
-        return torch.equal(a, b)
-    wide = torch.complex128 if a.dtype.is_complex else torch.float64
     near = 1e-4 if a.dtype in (torch.float32, torch.float64, torch.complex64) else 1e-2
-    return torch.allclose(a.to(wide), b.to(wide), rtol=near, atol=near, equal_nan=True)
+    return compare(b, a, Tolerance(near, near)).passed
