@@ -48,6 +48,7 @@ _CODE = (
     "build/builder.py",
     "build/compatibility.py",
     "build/effort.py",
+    "build/extents.py",
     "build/tensorrt.py",
     "build/tensorrt_rtx.py",
     "convert/plugin.py",

@@ -38,6 +38,7 @@ def listening(speak=None):
 
         threading.Thread(target=serve, daemon=True).start()
         yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)  # or the waiting accept would take one more connection
         for end in ends:
             end.close()
 
