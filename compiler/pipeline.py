@@ -53,7 +53,7 @@ from compiler.replace.apply import (
     without_plugins,
 )
 from compiler.replace.converters import operator_name
-from compiler.trace.export import trace_recorded
+from compiler.trace.export import Rung, trace_recorded
 from compiler.trace.load import load_model
 from compiler.trace.source import Source
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
@@ -95,6 +95,8 @@ class Traced:
     plain: Program | None = None
     """If plugins compute some operators: the program with these written out in PyTorch's own, for
     targets without plugins. None as well if their torch implementation can't be traced."""
+    rung: Rung = "named"
+    """How torch.export was asked for the program that it gave."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def trace_model(request: TraceRequest) -> Traced:
     registry = registry_with(request.replace, None, path)
     model, modules = replace_modules(model, request.replace, path)
     with replace_functions(request.replace, path) as functions:
-        exported, unchecked = trace_recorded(model, request.inputs, request.profiles)
+        exported, unchecked, rung = trace_recorded(model, request.inputs, request.profiles)
     exported, operators = replace_operators(exported, request.replace, path)
     apart = without_plugins(exported, request.replace)
     lowered = lower(exported, registry.ops(), precision=request.precision)
@@ -150,7 +152,7 @@ def trace_model(request: TraceRequest) -> Traced:
     if apart is not None:
         apart = lower(apart, registry.ops(), precision=request.precision)
         plain = capture(apart, request.inputs)
-    return Traced(capture(lowered, request.inputs), goldens, replaced, unchecked, plain)
+    return Traced(capture(lowered, request.inputs), goldens, replaced, unchecked, plain, rung)
 
 
 @collector_paused()

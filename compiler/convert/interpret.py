@@ -48,11 +48,16 @@ def convert(graph: Graph, weights: Mapping[str, torch.Tensor], registry: Registr
         env[spec.name] = net.input(spec.name, getattr(torch, spec.dtype), shape)
     for weight in graph.weights:
         env[weight.name] = net.constant(weights[weight.name], replaceable(weight.spec))
+    read = {*graph.returns, *(name for node in graph.nodes for name in node.inputs())}
     for node in graph.nodes:
         net.node, net.declared = node.name, tuple(_static_sizes(v.shape) for v in node.outputs)
         for value, result in zip(
             node.outputs, _call(net, node, env, values, registry), strict=True
         ):
+            if result is None and value.is_tensor and value.name in read:
+                raise ConversionError(
+                    node, Refusal("output", f"{node.op}: no converter for {value.name}")
+                )
             env[value.name] = result
     outputs = {
         spec.name: env[name] for spec, name in zip(graph.outputs, graph.returns, strict=True)

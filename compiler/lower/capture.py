@@ -183,7 +183,7 @@ class _Capture:
             return
         op, schema = self._operator(node)
         args = tuple(self._argument(node, arg) for arg in node.args)
-        unset = {a.name for a in schema.arguments if a.default_value is None} if schema else set()
+        unset = _none_by_default(schema)
         kwargs = []
         for name, value in sorted(node.kwargs.items()):
             # None where None is the default means nothing, and pin_memory concerns a host
@@ -284,3 +284,8 @@ def dtype_name(dtype: torch.dtype) -> str:
             "argument", f"dtype {name} has no form in a bundle", f"use one of {', '.join(DTYPES)}"
         )
     return name
+
+
+def _none_by_default(schema: Any) -> set[str]:
+    arguments = schema.arguments if schema else ()
+    return {a.name for a in arguments if a.has_default_value() and a.default_value is None}

@@ -108,10 +108,10 @@ def add_constant(
     target = f"folded_{name}"
     while target in exported.constants or target in exported.state_dict:
         target += "_"
-    first = next(n for n, spec in enumerate(specs) if spec.kind == InputKind.USER_INPUT)
+    kinds = [spec.kind for spec in specs] + [InputKind.USER_INPUT]  # if forward takes nothing
+    first = kinds.index(InputKind.USER_INPUT)
     holders = [n for n in graph.nodes if n.op == "placeholder"]
-    before = next(n for n in holders if n.name == specs[first].arg.name)
-    with graph.inserting_before(before):
+    with graph.inserting_before([*graph.nodes][first]):
         node: torch.fx.Node = graph.placeholder(target)
     mode = next(n.meta["val"].fake_mode for n in holders if hasattr(n.meta["val"], "fake_mode"))
     node.meta = {k: v for k, v in like.meta.items() if k in ("stack_trace", "nn_module_stack")}

@@ -1,7 +1,8 @@
-"""Composite operators that read their data on the host, rewritten so that they do not.
+"""Composite operators that read data or sizes on the host, rewritten so that they do not.
 
-torch.export can't follow a number out of a tensor. These operators read one only to check it, or to
-find positions that do not depend on data; written differently, they export.
+torch.export can't follow a number out of a tensor, and a size that torch's own code reads as a C++
+integer is fixed for ever. Some of these operators read a number only to check it, or to find positions
+that do not depend on data, the others a size only to pass it on; written differently, they export.
 
     install() -> None       call it before tracing; the operators' results do not change
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch._C import DispatchKey
@@ -24,6 +27,14 @@ def install() -> None:
         (torch.ops.aten.cov.default, covariance),
         (torch.ops.aten.combinations.default, combinations),
         (torch.ops.aten.narrow.Tensor, narrow),
+        (torch.ops.aten.max_pool1d.default, max_pool1d),
+        (torch.ops.aten.max_pool1d_with_indices.default, max_pool1d_with_indices),
+        (torch.ops.aten.kron.default, kron),
+        (torch.ops.aten.linalg_multi_dot.default, multi_dot),
+        (torch.ops.aten.chain_matmul.default, multi_dot),
+        (torch.ops.aten.take_along_dim.default, take_along_dim),
+        (torch.ops.aten.linalg_vander.default, vander),
+        (torch.ops.aten.vander.default, old_vander),
     ):
         op.py_impl(DispatchKey.CompositeImplicitAutograd)(function)
 
@@ -70,3 +81,83 @@ def narrow(self: Tensor, dim: int, start: Tensor, length: int) -> Tensor:
     """torch.narrow with its start in a tensor, which decides which elements, not how many."""
     first = torch.where(start < 0, start + self.shape[dim], start)
     return self.index_select(dim, first + torch.arange(length, device=self.device))
+
+
+def max_pool1d(self: Tensor, *window: Any) -> Tensor:
+    """torch.max_pool1d of [batch, channels, steps] or [channels, steps], with max_pool2d's arguments."""
+    return torch.max_pool2d(self.unsqueeze(-2), *_flat_window(*window)).squeeze(-2)
+
+
+def max_pool1d_with_indices(self: Tensor, *window: Any) -> tuple[Tensor, Tensor]:
+    """The largest elements and their places along the steps."""
+    flat = self.unsqueeze(-2)
+    values, indices = torch.ops.aten.max_pool2d_with_indices(flat, *_flat_window(*window))
+    return values.squeeze(-2), indices.squeeze(-2)
+
+
+def _flat_window(
+    kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,), ceil_mode: bool = False,
+) -> tuple[Any, ...]:  # fmt: skip
+    """A window along steps as one over rows of height 1."""
+    first = (kernel, stride or kernel, padding, dilation)
+    sizes = [one[0] if isinstance(one, list | tuple) else one for one in first]
+    return *([rest, size] for rest, size in zip((1, 1, 0, 1), sizes, strict=True)), ceil_mode
+
+
+def kron(self: Tensor, other: Tensor) -> Tensor:
+    """torch.kron: each element of one times the whole other."""
+    ndim = max(self.ndim, other.ndim)
+    a, b = (t.reshape((1,) * (ndim - t.ndim) + tuple(t.shape)) for t in (self, other))
+    pairs = [(n, m) for n, m in zip(a.shape, b.shape, strict=True)]
+    a = a.reshape([size for n, _ in pairs for size in (n, 1)])
+    b = b.reshape([size for _, m in pairs for size in (1, m)])
+    return (a * b).reshape([n * m for n, m in pairs])
+
+
+def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
+    """torch.linalg.multi_dot: the cheapest order if all sizes are numbers, else from left to right."""
+    first, last = tensors[0], tensors[-1]
+    chain = list(tensors)
+    if first.ndim == 1:
+        chain[0] = first.unsqueeze(0)
+    if last.ndim == 1:
+        chain[-1] = last.unsqueeze(1)
+    while len(chain) > 2:
+        sizes = [t.shape[0] for t in chain] + [chain[-1].shape[1]]
+        at = 0
+        if all(isinstance(size, int) for size in sizes):
+            # The largest inner size first: within a factor of the best order, and usually the best.
+            at = max(range(len(chain) - 1), key=lambda n: sizes[n + 1])
+        chain[at : at + 2] = [torch.mm(chain[at], chain[at + 1])]
+    result = torch.mm(*chain) if len(chain) == 2 else chain[0]
+    if last.ndim == 1:
+        result = result.squeeze(1)
+    return result.squeeze(0) if first.ndim == 1 else result
+
+
+def take_along_dim(self: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """torch.take_along_dim: both are broadcast, except along `dim`."""
+    if dim is None:
+        return self.reshape(-1).gather(0, indices.reshape(-1))
+    axis = dim % self.ndim
+    sizes = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+        *((*t.shape[:axis], 1, *t.shape[axis + 1 :]) for t in (self, indices))
+    )
+    wide = [t.expand(*sizes[:axis], t.shape[axis], *sizes[axis + 1 :]) for t in (self, indices)]
+    return wide[0].gather(axis, wide[1])
+
+
+def vander(x: Tensor, *, N: int | None = None) -> Tensor:  # noqa: N803  (torch's name)
+    """torch.linalg.vander: the powers 0 to N - 1 of each element, along a new last axis."""
+    count = x.shape[-1] if N is None else N
+    if x.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32):
+        x = x.long()
+    ones = x.unsqueeze(-1).new_ones((*x.shape, 1))
+    return torch.cat([ones, x.unsqueeze(-1).expand(*x.shape, count - 1)], -1).cumprod(-1)
+
+
+def old_vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:  # noqa: N803
+    """torch.vander: the largest power first unless `increasing`."""
+    result = vander(x, N=N)
+    return result if increasing else result.flip(-1)

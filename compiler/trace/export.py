@@ -1,39 +1,43 @@
 """From a module and named inputs to a `torch.export` program with symbolic sizes.
 
     trace(model, inputs, profiles, examples=None) -> torch.export.ExportedProgram
-    trace_recorded(...)                           -> (ExportedProgram, assertions that it leaves out)
+    trace_recorded(...)                           -> (ExportedProgram, assertions that it leaves out, step)
         (compiler/trace/examples.py makes the default example inputs)
 
-Three steps: named `Dim`s over the envelope of the profiles; then `Dim.AUTO`, after which
-compiler/trace/guards.py checks what torch may have fixed or tied silently; then TraceRefused, which
-quotes the guard and the line of the user's program behind it. Where Python reads a tensor's truth
-only to raise, compiler/trace/truths.py exports without that assertion and warns; any other branch
-on a tensor's values is refused.
+Four steps: named `Dim`s over the envelope of the profiles; then `Dim.AUTO`, after which
+compiler/trace/guards.py checks what torch may have fixed or tied silently; where a size was fixed, both
+again with `strict=True`, which reads `len(x)` and `int(x.shape[0])` off Python's bytecode and so keeps
+them symbolic; then TraceRefused, which quotes the guard and the line of the user's program behind it.
+
+Where Python reads a tensor's truth only to raise, compiler/trace/truths.py exports without that assertion
+and warns; any other branch on a tensor's values is refused.
 
 A symbol whose envelope is a single number (min == max in every profile) is traced as that number.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
+import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 
 from compiler.refused import first_lines
 from compiler.trace import composites
 from compiler.trace.agreement import Agreement
+from compiler.trace.dynamic_shapes import by_position, dynamic_shapes
 from compiler.trace.examples import ExampleMaker, TraceRefused, envelope, make_examples
-from compiler.trace.guards import check_dimensions
+from compiler.trace.guards import Complaint, check_dimensions
 from compiler.trace.truths import export_without
-from enginebundle.format import dims
-from enginebundle.format.spec import Profile, Range, TensorSpec
+from enginebundle.format.spec import Profile, TensorSpec
 
 __all__ = [
     "ExampleMaker",
@@ -47,6 +51,10 @@ __all__ = [
 LOG = logging.getLogger(__name__)
 
 _TORCH = Path(torch.__file__).parent
+
+Rung = Literal["named", "auto", "strict", "strict_auto"]
+"""The steps to an exported program, in the order in which they are tried."""
+STRICT: tuple[Rung, ...] = ("strict", "strict_auto")
 
 
 def trace(
@@ -64,29 +72,33 @@ def trace_recorded(
     inputs: tuple[TensorSpec, ...],
     profiles: tuple[Profile, ...],
     examples: ExampleMaker | None = None,
-) -> tuple[ExportedProgram, tuple[str, ...]]:
+) -> tuple[ExportedProgram, tuple[str, ...], Rung]:
     """Export `model`, whose forward takes `inputs` by name (else by position), for all profiles.
 
     Inputs are passed as keyword arguments if forward's signature has their names, else by position,
     in order. Example tensors are always distinct objects: export would treat one object given twice
     as a single input. If export refuses forward because of assertions, they are left out with a
     warning; forward runs eagerly on copies of the examples to find them. Their places are returned
-    as text, with file and line. Raises TraceRefused.
+    as text, with file and line. The last of the three results is the step that served. Raises
+    TraceRefused.
     """
     composites.install()
+    _register_outputs()
     ranges = envelope(inputs, profiles)
     tensors = make_examples(inputs, profiles, examples)
     keywords = passed_by_name(model, inputs)
     args = () if keywords else tuple(tensors.values())
     kwargs = tensors if keywords else {}
 
-    def export(use_names: bool) -> tuple[ExportedProgram, tuple[str, ...]]:
-        shapes = _dynamic_shapes(inputs, ranges, use_names)
-        dynamic = shapes if keywords else _by_position(model, tuple(shapes.values()))
+    def export(rung: Rung) -> tuple[ExportedProgram, tuple[str, ...]]:
+        shapes = dynamic_shapes(inputs, ranges, rung in ("named", "strict"))
+        dynamic = shapes if keywords else by_position(model, tuple(shapes.values()))
 
         def once() -> ExportedProgram:
             with torch.no_grad(), _spelled_out(model, inputs if keywords else ()):
-                return torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
+                return torch.export.export(
+                    model, args, kwargs, dynamic_shapes=dynamic, strict=rung in STRICT
+                )
 
         try:
             return once(), ()
@@ -96,8 +108,13 @@ def trace_recorded(
             stopped = error
         return export_without(once, stopped, model, args, kwargs)
 
+    def complaint_of(exported: ExportedProgram) -> Complaint | None:
+        agrees = Agreement(model, exported, inputs, profiles, keywords, examples)
+        return check_dimensions(exported, inputs, profiles, agrees) or agrees.at_smallest()
+
+    rung: Rung = "named"
     try:
-        exported, unchecked = export(use_names=True)
+        exported, unchecked = export(rung)
         refusal = None
     except Exception as error:  # as above
         if _is_data_dependent(error):
@@ -106,27 +123,27 @@ def trace_recorded(
         refusal = error
     if refusal is not None:
         LOG.info("named dimensions refused, trying Dim.AUTO: %s", first_lines(refusal))
+        rung = "auto"
         try:
-            exported, unchecked = export(use_names=False)
+            exported, unchecked = export(rung)
         except Exception as error:  # as above
             raise _export_refused(error, refusal) from error
-    agrees = Agreement(model, exported, inputs, profiles, keywords, examples)
-    complaint = check_dimensions(exported, inputs, profiles, agrees) or agrees.at_smallest()
+    complaint = complaint_of(exported)
+    if complaint is not None and complaint.code == "fixed":
+        LOG.info("%s; trying strict export", complaint.message)
+        for one in STRICT:
+            try:
+                strict = export(one)
+                if complaint_of(strict[0]) is None:
+                    return *strict, one
+            except Exception as error:  # noqa: BLE001  as above
+                LOG.info("%s: refused: %s", one, first_lines(error))
     if complaint is not None:
         message = complaint.message
         if refusal is not None:
             message += f"\ntorch.export said: {first_lines(refusal, 6)}"
         raise TraceRefused(complaint.code, message, complaint.remedy) from refusal
-    return exported, unchecked
-
-
-def _by_position(model: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
-    """One entry for each parameter of forward; what `*args` takes is one tuple."""
-    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL not in kinds:
-        return shapes
-    own = kinds.index(inspect.Parameter.VAR_POSITIONAL)
-    return (*shapes[:own], shapes[own:])
+    return exported, unchecked, rung
 
 
 @contextmanager
@@ -156,6 +173,16 @@ def _spelled_out(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> Iter
             model.forward = forward
         else:
             del model.forward
+
+
+def _register_outputs() -> None:
+    """Make Hugging Face's outputs known to torch, if that library is here.
+
+    They register themselves when their module is first imported, but not while torch exports, and the
+    library imports its modules late: an export can be what imports that one.
+    """
+    if "transformers" in sys.modules:
+        importlib.import_module("transformers.modeling_outputs")
 
 
 def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bool:
@@ -196,40 +223,6 @@ def user_frame(error: BaseException) -> traceback.FrameSummary | None:
         if "/contextlib.py" not in frame.filename and "/functools.py" not in frame.filename:
             found = frame
     return found
-
-
-def _dynamic_shapes(
-    inputs: tuple[TensorSpec, ...], ranges: Mapping[str, Range], use_names: bool
-) -> dict[str, dict[int, Any]]:
-    named: dict[str, Any] = {}
-    result: dict[str, dict[int, Any]] = {}
-    for spec in inputs:
-        result[spec.name] = {}
-        for axis, dim in enumerate(spec.shape):
-            moving = sorted(s for s in dims.symbols_of(dim) if ranges[s].min < ranges[s].max)
-            if not moving:
-                continue
-            line = _linear(str(dim), moving[0], ranges) if len(moving) == 1 else None
-            if not use_names or line is None:
-                result[spec.name][axis] = Dim.AUTO
-                continue
-            bounds = ranges[moving[0]]
-            if moving[0] not in named:
-                # torch needs a maximum above 1, which a range of 0 to 1 lacks.
-                named[moving[0]] = Dim(moving[0], min=bounds.min, max=max(bounds.max, 2))
-            slope, offset = line
-            size = named[moving[0]] if slope == 1 else slope * named[moving[0]]
-            result[spec.name][axis] = size + offset if offset else size
-    return result
-
-
-def _linear(dim: str, symbol: str, ranges: Mapping[str, Range]) -> tuple[int, int] | None:
-    """(slope, offset) if `dim` is slope * symbol + offset, as torch's Dim arithmetic needs it."""
-    fixed = {name: bounds.min for name, bounds in ranges.items()}
-    values = [dims.evaluate(dim, fixed | {symbol: n}) for n in range(65)]
-    slope, offset = values[1] - values[0], values[0]
-    straight = all(value == slope * n + offset for n, value in enumerate(values))
-    return (slope, offset) if straight and slope > 0 else None
 
 
 def _refuse_if_forward_fails(

@@ -1,6 +1,6 @@
 """The steps that run in child processes: JSON and a store in, JSON out. Anything big is a blob.
 
-    trace      {graph, weights, program, skeleton, inputs, outputs, goldens, replaced, unchecked,
+    trace      {graph, weights, program, skeleton, inputs, outputs, goldens, replaced, unchecked, rung,
                 weights_bytes, plain {graph, weights, program} (if a plugin computes an operator)}
     build      {part, toolchain, precision, version_compatible, tolerances, report, bytes,
                 evaluated, blobs, provenance: {engines}}, and for a refittable model {refitted}
@@ -83,6 +83,7 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "goldens": [_save_golden(case, store) for case in traced.goldens],
         "replaced": [one.to_json() for one in traced.replaced],
         "unchecked": list(traced.unchecked),
+        "rung": traced.rung,
     } | more
 
 

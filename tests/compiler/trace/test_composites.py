@@ -12,7 +12,7 @@ from compiler.trace import composites
 from compiler.trace.export import trace
 from enginebundle.format.spec import Profile, TensorSpec
 
-X, V = torch.randn(3, 5), torch.randn(6)
+X, V, P1 = torch.randn(3, 5), torch.randn(6), torch.randn(2, 3, 9)
 F, A = torch.tensor([1, 0, 2, 3, 1]), torch.rand(5)
 
 CASES: list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = [
@@ -31,6 +31,44 @@ CASES: list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], dict[
         for x in (V, V[:0])
         for r in (0, 1, 2, 3)
         for again in (False, True)
+    ),
+    *(
+        (composites.max_pool1d, torch.max_pool1d, (x, *window), {})
+        for x in (torch.randn(2, 3, 9), torch.randn(3, 8))
+        for window in ((2,), ([3], [2]), (3, 1, 1), (2, 2, 0, 2), (2, 2, 0, 1, True))
+    ),
+    *(
+        (composites.max_pool1d_with_indices, torch.max_pool1d_with_indices, (P1, *window), {})
+        for window in ((2,), ([3], [2]), (3, 1, 1), (2, 2, 0, 2), (2, 2, 0, 1, True))
+    ),
+    *(
+        (composites.kron, torch.kron, (a, b), {})
+        for a in (X, V, torch.randn(2, 3, 2), torch.tensor(2.0), torch.arange(3))
+        for b in (X, V, torch.tensor(3))
+    ),
+    *(
+        (composites.multi_dot, torch.linalg.multi_dot, (chain,), {})
+        for chain in (
+            [X, X.T], [X, X.T, X], [V[:3], X, X.T], [X, X.T, V[:3]], [V[:3], X, V[:5]],
+            [torch.randn(2, 9), torch.randn(9, 4), torch.randn(4, 7), torch.randn(7, 1)],
+        )
+    ),
+    *(
+        (composites.take_along_dim, torch.take_along_dim, arguments, {})
+        for arguments in (
+            (X, X.argsort(1), 1), (X, X.argmax(1, keepdim=True), -1), (X, torch.tensor([[1]]), 0),
+            (X, torch.tensor([3, 14])), (X[None], X.argsort(0)[None].expand(2, 3, 5), 1),
+        )
+    ),
+    *(
+        (composites.vander, torch.linalg.vander, (x,), {"N": count})
+        for x in (V, X, torch.arange(4), torch.arange(3, dtype=torch.int32))
+        for count in (None, 2, 5)
+    ),
+    *(
+        (composites.old_vander, torch.vander, (V,), {"N": count, "increasing": up})
+        for count in (None, 1, 4)
+        for up in (False, True)
     ),
     *((composites.narrow, torch.narrow, (X, 1, torch.tensor(s), 2), {}) for s in (0, 3, -2)),
 ]  # fmt: skip

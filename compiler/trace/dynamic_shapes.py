@@ -1,0 +1,58 @@
+"""What torch.export is told about sizes: for each input, axes and their `Dim`s."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.export import Dim
+
+from enginebundle.format import dims
+from enginebundle.format.spec import Range, TensorSpec
+
+
+def by_position(model: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """One entry for each parameter of forward; what `*args` takes is one tuple."""
+    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return shapes
+    own = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:own], shapes[own:])
+
+
+def dynamic_shapes(
+    inputs: tuple[TensorSpec, ...], ranges: Mapping[str, Range], use_names: bool
+) -> dict[str, dict[int, Any]]:
+    """By input and axis: a `Dim` of that symbol's range, or with it if the size is a line over one symbol;
+    `Dim.AUTO` for other expressions, and for all without `use_names`. Sizes that do not move are left out."""
+    named: dict[str, Any] = {}
+    result: dict[str, dict[int, Any]] = {}
+    for spec in inputs:
+        result[spec.name] = {}
+        for axis, dim in enumerate(spec.shape):
+            moving = sorted(s for s in dims.symbols_of(dim) if ranges[s].min < ranges[s].max)
+            if not moving:
+                continue
+            line = _linear(str(dim), moving[0], ranges) if len(moving) == 1 else None
+            if not use_names or line is None:
+                result[spec.name][axis] = Dim.AUTO
+                continue
+            bounds = ranges[moving[0]]
+            if moving[0] not in named:
+                # torch needs a maximum above 1, which a range of 0 to 1 lacks.
+                named[moving[0]] = Dim(moving[0], min=bounds.min, max=max(bounds.max, 2))
+            slope, offset = line
+            size = named[moving[0]] if slope == 1 else slope * named[moving[0]]
+            result[spec.name][axis] = size + offset if offset else size
+    return result
+
+
+def _linear(dim: str, symbol: str, ranges: Mapping[str, Range]) -> tuple[int, int] | None:
+    """(slope, offset) if `dim` is slope * symbol + offset, as torch's Dim arithmetic needs it."""
+    fixed = {name: bounds.min for name, bounds in ranges.items()}
+    values = [dims.evaluate(dim, fixed | {symbol: n}) for n in range(65)]
+    slope, offset = values[1] - values[0], values[0]
+    straight = all(value == slope * n + offset for n, value in enumerate(values))
+    return (slope, offset) if straight and slope > 0 else None
