@@ -16,6 +16,9 @@ from orchestrator.manifest.model import Manifest
 from orchestrator.plan import decide
 from orchestrator.plan.content import Content, contents
 from orchestrator.plan.decide import Plan
+from orchestrator.plan.inputs.earlier import Earlier
+from orchestrator.plan.inputs.lists import find
+from orchestrator.plan.inputs.places import places_of
 from orchestrator.plan.installed import installed
 from orchestrator.plan.text import table
 from orchestrator.report.exit_codes import OK, SOME_FAILED
@@ -84,14 +87,18 @@ def make_plan(
     `found` is `content.contents(manifest)`.
     """
 
-    def current(name: str) -> int | None:
-        return None if store is None else store.aliases(name).get(LATEST)
-
+    if store is None:
+        return decide.plan(
+            manifest, lambda digest: None, installed(), found, archs=("cpu", *archs)
+        )
+    earlier = Earlier(store)
     return decide.plan(
         manifest,
-        (lambda digest: None) if store is None else store.result,
+        store.result,
         installed(),
         found,
         archs=("cpu", *archs),
-        current=current,
+        current=lambda name: store.aliases(name).get(LATEST),
+        find=lambda task, identity: find(store, identity, places_of(task.spec)),
+        changes=lambda task, identity: earlier.changes(task, identity, places_of(task.spec)),
     )

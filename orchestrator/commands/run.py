@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import BundleError
+from enginebundle.format.digest import digest_json
 from enginebundle.storage.store import Store, Version
 from enginebundle.storage.trust import default_signer, trusted_evidence
 from orchestrator.commands.common import (
@@ -25,6 +27,9 @@ from orchestrator.manifest.load import load
 from orchestrator.plan import keys
 from orchestrator.plan.content import contents
 from orchestrator.plan.decide import Plan
+from orchestrator.plan.inputs.earlier import remember
+from orchestrator.plan.inputs.lists import find
+from orchestrator.plan.inputs.places import places_of
 from orchestrator.plan.task import Task, Upstream
 from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import sized
@@ -68,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             farm = Farm(
                 results=store,
                 identify=_identify,
+                find=lambda task, identity: _find(store, task, identity),
                 attempt=lambda *details: _attempt(
                     record.run, store, publisher.trust, again, *details
                 ),
@@ -83,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         if executor is not None:
             executor.close()
     results = _results(store, plan, tasks, outcomes, interrupted)
+    _remember(store, tasks, outcomes, results["tasks"])
     results |= {"run": record.run, "store": store.uri, "began": began.isoformat()}
     record.finish(results)
     _print(args, results, tasks, outcomes)
@@ -139,6 +146,12 @@ def _identify(task: Task, upstream: Upstream) -> Mapping[str, Any] | None:
     return keys.identity(task, upstream) if keys.cacheable(task) else None
 
 
+def _find(store: Store, task: Task, identity: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if keys.records(task.step, task.spec):
+        return find(store, identity, places_of(task.spec))
+    return store.result(digest_json(identity))
+
+
 def _attempt(
     run_id: str,
     store: Store,
@@ -192,7 +205,7 @@ def _results(
     entries = {}
     for task in tasks:
         entry = outcome.to_json(outcomes[task.id])
-        if task.id in outputs and keys.cacheable(task):
+        if task.id in outputs and keys.cacheable(task) and entry.get("key") is None:
             upstream = {need: outputs[need] for need in task.needs if need in outputs}
             entry["key"] = keys.key(task, upstream)
         entries[task.id] = entry
@@ -204,6 +217,21 @@ def _results(
         "rows": [row.to_json() for row in table],
         "tasks": entries,
     }
+
+
+def _remember(
+    store: Store,
+    tasks: Sequence[Task],
+    outcomes: Mapping[str, Outcome],
+    entries: Mapping[str, Any],
+) -> None:
+    """Note the results that this run has made, for the plans to come."""
+    made: dict[str, dict[str, str]] = {}
+    for task in tasks:
+        if isinstance(outcomes[task.id], Built) and "key" in entries[task.id]:
+            made.setdefault(task.model, {})[task.id] = entries[task.id]["key"]
+    with contextlib.suppress(BundleError):  # Only for people.
+        remember(store, made)
 
 
 def _proved(store: Store, plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[TaskId, float]:

@@ -33,6 +33,7 @@ class Model:
     `version` is a label for people; bundles have numbers. `replace` swaps pieces of the model for
     the user's own. `effort` is how much work TensorRT puts into the engines of trt targets; with
     `version_compatible` later versions of TensorRT open those, too; with `refit` they hold no weights.
+    `unrecorded` says what happens if the model's code reads what no record shows.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Model:
     effort: str = DEFAULT_EFFORT
     version_compatible: bool = False
     refit: bool = False
+    unrecorded: Literal["refuse", "allow"] = "refuse"
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -85,6 +87,7 @@ class Model:
             "effort": self.effort,
             "version_compatible": self.version_compatible,
             "refit": self.refit,
+            "unrecorded": self.unrecorded,
         }
 
 

@@ -6,20 +6,25 @@ model: a build whose graph is not known yet is planned as `unknown`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from enginebundle.format.digest import Digest, digest_json
 from orchestrator.manifest.model import Manifest
 from orchestrator.plan.installed import Installed
-from orchestrator.plan.keys import cacheable, engines_identity, key
+from orchestrator.plan.changes import told
+from orchestrator.plan.keys import UNKEYED, cacheable, engines_identity, identity, records
 from orchestrator.plan.task import Decision, Task, Upstream
 from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import pending_validations, sized, tasks
 
 Lookup = Callable[[Digest], Mapping[str, Any] | None]
 """Key -> the store's record of a result, or None."""
+Find = Callable[[Task, Mapping[str, Any]], Mapping[str, Any] | None]
+"""A task that reads inputs and its identity -> the record of a result from what they are now, or None."""
+Changes = Callable[[Task, Mapping[str, Any]], Sequence[str] | None]
+"""A task without a result and its identity -> what changed since the nearest earlier one, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,14 @@ class Plan:
     def decision(self, task_id: str) -> Decision:
         """What will happen to a task. KeyError if the plan has no such task."""
         return {t.id: d for t, d in zip(self.tasks, self.decisions, strict=True)}[task_id]
+
+    def behind(self) -> dict[str, int]:
+        """How many tasks run because another one does, by that one, the first of its line."""
+        found: dict[str, int] = {}
+        for decision in self.decisions:
+            if decision.root is not None:
+                found[decision.root] = found.get(decision.root, 0) + 1
+        return found
 
     def counts(self) -> dict[str, int]:
         """How many tasks have each status that occurs."""
@@ -66,13 +79,16 @@ def plan(
     *,
     archs: Collection[str] = ("cpu",),
     current: Callable[[str], int | None] = lambda name: None,
+    find: Find | None = None,
+    changes: Changes = lambda task, identity: None,
 ) -> Plan:
     """Decide each task.
 
     `contents` is `content.contents(manifest)`; `archs` are the architectures of the machines at
-    hand; `current` gives the version that a name's alias `latest` points to.
+    hand; `current` gives the version that a name's alias `latest` points to. Without `find`, steps
+    that run the user's code are looked up as if they read nothing.
     """
-    state = _State(lookup, frozenset(archs), current)
+    state = _State(lookup, frozenset(archs), current, find, changes)
     for model in manifest.models:
         for task in tasks(model, contents[model.name], installed, archs):
             state.add(task)
@@ -96,6 +112,8 @@ class _State:
     lookup: Lookup
     archs: frozenset[str]
     current: Callable[[str], int | None]
+    find: Find | None
+    changes: Changes
     tasks: list[Task] = field(default_factory=list)
     decisions: dict[str, Decision] = field(default_factory=dict)
     outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -124,13 +142,17 @@ class _State:
         if unreachable := self._unreachable(task, by_status):
             return unreachable
         if "unknown" in by_status:
-            return Decision("unknown", f"not known before {TaskId(task.model, 'trace')}")
+            first = self.decisions[by_status["unknown"][0]]
+            why = f"not known before {TaskId(task.model, 'trace')}"
+            return Decision("unknown", why, root=first.root)
         runs = by_status.get("build", []) + by_status.get("refit", [])
         if runs:
+            root = self.decisions[runs[0]].root or runs[0]
             if task.step == "build":
                 choice = "build or refit: " if task.spec["refit"] else ""
-                return Decision("unknown", f"{choice}not known before {runs[0]}")
-            return Decision("build", f"{runs[0]} will run")
+                why = f"{choice}not known before {runs[0]}"
+                return Decision("unknown", why, root=root)
+            return Decision("build", f"{runs[0]} will run", root=root)
         return None
 
     def _unreachable(self, task: Task, by_status: Mapping[str, list[str]]) -> Decision | None:
@@ -144,18 +166,26 @@ class _State:
     def _decide(self, task: Task, upstream: Upstream) -> Decision:
         if not cacheable(task):
             return self._promotion(task, upstream)
-        digest = key(task, upstream)
-        record = self.lookup(digest)
+        whole = identity(task, upstream)
+        reads = records(task.step, task.spec) and self.find is not None
+        digest = digest_json(whole)
+        record = self.find(task, whole) if reads and self.find is not None else self.lookup(digest)
         if record is not None:
             self.outputs[task.id] = record["output"]
-            return Decision("cached", "same inputs, same result", digest)
+            unkeyed = record.get("provenance", {}).get(UNKEYED, ())
+            why = "same inputs, same result"
+            why += f"; unkeyed: {', '.join(unkeyed)}" if unkeyed else ""
+            return Decision("cached", why, record["key"] if reads else digest)
+        known = None if reads else digest
         gpus = task.resources.gpus
         if gpus and not self.archs & set(gpus):
-            return Decision("blocked", _remedy(task), digest)
+            return Decision("blocked", _remedy(task), known)
+        changes = tuple(self.changes(task, whole) or ())
         engines = engines_identity(task.spec, upstream)
         if engines is not None and self.lookup(digest_json(engines)) is not None:
-            return Decision("refit", "engines for this graph exist; they get these weights", digest)
-        return Decision("build", "no result for this key", digest)
+            why = "engines for this graph exist; they get these weights"
+            return Decision("refit", why, known, changes)
+        return Decision("build", told(changes) or "no result for this key", known, changes)
 
     def _promotion(self, task: Task, upstream: Upstream) -> Decision:
         alias = f"{task.spec['name']}:{task.spec['alias']}"

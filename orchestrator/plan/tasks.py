@@ -2,12 +2,12 @@
 
 The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
 
-    trace     source, inputs, profiles, goldens, precision, replace, content, toolchain
+    trace     source, inputs, profiles, goldens, precision, replace, unrecorded, content, toolchain
     build     target, profiles, precision, torch_executed_modules, torch_executed_ops,
               require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
               version_compatible, refit,
               replace (operators and functions that have converters or plugins; then also search_path,
-              content), effort (trt targets only)
+              unrecorded, content), effort (trt targets only)
     publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
     validate  name, target, toolchain
     promote   name, alias
@@ -96,6 +96,7 @@ def _trace(model: Model, content: Mapping[str, Any], installed: Installed) -> Ta
             "goldens": model.goldens.to_json(),
             "precision": model.precision,
             "replace": [one.to_json() for one in model.replace],
+            "unrecorded": model.unrecorded,
             "content": dict(content),
             "toolchain": installed.for_trace(),
         },
@@ -136,8 +137,13 @@ def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
     own = [one.to_json() for one in model.replace if one.way != "with"]
     if not own:
         return {"replace": []}
-    folders = list(model.source.search_path)
-    return {"replace": own, "search_path": folders, "content": content.get("replace", {})}
+    found = {name: content[name] for name in ("PYTHONPATH", "files") if name in content}
+    return {
+        "replace": own,
+        "search_path": list(model.source.search_path),
+        "unrecorded": model.unrecorded,
+        "content": found,
+    }
 
 
 def _labels(model: Model) -> dict[str, str]:

@@ -51,7 +51,8 @@ class Farm:
     """Everything that a run uses besides its tasks.
 
     `identify` returns a task's identity, whose digest is its key; None for a step whose result is
-    not kept, which checks for itself whether anything is left to do. `attempt` describes an attempt
+    not kept, which checks for itself whether anything is left to do. `find` gives the record of a task's
+    result by its identity; None looks under the identity's digest. `attempt` describes an attempt
     for an executor. `sized` updates a task's memory once the tasks it needs have ended.
     `driver_steps` are the steps that run here, by name. `finish` receives each outcome from an
     executor or the store and may replace it: a validation that ran but did not pass has failed.
@@ -65,6 +66,7 @@ class Farm:
     sized: Callable[[Task, Upstream], Task]
     driver_steps: Mapping[str, Callable[[Task, Upstream], Outcome]]
     finish: Callable[[Task, Upstream, Outcome], Outcome]
+    find: Callable[[Task, Mapping[str, JSON]], Mapping[str, JSON] | None] | None = None
     listen: Callable[[Transition], None] = field(default=lambda _: None)
     tick: Callable[[], None] = field(default=lambda: None)
 
@@ -215,7 +217,10 @@ class _Run:
         if identity is None:
             return None
         try:
-            record = self.farm.results.result(digest_json(identity))
+            if self.farm.find is not None:
+                record = self.farm.find(task, identity)
+            else:
+                record = self.farm.results.result(digest_json(identity))
         except StoreError as error:
             return Failed("infra", f"StoreError: {error}")
         if record is None:

@@ -11,15 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import BundleError
-from enginebundle.format.digest import Digest, digest_json
+from enginebundle.format.digest import digest_json
 from enginebundle.storage.store import Store
+from orchestrator.plan.inputs.lists import find, save, with_inputs
+from orchestrator.plan.inputs.places import places_of
+from orchestrator.plan.keys import UNKEYED, records
 from orchestrator.plan.task_id import TaskId
 from orchestrator.worker import isolate
-from orchestrator.worker.outcome import BESIDE, JSON, Built, Cached, Failed
+from orchestrator.worker.outcome import BESIDE, JSON, RECORDED, Built, Cached, Failed
 from orchestrator.worker.progress import Relay
+from orchestrator.worker.reads import Changed, inputs_of
+from orchestrator.worker.recording.observer import Record
 
 STEP = "orchestrator.worker.steps:run_step"
 """What a child process calls, with (step, spec, upstream, store uri)."""
+_GIVEN = (("source", "program"), ("goldens", "file"))
+"""Files whose digests are in the task: that they are read as well adds nothing."""
 _LOG = 1 << 20
 """The store keeps this many bytes of the end of a log."""
 
@@ -28,7 +35,7 @@ _LOG = 1 << 20
 class Attempt:
     """One attempt at the task `id`, as JSON: it may run on another machine. `number` counts from 1.
 
-    The digest of `identity` is the task's key; `upstream` are the outputs of the tasks it needs, by
+    The digest of `identity`, with the inputs of a step that `records`, is the task's key; `upstream` are the outputs of the tasks it needs, by
     id. `cpus`, `memory` (bytes), `timeout` (seconds) and `label` come from its resources; an attempt
     with a label gets a GPU. `function` and `path` name the code of the step.
     """
@@ -50,9 +57,15 @@ class Attempt:
     path: tuple[str, ...] = ()
 
     @property
-    def key(self) -> Digest:
-        """Where the store keeps this task's result."""
-        return digest_json(self.identity)
+    def records(self) -> bool:
+        """Whether the step runs the user's code, so that its key depends on what that reads."""
+        return records(self.step, self.spec)
+
+    def find(self, store: Store) -> dict[str, Any] | None:
+        """The store's record of this task's result; None if there is none."""
+        if self.records:
+            return find(store, self.identity, places_of(self.spec))
+        return store.result(digest_json(self.identity))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,44 +86,79 @@ def perform(
     """Make the attempt; returns how it ended and on which host. No failure of the task raises here.
 
     Asks the store again first: another attempt at the same task may have finished meanwhile. The
-    first recorded result wins, and is returned even if this attempt made another.
+    first recorded result wins, and is returned even if this attempt made another. The result of a step
+    that runs the user's code is kept with what that read.
     """
     host = socket.gethostname()
     try:
         store = Store.open(attempt.store)
-        record = store.result(attempt.key)
+        record = attempt.find(store)
         if record is not None:
             return from_record(record), host
         outcome = _run(attempt, store, cancelled)
         if isinstance(outcome, Built):
-            output = dict(outcome.output)
-            beside = output.pop(BESIDE, {})
-            outcome = replace(outcome, output=output)
-        if isinstance(outcome, Built) and outcome.output.get("passed") is not False:
-            record = {
-                "key": attempt.key,
-                "identity": dict(attempt.identity),
-                "output": dict(outcome.output),
-                "provenance": {
-                    "host": host,
-                    "seconds": outcome.seconds,
-                    "peak": outcome.peak,
-                    "date": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    "task": attempt.id,
-                    "run": attempt.run,
-                    **beside,
-                },
-            }
-            outcome = replace(outcome, output=store.put_result(attempt.key, record)["output"])
+            outcome = _keep(attempt, store, outcome, host)
+    except Changed as error:
+        message = (
+            f"{error} was not the same when the step began to read it and when it had ended: "
+            "run it again, once nothing else writes there"
+        )
+        return Failed("changed", message, reproduce=attempt.reproduce), host
     except (BundleError, OSError) as error:
         message = f"the store failed before or after the step: {type(error).__name__}: {error}"
         return Failed("infra", message, reproduce=attempt.reproduce), host
     return outcome, host
 
 
+def _keep(attempt: Attempt, store: Store, outcome: Built, host: str) -> Built:
+    """Record what the step made, unless it did not pass. Raises Changed."""
+    output = dict(outcome.output)
+    beside = output.pop(BESIDE, {})
+    told = output.pop(RECORDED, None)
+    outcome = replace(outcome, output=output)
+    if output.get("passed") is False:
+        return outcome
+    identity = dict(attempt.identity)
+    if attempt.records:
+        recorded = Record.from_json(told) if told is not None else Record()
+        given = [attempt.spec.get(part, {}).get(name) for part, name in _GIVEN]
+        inputs = inputs_of(recorded, places_of(attempt.spec), [path for path in given if path])
+        identity = with_inputs(identity, inputs)
+        if recorded.unrecorded:
+            beside = beside | {UNKEYED: recorded.unrecorded}
+    key = digest_json(identity)
+    record = {
+        "key": key,
+        "identity": identity,
+        "output": output,
+        "provenance": {
+            "host": host,
+            "seconds": outcome.seconds,
+            "peak": outcome.peak,
+            "date": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "task": attempt.id,
+            "run": attempt.run,
+            **beside,
+        },
+    }
+    kept = store.put_result(key, record)
+    if attempt.records:
+        save(store, attempt.identity, identity["inputs"])
+    return replace(outcome, output=kept["output"], key=key)
+
+
 def from_record(record: Mapping[str, Any]) -> Cached:
     """The outcome for a result that the store holds."""
-    return Cached(record["output"], float(record["provenance"]["seconds"]))
+    return Cached(record["output"], float(record["provenance"]["seconds"]), record.get("key"))
+
+
+def _recording(attempt: Attempt) -> isolate.Recording:
+    """The store is not the model's. A build that keeps its engines in a remote store needs the network."""
+    local = "://" not in attempt.store or attempt.store.startswith("file://")
+    refuses = attempt.spec.get("unrecorded", "refuse") == "refuse" and (
+        local or attempt.step == "trace"
+    )
+    return isolate.Recording((attempt.store.removeprefix("file://"),) if local else (), refuses)
 
 
 def _run(attempt: Attempt, store: Store, cancelled: Callable[[], bool]) -> Built | Failed:
@@ -122,6 +170,7 @@ def _run(attempt: Attempt, store: Store, cancelled: Callable[[], bool]) -> Built
                 attempt.function,
                 (attempt.step, attempt.spec, attempt.upstream, attempt.store),
                 attempt.path,
+                _recording(attempt) if attempt.records else None,
             ),
             isolate.Limits(
                 attempt.timeout,

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from enginebundle.errors import BundleError, StoreError
+from orchestrator.worker.recording import window
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -38,24 +39,44 @@ def main() -> int:
     request = json.loads(line)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     guard = os.getpid()
+    session = window.Session(request["record"]) if request.get("record") else None
     worker = os.fork()
     if worker == 0:
+        window.arm(session)
         _work(request, guard)
     try:
-        return _guard(worker)
+        return _guard(worker, session)
     finally:
         _sweep()
 
 
-def _guard(worker: int) -> int:
-    """Wait until the worker ends or the lifeline closes. Returns the status as a shell would."""
+def _guard(worker: int, session: window.Session | None) -> int:
+    """Wait until the worker ends or the lifeline closes. Returns the status as a shell would.
+
+    Meanwhile, answer what the kernel asks about the files that the worker reads.
+    """
     handle = os.pidfd_open(worker)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     poll.register(sys.stdin.fileno(), select.POLLIN | select.POLLHUP)
-    ready = {descriptor for descriptor, _ in poll.poll()}
-    if handle not in ready:
-        return 128 + signal.SIGKILL
+    asks = session.forked() if session is not None else None
+    if asks is not None:
+        poll.register(asks, select.POLLIN)
+    while True:
+        ready = dict(poll.poll())
+        if handle in ready:
+            break
+        if sys.stdin.fileno() in ready:
+            return 128 + signal.SIGKILL
+        if asks is not None and session is not None:
+            following = session.answer(bool(ready[asks] & select.POLLIN))
+            if following != asks:
+                poll.unregister(asks)
+                if following is not None:
+                    poll.register(following, select.POLLIN)
+                asks = following
+    if session is not None:
+        session.save()
     _, status = os.waitpid(worker, 0)
     code = os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code

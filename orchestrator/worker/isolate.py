@@ -30,7 +30,7 @@ from typing import Any
 import psutil
 
 from orchestrator.worker import progress
-from orchestrator.worker.outcome import JSON, STOPPED, Built, Failed
+from orchestrator.worker.outcome import JSON, RECORDED, STOPPED, Built, Failed
 
 _LOOK = 0.05
 """Seconds between two checks of the tree's memory."""
@@ -40,6 +40,7 @@ _ASKED = 2.0
 """Seconds that a step has to end by itself once it was asked to stop."""
 _TAIL = 4000
 """Characters of the log that a failure carries."""
+_RECORD = "record.json"
 _LIBRARY = str(Path(__file__).resolve().parents[2])
 
 
@@ -54,15 +55,25 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Recording:
+    """How to record. Nothing in the folders `apart` counts. `refuses`: what can't be recorded is stopped."""
+
+    apart: tuple[str, ...] = ()
+    refuses: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A function by name (`module:function`) and its JSON arguments; `path` goes before sys.path.
 
-    The function returns a JSON object, which becomes `Built.output`.
+    The function returns a JSON object, which becomes `Built.output`. With `recording`, what it reads
+    inside of `recording.window` is added to that under RECORDED.
     """
 
     function: str
     arguments: tuple[JSON, ...]
     path: tuple[str, ...] = ()
+    recording: Recording | None = None
 
 
 def never() -> bool:
@@ -96,6 +107,7 @@ def run(
             "path": list(call.path),
             "result": str(result),
             "data_limit": None if limits.gpu else 2 * limits.memory + (4 << 30),
+            "record": _recording(call.recording, folder),
         }
         started = time.monotonic()
         read_end, write_end = os.pipe()  # Not inheritable: no other child keeps the lifeline open.
@@ -117,6 +129,7 @@ def run(
             _reap(child)
         seconds = time.monotonic() - started
         reply = _read(result)
+        record = _read(Path(folder) / _RECORD)
 
     def failed(code: str, message: str) -> Failed:
         return Failed(code, message, tail(log), reproduce)
@@ -125,8 +138,11 @@ def run(
         return failed(*stopped)
     if reply is None:
         return failed("crashed", _death(child.returncode))
+    if record is not None and record["refused"] and record["unrecorded"]:
+        return failed("unrecorded", _unrecorded(record["unrecorded"]))
     if "output" in reply:
-        return Built(reply["output"], round(seconds, 3), peak)
+        recorded = {} if record is None else {RECORDED: record}
+        return Built(reply["output"] | recorded, round(seconds, 3), peak)
     return failed(reply["code"], reply["message"])
 
 
@@ -142,6 +158,24 @@ def tail(log: Path) -> str:
         return ""
     text = text.replace("\0", "")
     return text[-_TAIL:] if len(text) > _TAIL else text
+
+
+def _recording(recording: Recording | None, folder: str) -> dict[str, JSON] | None:
+    if recording is None:
+        return None
+    return {
+        "file": str(Path(folder) / _RECORD),
+        "apart": [folder, *recording.apart],
+        "refuses": recording.refuses,
+    }
+
+
+def _unrecorded(what: list[str]) -> str:
+    return (
+        f"the model's code used {', '.join(what)}, and what comes from there can't be recorded, so "
+        "nobody would notice when it changes; do without it while the model is made, or set "
+        "`unrecorded: allow` for the model: the plan then names it as unkeyed"
+    )
 
 
 def _environment(limits: Limits, folder: str) -> dict[str, str]:

@@ -11,11 +11,15 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from enginebundle.format.digest import Digest
+
 JSON = Any
 """A value made of None, bool, int, float, str, list and dict with string keys."""
 
 BESIDE = "provenance"
 """What a step's output has under this name is kept beside the result, not in it: no key depends on it."""
+RECORDED = "recorded"
+"""What a recorded step's output has under this name is what it read: part of its key, not of its result."""
 STOPPED = "the run was stopped"
 """Why tasks that had not ended have no result after Ctrl-C."""
 
@@ -24,12 +28,14 @@ STOPPED = "the run was stopped"
 class Built:
     """The task ran, and `output` is what the store now holds for its key.
 
-    `seconds` is the wall-clock time of the step's process, `peak` the most memory seen, in bytes.
+    `seconds` is the wall-clock time of the step's process, `peak` the most memory seen, in bytes, `key`
+    where the store keeps it.
     """
 
     output: Mapping[str, JSON]
     seconds: float
     peak: int = 0
+    key: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class Cached:
 
     output: Mapping[str, JSON]
     seconds: float = 0.0
+    key: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,7 @@ class Class(Enum):
 _CLASSES = {
     "crashed": Class.SUSPECT,
     "timeout": Class.SUSPECT,
+    "changed": Class.SUSPECT,
     "infra": Class.INFRASTRUCTURE,
 }
 ATTEMPTS = {Class.DETERMINISTIC: 1, Class.SUSPECT: 2, Class.INFRASTRUCTURE: 3}
