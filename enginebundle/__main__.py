@@ -58,6 +58,7 @@ def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
                 "precision": variant.precision,
                 "toolchain": variant.toolchain.to_json(),
                 "segments": [[s.kind for s in part.segments] for part in variant.parts],
+                "plugins": list(variant.plugins),
             }
             for variant in index.variants
         ],

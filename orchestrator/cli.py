@@ -95,6 +95,13 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
     one.add_argument("--target", required=True, help="the variant's target, such as rtx:sm_89")
     one.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="registers TensorRT plugins first; found in the current folder or installed",
+    )
+    one.add_argument(
         "--timeout", type=float, default=TIMEOUT, help="seconds (default: %(default)g)"
     )
     _store(one)

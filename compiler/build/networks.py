@@ -41,7 +41,9 @@ class BuildRequest:
     replace: tuple[Replacement, ...] = ()
     """As in the TraceRequest; a build uses the converters and plugins among them."""
     search_path: tuple[str, ...] = ()
-    """Folders searched for the entrypoints of `replace` before `sys.path`."""
+    """Folders searched for the entrypoints of `replace` and `plugins` before `sys.path`."""
+    plugins: tuple[str, ...] = ()
+    """Entrypoints that register TensorRT plugins; called for a `trt` target."""
     effort: str = DEFAULT
     """How much work TensorRT puts into an engine; other backends have no such choice."""
     version_compatible: bool = False

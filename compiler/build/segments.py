@@ -14,7 +14,9 @@ from compiler.build.effort import DEFAULT
 from compiler.build.engine_cache import EngineCache, identity
 from compiler.build.evaluated import callable_in_torch
 from compiler.build.networks import BuildRequest, Demote
+from compiler.build.replay import ReplayRefused
 from compiler.convert.registry import Refusal
+from compiler.network.kinds.plugin import has_plugins, plugins_of
 from compiler.network.network import Network
 from compiler.network.older import lacking, without
 from compiler.network.refit import bindings
@@ -44,6 +46,7 @@ class BuiltSegment:
     constants: Mapping[str, torch.Tensor] | None = None
     reused: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
+    plugins: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -99,7 +102,15 @@ def build_segment(
 
     try:
         replaying = aids is not None and aids.proved is not None
-        if engines is None and not replaying:
+        if has_plugins(network):  # their code is in the engine, not in its key
+            if replaying:
+                raise ReplayRefused(
+                    "replay", "an engine with plugins is not kept by its key, which does not tell their "
+                    "code, so the tactics of its build are not known",
+                    "validate the variant instead: `kiln validate` compares it with its goldens",
+                )  # fmt: skip
+            engine = build()
+        elif engines is None and not replaying:
             engine = build()
         else:
             known = {id(program.weights[w.name]): w.digest for w in program.graph.weights}
@@ -120,7 +131,7 @@ def build_segment(
         raise Demote(dict.fromkeys(blamed, refusal), error) from error
     made = BuiltSegment(
         segment.kind, segment.graph.without_origins(), engine, None, reused=reused,
-        notes=notes | built,
+        notes=notes | built, plugins=plugins_of(network),
     )  # fmt: skip
     if bound is None or not options.refit:
         return made

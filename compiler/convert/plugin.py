@@ -1,8 +1,8 @@
 """Converters that write a TensorRT plugin: for `trt` targets, since TensorRT-RTX has no plugins.
 
-A plugin of a library that the builder has loaded is named `Name`, `Name@version` or
-`Name@version@namespace`. It gets the operator's tensors as its inputs, and its other arguments as
-fields by the schema's names. On the CPU the operator's own torch implementation stands for it.
+A plugin is named `Name`, `Name@version` or `Name@version@namespace`, an ahead-of-time one
+`namespace::name`. It gets the operator's tensors as its inputs, and its other arguments as fields by the
+schema's names. On the CPU the operator's own torch implementation stands for it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from compiler.convert.schema import parameters
 from compiler.network.kinds.plugin import call_operator
 from compiler.network.network import Tensor
+from enginebundle.runtimes.plugins import is_ahead_of_time, split
 
 SOME_SIZE = 8
 """Stands for each dynamic size while the operator is asked for the rank of its results."""
@@ -23,8 +24,7 @@ SOME_SIZE = 8
 
 def plugin_converter(op: str, plugin: str) -> Callable[..., Any]:
     """A converter of `op` that adds the plugin; ranks and dtypes of the results are the operator's."""
-    name, _, rest = plugin.partition("@")
-    version, _, namespace = rest.partition("@")
+    name, version, namespace = split(plugin)
     names = parameters(op) or ()
 
     def convert(net: Any, **arguments: Any) -> Any:
@@ -34,8 +34,9 @@ def plugin_converter(op: str, plugin: str) -> Callable[..., Any]:
             _check_field(field, value)
         attributes = {
             "name": name,
-            "version": version or "1",
+            "version": version,
             "namespace": namespace,
+            "ahead_of_time": is_ahead_of_time(plugin),
             "fields": fields,
             "op": op,
             "tensors": tuple(tensors),

@@ -32,12 +32,12 @@ class EmitError(Exception):
 
 @dataclass(frozen=True)
 class Emitted:
-    """What must outlive the build: the tensors behind the weights.
+    """What must outlive the build: the tensors behind the weights, and plugins.
 
     `bound` are the weights that get a name in the engine, by that name (compiler/network/refit.py).
     """
 
-    keep: tuple[torch.Tensor, ...]
+    keep: tuple[Any, ...]
     bound: Mapping[str, Any]
 
 
@@ -50,7 +50,7 @@ class Emitter:
     def __init__(self, trt: Any, definition: Any, bindings: Bindings | None = None) -> None:
         self.trt = trt
         self.net = definition
-        self.keep: list[torch.Tensor] = []
+        self.keep: list[Any] = []
         self._bindings = bindings
         self._bound: dict[str, Any] = {}
         self._tensors: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
+from torch._library.custom_ops import OPDEFS
 from torch.export import ExportedProgram
 
 from compiler.refused import first_lines
@@ -40,6 +41,7 @@ __all__ = [
     "replace_functions",
     "replace_modules",
     "replace_operators",
+    "without_plugins",
 ]
 
 
@@ -134,3 +136,29 @@ def replace_operators(
                 "make it take the operator's own arguments and return what the operator returns",
             ) from error
     return exported, tuple(done)
+
+
+def without_plugins(
+    exported: ExportedProgram, replacements: Sequence[Replacement]
+) -> ExportedProgram | None:
+    """The program with operators that plugins compute written out, from their torch implementations.
+
+    None if there are none, if all are PyTorch's own (which bundles can call), or if one can't be traced.
+    """
+    named = {operator_name(r.pattern) for r in replacements if r.way == "plugin"}
+    targets = {n.target for n in exported.graph.nodes if str(n.target) in named}
+    table = {}
+    for target in targets:
+        own = OPDEFS.get(target._schema.name)  # a torch.library.custom_op's
+        if own is not None:
+            table[target] = own._init_fn
+        elif target.namespace != "aten":
+            return None
+    if not table:
+        return None
+    try:
+        with torch.no_grad():
+            written_out: ExportedProgram = exported.run_decompositions(table)
+    except (RuntimeError, TypeError, ValueError, AssertionError):  # a kernel, not aten calls
+        return None
+    return written_out

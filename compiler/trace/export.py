@@ -28,6 +28,7 @@ from torch.export import Dim, ExportedProgram
 
 from compiler.refused import first_lines
 from compiler.trace import composites
+from compiler.trace.agreement import Agreement
 from compiler.trace.examples import ExampleMaker, TraceRefused, envelope, make_examples
 from compiler.trace.guards import check_dimensions
 from compiler.trace.truths import export_without
@@ -109,7 +110,8 @@ def trace_recorded(
             exported, unchecked = export(use_names=False)
         except Exception as error:  # as above
             raise _export_refused(error, refusal) from error
-    complaint = check_dimensions(exported, inputs, profiles)
+    agrees = Agreement(model, exported, inputs, profiles, keywords, examples)
+    complaint = check_dimensions(exported, inputs, profiles, agrees) or agrees.at_smallest()
     if complaint is not None:
         message = complaint.message
         if refusal is not None:

@@ -7,28 +7,27 @@ this only in the program. `check_dimensions` finds each case and states it in th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sympy
+import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
+from torch.utils._sympy import functions as torch_sympy
 
+from compiler.trace.everywhere import Undecided, counterexamples, sizes_that_hold
 from compiler.trace.symbols import Symbols, expression
 from enginebundle.format import dims
 from enginebundle.format.dims import Dim
 from enginebundle.format.spec import Profile, TensorSpec
 
-_LAYOUT = tuple(
-    f" in {function})"
-    for function in (
-        "is_contiguous", "check_contiguous_sizes_strides", "is_channels_last_contiguous_2d",
-        "is_channels_last_contiguous_3d", "is_non_overlapping_and_dense_or_false", "ge",
-        "should_swap",
-    )
-)  # fmt: skip
-"""Functions of torch/_prims_common that compare strides."""
+Agrees = Callable[[Mapping[str, int]], bool | None]
+"""Whether program and model compute the same at values of some symbols; None if that does not show."""
+
+_TORCH = Path(torch.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -69,18 +68,29 @@ def input_symbols(exported: ExportedProgram, inputs: tuple[TensorSpec, ...]) -> 
 
 
 def check_dimensions(
-    exported: ExportedProgram, inputs: tuple[TensorSpec, ...], profiles: tuple[Profile, ...]
+    exported: ExportedProgram,
+    inputs: tuple[TensorSpec, ...],
+    profiles: tuple[Profile, ...],
+    agrees: Agrees,
 ) -> Complaint | None:
-    """The first dimension that was fixed or tied, or the first guard that a profile breaks."""
+    """The first dimension that was fixed or tied, or the first guard that some size of a profile breaks.
+
+    `agrees` tells whether the program computes what the model does at some values of the symbols. It
+    is asked where a guard alone does not tell.
+    """
     symbols = input_symbols(exported, inputs)
     points = list(_points(inputs, profiles))
     for spec, node in user_inputs(exported, inputs):
         for axis, (size, dim) in enumerate(zip(node.meta["val"].shape, spec.shape, strict=True)):
-            for _, values in points:
+            for values in points:
                 got, want = symbols.value(size, values), dims.evaluate(dim, values)
                 if got != want:
                     return _mismatch(spec, axis, size, dim, symbols)
-    return _broken_guard(exported, symbols, points)
+    for guard in _guards(exported):
+        complaint = _broken(guard, symbols, profiles, agrees)
+        if complaint is not None:
+            return complaint
+    return None
 
 
 def _mismatch(spec: TensorSpec, axis: int, size: Any, dim: Dim, symbols: Symbols) -> Complaint:
@@ -99,54 +109,91 @@ def _mismatch(spec: TensorSpec, axis: int, size: Any, dim: Dim, symbols: Symbols
     )
 
 
-def _broken_guard(
-    exported: ExportedProgram,
-    symbols: Symbols,
-    points: list[tuple[str, Mapping[str, int]]],
-) -> Complaint | None:
-    for expr, place in _guards(exported):
-        if not symbols.covers(expr) or _assumes_not_0_or_1(expr) or _asks_for_layout(place):
-            continue
-        for where, values in points:
-            if symbols.value(expr, values) == sympy.false:
-                return Complaint(
-                    "guard",
-                    f"the model holds only where {symbols.value(expr, {})}{place}, which {where} breaks",
-                    "narrow the profile to sizes that satisfy it, or change that line",
-                )
-    return None
+@dataclass(frozen=True)
+class _Guard:
+    """A condition over torch's symbols. `place`: ` (from FILE:LINE in FUNCTION)` or nothing.
+
+    `torchs`: the question was torch's own, not the model's.
+    """
+
+    condition: Any
+    place: str
+    torchs: bool
 
 
-def _guards(exported: ExportedProgram) -> Iterator[tuple[Any, str]]:
+def _guards(exported: ExportedProgram) -> Iterator[_Guard]:
+    """The guards, over the symbols that are left: torch may have put one for another since."""
     for node in exported.graph.nodes:
         mode = getattr(node.meta.get("val"), "fake_mode", None)
         if mode is not None and mode.shape_env is not None:
             for guard in mode.shape_env.guards:
                 location = str(guard.sloc).strip("() ")
-                yield guard.expr, f" (from {location})" if location else ""
+                file = getattr(guard.sloc.framework_loc, "filename", "")
+                yield _Guard(
+                    mode.shape_env.replace(guard.expr),
+                    f" (from {location})" if location else "",
+                    _TORCH in Path(file).parents,
+                )
             return
 
 
-def _assumes_not_0_or_1(expr: Any) -> bool:
-    """Whether a guard only says that some size is not 0 or 1.
+def _broken(
+    guard: _Guard, symbols: Symbols, profiles: tuple[Profile, ...], agrees: Agrees
+) -> Complaint | None:
+    condition = symbols.value(guard.condition, {})
+    for profile in profiles:
+        try:
+            broken = counterexamples(condition, profile)
+        except Undecided as undecided:
+            return Complaint(
+                "guard",
+                f"the model holds only where {condition}{guard.place}, which can't be checked for all "
+                f"sizes of profile {profile.name!r}: {undecided}",
+                "narrow the profile, or change that line",
+            )
+        if not broken or (_may_be_harmless(guard) and all(agrees(values) for values in broken)):
+            continue
+        where = ", ".join(f"{name}={size}" for name, size in broken[0].items())
+        return Complaint(
+            "guard",
+            f"the model holds only where {condition}{guard.place}, which profile {profile.name!r} "
+            f"breaks at {where}{_rest(condition, profile)}",
+            "narrow the profile to sizes that satisfy it, split it into one for each branch with a "
+            "model of its own, or change that line",
+        )
+    return None
 
-    Torch assumes this of every dynamic size to rule out broadcasting; the program is right at such
-    sizes too unless it broadcasts there, which the goldens at min would show.
+
+def _rest(condition: Any, profile: Profile) -> str:
+    """Which sizes of the profile do satisfy the condition, if it is on one symbol."""
+    names = [str(symbol) for symbol in condition.free_symbols]
+    if len(names) != 1:
+        return ""
+    bounds = profile.symbols[names[0]]
+    found = sizes_that_hold(condition, names[0], bounds)
+    if not found:
+        return ", as at every other size"
+    if found[-1] - found[0] + 1 == len(found):
+        return f"; it holds for {names[0]} from {found[0]} to {found[-1]}"
+    some = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
+    return f"; it holds for {names[0]} = {some} ({len(found)} sizes)"
+
+
+def _may_be_harmless(guard: _Guard) -> bool:
+    """Whether both answers may lead to the same values, so that only running both shows it.
+
+    Torch asks whether a size is 0 or 1 to rule out broadcasting, and how tensors lie in memory, to
+    choose between a view and a copy.
     """
-    return isinstance(expr, sympy.Ne) and any(side in (0, 1) for side in expr.args)
-
-
-def _asks_for_layout(place: str) -> bool:
-    """Whether a guard exists because torch asked how a tensor is laid out in memory.
-
-    The answer chooses between a view and a copy, never a value, and a network has no strides.
-    """
-    return place.startswith(" (from _prims_common/") and place.endswith(_LAYOUT)
+    expr = guard.condition
+    remainders = expr.atoms(torch_sympy.Mod, torch_sympy.PythonMod)
+    of_one = isinstance(expr, sympy.Ne) and any(side in (0, 1) for side in expr.args)
+    return guard.torchs or (of_one and not remainders)
 
 
 def _points(
     inputs: tuple[TensorSpec, ...], profiles: tuple[Profile, ...]
-) -> Iterator[tuple[str, Mapping[str, int]]]:
+) -> Iterator[Mapping[str, int]]:
     """Every corner of every profile and its opt; with more than 6 symbols, only min, opt and max."""
     used = {s for spec in inputs for dim in spec.shape for s in dims.symbols_of(dim)}
     for profile in profiles:
@@ -156,6 +203,4 @@ def _points(
         sizes: list[tuple[int, ...]] = [tuple(b.opt for _, b in ranges)]
         sizes += itertools.product(*corners) if len(ranges) <= 6 else zip(*corners, strict=True)
         for point in sizes:
-            values = dict(zip(names, point, strict=True))
-            said = ", ".join(f"{s}={n}" for s, n in values.items())
-            yield f"profile {profile.name!r} at {said or 'its only point'}", values
+            yield dict(zip(names, point, strict=True))

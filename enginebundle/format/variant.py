@@ -20,7 +20,8 @@ class Segment:
 
     engine: `blob` is a serialized engine, `profiles` its optimization profiles in order. If `weights`
         is not null, the engine was built without them: it takes each by its name from the safetensors
-        blob `weights` or, computed from these, from the safetensors blob `constants`.
+        blob `weights` or, computed from these, from the safetensors blob `constants`. `plugins` are the
+        TensorRT plugins that it calls: `Name@version` or `Name@version@namespace`.
     torch_graph: `blob` is a Graph as canonical JSON, `weights` a safetensors blob with its weights.
     """
 
@@ -31,6 +32,7 @@ class Segment:
     outputs: tuple[TensorSpec, ...]
     profiles: tuple[str, ...]
     constants: Digest | None = None
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _segment_kind(self.kind)
@@ -45,19 +47,23 @@ class Segment:
 
     def to_json(self) -> dict[str, Any]:
         constants = {} if self.constants is None else {"constants": self.constants}
-        return constants | {
-            "kind": self.kind,
-            "blob": self.blob,
-            "weights": self.weights,
-            "inputs": [spec.to_json() for spec in self.inputs],
-            "outputs": [spec.to_json() for spec in self.outputs],
-            "profiles": list(self.profiles),
-        }
+        return (
+            constants
+            | {
+                "kind": self.kind,
+                "blob": self.blob,
+                "weights": self.weights,
+                "inputs": [spec.to_json() for spec in self.inputs],
+                "outputs": [spec.to_json() for spec in self.outputs],
+                "profiles": list(self.profiles),
+            }
+            | ({"plugins": list(self.plugins)} if self.plugins else {})
+        )
 
     @classmethod
     def from_json(cls, value: Any) -> Segment:
         keys = ("kind", "blob", "weights", "inputs", "outputs", "profiles")
-        value = fields(value, "segment", keys, ("constants",))
+        value = fields(value, "segment", keys, ("constants", "plugins"))
         weights = value["weights"]
         return cls(
             _segment_kind(text(value["kind"], "segment kind")),
@@ -67,6 +73,7 @@ class Segment:
             array(value["outputs"], "segment outputs", TensorSpec.from_json),
             array(value["profiles"], "segment profiles", lambda v: check_name(v, "profile")),
             digest(value["constants"], "segment constants") if "constants" in value else None,
+            array(value.get("plugins", []), "segment plugins", lambda v: text(v, "plugin")),
         )
 
 
@@ -121,6 +128,12 @@ class Variant:
         object.__setattr__(self, "tolerances", tuple(sorted(self.tolerances, key=lambda t: t[0])))
         if self.version_compatible and self.target.backend != "trt":
             raise FormatError(f"variant {self.target}: only trt engines can be version-compatible")
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """Every TensorRT plugin that its engines call."""
+        segments = (segment for part in self.parts for segment in part.segments)
+        return tuple(sorted({plugin for segment in segments for plugin in segment.plugins}))
 
     def part(self, profile: str) -> Part:
         """The part that serves a profile. KeyError if the variant has none."""

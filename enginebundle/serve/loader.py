@@ -7,6 +7,7 @@ from pathlib import Path
 from enginebundle.errors import NoVariantError
 from enginebundle.format.reference import split
 from enginebundle.format.spec import Target
+from enginebundle.runtimes.plugins import registered
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.export import is_export, open_export
 from enginebundle.serve.machine import Machine, this_machine
@@ -63,9 +64,11 @@ def select(
     allow_pending: bool = False,
 ) -> tuple[Choice, ...]:
     """The bundle's variants as `rank` orders them. NoVariantError if it accepts none."""
+    plugins = registered(name for variant in bundle.index.variants for name in variant.plugins)
     selection = rank(
-        bundle.index.variants, bundle.states, machine, allow_pending=allow_pending, target=target
-    )
+        bundle.index.variants, bundle.states, machine,
+        allow_pending=allow_pending, target=target, plugins=plugins,
+    )  # fmt: skip
     if not selection or not isinstance(selection[0], Accepted):
         reasons = "\n  ".join(str(choice) for choice in selection) or "it has no variants"
         raise NoVariantError(f"no variant of {bundle.version} may run here:\n  {reasons}")

@@ -47,14 +47,28 @@ def this_machine() -> Machine:
     return Machine(arch, runtimes, gpu, _driver(), cuda, _cpu())
 
 
-def _gpu() -> tuple[str | None, str, str]:
-    """(arch, name, CUDA version of the driver) of the first visible device."""
+def gpu_count() -> int:
+    """How many devices CUDA shows this process."""
+    return _cuda()[1]
+
+
+def _cuda() -> tuple[Any, int]:
+    """The driver's library, initialized, and how many devices it shows; (None, 0) without one."""
+    count = ctypes.c_int()
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return None, "", ""
-    count, device, value = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or count.value < 1:
+        return None, 0
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
+        return None, 0
+    return cuda, count.value
+
+
+def _gpu() -> tuple[str | None, str, str]:
+    """(arch, name, CUDA version of the driver) of the first visible device."""
+    cuda, count = _cuda()
+    device, value = ctypes.c_int(), ctypes.c_int()
+    if count < 1:
         return None, "", ""
     if cuda.cuDeviceGet(ctypes.byref(device), 0):
         return None, "", ""

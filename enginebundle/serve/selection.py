@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from enginebundle.format.evidence import State
@@ -48,6 +48,7 @@ def rank(
     *,
     allow_pending: bool = False,
     target: Target | None = None,
+    plugins: Collection[str] = (),
 ) -> tuple[Choice, ...]:
     """One Choice per variant: first the accepted ones, the best in front, then the rejected ones.
 
@@ -56,13 +57,15 @@ def rank(
     pending.
 
     `target` rejects all others. Naming it is the caller's word that its engine runs here, so
-    architectures are not compared.
+    architectures are not compared. `plugins` are those registered with TensorRT in this process.
     """
     accepted: list[tuple[tuple[int | str, ...], Choice]] = []
     rejected: list[Choice] = []
     for variant in variants:
         state: State = states.get(variant.target, "pending")
         reason = _reason(variant, state, machine, allow_pending, target)
+        if reason is None:
+            reason = _plugin_reason(variant, plugins)
         if reason is None:
             place = _place(variant, state)
             accepted.append((place, Accepted(variant.target, state)))
@@ -117,6 +120,16 @@ def _where(variant: Variant, machine: Machine) -> str:
     if variant.version_compatible:
         where += f" with tensorrt {machine.runtime('tensorrt')}"
     return where
+
+
+def _plugin_reason(variant: Variant, plugins: Collection[str]) -> str | None:
+    missing = [plugin for plugin in variant.plugins if plugin not in plugins]
+    if not missing:
+        return None
+    return (
+        f"needs the TensorRT plugin {', '.join(missing)}, which is not registered in this process. "
+        "Register its creator with tensorrt.get_plugin_registry() before loading (docs/loading.md)"
+    )
 
 
 def opens(built: str, installed: str) -> bool:

@@ -10,6 +10,7 @@ from enginebundle.format.evidence import CaseResult, Evidence
 from enginebundle.format.index import Golden
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target, Toolchain
+from enginebundle.runtimes.plugins import registered
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.compare import Comparison, compare
 from enginebundle.serve.machine import this_machine
@@ -53,7 +54,10 @@ def validate(
     """
     bundle = Bundle.open(store, version, trust)
     variant = bundle.variant(target)
-    choices = rank([variant], {}, this_machine(), allow_pending=True, target=target)
+    choices = rank(
+        [variant], {}, this_machine(),
+        allow_pending=True, target=target, plugins=registered(variant.plugins),
+    )  # fmt: skip
     if not isinstance(choices[0], Accepted):
         raise NoVariantError(f"{version} can't be validated here: {choices[0]}")
     return run_goldens(Session(bundle, variant, choices))

@@ -70,7 +70,7 @@ def validate(args: argparse.Namespace) -> int:
         known = [str(variant.target) for variant in index.variants]
         raise unknown("variant", args.target, known)
     publisher = Publisher(store, default_signer())
-    task = _task(version, target, args.timeout)
+    task = _task(version, target, args.timeout, args.plugin)
     ended, upstream = _run(store, task, version, publisher.trust)
     final = publisher.finish(task, upstream, ended)
     result = {
@@ -92,12 +92,15 @@ def validate(args: argparse.Namespace) -> int:
     return exit_code([final])
 
 
-def _task(version: Version, target: Target, timeout: float) -> Task:
+def _task(version: Version, target: Target, timeout: float, plugins: list[str]) -> Task:
     gpus = () if target.backend == "torch" else target.archs
     name = version.name
+    more = (
+        {"plugins": {"entrypoints": plugins, "search_path": [str(Path.cwd())]}} if plugins else {}
+    )
     return Task(
         TaskId(name, "validate", target),
-        spec={"name": name, "target": str(target)},
+        spec={"name": name, "target": str(target)} | more,
         needs=(str(TaskId(name, "publish")),),
         resources=Resources(1.0, machine_memory(), timeout, gpus),
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 
-from enginebundle.errors import NotFoundError
+from enginebundle.errors import BundleError, NotFoundError
 from enginebundle.format.reference import LATEST
+from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
 from orchestrator.manifest.load import load
@@ -17,8 +19,7 @@ from orchestrator.plan import decide
 from orchestrator.plan.content import Content, contents
 from orchestrator.plan.decide import Plan
 from orchestrator.plan.inputs.earlier import Earlier
-from orchestrator.plan.inputs.lists import find
-from orchestrator.plan.inputs.places import places_of
+from orchestrator.plan.inputs.lists import record_of
 from orchestrator.plan.installed import installed
 from orchestrator.plan.text import table
 from orchestrator.report.exit_codes import OK, SOME_FAILED
@@ -81,24 +82,39 @@ def make_plan(
     found: Mapping[str, Content],
     store: Store | None,
     archs: Collection[str],
+    *,
+    elastic: bool = False,
 ) -> Plan:
-    """The plan of a manifest against a store, with machines of these GPU architectures at hand.
+    """The plan of a manifest against a store, with machines of these GPU architectures at hand, and
+    others that may come if the farm is `elastic`.
 
     `found` is `content.contents(manifest)`.
     """
 
-    if store is None:
-        return decide.plan(
-            manifest, lambda digest: None, installed(), found, archs=("cpu", *archs)
-        )
-    earlier = Earlier(store)
+    def current(name: str) -> int | None:
+        return None if store is None else store.aliases(name).get(LATEST)
+
+    def holds(name: str) -> Collection[Target]:
+        number = current(name)
+        if store is None or number is None:
+            return ()
+        from orchestrator.run.publish import targets_of
+
+        try:
+            return targets_of(store, name, number)
+        except BundleError:  # the run says what is wrong with it, if it comes to that
+            return ()
+
+    earlier = None if store is None else Earlier(store)
     return decide.plan(
         manifest,
-        store.result,
+        (lambda digest: None) if store is None else store.result,
         installed(),
         found,
         archs=("cpu", *archs),
-        current=lambda name: store.aliases(name).get(LATEST),
-        find=lambda task, identity: find(store, identity, places_of(task.spec)),
-        changes=lambda task, identity: earlier.changes(task, identity, places_of(task.spec)),
+        current=current,
+        holds=holds,
+        elastic=elastic,
+        find=None if store is None else partial(record_of, store),
+        changes=(lambda *_: None) if earlier is None else earlier.changes,
     )

@@ -37,7 +37,7 @@ def reproduce(args: argparse.Namespace) -> int:
     if run is None:
         raise NotFoundError(f"no run in {store.uri} tells how {version} was made")
     tasks = record.tasks(store, run)
-    builds = _builds(store, run, version.name)
+    builds = _builds(store, run, version.name, tasks)
     if target not in builds:
         raise unknown("variant", args.target, [str(known) for known in builds])
     ended: dict[str, Outcome] = {}
@@ -54,14 +54,15 @@ def reproduce(args: argparse.Namespace) -> int:
 
 
 def _builds(
-    store: Store, run: str, model: str
+    store: Store, run: str, model: str, tasks: dict[str, Any]
 ) -> dict[Target | None, list[tuple[str, dict[str, Any], list[str]]]]:
-    """The run's builds of the model, by target: id, spec and what they need."""
+    """The run's builds of the model that have a result, by target: id, spec and what they need."""
     found: dict[Target | None, list[tuple[str, dict[str, Any], list[str]]]] = {}
     plan = json.loads(store.get_file(f"runs/{run}/plan.json") or b'{"tasks": []}')
     for task in plan["tasks"]:
         task_id = TaskId.parse(task["id"])
-        if (task_id.model, task_id.step) == (model, "build"):
+        made = "key" in tasks.get(task["id"], {})  # one that failed or is blocked has none
+        if made and (task_id.model, task_id.step) == (model, "build"):
             entry = (task["id"], task["spec"], task["needs"])
             found.setdefault(task_id.target, []).append(entry)
     return found

@@ -8,11 +8,11 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import BundleError
-from enginebundle.format.digest import digest_json
 from enginebundle.storage.store import Store, Version
 from enginebundle.storage.trust import default_signer, trusted_evidence
 from orchestrator.commands.common import (
@@ -28,8 +28,7 @@ from orchestrator.plan import keys
 from orchestrator.plan.content import contents
 from orchestrator.plan.decide import Plan
 from orchestrator.plan.inputs.earlier import remember
-from orchestrator.plan.inputs.lists import find
-from orchestrator.plan.inputs.places import places_of
+from orchestrator.plan.inputs.lists import record_of
 from orchestrator.plan.task import Task, Upstream
 from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import sized
@@ -52,11 +51,15 @@ def run(args: argparse.Namespace) -> int:
     found = contents(manifest)  # Mistakes in the request show before a store is created.
     store = open_store(args.store, create=True)
     archs = local_archs()
+    if args.elastic and not args.address:
+        raise UsageError(
+            "--elastic waits for a cluster's autoscaler: name the cluster with --address"
+        )
     executor = _cluster(args) if args.address else None
     try:
         if executor is not None:
             archs = executor.archs()
-        plan = make_plan(manifest, found, store, archs)
+        plan = make_plan(manifest, found, store, archs, elastic=args.elastic)
         tasks = plan.tasks if args.only is None else _only(plan, args.only)
         record = Record(store, args.run_id or new_id(manifest.digest))
         _start(record, store, path, plan)
@@ -73,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
             farm = Farm(
                 results=store,
                 identify=_identify,
-                find=lambda task, identity: _find(store, task, identity),
+                find=partial(record_of, store),
                 attempt=lambda *details: _attempt(
                     record.run, store, publisher.trust, again, *details
                 ),
@@ -113,7 +116,7 @@ def _cluster(args: argparse.Namespace) -> Any:
 def _executor(args: argparse.Namespace, archs: tuple[str, ...]) -> Executor:
     if args.executor == "local":
         return LocalExecutor(args.jobs, archs=archs)
-    executor: Executor = _ray()(None, args.jobs, archs, args.elastic)
+    executor: Executor = _ray()(None, args.jobs, archs)
     return executor
 
 
@@ -144,12 +147,6 @@ def _only(plan: Plan, wanted: str) -> tuple[Task, ...]:
 
 def _identify(task: Task, upstream: Upstream) -> Mapping[str, Any] | None:
     return keys.identity(task, upstream) if keys.cacheable(task) else None
-
-
-def _find(store: Store, task: Task, identity: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if keys.records(task.step, task.spec):
-        return find(store, identity, places_of(task.spec))
-    return store.result(digest_json(identity))
 
 
 def _attempt(
@@ -185,7 +182,7 @@ def _announce(plan: Plan, tasks: Sequence[Task], run_id: str, store: Store) -> N
     wanted = {task.id for task in tasks}
     for task, decision in zip(plan.tasks, plan.decisions, strict=True):
         if decision.status == "blocked" and task.id in wanted:
-            print(f"{task.id} can't run: {decision.why}", file=sys.stderr)
+            print(f"{task.id} is blocked: {decision.why}", file=sys.stderr)
     if plan.pending:
         print(
             f"{len(plan.pending)} validations have no machine here and stay pending; see `kiln plan`",

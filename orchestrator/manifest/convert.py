@@ -48,6 +48,7 @@ def convert(form: ModelForm, folder: Path) -> Model:
         effort=form.effort,
         version_compatible=form.version_compatible,
         refit=form.refit,
+        plugins=tuple(form.plugins),
         unrecorded=form.unrecorded,
     )
 

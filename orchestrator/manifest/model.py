@@ -31,7 +31,8 @@ class Model:
     in the compiler's table. `files` are what the entrypoints read besides their own code. `timeout` is
     the seconds that a step may take, `memory` the bytes it may use (None: the plan estimates them).
     `version` is a label for people; bundles have numbers. `replace` swaps pieces of the model for
-    the user's own. `effort` is how much work TensorRT puts into the engines of trt targets; with
+    the user's own. `plugins` are entrypoints that register TensorRT plugins where `trt:` engines are
+    built and validated. `effort` is how much work TensorRT puts into the engines of trt targets; with
     `version_compatible` later versions of TensorRT open those, too; with `refit` they hold no weights.
     `unrecorded` says what happens if the model's code reads what no record shows.
     """
@@ -54,6 +55,7 @@ class Model:
     memory: int | None = None
     engine_profiles: Literal["separate", "shared"] = "separate"
     replace: tuple[Replacement, ...] = ()
+    plugins: tuple[str, ...] = ()
     effort: str = DEFAULT_EFFORT
     version_compatible: bool = False
     refit: bool = False
@@ -84,6 +86,7 @@ class Model:
             "memory": self.memory,
             "engine_profiles": self.engine_profiles,
             "replace": [one.to_json() for one in self.replace],
+            "plugins": list(self.plugins),
             "effort": self.effort,
             "version_compatible": self.version_compatible,
             "refit": self.refit,

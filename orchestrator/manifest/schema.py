@@ -172,6 +172,10 @@ class ModelForm(Form):
         [],
         description="Pieces of the model to swap for your own; goldens come from the original model.",
     )
+    plugins: list[EntrypointField] = Field(
+        [],
+        description="Functions that register TensorRT plugins where trt targets are built and validated.",
+    )
     require_full_compilation: bool = Field(
         False, description="Fail rather than leave any operator in torch."
     )

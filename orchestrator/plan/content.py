@@ -96,6 +96,8 @@ def content(model: Model) -> Content:
             )
         else:
             absent.append(("files", f"no file or folder {file}; expected one there"))
+    for index, entrypoint in enumerate(model.plugins):
+        absent += _missing(f"plugins[{index}]", entrypoint, path)
     if absent:
         raise _Absent(*absent)
     return result

@@ -11,13 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from enginebundle.format.digest import Digest, digest_json
+from enginebundle.format.spec import Target
 from orchestrator.manifest.model import Manifest
-from orchestrator.plan.installed import Installed
 from orchestrator.plan.changes import told
+from orchestrator.plan.installed import Installed
 from orchestrator.plan.keys import UNKEYED, cacheable, engines_identity, identity, records
 from orchestrator.plan.task import Decision, Task, Upstream
 from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import pending_validations, sized, tasks
+
+RTX_BUILDS = frozenset({"sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121"})
+"""Architectures that TensorRT-RTX builds for, on any machine."""
 
 Lookup = Callable[[Digest], Mapping[str, Any] | None]
 """Key -> the store's record of a result, or None."""
@@ -79,16 +83,19 @@ def plan(
     *,
     archs: Collection[str] = ("cpu",),
     current: Callable[[str], int | None] = lambda name: None,
+    holds: Callable[[str], Collection[Target]] = lambda name: (),
+    elastic: bool = False,
     find: Find | None = None,
     changes: Changes = lambda task, identity: None,
 ) -> Plan:
     """Decide each task.
 
     `contents` is `content.contents(manifest)`; `archs` are the architectures of the machines at
-    hand; `current` gives the version that a name's alias `latest` points to. Without `find`, steps
-    that run the user's code are looked up as if they read nothing.
+    hand; `current` gives the version that a name's alias `latest` points to, and `holds` that
+    version's targets. If the farm is `elastic`, a machine that is not at hand may come. Without `find`,
+    steps that run the user's code are looked up as if they read nothing.
     """
-    state = _State(lookup, frozenset(archs), current, find, changes)
+    state = _State(lookup, frozenset(archs), current, holds, elastic, find, changes)
     for model in manifest.models:
         for task in tasks(model, contents[model.name], installed, archs):
             state.add(task)
@@ -112,6 +119,8 @@ class _State:
     lookup: Lookup
     archs: frozenset[str]
     current: Callable[[str], int | None]
+    holds: Callable[[str], Collection[Target]]
+    elastic: bool
     find: Find | None
     changes: Changes
     tasks: list[Task] = field(default_factory=list)
@@ -134,11 +143,14 @@ class _State:
         by_status: dict[str, list[str]] = {}
         for need in task.needs:
             by_status.setdefault(self.decisions[need].status, []).append(need)
-        blocked = by_status.get("blocked", [])
-        if any(need not in task.optional for need in blocked) or (
-            task.optional and set(task.optional) <= set(blocked)
-        ):
-            return Decision("blocked", f"needs {blocked[0]}, which no machine here can make")
+        if blocked := by_status.get("blocked", []):
+            spared = {*task.optional, *task.blockable}
+            if not spared.issuperset(blocked) or (
+                task.optional and set(task.optional) <= set(blocked)
+            ):
+                return Decision("blocked", f"needs {blocked[0]}, which no machine here can make")
+            if task.step == "promote" and (why := self._loss(task, blocked)):
+                return Decision("blocked", why)
         if unreachable := self._unreachable(task, by_status):
             return unreachable
         if "unknown" in by_status:
@@ -149,19 +161,30 @@ class _State:
         if runs:
             root = self.decisions[runs[0]].root or runs[0]
             if task.step == "build":
-                choice = "build or refit: " if task.spec["refit"] else ""
+                open_ = task.spec["refit"] and not task.spec.get("plugins")
+                choice = "build or refit: " if open_ else ""
                 why = f"{choice}not known before {runs[0]}"
                 return Decision("unknown", why, root=root)
             return Decision("build", f"{runs[0]} will run", root=root)
         return None
 
+    def _loss(self, task: Task, blocked: Collection[str]) -> str:
+        """Why the alias stays: it would move away from a target that can't be built now."""
+        gone = {TaskId.parse(need).target for need in blocked}
+        lost = [str(target) for target in self.holds(task.model) if target in gone]
+        return kept(task.spec["name"], task.spec["alias"], lost) if lost else ""
+
     def _unreachable(self, task: Task, by_status: Mapping[str, list[str]]) -> Decision | None:
         """Blocked if no machine can run it, unless its inputs are known: a result may exist already."""
-        gpus = task.resources.gpus
         inputs_known = not by_status.keys() & {"unknown", "build", "refit"}
-        if not gpus or self.archs & set(gpus) or inputs_known:
+        if self._served(task) or inputs_known:
             return None
         return Decision("blocked", _remedy(task))
+
+    def _served(self, task: Task) -> bool:
+        """Whether some machine can run the task, now or, if the farm is elastic, later."""
+        gpus = task.resources.gpus
+        return not gpus or self.elastic or bool(self.archs & set(gpus))
 
     def _decide(self, task: Task, upstream: Upstream) -> Decision:
         if not cacheable(task):
@@ -177,8 +200,7 @@ class _State:
             why += f"; unkeyed: {', '.join(unkeyed)}" if unkeyed else ""
             return Decision("cached", why, record["key"] if reads else digest)
         known = None if reads else digest
-        gpus = task.resources.gpus
-        if gpus and not self.archs & set(gpus):
+        if not self._served(task):
             return Decision("blocked", _remedy(task), known)
         changes = tuple(self.changes(task, whole) or ())
         engines = engines_identity(task.spec, upstream)
@@ -198,14 +220,20 @@ class _State:
         return Decision("build", f"{alias} moves to version {version}")
 
 
+def kept(name: str, alias: str, lost: Collection[str]) -> str:
+    """Why an alias stays where it is: what it points to has targets that the new version lacks."""
+    return (
+        f"{name}:{alias} stays where it is: that version has {', '.join(lost)}, which no machine here "
+        "can build now; run this again where one can, or remove the target"
+    )
+
+
 def _remedy(task: Task) -> str:
-    archs = " or ".join(task.resources.gpus)
+    archs, first = " or ".join(task.resources.gpus), task.resources.gpus[0]
     if task.step == "build":
+        instead = f", or ask for rtx:{first}, which builds anywhere" if first in RTX_BUILDS else ""
         return (
             f"TensorRT builds on a GPU of the target, and no machine here has {archs}: add one "
-            f"with the node label farm/sm={task.resources.gpus[0]}, or ask for rtx:{task.resources.gpus[0]}"
-            ", which builds anywhere"
+            f"with the node label farm/sm={first}{instead}"
         )
-    return (
-        f"no machine here has {archs}: add one with the node label farm/sm={task.resources.gpus[0]}"
-    )
+    return f"no machine here has {archs}: add one with the node label farm/sm={first}"

@@ -72,7 +72,7 @@ def _plan(model: Model) -> list[DeepPlan]:
     planned = []
     for targets in _alike(model):
         try:
-            report = _partition(model, traced.program, targets[0])
+            report = _partition(model, traced, targets[0])
         except Refused as refused:
             planned.append(DeepPlan(model.name, targets, refused=str(refused)))
         else:
@@ -100,9 +100,12 @@ def _trace(model: Model) -> Traced:
     return trace_model(request)
 
 
-def _partition(model: Model, program: Any, target: Target) -> PartitionReport:
+def _partition(model: Model, traced: Traced, target: Target) -> PartitionReport:
+    """What runs where on the target, if every plugin is there for a `trt` target."""
     from compiler.pipeline import BuildRequest, convert_program
 
+    plain = None if target.backend == "trt" else traced.plain
+    ways = ("converter", "plugin") if plain is None else ("converter",)
     request = BuildRequest(
         target=target,
         profiles=model.profiles,
@@ -111,7 +114,7 @@ def _partition(model: Model, program: Any, target: Target) -> PartitionReport:
         torch_executed_ops=model.torch_executed_ops,
         require_full_compilation=model.require_full_compilation,
         min_nodes=model.min_nodes,
-        replace=tuple(one for one in model.replace if one.way != "with"),
+        replace=tuple(one for one in model.replace if one.way in ways),
         search_path=model.source.search_path,
     )
-    return convert_program(program, request).parts.report
+    return convert_program(traced.program if plain is None else plain, request).parts.report

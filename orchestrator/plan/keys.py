@@ -31,6 +31,7 @@ EXCLUDED: Mapping[str, str] = {
     "task_id.profile": "the profiles are in spec",
     "needs": "names tasks; what they made is in upstream",
     "optional": "decides which failures stop a task, not what it makes",
+    "blockable": "decides whether a missing machine stops a task, not what it makes",
     "resources.cpus": "how fast, not what",
     "resources.memory": "how much it may use, not what it makes",
     "resources.timeout": "how long it may take, not what it makes",
@@ -40,6 +41,8 @@ EXCLUDED: Mapping[str, str] = {
     "trace.spec.source.search_path": "paths; digests of what is read under them are in inputs",
     "trace.spec.source.trusted": "a permission; the file's digest is in spec.content",
     "build.spec.search_path": "paths; digests of what is read under them are in inputs",
+    "build.spec.plugins.search_path": "paths; digests of what is read under them are in inputs",
+    "validate.spec.plugins.search_path": "paths; digests of what is read under them are in inputs",
     "trace.spec.goldens.file": "a path; the file's digest is in spec.content",
     "build.upstream.trace.graph": "adds source lines and module names to `program`, which is in; "
     "the graph is in too where torch_executed_modules reads those names",
@@ -77,7 +80,9 @@ ALWAYS_RUN = frozenset({"promote"})
 
 def records(step: str, spec: Mapping[str, Any]) -> bool:
     """Whether the step runs the user's code: its key then depends on what that reads."""
-    return step == "trace" or (step == "build" and bool(spec.get("replace")))
+    if step == "build":
+        return bool(spec.get("replace") or spec.get("plugins"))
+    return step == "trace" or (step == "validate" and bool(spec.get("plugins")))
 
 
 def cacheable(task: Task) -> bool:
@@ -116,15 +121,20 @@ def key(task: Task, upstream: Upstream) -> Digest:
 
 
 def engines_identity(spec: Mapping[str, Any], upstream: Upstream) -> dict[str, Any] | None:
-    """Under whose digest a build of refittable engines notes that it made them; None for other steps.
+    """Under whose digest a build of refittable engines notes that it made them; None for other steps, and where an
+    engine may hold plugins: these are built anew for each model.
 
     Models that differ in nothing but replaceable weights share it. It is a forecast for plans: the
     build compares the networks themselves.
     """
     traced = [made for need, made in upstream.items() if TaskId.parse(need).step == "trace"]
-    if not spec.get("refit") or not traced:
+    if not spec.get("refit") or spec.get("plugins") or not traced:
         return None
-    own = {name: value for name, value in spec.items() if name not in ("tolerances", "search_path", "unrecorded")}
+    own = {
+        name: value
+        for name, value in spec.items()
+        if name not in ("tolerances", "search_path", "unrecorded")
+    }
     skeleton = traced[0].get("skeleton")
     return {"format": FORMAT, "step": "engines", "spec": own, "skeleton": skeleton}
 
@@ -134,5 +144,5 @@ _GRAPH = "build.upstream.trace.graph"
 
 def _remove(value: dict[str, Any], path: list[str]) -> None:
     for step in path[:-1]:
-        value = value.get(step, {})
+        value = value.get(step) or {}
     value.pop(path[-1], None)

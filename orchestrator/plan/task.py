@@ -52,9 +52,10 @@ class Resources:
 class Task:
     """One step. `spec` holds its static inputs (JSON); its other inputs come from tasks it `needs`.
 
-    `needs` and `optional` are ids. A task of `optional`, a subset of `needs`, may fail without
-    stopping this one, as long as one of them succeeds: a bundle is published with the variants that
-    were built.
+    `needs`, `optional` and `blockable` are ids. A task of `optional`, a subset of `needs`, may fail
+    or be blocked without stopping this one, as long as one of them succeeds: a bundle is published
+    with the variants that were built. One of `blockable`, another subset, may be blocked but not
+    fail: an alias waits for no machine that is not there.
     """
 
     task_id: TaskId
@@ -62,6 +63,7 @@ class Task:
     needs: tuple[str, ...]
     resources: Resources
     optional: tuple[str, ...] = ()
+    blockable: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -89,6 +91,7 @@ class Task:
             "spec": self.spec,
             "needs": list(self.needs),
             "optional": list(self.optional),
+            "blockable": list(self.blockable),
             "resources": self.resources.to_json(),
         }
 

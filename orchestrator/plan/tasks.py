@@ -7,9 +7,10 @@ The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
               require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
               version_compatible, refit,
               replace (operators and functions that have converters or plugins; then also search_path,
-              unrecorded, content), effort (trt targets only)
+              unrecorded, content), effort (trt targets only), plugins (as below)
     publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
-    validate  name, target, toolchain
+    validate  name, target, toolchain, plugins {entrypoints, search_path, content} (only if a trt target
+              has any)
     promote   name, alias
 """
 
@@ -27,6 +28,8 @@ from orchestrator.plan.task import GIB, Resources, Task, Upstream
 from orchestrator.plan.task_id import TaskId
 
 DEFAULT_MEMORY = 4 * GIB
+GPU_MEMORY = 8 * GIB
+"""More for a step on a GPU: CUDA's context and libraries, TensorRT's kernels and scratch space."""
 BOOKKEEPING = Resources(cpus=0.1, memory=GIB // 2, timeout=600.0)
 """For steps that only write small documents."""
 
@@ -50,13 +53,15 @@ def tasks(
     for target in model.targets:
         if runnable(target, archs):
             own = tuple(task.id for task in builds if task.target == target)
-            validations.append(_validate(model, target, (*own, publish.id), installed))
-    before = (publish.id, *(task.id for task in builds), *(task.id for task in validations))
+            needs = (*own, publish.id)
+            validations.append(_validate(model, target, needs, content, installed))
+    proved = tuple(task.id for task in (*builds, *validations))
     promote = Task(
         TaskId(model.name, "promote"),
         spec={"name": model.name, "alias": LATEST},
-        needs=before,
+        needs=(publish.id, *proved),
         resources=BOOKKEEPING,
+        blockable=proved,
     )
     return (trace, *builds, publish, *validations, promote)
 
@@ -126,6 +131,7 @@ def _build(
             "refit": model.refit and target.backend == "trt",
             **_converters(model, content),
             **({"effort": model.effort} if target.backend == "trt" else {}),
+            **_plugins(model, target, content),
         },
         needs=(str(TaskId(model.name, "trace")),),
         resources=_compute(model, target.archs if target.backend == "trt" else ()),
@@ -137,12 +143,29 @@ def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
     own = [one.to_json() for one in model.replace if one.way != "with"]
     if not own:
         return {"replace": []}
-    found = {name: content[name] for name in ("PYTHONPATH", "files") if name in content}
     return {
         "replace": own,
         "search_path": list(model.source.search_path),
         "unrecorded": model.unrecorded,
-        "content": found,
+        "content": _named(content),
+    }
+
+
+def _named(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What counts for any code of the user's, whatever it reads."""
+    return {name: content[name] for name in ("PYTHONPATH", "files") if name in content}
+
+
+def _plugins(model: Model, target: Target, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a spec about the code that registers TensorRT plugins; empty if there is none."""
+    if not model.plugins or target.backend != "trt":
+        return {}
+    return {
+        "plugins": {
+            "entrypoints": list(model.plugins),
+            "search_path": list(model.source.search_path),
+            "content": _named(content),
+        }
     }
 
 
@@ -170,13 +193,17 @@ def _publish(
     )
 
 
-def _validate(model: Model, target: Target, needs: tuple[str, ...], installed: Installed) -> Task:
+def _validate(
+    model: Model, target: Target, needs: tuple[str, ...], content: Mapping[str, Any],
+    installed: Installed,
+) -> Task:  # fmt: skip
     return Task(
         TaskId(model.name, "validate", target),
         spec={
             "name": model.name,
             "target": str(target),
             "toolchain": installed.for_validate(target.backend),
+            **_plugins(model, target, content),
         },
         needs=needs,
         resources=_compute(model, () if target.backend == "torch" else target.archs),
@@ -185,7 +212,8 @@ def _validate(model: Model, target: Target, needs: tuple[str, ...], installed: I
 
 def _compute(model: Model, gpus: tuple[str, ...] = ()) -> Resources:
     guess = model.memory is None
-    return Resources(1.0, model.memory or DEFAULT_MEMORY, model.timeout, gpus, guess)
+    memory = model.memory or DEFAULT_MEMORY + (GPU_MEMORY if gpus else 0)
+    return Resources(1.0, memory, model.timeout, gpus, guess)
 
 
 def sized(task: Task, upstream: Upstream) -> Task:
@@ -193,5 +221,5 @@ def sized(task: Task, upstream: Upstream) -> Task:
     traced = upstream.get(str(TaskId(task.model, "trace")), {})
     if not task.resources.guess or "weights_bytes" not in traced:
         return task
-    memory = 5 * int(traced["weights_bytes"]) + GIB
+    memory = 5 * int(traced["weights_bytes"]) + GIB + (GPU_MEMORY if task.resources.gpus else 0)
     return replace(task, resources=replace(task.resources, memory=memory))

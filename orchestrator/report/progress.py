@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, TextIO
 
 from orchestrator.plan.task import Task
 from orchestrator.run.drive import Transition
-from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
+from orchestrator.worker.outcome import Blocked, Built, Cached, Failed, Skipped
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-_STYLES = {"built": "green", "cached": "cyan", "failed": "bold red", "skipped": "dim"}
-_COLUMNS = ("waiting", "running", "cached", "built", "failed", "skipped")
+_STYLES = {
+    "built": "green",
+    "cached": "cyan",
+    "failed": "bold red",
+    "skipped": "dim",
+    "blocked": "yellow",
+}
+_COLUMNS = ("waiting", "running", "cached", "built", "failed", "skipped", "blocked")
 
 
 def line(transition: Transition) -> str:
@@ -31,6 +37,8 @@ def line(transition: Transition) -> str:
             return f"{transition.task}: FAILED ({code}) {message}{_on(transition)}"
         case Skipped() as skipped:
             return f"{transition.task}: skipped, {skipped.because}"
+        case Blocked(why):
+            return f"{transition.task}: blocked, {why}"
     again = f" (attempt {transition.attempt})" if transition.attempt > 1 else ""
     return f"{transition.task}: {transition.state}{again}"
 

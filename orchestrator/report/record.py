@@ -24,7 +24,7 @@ from enginebundle.storage.store import Store, Version
 from orchestrator.plan.task_id import TaskId
 from orchestrator.run.drive import Transition
 from orchestrator.worker import progress
-from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
+from orchestrator.worker.outcome import Blocked, Built, Cached, Failed, Skipped
 
 _PATIENCE = 20.0
 """The events are rewritten after this many times the seconds that the last write took."""
@@ -96,6 +96,8 @@ def event(transition: Transition) -> dict[str, Any]:
             result |= {"code": code, "message": message}
         case Skipped() as skipped:
             result["because"] = skipped.because
+        case Blocked(why):
+            result["because"] = why
     return result
 
 

@@ -9,16 +9,16 @@ from typing import Any
 from enginebundle.format.spec import Target
 from orchestrator.plan.task import Task
 from orchestrator.plan.task_id import TaskId
-from orchestrator.worker.outcome import Built, Cached, Failed, Outcome, Skipped
+from orchestrator.worker.outcome import Blocked, Built, Cached, Failed, Outcome, Skipped
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A model on a target.
 
-    `state` is `validated`, `pending` (built, not validated yet) or `failed`. `cached` tells that
-    nothing had to be built, `refitted` that engines built for another model got this one's weights.
-    `seconds` is the time that its builds took when they ran, `bytes` the
+    `state` is `validated`, `pending` (built, not validated yet), `failed`, or `blocked` (no machine at
+    hand can build it). `cached` tells that nothing had to be built, `refitted` that engines built for
+    another model got this one's weights. `seconds` is the time that its builds took when they ran, `bytes` the
     size of what they made. `worst` is the largest error relative to what the tolerance allows:
     measured by the loader on the target if `measured`, else computed on the CPU from the network.
     """
@@ -62,16 +62,18 @@ def rows(
         known = (proved or {}).get(validation)
         made, later = [outcomes[b.id] for b in builds], [outcomes[t.id] for t in after]
         row = _row(model, str(target), made, later, known)
-        if row.state == "failed":
+        if row.state in ("failed", "blocked"):
             row = replace(row, why=_why([*builds, *after], outcomes))
         result.append(row)
     return tuple(result)
 
 
 def _why(tasks: Iterable[Task], outcomes: Mapping[str, Outcome]) -> str:
-    """The first failure among the tasks, or the failure because of which they were skipped."""
+    """The first task among these that failed or is blocked, or what they were skipped because of."""
     for task in tasks:
         match outcomes[task.id]:
+            case Blocked(why):
+                return f"{task.id}: blocked: {why}"
             case Failed(code, message):
                 return f"{task.id}: {code}: {message}"
             case Skipped(failed) as skipped:
@@ -91,20 +93,19 @@ def _row(
 ) -> Row:
     good = [build for build in builds if isinstance(build, Built | Cached)]
     built = len(good) == len(builds)
-    bad = [outcome for outcome in (*builds, *later) if isinstance(outcome, Failed | Skipped)]
+    state = _state(builds, later, proved is not None)
     evaluated = [o.output["evaluated"]["worst"] for o in good if o.output.get("evaluated")]
     worst, measured = (max(evaluated) if evaluated else None), False
     cached = built and all(isinstance(build, Cached) for build in builds)
     refitted = built and not cached and all(o.output.get("refitted", False) for o in good)
-    validated = built and not bad and (len(later) == 2 or proved is not None)
-    if validated:
+    if state == "validated":
         last = later[-1]
         own = last.output.get("worst") if isinstance(last, Built | Cached) else None
-        worst, measured = (own if len(later) == 2 else proved), True
+        worst, measured = (own if proved is None else proved), True
     return Row(
         model,
         target,
-        "failed" if bad else "validated" if validated else "pending",
+        state,
         built,
         cached,
         round(sum(build.seconds for build in good), 1),
@@ -115,8 +116,19 @@ def _row(
     )
 
 
+def _state(builds: Sequence[Outcome], later: Sequence[Outcome], proved: bool) -> str:
+    """A row's state. `later` are the publication and, if there is one, the validation: a blocked
+    target had no part in what failed there."""
+    for outcomes, blocked in ((builds, "blocked"), (later, "pending")):
+        if any(isinstance(outcome, Failed | Skipped) for outcome in outcomes):
+            return "failed"
+        if any(isinstance(outcome, Blocked) for outcome in outcomes):
+            return blocked
+    return "validated" if proved or len(later) == 2 else "pending"
+
+
 def totals(table: Iterable[Row]) -> str:
-    """`12 built, 3 validated, 9 pending, 0 failed`."""
+    """`12 built, 3 validated, 9 pending, 0 failed`; `, 2 blocked` if any are."""
     table = tuple(table)
     counts = {
         "built": sum(row.built for row in table),
@@ -124,6 +136,8 @@ def totals(table: Iterable[Row]) -> str:
         "pending": sum(row.state == "pending" for row in table),
         "failed": sum(row.state == "failed" for row in table),
     }
+    if blocked := sum(row.state == "blocked" for row in table):
+        counts["blocked"] = blocked
     return ", ".join(f"{count} {word}" for word, count in counts.items())
 
 

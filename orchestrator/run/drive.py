@@ -18,7 +18,17 @@ from orchestrator.run import schedule
 from orchestrator.run.executor import Executor
 from orchestrator.run.taskgraph import Item, Pool, graph_of
 from orchestrator.worker.attempt import Attempt, from_record
-from orchestrator.worker.outcome import JSON, STOPPED, Built, Cached, Failed, Outcome, Skipped, kind
+from orchestrator.worker.outcome import (
+    JSON,
+    STOPPED,
+    Blocked,
+    Built,
+    Cached,
+    Failed,
+    Outcome,
+    Skipped,
+    kind,
+)
 
 DRIVER = "driver"
 """The pool of steps that only write small documents. They run in this process, which has the signing
@@ -99,6 +109,7 @@ class _Run:
         self.executor: Executor | None = None
         self.running: dict[str, int] = {}
         self.hosts: dict[str, str] = {}
+        self.absent: dict[str | None, str] = {}
         self.dependents: dict[str, list[Task]] = {}
         for task in tasks:
             for need in task.needs:
@@ -166,6 +177,7 @@ class _Run:
         if labels:
             self.executor = self.farm.executor()
             pools.update(self.executor.pools(labels))
+        self.absent = {label: pool.absent for label, pool in pools.items() if pool.absent}
         return pools
 
     def _item(self, task: Task, pools: Mapping[str | None, Pool]) -> Item:
@@ -179,6 +191,7 @@ class _Run:
             task.resources.cpus,
             task.resources.memory,
             COST[task.step],
+            task.blockable,
         )
 
     def _obey(self, commands: Iterable[schedule.Command]) -> list[schedule.Ended]:
@@ -201,6 +214,9 @@ class _Run:
         upstream = self._upstream(task)
         if task.step in self.farm.driver_steps:
             return self.farm.driver_steps[task.step](task, upstream)
+        if why := self.absent.get(task.resources.label):
+            # Without any machine the whole farm is at fault; without one GPU, only its targets wait.
+            return Failed("no-machine", why) if task.resources.label is None else Blocked(why)
         state = "started" if attempt == 1 else "retry"
         self.farm.listen(Transition(task.id, state, attempt))
         identity = self.farm.identify(task, upstream)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import threading
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -55,25 +55,29 @@ class LocalExecutor:
         self, jobs: int | None = None, memory: int | None = None, archs: tuple[str, ...] = ()
     ) -> None:
         cores = len(os.sched_getaffinity(0))
-        self._main = Pool("local", jobs or cores, max(cores, jobs or 0), memory or machine_memory())
+        self._memory = memory or machine_memory()
+        self._main = Pool("local", jobs or cores, max(cores, jobs or 0), self._memory)
         self._archs = archs
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
-        self._gpu = threading.Lock()
         self._stop = threading.Event()
         self._threads: set[threading.Thread] = set()
 
     def pools(self, labels: Collection[str | None]) -> Mapping[str | None, Pool]:
-        return {label: self._pool(label) for label in labels}
+        """The GPU is a pool of its own, for one step at a time: none disturbs another's timings or
+        memory, and none that waits for it holds up a step that needs only a processor. The two pools
+        share the memory."""
+        main, gpu = self._main, None
+        if any(label is not None and serves(label, self._archs) for label in labels):
+            main = replace(main, memory=self._memory / 2)
+            gpu = Pool("gpu", 1, memory=self._memory / 2)
+        return {label: self._pool(label, main, gpu) for label in labels}
 
-    def _pool(self, label: str | None) -> Pool:
-        if label is None or serves(label, self._archs):
-            return self._main
-        return Pool(
-            label,
-            0,
-            absent=f"no machine here has {label}, only {', '.join(self._archs) or 'a CPU'}; "
-            "run on a cluster that has one (--address), or remove the target",
-        )
+    def _pool(self, label: str | None, main: Pool, gpu: Pool | None) -> Pool:
+        if label is None:
+            return main
+        if gpu is not None and serves(label, self._archs):
+            return gpu
+        return Pool(label, 0, absent=absent_here(label, self._archs))
 
     def submit(self, attempt: Attempt) -> None:
         thread = threading.Thread(target=self._work, args=(attempt,), daemon=True)
@@ -81,9 +85,7 @@ class LocalExecutor:
         thread.start()
 
     def _work(self, attempt: Attempt) -> None:
-        # One step at a time on the GPU, so that none disturbs another's timings or memory.
-        with self._gpu if attempt.label else contextlib.nullcontext():
-            outcome, host = perform(attempt, self._stop.is_set)
+        outcome, host = perform(attempt, self._stop.is_set)
         self._ended.put(Ended(attempt.id, attempt.number, outcome, host))
 
     def wait(self, timeout: float) -> list[Ended]:
@@ -106,6 +108,15 @@ def serves(label: str, archs: Collection[str]) -> bool:
     """Whether one of the architectures satisfies a task's label: `sm_90` or `in(sm_80,sm_86)`."""
     wanted = label.removeprefix("in(").removesuffix(")").split(",")
     return any(arch in archs for arch in wanted)
+
+
+def absent_here(label: str, archs: Collection[str]) -> str:
+    """Why this machine, with GPUs of these architectures, serves no task with that label."""
+    wanted = label.removeprefix("in(").removesuffix(")").replace(",", " or ")
+    return (
+        f"no machine here has {wanted}, only {', '.join(archs) or 'a CPU'}; run on a cluster that has "
+        "one (--address), or remove the target"
+    )
 
 
 def machine_memory() -> int:

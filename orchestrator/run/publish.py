@@ -21,11 +21,13 @@ from enginebundle.format.index import Golden, Index
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
 from enginebundle.format.variant import Part, Variant
+from enginebundle.serve.bundle import Bundle
 from enginebundle.storage.store import Store, Version
+from orchestrator.plan.decide import kept
 from orchestrator.plan.keys import identity, key
 from orchestrator.plan.task import Task, Upstream
 from orchestrator.plan.task_id import TaskId
-from orchestrator.worker.outcome import JSON, Built, Cached, Failed, Outcome
+from orchestrator.worker.outcome import JSON, Blocked, Built, Cached, Failed, Outcome
 from orchestrator.worker.steps import of
 
 
@@ -70,7 +72,11 @@ class Publisher:
         return Built(output, seconds)
 
     def promote(self, task: Task, upstream: Upstream) -> Outcome:
-        """Move the alias to the version just published, unless it is there already."""
+        """Move the alias to the version just published, unless it is there already.
+
+        It stays where it is if that version has a target that is blocked now: the services that load
+        it would lose engines that nothing is wrong with.
+        """
         name, alias = task.spec["name"], task.spec["alias"]
         number = of(upstream, "publish")["version"]
         output = {"alias": f"{name}:{alias}", "version": number}
@@ -78,10 +84,20 @@ class Publisher:
             current = self.store.aliases(name).get(alias, 0)
             if current == number:
                 return Cached(output)
+            if lost := self._lost(task, upstream, current):
+                return Blocked(kept(name, alias, lost))
             self.store.set_alias(name, alias, number, expected=current)
         except BundleError as error:
             return _failed(error)
         return Built(output, 0.0)
+
+    def _lost(self, task: Task, upstream: Upstream, current: int) -> list[str]:
+        """The targets that are blocked now and that the alias's current version has."""
+        blocked = {TaskId.parse(n).target for n in task.blockable if n not in upstream}
+        if not blocked or not current:
+            return []
+        had = targets_of(self.store, task.spec["name"], current)
+        return [str(target) for target in had if target in blocked]
 
     def finish(self, task: Task, upstream: Upstream, outcome: Outcome) -> Outcome:
         """Sign what a validation measured. A validation that did not pass is a failure."""
@@ -105,6 +121,12 @@ class Publisher:
             )
         self.store.put_evidence(version, evidence.target, data, self.signer.sign(data))
         return evidence
+
+
+def targets_of(store: Store, name: str, number: int) -> tuple[Target, ...]:
+    """The targets of a published version. Raises what `Bundle.open` raises."""
+    bundle = Bundle.open(store, store.resolve(f"{name}@{number}"))
+    return tuple(variant.target for variant in bundle.index.variants)
 
 
 def assemble(spec: Mapping[str, JSON], upstream: Upstream) -> Index:

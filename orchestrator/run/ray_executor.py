@@ -18,7 +18,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from orchestrator.run.executor import UnreachableError, machine_memory, serves
+from enginebundle.serve.machine import gpu_count
+from orchestrator.run.executor import UnreachableError, absent_here, machine_memory, serves
 from orchestrator.run.schedule import Ended
 from orchestrator.run.taskgraph import Pool
 from orchestrator.worker.attempt import Attempt, perform
@@ -69,6 +70,7 @@ class RayExecutor:
         elastic: bool = False,
     ) -> None:
         self._elastic = elastic
+        self._embedded = address is None
         self._running: dict[ray.ObjectRef, tuple[str, int]] = {}
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is None:
@@ -79,6 +81,8 @@ class RayExecutor:
                 "object_store_memory": _OBJECT_STORE,
                 "_memory": machine_memory(),
                 "labels": {LABEL: archs[0]} if archs else None,
+                # Ray counts GPUs in its own way, and a pool whose node has none serves nobody.
+                "num_gpus": max(gpu_count(), len(archs)) if archs else 0,
             }
         else:
             options["address"] = address
@@ -94,8 +98,8 @@ class RayExecutor:
         self._nodes = [_Node(node) for node in ray.nodes() if node["Alive"]]
 
     def archs(self) -> tuple[str, ...]:
-        """The GPU architectures of the nodes that are there now."""
-        return tuple(sorted({node.arch for node in self._nodes if node.arch}))
+        """The architectures of the GPUs that the nodes that are there now offer."""
+        return tuple(sorted({node.arch for node in self._nodes if node.arch and node.gpus > 0}))
 
     def pools(self, labels: Collection[str | None]) -> Mapping[str | None, Pool]:
         return {label: self._pool(label) for label in labels}
@@ -109,16 +113,22 @@ class RayExecutor:
             return Pool(name, max(_ELASTIC, 2 * int(slots)))
         if slots:
             return Pool(name, 2 * max(1, int(slots)))
+        return Pool(name, 0, absent=self._absent(label))
+
+    def _absent(self, label: str | None) -> str:
+        """Why no task with this label can run here: Ray itself would wait for ever without a word."""
+        if label is None:
+            return (
+                "no node of this cluster offers a CPU; add a worker node, or pass --elastic if the "
+                "autoscaler will"
+            )
+        if self._embedded:
+            return absent_here(label, self.archs())
         have = ", ".join(self.archs()) or "none"
-        return Pool(
-            name,
-            0,
-            absent=f"no node of the pool {LABEL}={label} in this cluster (pools with nodes: {have}); "
-            f"start one (`ray start --labels {LABEL}={label}`), or pass --elastic if the autoscaler "
-            "will"
-            if label
-            else "no node of this cluster offers a CPU; add a worker node, or pass --elastic "
-            "if the autoscaler will",
+        return (
+            f"no node of the pool {LABEL}={label} with a GPU in this cluster (pools with GPUs: {have}); "
+            f"start one (`ray start --num-gpus 1 --labels {LABEL}={label}`), or pass --elastic if the "
+            "autoscaler will"
         )
 
     def submit(self, attempt: Attempt) -> None:

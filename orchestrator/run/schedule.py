@@ -5,9 +5,9 @@ can produce can be tested as a list of events. A state is a few short byte strin
 one entry for each task, so making one takes microseconds even with ten thousand tasks.
 
 A task starts when all the tasks it needs have succeeded; of its `optional` needs one is enough, once
-all have ended. Ready tasks start in the order of the longest path of work that depends on them, as
-far as their pool's window, processors and memory allow. Nothing overtakes a task that waits for room
-in its pool, so small tasks never starve a big one.
+all have ended, and its `blockable` needs may also have been blocked. Ready tasks start in the order
+of the longest path of work that depends on them, as far as their pool's window, processors and memory
+allow. Nothing overtakes a task that waits for room in its pool, so small tasks never starve a big one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,19 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from orchestrator.run.taskgraph import TaskGraph
-from orchestrator.worker.outcome import ATTEMPTS, Built, Cached, Failed, Outcome, Skipped, classify
+from orchestrator.worker.outcome import (
+    ATTEMPTS,
+    Blocked,
+    Built,
+    Cached,
+    Failed,
+    Outcome,
+    Skipped,
+    classify,
+)
 
-WAITING, READY, RUNNING, DONE, FAILED, SKIPPED = range(6)
-_OVER = (DONE, FAILED, SKIPPED)
+WAITING, READY, RUNNING, DONE, FAILED, SKIPPED, BLOCKED = range(7)
+_OVER = (DONE, FAILED, SKIPPED, BLOCKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,20 +168,13 @@ class _Edit:
             n = work.pop()
             if self.phases[n] != WAITING:
                 continue
-            verdict = self._verdict(n)
-            if verdict is None:
-                continue
-            absent = self.graph.pools[self.graph.pool[n]].absent
-            if verdict:
-                self.phases[n] = SKIPPED
-                self._tell(n, Skipped(verdict))
-            elif absent:
-                self.phases[n] = FAILED
-                self._tell(n, Failed("no-machine", absent))
-            else:
+            hindrance = self._hindrance(n)
+            if hindrance is not None:
+                self.phases[n] = SKIPPED if isinstance(hindrance, Skipped) else BLOCKED
+                self._tell(n, hindrance)
+                work.extend(self.graph.dependents[n])
+            elif all(self.phases[need] in _OVER for need in self.graph.needs[n]):
                 self._make_ready(n)
-                continue
-            work.extend(self.graph.dependents[n])
 
     def finish(self) -> tuple[State, tuple[Command, ...]]:
         for pool in range(len(self.graph.pools)):
@@ -190,23 +192,35 @@ class _Edit:
         )
         return state, tuple(self.commands)
 
-    def _verdict(self, n: int) -> str | None:
-        """None: not decided yet. Empty: may run. Else the failed task because of which it is skipped."""
-        optional = self.graph.optional[n]
-        bad = [need for need in self.graph.needs[n] if self.phases[need] in (FAILED, SKIPPED)]
+    def _hindrance(self, n: int) -> Skipped | Blocked | None:
+        """How the task ends without running, if the tasks that it needs leave it no other way."""
+        optional, needs = self.graph.optional[n], self.graph.needs[n]
+        bad = [need for need in needs if self.phases[need] in (FAILED, SKIPPED)]
         for need in bad:
             if need not in optional:
-                return self._root(need)
-        if any(self.phases[need] not in _OVER for need in self.graph.needs[n]):
+                return Skipped(self._root(need, (FAILED, SKIPPED)))
+        blocked = [need for need in needs if self.phases[need] == BLOCKED]
+        for need in blocked:
+            if need not in optional and need not in self.graph.blockable[n]:
+                return self._blocked_by(need)
+        if not optional or any(
+            self.phases[m] == DONE or self.phases[m] not in _OVER for m in optional
+        ):
             return None
-        if optional and not any(self.phases[need] == DONE for need in optional):
-            return self._root(bad[0])
-        return ""
+        if bad:
+            return Skipped(self._root(bad[0], (FAILED, SKIPPED)))
+        return self._blocked_by(blocked[0])
 
-    def _root(self, n: int) -> str:
-        """The failed task at the root, even if others between it and this one were skipped."""
-        while self.phases[n] == SKIPPED:
-            n = next(m for m in self.graph.needs[n] if self.phases[m] in (FAILED, SKIPPED))
+    def _blocked_by(self, need: int) -> Blocked:
+        return Blocked(f"needs {self._root(need, (BLOCKED,))}, which no machine here can make")
+
+    def _root(self, n: int, phases: tuple[int, ...]) -> str:
+        """The failed or blocked task at the root, even if others stand between it and this one."""
+        while self.phases[n] != FAILED:
+            causes = [m for m in self.graph.needs[n] if self.phases[m] in phases]
+            if not causes:
+                break
+            n = causes[0]
         return self.graph.items[n].id
 
     def _settle(self, n: int, outcome: Outcome) -> None:
@@ -217,6 +231,8 @@ class _Edit:
                 self.phases[n] = FAILED
             case Skipped():
                 self.phases[n] = SKIPPED
+            case Blocked():
+                self.phases[n] = BLOCKED
         self._tell(n, outcome)
         for dependent in self.graph.dependents[n]:
             self.consider(dependent)
@@ -254,7 +270,7 @@ class _Edit:
     def _fits(self, n: int) -> bool:
         pool, used = self.graph.pools[self.graph.pool[n]], self.usage[self.graph.pool[n]]
         cpus, memory = self._need(n)
-        return (
+        return bool(pool.absent) or (
             used.count < pool.window
             and used.cpus + cpus <= pool.cpus
             and used.memory + memory <= pool.memory

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 class Pool:
     """Where tasks of one kind run: how many at once, and their processors and bytes together.
 
-    `absent` is the reason why nothing in this pool can ever run; its tasks fail with that message.
+    `absent` is the reason why nothing in this pool can ever run. Its tasks are handed out like any
+    others, because a result made elsewhere needs no machine; without one they end with that reason.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Item:
     cpus: float = 1.0
     memory: float = 0.0
     cost: float = 1.0
+    blockable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class TaskGraph:
     index: dict[str, int] = field(repr=False)
     needs: tuple[tuple[int, ...], ...] = field(repr=False)
     optional: tuple[frozenset[int], ...] = field(repr=False)
+    blockable: tuple[frozenset[int], ...] = field(repr=False)
     dependents: tuple[tuple[int, ...], ...] = field(repr=False)
     pool: tuple[int, ...] = field(repr=False)
 
@@ -66,8 +69,8 @@ def graph_of(items: Iterable[Item], pools: Iterable[Pool]) -> TaskGraph:
         for need in item.needs:
             if need not in given:
                 raise ValueError(f"task {item.id} needs {need!r}, which is not in the plan")
-        if not set(item.optional) <= set(item.needs):
-            raise ValueError(f"task {item.id}: `optional` must be among `needs`")
+        if not {*item.optional, *item.blockable} <= set(item.needs):
+            raise ValueError(f"task {item.id}: `optional` and `blockable` must be among `needs`")
     behind = _paths(given)
     order = sorted(range(len(listed)), key=lambda n: (-behind[listed[n].id], n))
     ordered = tuple(listed[n] for n in order)
@@ -82,6 +85,7 @@ def graph_of(items: Iterable[Item], pools: Iterable[Pool]) -> TaskGraph:
         index,
         tuple(tuple(index[need] for need in item.needs) for item in ordered),
         tuple(frozenset(index[need] for need in item.optional) for item in ordered),
+        tuple(frozenset(index[need] for need in item.blockable) for item in ordered),
         tuple(map(tuple, dependents)),
         tuple(names[item.pool] for item in ordered),
     )

@@ -153,11 +153,10 @@ def from_record(record: Mapping[str, Any]) -> Cached:
 
 
 def _recording(attempt: Attempt) -> isolate.Recording:
-    """The store is not the model's. A build that keeps its engines in a remote store needs the network."""
+    """The store is not the model's. What can't be recorded is stopped where a model is made. A later step
+    may need it (TensorRT plugins compile kernels, a remote store has its engines): it is named."""
     local = "://" not in attempt.store or attempt.store.startswith("file://")
-    refuses = attempt.spec.get("unrecorded", "refuse") == "refuse" and (
-        local or attempt.step == "trace"
-    )
+    refuses = attempt.step == "trace" and attempt.spec.get("unrecorded", "refuse") == "refuse"
     return isolate.Recording((attempt.store.removeprefix("file://"),) if local else (), refuses)
 
 

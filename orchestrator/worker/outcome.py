@@ -76,18 +76,29 @@ class Skipped:
         return STOPPED if self.failed is None else f"{self.failed} failed"
 
 
-Outcome = Built | Cached | Failed | Skipped
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The task never ran, because no machine at hand can run it. Nothing is wrong with it.
 
-_KINDS: dict[str, type[Built] | type[Cached] | type[Failed] | type[Skipped]] = {
+    `why` says what is missing and what would help, on a line for people.
+    """
+
+    why: str
+
+
+Outcome = Built | Cached | Failed | Skipped | Blocked
+
+_KINDS: dict[str, type[Built] | type[Cached] | type[Failed] | type[Skipped] | type[Blocked]] = {
     "built": Built,
     "cached": Cached,
     "failed": Failed,
     "skipped": Skipped,
+    "blocked": Blocked,
 }
 
 
 def kind(outcome: Outcome) -> str:
-    """`built`, `cached`, `failed` or `skipped`."""
+    """`built`, `cached`, `failed`, `skipped` or `blocked`."""
     return type(outcome).__name__.lower()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.plan.inputs import now
+from orchestrator.plan.inputs.observe import Now
 from orchestrator.plan.inputs.owners import is_metadata, owners, site_of
 from orchestrator.plan.inputs.places import Places
-from orchestrator.plan.inputs.observe import Now
 from orchestrator.worker.recording.observer import Record, state
 
 
@@ -133,4 +133,3 @@ class _Reads:
             if modules:
                 found[name] = dict(sorted(modules.items()))
         return found
-

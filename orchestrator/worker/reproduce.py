@@ -9,7 +9,7 @@ from enginebundle.storage.store import Store
 from orchestrator.plan.task import Upstream
 from orchestrator.worker.outcome import JSON
 from orchestrator.worker.progress import teller
-from orchestrator.worker.steps import build_request, traced_program
+from orchestrator.worker.steps import build_request, plain_program, traced_program
 
 
 def reproduce(
@@ -30,5 +30,6 @@ def reproduce(
         proved[key] = Proved.of(record.get("provenance", {}).get("build", {}))
     request = build_request({**spec, "tolerances": {}})  # nothing is compared with goldens here
     aids = Aids(opened, teller(), proved)
-    built = build_program(traced_program(upstream, opened), request, aids=aids)
+    program, plain = traced_program(upstream, opened), plain_program(upstream, opened)
+    built = build_program(program, request, aids=aids, plain=plain)
     return {"engines": sum(segment.engine is not None for segment in built.segments)}

@@ -1,7 +1,7 @@
 """The steps that run in child processes: JSON and a store in, JSON out. Anything big is a blob.
 
     trace      {graph, weights, program, skeleton, inputs, outputs, goldens, replaced, unchecked,
-                weights_bytes}
+                weights_bytes, plain {graph, weights, program} (if a plugin computes an operator)}
     build      {part, toolchain, precision, version_compatible, tolerances, report, bytes,
                 evaluated, blobs, provenance: {engines}}, and for a refittable model {refitted}
     validate   {passed, worst, evidence}
@@ -69,6 +69,10 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         )
         traced = trace_model(request)
     graph, weights = program.save(traced.program, store)
+    more = {}
+    if traced.plain is not None:
+        own, tensors = program.save(traced.plain, store)
+        more["plain"] = {"graph": own, "weights": tensors, "program": traced.plain.digest}
     return {
         "graph": graph,
         "weights": weights,
@@ -80,7 +84,7 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "goldens": [_save_golden(case, store) for case in traced.goldens],
         "replaced": [one.to_json() for one in traced.replaced],
         "unchecked": list(traced.unchecked),
-    }
+    } | more
 
 
 def _replacements(spec: Spec) -> tuple[Replacement, ...]:
@@ -100,12 +104,21 @@ def traced_program(upstream: Upstream, store: Store) -> Program:
     return program.load(store, traced["graph"], traced["weights"])
 
 
+def plain_program(upstream: Upstream, store: Store) -> Program | None:
+    """The same without plugins; None if the program has none."""
+    from compiler import program
+
+    plain = of(upstream, "trace").get("plain")
+    return None if plain is None else program.load(store, plain["graph"], plain["weights"])
+
+
 def build_request(spec: Spec) -> BuildRequest:
     """What a build's spec asks of the compiler."""
     from compiler.build.effort import DEFAULT
     from compiler.pipeline import BuildRequest
     from enginebundle.format.spec import Tolerance
 
+    plugins = spec.get("plugins", {})
     overrides = {name: Tolerance.from_json(one) for name, one in spec["tolerances"].items()}
     return BuildRequest(
         target=Target.parse(spec["target"]),
@@ -117,7 +130,8 @@ def build_request(spec: Spec) -> BuildRequest:
         min_nodes=spec["min_nodes"],
         tolerance=tuple(overrides.items()),
         replace=_replacements(spec),
-        search_path=tuple(spec.get("search_path", ())),
+        search_path=tuple(spec.get("search_path", plugins.get("search_path", ()))),
+        plugins=tuple(plugins.get("entrypoints", ())),
         effort=spec.get("effort", DEFAULT),
         version_compatible=spec.get("version_compatible", False),
         refit=spec.get("refit", False),
@@ -143,7 +157,10 @@ def _build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         for golden in of(upstream, "trace")["goldens"]
     )
     request = build_request(spec)
-    built = build_program(loaded, request, goldens, EngineCache(store), Aids(store, teller()))
+    built = build_program(
+        loaded, request, goldens, EngineCache(store), Aids(store, teller()),
+        plain=plain_program(upstream, store),
+    )  # fmt: skip
     blobs: dict[Digest, int] = {}
     names = tuple(profile.name for profile in request.profiles)
     put = _writer(store, blobs)
@@ -204,6 +221,7 @@ def _save_segment(segment: BuiltSegment, profiles: tuple[str, ...], put: Put) ->
         segment.outputs,
         profiles,
         put(segment.constants) if segment.constants else None,
+        segment.plugins,
     )
 
 
@@ -212,8 +230,9 @@ def _refitted(
 ) -> dict[str, JSON]:
     """Whether all engines of a refittable model were built before; notes for plans that they exist."""
     own = engines_identity(spec, upstream)
-    key = digest_json(own)
-    store.put_result(key, {"key": key, "identity": own, "output": {}})
+    if own is not None:
+        key = digest_json(own)
+        store.put_result(key, {"key": key, "identity": own, "output": {}})
     engines = [segment for segment in segments if segment.engine is not None]
     return {"refitted": bool(engines) and all(segment.reused for segment in engines)}
 
@@ -224,10 +243,16 @@ def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     Runs in its own process, on a machine of the target. The evidence is returned unsigned.
     """
     index = of(upstream, "publish")["index"]
-    reference = f"{spec['name']}@{index}"
-    evidence = validate_variant(
-        store, store.resolve(reference), Target.parse(spec["target"]), _trust(spec["trust"])
-    )
+    version, trust = store.resolve(f"{spec['name']}@{index}"), _trust(spec["trust"])
+    target = Target.parse(spec["target"])
+    if plugins := spec.get("plugins"):
+        with recorded():
+            from compiler.build.plugins import register_plugins
+
+            register_plugins(plugins["entrypoints"], tuple(plugins["search_path"]))
+            evidence = validate_variant(store, version, target, trust)
+    else:
+        evidence = validate_variant(store, version, target, trust)
     return {
         "passed": evidence.passed,
         "worst": evidence.worst,

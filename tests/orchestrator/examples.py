@@ -25,6 +25,7 @@ CONTENT: dict[str, Any] = {
     "goldens": {},
     "files": {},
     "replace": {"zoo:gelu": {"module": "zoo", "beside": {"zoo.py": "sha256:1"}}},
+    "plugins": {"zoo:register": {"module": "zoo", "beside": {"zoo.py": "sha256:1"}}},
 }
 INSTALLED = Installed(
     python="3.11.7",
@@ -50,6 +51,7 @@ TRACED: dict[str, Any] = {
     "inputs": [TensorSpec("x", "float32", ("b", 3)).to_json()],
     "outputs": [TensorSpec("y", "float32", ("b", 3)).to_json()],
     "goldens": [{"name": "a", "blob": "sha256:a"}],
+    "plain": {"graph": "sha256:h", "weights": "sha256:w", "program": "sha256:q"},
     "unchecked": ["model.py:7 in forward: `assert (x > 0).all()`"],
     "replaced": [{"operator": "aten.gelu.default", "converter": "zoo:gelu", "places": ["gelu"]}],
 }

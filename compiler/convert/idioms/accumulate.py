@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from compiler.convert.idioms.numeric import maximum, minimum
+from compiler.convert.idioms.numeric import floor_quotient, maximum, minimum
 from compiler.convert.idioms.positions import plain
 from compiler.convert.idioms.reductions import extreme
 from compiler.convert.net import Net
@@ -87,6 +87,4 @@ def _divided(net: Net, a: Tensor, b: Tensor) -> Tensor:
     """a / b for positive b; integer quotients are rounded down."""
     if a.dtype in FLOATS:
         return net.div(a, b)
-    up = net.binary(a, 0, "MAX")
-    down = net.add(net.binary(net.sub(0, a), 0, "MAX"), net.sub(b, 1))
-    return net.sub(net.binary(up, b, "FLOOR_DIV"), net.binary(down, b, "FLOOR_DIV"))
+    return floor_quotient(net, *net.promote(a, b))

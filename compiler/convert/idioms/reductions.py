@@ -24,9 +24,15 @@ def reduced_axes(x: Tensor, dim: Dims) -> list[int]:
 
 
 def reduced(net: Net, x: Tensor, op: str, dim: Dims, keepdim: bool) -> Tensor:
-    """x reduced over ATen's dimensions; a 0-dimensional x is returned unchanged."""
+    """x reduced over ATen's dimensions; a 0-dimensional x is returned unchanged.
+
+    int32 is reduced in int64: TensorRT 10.6 reduces it in float32 (measured on an H200).
+    """
     axes = reduced_axes(x, dim)
-    return net.reduce(x, op, axes, keepdim) if axes else x
+    if not axes:
+        return x
+    wide = net.cast(x, torch.int64) if x.dtype == torch.int32 else x
+    return net.cast(net.reduce(wide, op, axes, keepdim), x.dtype)
 
 
 def any_nan(net: Net, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from compiler.convert.idioms.numeric import constant, is_float, less, negated, truncate, widened
+from compiler.convert.idioms.numeric import (
+    constant,
+    floor_quotient,
+    is_float,
+    less,
+    negated,
+    truncate,
+    widened,
+)
 from compiler.convert.net import Net, Operand, Scalar
 from compiler.convert.registry import Table
 from compiler.network.network import Tensor
@@ -93,10 +101,9 @@ def lerp(net: Net, self: Tensor, end: Tensor, weight: Operand) -> Tensor:
 # -- division ------------------------------------------------------------------------------
 
 
-def _floor_quotient(net: Net, a: Tensor, b: Tensor) -> Tensor:
-    """floor(a / b). TensorRT's FLOOR_DIV rounds integers down, whatever their signs."""
+def _quotient_down(net: Net, a: Tensor, b: Tensor) -> Tensor:
     if not is_float(a):
-        return net.elementwise(a, b, "FLOOR_DIV")
+        return floor_quotient(net, a, b)
     return widened(net, lambda x, y: net.unary(net.div(x, y), "FLOOR"), a, b)
 
 
@@ -121,13 +128,13 @@ def div(net: Net, self: Tensor, other: Operand) -> Tensor:
 def div_mode(net: Net, self: Tensor, other: Operand, rounding_mode: str | None) -> Tensor:
     if rounding_mode is None:
         return net.div(self, other)
-    function = _floor_quotient if rounding_mode == "floor" else _whole_quotient
+    function = _quotient_down if rounding_mode == "floor" else _whole_quotient
     return function(net, *net.promote(self, other))
 
 
 @TABLE.converter("aten.floor_divide.default", "aten.floor_divide.Scalar")
 def floor_divide(net: Net, self: Tensor, other: Operand) -> Tensor:
-    return _floor_quotient(net, *net.promote(self, other))
+    return _quotient_down(net, *net.promote(self, other))
 
 
 def _fmod(net: Net, a: Tensor, b: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from compiler.convert.idioms.numeric import constant, less
+from compiler.convert.idioms.numeric import constant, floor_quotient, less
 from compiler.convert.net import Net, Operand
 from compiler.convert.registry import INTEGERS, Support, Table
 from compiler.network.network import Tensor
@@ -47,7 +47,7 @@ def _is_low_bits(mask: Tensor) -> bool:
 def _remainder(net: Net, x: Tensor, divisor: int) -> Tensor:
     """x modulo a power of two, never negative."""
     by = constant(net, divisor, x)
-    return net.sub(x, net.mul(net.elementwise(x, by, "FLOOR_DIV"), by))
+    return net.sub(x, net.mul(floor_quotient(net, x, by), by))
 
 
 def _by_bits(net: Net, a: Tensor, b: Tensor, op: str) -> Tensor:
@@ -64,7 +64,7 @@ def _by_bits(net: Net, a: Tensor, b: Tensor, op: str) -> Tensor:
 
 def _bits(net: Net, x: Tensor, powers: Tensor) -> Tensor:
     """bool [..., bits], the lowest first."""
-    shifted = net.elementwise(net.unsqueeze(x, [x.ndim]), powers, "FLOOR_DIV")
+    shifted = floor_quotient(net, net.unsqueeze(x, [x.ndim]), powers)
     return net.bool_of(_remainder(net, shifted, 2))
 
 
@@ -108,7 +108,7 @@ def right_shift(net: Net, self: Tensor, other: int) -> Tensor:
     places = min(other, 31) if self.dtype == torch.int32 else other
     half, rest = divmod(places, 2)
     for part in (half, half + rest):  # 2**31 does not fit int32
-        self = net.elementwise(self, constant(net, 1 << part, self), "FLOOR_DIV")
+        self = floor_quotient(net, self, constant(net, 1 << part, self))
     return self
 
 
@@ -132,4 +132,4 @@ def left_shift_tensor(net: Net, self: Tensor, other: Tensor) -> Tensor:
 def right_shift_tensor(net: Net, self: Tensor, other: Tensor) -> Tensor:
     """By 0 to 30 places in int32, 62 in int64."""
     x, places = net.promote(self, other)
-    return net.elementwise(x, _powers_of_two(net, places), "FLOOR_DIV")
+    return floor_quotient(net, x, _powers_of_two(net, places))

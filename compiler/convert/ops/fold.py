@@ -60,7 +60,7 @@ class _Axis:
         steps = net.unsqueeze(net.arange(self.kernel), [0])
         begin = net.unsqueeze(net.add(net.arange(self.length), self.pad), [1])
         begin = net.sub(begin, net.mul(steps, self.dilation))
-        window = net.binary(net.binary(begin, 0, "MAX"), self.stride, "FLOOR_DIV")
+        window = net.binary(net.binary(begin, 0, "MAX"), self.stride, "DIV")
         exact = net.equal(net.mul(window, self.stride), begin)
         whole = net.tensor(count, torch.int64)
         covers = net.elementwise(exact, net.compare(window, whole, "LESS"), "AND")

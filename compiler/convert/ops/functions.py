@@ -9,6 +9,7 @@ import torch
 
 from compiler.convert.idioms.numeric import (
     constant,
+    floor_quotient,
     greater,
     is_float,
     less,
@@ -164,7 +165,7 @@ def frexp(net: Net, self: Tensor) -> tuple[Tensor, Tensor]:
     log = net.mul(net.unary(net.unary(safe, "ABS"), "LOG"), 1 / math.log(2))
     guess = net.add(net.cast(net.unary(log, "FLOOR"), torch.int32), 1)
     guess = net.binary(net.binary(guess, 2 - 2 * _HALF_RANGE, "MAX"), 2 * _HALF_RANGE - 2, "MIN")
-    half = net.elementwise(guess, constant(net, 2, guess), "FLOOR_DIV")
+    half = floor_quotient(net, guess, constant(net, 2, guess))
     table = net.constant(2.0 ** -torch.arange(-_HALF_RANGE, _HALF_RANGE + 1.0))
     fraction = safe
     for part in (half, net.sub(guess, half)):

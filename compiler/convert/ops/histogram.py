@@ -68,7 +68,7 @@ def _searched(net: Net, x: Tensor, edges: Tensor) -> Tensor:
     first = net.full([net.size(flat, 0)], 0, torch.int64)
     left = net.full([net.size(flat, 0)], count, torch.int64)
     for _ in range(count.bit_length()):
-        step = net.binary(left, 2, "FLOOR_DIV")
+        step = net.binary(left, 2, "DIV")
         place = net.add(first, step)
         edge = net.gather(edges, net.binary(place, count - 1, "MIN"), 0)
         ahead = net.unary(net.compare(flat, edge, "LESS"), "NOT")

@@ -41,7 +41,7 @@ def nonzero_static(net: Net, self: Tensor, size: Size, fill_value: int) -> Tenso
     columns: list[Tensor] = []
     for size_ in reversed(net.sizes(self)):
         length = size_tensor(net, net.size_op("max", size_, 1))  # an empty tensor has none
-        above = net.binary(flat, length, "FLOOR_DIV")
+        above = net.binary(flat, length, "DIV")
         columns.insert(0, net.sub(flat, net.mul(above, length)))
         flat = above
     return net.select(some, net.concat(columns, 1), net.scalar(fill_value, torch.int64))

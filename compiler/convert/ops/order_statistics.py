@@ -138,8 +138,8 @@ def _nanmedian(net: Net, x: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Te
     values, where = first_of(net, x, axis, net.size(x, axis), False)
     numbers = net.cast(net.equal(x, x), torch.int64)
     count = net.reduce(numbers, "SUM", [axis], True)
-    middle = net.elementwise(net.sub(count, 1), constant(net, 2, count), "FLOOR_DIV")
-    middle = net.elementwise(middle, constant(net, 0, middle), "MAX")  # without numbers, NaN itself
+    last = net.binary(net.sub(count, 1), 0, "MAX")  # without numbers, NaN itself
+    middle = net.elementwise(last, constant(net, 2, count), "DIV")
     found = [net.gather_elements(part, middle, axis) for part in (values, where)]
     if not keepdim:
         found = [net.squeeze(part, [axis]) for part in found]

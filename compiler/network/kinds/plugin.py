@@ -12,7 +12,7 @@ import torch
 
 from compiler.network.emit import Emitter
 from compiler.network.kind import Attributes, Kind, Value, method
-from compiler.network.network import Layer, Shape, Tensor
+from compiler.network.network import Layer, Network, Shape, Tensor
 from compiler.network.recorder import Recorder
 
 
@@ -36,21 +36,42 @@ class Plugin(Kind):
         if registry is None:
             raise RuntimeError(f"{e.trt.__name__} has no plugins")
         name, version, namespace = a["name"], a["version"], a["namespace"]
+        if a["ahead_of_time"]:
+            # By the signatures of TensorRT 11.4: 10.6 has no such plugins, so none was ever built.
+            plugin = getattr(getattr(e.trt.plugin.op, namespace), name)
+            return e.net.add_plugin(plugin(*map(e.tensor, layer.inputs), **a["fields"]), aot=True)
         creator = registry().get_creator(name, version, namespace)
         if creator is None:
             raise RuntimeError(
                 f"no plugin {name!r} of version {version!r} in namespace {namespace!r} is "
-                "registered; load its library where the engine is built"
+                "registered; name a function under `plugins:` that registers it"
             )
         fields = [_field(e.trt, field, value) for field, value in a["fields"].items()]
         collection = e.trt.PluginFieldCollection(fields)
         plugin = creator.create_plugin(name, collection, e.trt.TensorRTPhase.BUILD)
+        e.keep.append(plugin)  # one that is written in Python dies with its last reference there
         return e.net.add_plugin_v3([e.tensor(t) for t in layer.inputs], [], plugin)
 
     @staticmethod
     def evaluate(a: Attributes, *values: Value) -> list[Value]:
         given = dict(zip(a["tensors"], values, strict=True))
         return call_operator(a["op"], a["fields"] | given)
+
+
+def has_plugins(network: Network) -> bool:
+    """Whether a network has layers of any kind of plugin."""
+    return any(layer.kind == Plugin.name for layer in network.layers)
+
+
+def plugins_of(network: Network) -> tuple[str, ...]:
+    """The plugins that a network's engine will call, as a bundle names them. It holds the kernels of
+    ahead-of-time plugins, and calls none of these."""
+    found = set()
+    for layer in network.layers:
+        if layer.kind == Plugin.name and not layer.attributes["ahead_of_time"]:
+            a = layer.attributes
+            found.add("@".join(filter(None, (a["name"], a["version"], a["namespace"]))))
+    return tuple(sorted(found))
 
 
 def call_operator(op: str, arguments: Attributes) -> list[torch.Tensor]:

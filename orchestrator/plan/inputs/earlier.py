@@ -16,7 +16,7 @@ from enginebundle.format.digest import Digest, canonical_json
 from orchestrator.plan.changes import nearest
 from orchestrator.plan.inputs.lists import Lists, with_inputs
 from orchestrator.plan.inputs.observe import Now, names_of
-from orchestrator.plan.inputs.places import Places
+from orchestrator.plan.inputs.places import places_of
 from orchestrator.plan.task import Task
 
 FOLDER = "earlier"
@@ -40,7 +40,7 @@ class Earlier:
         self._store = store
         self._known: dict[str, dict[str, list[Digest]]] = {}
 
-    def changes(self, task: Task, identity: Mapping[str, Any], places: Places) -> list[str] | None:
+    def changes(self, task: Task, identity: Mapping[str, Any]) -> list[str] | None:
         """The changes since the nearest of the task's earlier results; None if there is none."""
         if task.model not in self._known:
             self._known[task.model] = _load(self._store, task.model)
@@ -49,7 +49,7 @@ class Earlier:
             record = self._store.result(key)
             if record is not None:
                 identities.append(record["identity"])
-        present = Now(places)
+        present = Now(places_of(task.spec))
 
         def today(earlier: Mapping[str, Any]) -> Mapping[str, Any]:
             if "inputs" not in earlier:

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 
 from enginebundle.format.digest import Digest, canonical_json, digest_json, hexadecimal, parse_json
 from orchestrator.plan.inputs.observe import Inputs, Names, Now, names_of
-from orchestrator.plan.inputs.places import Places
+from orchestrator.plan.inputs.places import Places, places_of
+from orchestrator.plan.keys import records
+from orchestrator.plan.task import Task
 
 FOLDER = "inputs"
 
@@ -32,6 +34,13 @@ class Lists(Protocol):
 def with_inputs(identity: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
     """The identity of what a task makes from these inputs. The digest of it is the result's key."""
     return {**identity, "inputs": dict(inputs)}
+
+
+def record_of(store: Lists, task: Task, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of a task's result, made from what it would read now; None if there is none."""
+    if records(task.step, task.spec):
+        return find(store, identity, places_of(task.spec))
+    return store.result(digest_json(identity))
 
 
 def find(store: Lists, identity: Mapping[str, Any], places: Places) -> dict[str, Any] | None:

@@ -1,9 +1,9 @@
 """Inputs: what a step read, by name, and what each name gives. Looked up again whenever a plan is made.
 
-    files          opened: the content's digest        looks       seen by stat: kind and size
-    folders        listed: a digest of the names       links       where they lead to
-    imports        folder -> module: the file found    variables   a digest of the value, or null
-    distributions  versions, or null; under "*" all of them
+files          opened: the content's digest        looks       seen by stat: kind and size
+folders        listed: a digest of the names       links       where they lead to
+imports        folder -> module: the file found    variables   a digest of the value, or null
+distributions  versions, or null; under "*" all of them
 """
 
 from __future__ import annotations

@@ -76,7 +76,8 @@ class Places:
 
 def places_of(spec: Mapping[str, Any]) -> Places:
     """The places for a task with this spec."""
-    search_path = spec.get("source", spec).get("search_path", ())
+    owner = spec.get("source", spec if "search_path" in spec else spec.get("plugins", {}))
+    search_path = owner.get("search_path", ())
     return _places(tuple(search_path), os.environ.get("PYTHONPATH", ""))
 
 

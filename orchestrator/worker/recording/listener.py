@@ -125,7 +125,9 @@ class Listener:
         if call.does == "connect":
             return self._connect(thread, arguments)
         for folder, place in call.paths:
-            path = self._path(thread, None if folder is None else arguments[folder], arguments[place])
+            path = self._path(
+                thread, None if folder is None else arguments[folder], arguments[place]
+            )
             if not path:
                 continue
             match call.does:

@@ -42,6 +42,18 @@ def whole(dtype: torch.dtype = I64, zero: bool = True) -> MakeTensor:
     return make
 
 
+def large(dtype: torch.dtype) -> MakeTensor:
+    """Integers from the whole range of the dtype, including its limits and -1."""
+
+    def make(n: int) -> torch.Tensor:
+        limits = torch.iinfo(dtype)
+        result = torch.randint(limits.min, limits.max, (n, 5), dtype=dtype)
+        result[0, :4] = torch.tensor([limits.min, limits.max, -1, 0])
+        return result
+
+    return make
+
+
 def positive(dtype: torch.dtype = F32) -> MakeTensor:
     return lambda n: (torch.rand(n, 7) * 4 + 0.1).to(dtype)
 

@@ -18,6 +18,44 @@ def _(x: torch.Tensor, scale: float) -> torch.Tensor:
     return torch.empty_like(x)
 
 
+@torch.library.custom_op("kiln_examples::opaque", mutates_args=())
+def opaque(x: torch.Tensor) -> torch.Tensor:
+    """As one that calls a kernel: no trace sees what it does."""
+    return torch.from_numpy(x.numpy() * 2)
+
+
+@opaque.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+class Opaque(nn.Module):
+    """float32 [b, 8] -> [b, 8]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.kiln_examples.opaque(self.fc(x))
+
+
+def opaque_model() -> nn.Module:
+    return Opaque()
+
+
+registered: list[str] = []
+
+
+def register() -> None:
+    """As one that registers TensorRT plugins."""
+    registered.append("Wave@1")
+
+
+def register_badly() -> None:
+    raise OSError("no such library")
+
+
 def swish(x: torch.Tensor) -> torch.Tensor:
     return x * torch.sigmoid(x)
 

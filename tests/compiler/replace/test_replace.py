@@ -8,9 +8,15 @@ import pytest
 import torch
 from torch import nn
 
+from compiler.build.aids import Aids
+from compiler.build.builder import BuildRefused
 from compiler.build.evaluated import InaccurateBuild, evaluate_partition
+from compiler.build.plugins import missing_plugins, refused_nodes, register_plugins
+from compiler.build.replay import ReplayRefused
+from compiler.build.segments import build_segment
 from compiler.goldens.goldens import GoldenSource
 from compiler.network.kinds import KINDS
+from compiler.network.kinds.plugin import has_plugins, plugins_of
 from compiler.pipeline import (
     BuildRequest,
     Traced,
@@ -21,6 +27,7 @@ from compiler.pipeline import (
 )
 from compiler.recipes.attention import multihead_attention
 from compiler.replace.apply import Replacement, ReplaceRefused
+from compiler.trace.load import ModelRefused
 from compiler.trace.source import Source
 from enginebundle.errors import FormatError
 from enginebundle.format.spec import Profile, Range, Target, TensorSpec
@@ -196,6 +203,92 @@ def test_a_plugin_for_tensorrt_and_none_for_tensorrt_rtx() -> None:
     (layer,) = [layer for layer in network.layers if layer.kind == "plugin"]
     assert (layer.attributes["name"], layer.attributes["fields"]) == ("Wave", {"scale": 2.0})
     assert layer.kind in KINDS
+
+
+PLUGIN = Replacement("operator", "kiln_examples.wave", "plugin", "Wave@1")
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"), [(RTX, "engine"), (Target("torch", ("cpu",)), "torch_graph")]
+)
+def test_without_plugins_the_operator_is_written_out_and_the_report_says_so(
+    target: Target, kind: str
+) -> None:
+    made = traced("model", PLUGIN)
+    assert "kiln_examples.wave.default" in {node.op for node in made.program.graph.nodes}
+    assert made.plain is not None
+    assert "aten.sin.default" in {node.op for node in made.plain.graph.nodes}
+    job = BuildRequest(target, PROFILES, replace=(PLUGIN,), search_path=HERE)
+    built = build_program(made.program, job, made.goldens, plain=made.plain)
+    assert [segment.kind for segment in built.segments] == [kind]
+    assert built.segments[0].plugins == ()
+    assert built.evaluated is not None
+    assert built.evaluated.worst <= 1
+    told = built.report["plugins_missing"]["kiln_examples.wave.default"]
+    assert told.startswith(f"{target} has no plugins; computed by PyTorch's own operators")
+
+
+def test_an_operator_that_can_t_be_written_out_is_refused_where_there_are_no_plugins() -> None:
+    one = Replacement("operator", "kiln_examples.opaque", "plugin", "Opaque@1")
+    made = traced("opaque_model", one)
+    assert made.plain is None
+    job = BuildRequest(Target("torch", ("cpu",)), PROFILES, replace=(one,), search_path=HERE)
+    with pytest.raises(
+        BuildRefused, match=r"kiln_examples\.opaque\.default .* has to run in torch"
+    ):
+        build_program(made.program, job, made.goldens, plain=made.plain)
+
+
+def test_an_operator_of_pytorch_s_own_needs_no_writing_out() -> None:
+    one = Replacement("operator", "aten.gelu.default", "plugin", "Gelu@2@mine")
+    assert traced("plain", one).plain is None
+
+
+def test_a_network_names_its_plugins_and_a_process_those_it_lacks() -> None:
+    made = traced("model", PLUGIN)
+    job = BuildRequest(Target("trt", ("sm_90",)), PROFILES, replace=(PLUGIN,), search_path=HERE)
+    (network,) = convert_program(made.program, job).networks
+    assert network is not None
+    assert plugins_of(network) == ("Wave@1",)
+    missing = missing_plugins((PLUGIN, WAVE))
+    assert missing.keys() == {"kiln_examples.wave.default"}
+    refusal = missing["kiln_examples.wave.default"]
+    assert refusal.code == "plugin"
+    assert "expected the TensorRT plugin 'Wave@1' to be registered" in refusal.detail
+    (node,) = refused_nodes(made.program.graph, missing)
+    assert "wave" in node
+
+
+def test_an_engine_holds_the_kernels_of_ahead_of_time_plugins_and_needs_none() -> None:
+    one = Replacement("operator", "kiln_examples.wave", "plugin", "mine::wave")
+    job = BuildRequest(Target("trt", ("sm_90",)), PROFILES, replace=(one,), search_path=HERE)
+    (network,) = convert_program(traced("model", one).program, job).networks
+    assert network is not None
+    assert (plugins_of(network), has_plugins(network)) == ((), True)
+    assert (
+        "10.6 has no ahead-of-time plugins"
+        in missing_plugins((one,))["kiln_examples.wave.default"].detail
+    )
+
+
+def test_an_engine_with_plugins_can_t_be_held_to_tactics_that_no_key_tells() -> None:
+    made = traced("model", PLUGIN)
+    job = BuildRequest(Target("trt", ("sm_90",)), PROFILES, replace=(PLUGIN,), search_path=HERE)
+    converted = convert_program(made.program, job)
+    with pytest.raises(ReplayRefused, match="an engine with plugins is not kept by its key"):
+        build_segment(
+            None, converted.parts.segments[0], converted.networks[0], made.program, job, None,
+            Aids(proved={}),
+        )  # fmt: skip
+
+
+def test_functions_that_register_plugins_are_called_and_their_failures_named() -> None:
+    import replace_examples
+
+    register_plugins(["replace_examples:register"], HERE)
+    assert replace_examples.registered
+    with pytest.raises(ModelRefused, match="no such library"):
+        register_plugins(["replace_examples:register_badly"], HERE)
 
 
 @pytest.mark.parametrize(

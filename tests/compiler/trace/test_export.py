@@ -174,7 +174,7 @@ def test_guard_inside_the_profile_is_quoted() -> None:
     error = refusal(models.Limited(), inputs, (profile("long", b=(1, 2, 4), s=(1, 8, 100)),))
     assert error.code == "guard"
     assert "s <= 64" in error.message
-    assert "profile 'long' at b=" in error.message
+    assert "profile 'long' breaks at s=65; it holds for s from 1 to 64" in error.message
     trace(models.Limited(), inputs, (profile(b=(1, 2, 4), s=(1, 8, 64)),))
 
 

@@ -80,6 +80,20 @@ def test_the_exact_runtime_is_needed() -> None:
     assert "needs torch, which is not installed here" in str(choice)
 
 
+def test_an_engine_s_plugins_must_be_registered_here() -> None:
+    plain = engine_variant("rtx:sm_89", BLOB)
+    (part,) = plain.parts
+    segment = replace(part.segments[0], plugins=("Scan@2@mine", "Gated@1"))
+    needy = replace(plain, parts=(replace(part, segments=(segment,)),))
+    assert needy.plugins == ("Gated@1", "Scan@2@mine")
+    (choice,) = rank((needy,), ALL, GPU, plugins=("Gated@1",))
+    assert isinstance(choice, Rejected)
+    assert choice.reason.startswith(
+        "needs the TensorRT plugin Scan@2@mine, which is not registered"
+    )
+    assert isinstance(rank((needy,), ALL, GPU, plugins=needy.plugins)[0], Accepted)
+
+
 TRT = ("tensorrt", "10.6.0.post1")
 HOPPER = Machine("sm_90", (TORCH, TRT))
 

@@ -45,6 +45,14 @@ def slow(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     return {"pid": os.getpid(), "upstream": sorted(upstream)}
 
 
+def timed(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
+    """When it ran, by the machine's clock, and which GPUs it may see."""
+    began = time.monotonic()
+    time.sleep(spec["seconds"])
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {"began": began, "ended": time.monotonic(), "gpus": gpus}
+
+
 def kill_the_worker(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     """Kill the process that waits for this step: the caller of the guard above."""
     guard = psutil.Process(os.getppid())

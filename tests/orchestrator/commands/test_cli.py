@@ -279,6 +279,13 @@ def test_a_cluster_needs_ray(farm, kiln):
     assert "--executor must be ray" in err
 
 
+def test_only_a_cluster_is_elastic(farm, kiln):
+    """An embedded Ray would wait for a machine that never comes, without a word."""
+    code, _, err = kiln("run", farm[0], "--store", farm[1], "--elastic")
+    assert code == 2
+    assert "name the cluster with --address" in err
+
+
 def test_help_loads_nothing_heavy():
     code = (
         "import sys; from orchestrator import cli; cli.parser().format_help(); "

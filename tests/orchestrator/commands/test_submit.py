@@ -87,7 +87,7 @@ def dashboard(environment):
 
 
 def test_a_job_publishes_streams_and_hands_back_the_runs_own_code(dashboard, environment, tmp_path):
-    """Ray's CLI says 1 for any failure; the run says 3, for a pool that the cluster lacks."""
+    """Ray's CLI says 1 for anything but success; the run says 5, for a pool that the cluster lacks."""
     shutil.copy(BUILDERS / "tiny_models.py", tmp_path)
     (tmp_path / "manifest.yaml").write_text(MANIFEST)
     store = tmp_path / "store"
@@ -100,17 +100,18 @@ def test_a_job_publishes_streams_and_hands_back_the_runs_own_code(dashboard, env
         text=True,
         check=False,
     )
-    assert done.returncode == 3, done.stderr
+    assert done.returncode == 5, done.stderr
     run, totals = done.stdout.splitlines()
-    assert totals == "1 built, 1 validated, 0 pending, 1 failed"
+    assert totals == "1 built, 1 validated, 0 pending, 0 failed, 1 blocked"
     assert f"submitted {run}" in done.stderr
     assert "quick/trace: started" in done.stderr, "the job's log"
     results = record.results(Store.open(store), run)
-    assert results["exit_code"] == 3
-    failed = results["tasks"]["quick/build/trt:sm_90/any"]
-    assert failed["code"] == "no-machine"
-    assert "no node of the pool farm/sm=sm_90 in this cluster" in failed["message"]
-    assert results["tasks"]["quick/promote"]["kind"] == "skipped"
+    assert results["exit_code"] == 5
+    blocked = results["tasks"]["quick/build/trt:sm_90/any"]
+    assert blocked["kind"] == "blocked"
+    assert "no node of the pool farm/sm=sm_90 with a GPU in this cluster" in blocked["why"]
+    assert results["tasks"]["quick/promote"]["kind"] == "built"
+    assert Store.open(store).aliases("quick") == {"latest": 1}
     plan = json.loads(Store.open(store).get_file(f"runs/{run}/plan.json"))
     assert plan["models"] == ["quick"]
 

@@ -39,13 +39,13 @@ def check(tmp_path: Path, edits: int, seed: int) -> None:
     seen: dict[str, set[str]] = {model: set() for model in workspace.order}
     what = "the first run"
     for number in range(edits + 1):
-        state = workspace.state()
-        expected = sorted(model for model in state if state[model] not in seen[model])
+        state, reads = workspace.state(), workspace.reads()
+        expected = sorted(model for model in reads if reads[model] not in seen[model])
         found = trace_all(workspace, store)
         assert found["built"] == expected, (number, what, found["why"])
         assert {m: r["text"] for m, r in found["results"].items()} == state, (number, what)
-        for model, text in state.items():
-            seen[model].add(text)
+        for model, read in reads.items():
+            seen[model].add(read)
         what = workspace.edit()
 
 

@@ -29,7 +29,8 @@ SOURCES: Mapping[str, str] = {
     "ws/plain.py": HEAD + "def read():\n    return (HERE / 'checkpoints/w.txt').read_text()\n",
     # A package that imports its sibling.
     "ws/pkg/__init__.py": "",
-    "ws/pkg/models.py": HEAD + "def read():\n    from common import scale\n    return scale.VALUE\n",
+    "ws/pkg/models.py": HEAD
+    + "def read():\n    from common import scale\n    return scale.VALUE\n",
     "ws/common/__init__.py": "",
     # A module found through PYTHONPATH.
     "ws/through.py": HEAD + "def read():\n    import shared\n    return shared.VALUE\n",
@@ -98,7 +99,9 @@ class Workspace:
         info = f"site-packages/{name}-{version}.dist-info"
         self.write(f"site-packages/{name}/__init__.py", f"# {version}\n")
         self.write(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        self.write(f"{info}/RECORD", f"{name}/__init__.py,,\n{name}-{version}.dist-info/METADATA,,\n")
+        self.write(
+            f"{info}/RECORD", f"{name}/__init__.py,,\n{name}-{version}.dist-info/METADATA,,\n"
+        )
 
     def manifest(self) -> None:
         models = [
@@ -137,6 +140,13 @@ class Workspace:
             "distributed": info.name.removesuffix(".dist-info").partition("-")[2],
             "linked": ((ws / "current").resolve() / "w.txt").read_text(),
         }
+
+    def reads(self) -> dict[str, str]:
+        """The same with which files it comes from: a model has nothing new to read while this stays."""
+        state, ws = self.state(), self.root / "ws"
+        state["optional"] += f" {(ws / 'extra.py').exists()} {(ws / 'conf/local.txt').exists()}"
+        state["linked"] += f" {os.readlink(ws / 'current')}"
+        return state
 
     def edit(self) -> str:
         """One edit at random; returns what it was."""

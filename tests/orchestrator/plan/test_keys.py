@@ -69,6 +69,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
         (Replacement("operator", "aten.relu.default", "converter", "m:relu"),),
         {"trace", "build", "publish"},
     ),
+    "plugins": (("m:register",), NOTHING),  # no trt: target here
     "engine_profiles": ("shared", {"build", "publish", "validate"}),
     "effort": ("max", NOTHING),  # no trt: target here
     "version_compatible": (True, NOTHING),  # no trt: target here
@@ -205,6 +206,15 @@ def test_code_and_data_change_the_trace_only() -> None:
     assert changed(keys_of(MODEL), keys_of(MODEL, content)) == TRACE
 
 
+def test_code_that_registers_plugins_changes_what_runs_them() -> None:
+    content = copy.deepcopy(CONTENT)
+    content["plugins"]["zoo:register"]["beside"]["zoo.py"] = "sha256:2"
+    before, after = keys_of(TRT), keys_of(TRT, content)
+    assert changed(before, after) == {"build", "validate"}
+    changes = {role for role in before if before[role] != after[role]}
+    assert all("trt:sm_89" in role for role in changes)
+
+
 def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     items: Any = ()
     if isinstance(value, dict):
@@ -226,7 +236,8 @@ def mutated(value: Any, path: tuple[str | int, ...]) -> Any:
     return result
 
 
-MADE = tasks(MODEL, CONTENT, INSTALLED, ("cpu", "sm_89"))
+TRT = replace(MODEL, targets=(*MODEL.targets, Target.parse("trt:sm_89")), plugins=("zoo:register",))
+MADE = tasks(TRT, CONTENT, INSTALLED, ("cpu", "sm_89"))
 
 
 @pytest.mark.parametrize("task", MADE, ids=lambda task: task.task_id.role)
@@ -271,6 +282,7 @@ def test_every_other_field_of_a_task_is_excluded_by_name(task: Task) -> None:
         task,
         task_id=TaskId("other", task.step),
         optional=(),
+        blockable=(),
         resources=replace(task.resources, **OTHER_RESOURCES),
     )
     assert keys.identity(other, upstream_of(task)) == base

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from enginebundle.format.digest import digest_json
+from enginebundle.format.spec import Target
 from orchestrator.manifest.load import load, loads
 from orchestrator.manifest.model import Manifest
 from orchestrator.plan import content, keys
@@ -55,10 +56,18 @@ def make(
     results: Callable[[str], Mapping[str, Any] | None] = lambda _: None,
     archs: Collection[str] = ("cpu",),
     current: int | None = None,
+    holds: Collection[str] = (),
+    elastic: bool = False,
 ) -> Plan:
     manifest: Manifest = loads(text)
     contents = {model.name: {"source": {"file": "sha256:1"}} for model in manifest.models}
-    return plan(manifest, results, INSTALLED, contents, archs=archs, current=lambda _: current)
+    return plan(
+        manifest, results, INSTALLED, contents,
+        archs=archs,
+        current=lambda _: current,
+        holds=lambda _: [Target.parse(text) for text in holds],
+        elastic=elastic,
+    )  # fmt: skip
 
 
 def statuses(made: Plan) -> dict[str, str]:
@@ -182,6 +191,17 @@ def test_a_refit_is_in_question_until_the_graph_is_known() -> None:
     assert not made.decision("a/build/rtx:sm_89/p").why.startswith("build or refit")
 
 
+def test_engines_with_plugins_are_never_a_refit() -> None:
+    text, results, archs = REFIT + '    plugins: ["mine:register"]\n', Results(), ("cpu", "sm_90")
+    made = make(text, results, archs)
+    assert made.decision("a/build/trt:sm_90/p").why == "not known before a/trace"
+    results.run(made, "trace")
+    made = make(text, results, archs)
+    assert made.decision("a/build/trt:sm_90/p").status == "build"
+    upstream = {"a/trace": OUTPUTS["trace"]}
+    assert all(keys.engines_identity(task.spec, upstream) is None for task in made.tasks)
+
+
 def test_a_target_of_the_pool_is_validated_there() -> None:
     made = make(archs=("cpu", "sm_89"))
     task = next(t for t in made.tasks if t.id == "a/validate/rtx:sm_89")
@@ -200,10 +220,12 @@ def test_tensorrt_without_its_gpu_is_said_at_plan_time() -> None:
     assert (decision.status, decision.why) == (
         "blocked",
         "TensorRT builds on a GPU of the target, and no machine here has sm_90: add one with "
-        "the node label farm/sm=sm_90, or ask for rtx:sm_90, which builds anywhere",
+        "the node label farm/sm=sm_90",
     )
     assert made.decision("a/publish").status == "unknown"  # torch:cpu is published
-    assert made.decision("a/promote").status == "blocked"
+    assert made.decision("a/promote").status == "unknown"  # and needs no GPU to be served
+    other = make(TEXT.replace("rtx:sm_89", "trt:sm_89")).decision("a/build/trt:sm_89/p")
+    assert other.why.endswith("farm/sm=sm_89, or ask for rtx:sm_89, which builds anywhere")
     assert make(text, archs=("sm_90",)).decision("a/build/trt:sm_90/p").status == "unknown"
     alone = make(TEXT.replace("torch:cpu, rtx:sm_89", "trt:sm_90"))
     assert statuses(alone) == {
@@ -213,6 +235,20 @@ def test_tensorrt_without_its_gpu_is_said_at_plan_time() -> None:
         "a/publish": "blocked",
         "a/promote": "blocked",
     }
+
+
+def test_an_alias_keeps_a_target_that_is_blocked_now() -> None:
+    text = TEXT.replace("rtx:sm_89", "trt:sm_90")
+    kept = make(text, current=3, holds=("torch:cpu", "trt:sm_90")).decision("a/promote")
+    assert kept.status == "blocked"
+    assert kept.why.startswith("a:latest stays where it is: that version has trt:sm_90, which no")
+    for holds in (("torch:cpu",), ("torch:cpu", "trt:sm_80")):
+        assert make(text, current=3, holds=holds).decision("a/promote").status == "unknown"
+
+
+def test_an_elastic_farm_waits_for_machines_and_blocks_nothing() -> None:
+    made = make(TEXT.replace("rtx:sm_89", "trt:sm_90"), elastic=True)
+    assert made.decision("a/build/trt:sm_90/p").status == "unknown"
 
 
 def test_an_engine_that_was_built_elsewhere_is_reused_without_its_gpu() -> None:

@@ -14,7 +14,7 @@ from orchestrator.plan.task_id import TaskId
 from orchestrator.report import record
 from orchestrator.report.progress import Lines, LiveTable, line
 from orchestrator.run.drive import Transition
-from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
+from orchestrator.worker.outcome import Blocked, Built, Cached, Failed, Skipped
 
 ANY = Resources(1.0, 1, 1.0)
 
@@ -36,6 +36,10 @@ ANY = Resources(1.0, 1, 1.0)
         (
             Transition("m/publish", "skipped", 0, Skipped("m/trace")),
             "m/publish: skipped, m/trace failed",
+        ),
+        (
+            Transition("m/build/trt:sm_90", "blocked", 1, Blocked("no machine here has sm_90")),
+            "m/build/trt:sm_90: blocked, no machine here has sm_90",
         ),
     ],
 )
@@ -67,7 +71,7 @@ def test_the_table_counts_states_and_names_what_runs():
     table(Transition("m1/trace", "cached", 0, Cached({})))
     table(Transition("m1/promote", "built", 1, Built({}, 1.0)))
     assert shown(table) == [
-        "model waiting running cached built failed skipped now",
+        "model waiting running cached built failed skipped blocked now",
         "m0 1 1 trace",
         "m1 1 1",
     ]

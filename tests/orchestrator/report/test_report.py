@@ -5,7 +5,7 @@ from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
 from orchestrator.report import report
 from orchestrator.report.exit_codes import exit_code
-from orchestrator.worker.outcome import Built, Cached, Failed, Skipped
+from orchestrator.worker.outcome import Blocked, Built, Cached, Failed, Skipped
 
 ANY = Resources(1.0, 1, 1.0)
 CPU, RTX = Target.parse("torch:cpu"), Target.parse("rtx:sm_89")
@@ -75,6 +75,26 @@ def test_one_failed_profile_fails_the_target_and_says_why():
     assert report.totals(table) == "1 built, 1 validated, 0 pending, 1 failed"
 
 
+def test_a_blocked_target_is_neither_built_nor_failed_and_says_why():
+    outcomes = GOOD | {"m/build/rtx:sm_89/short": Blocked("no machine here has it")}
+    table = report.rows(TASKS, outcomes)
+    assert [row.state for row in table] == ["validated", "blocked"]
+    assert "m/build/rtx:sm_89/short: blocked: no machine here has it" in report.text(table)
+    assert report.totals(table) == "1 built, 1 validated, 0 pending, 0 failed, 1 blocked"
+    assert exit_code(outcomes.values()) == 5
+
+
+def test_what_fails_after_the_builds_is_not_laid_on_a_blocked_target():
+    outcomes = GOOD | {
+        "m/build/rtx:sm_89/short": Blocked("no machine here has it"),
+        "m/build/torch:cpu": Failed("builder", "no"),
+        "m/publish": Skipped("m/build/torch:cpu"),
+        "m/validate/torch:cpu": Skipped("m/build/torch:cpu"),
+    }
+    assert [row.state for row in report.rows(TASKS, outcomes)] == ["failed", "blocked"]
+    assert exit_code(outcomes.values()) == 1
+
+
 def test_a_failed_trace_fails_every_target():
     outcomes = dict.fromkeys(GOOD, Skipped("m/trace")) | {"m/trace": Failed("guard", "x")}
     table = report.rows(TASKS, outcomes)
@@ -100,10 +120,15 @@ def test_a_validation_out_of_tolerance_is_built_but_failed():
         (["crashed"], 1),
         (["infra", "accuracy"], 3),
         (["no-machine"], 3),
+        (["blocked"], 5),
+        (["accuracy", "blocked"], 4),
+        (["builder", "blocked"], 1),
+        (["infra", "blocked"], 3),
     ],
 )
 def test_exit_codes(codes, expected):
-    outcomes = [Built({}, 1.0), Skipped("x"), *(Failed(code, "") for code in codes)]
+    bad = [Blocked("") if code == "blocked" else Failed(code, "") for code in codes]
+    outcomes = [Built({}, 1.0), Skipped("x"), *bad]
     assert exit_code(outcomes) == expected
     assert exit_code(outcomes, interrupted=True) == 130
 

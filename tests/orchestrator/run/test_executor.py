@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from orchestrator.run.drive import Farm, drive
 from orchestrator.run.executor import LocalExecutor, serves
 from orchestrator.run.taskgraph import Pool
 from orchestrator.worker.attempt import Attempt, log_path, perform
-from orchestrator.worker.outcome import Built, Cached, Failed, Skipped, kind
+from orchestrator.worker.outcome import Blocked, Built, Cached, Failed, Skipped, kind
 from tests.orchestrator.virtual_executor import Mishaps, VirtualExecutor
 
 BUILDERS = str(Path(__file__).parents[1] / "builders")
@@ -174,6 +175,60 @@ def test_one_failing_build_leaves_the_others_and_stops_the_promotion():
     assert sum(isinstance(o, Failed) for o in outcomes.values()) == 1
 
 
+class NoGpu(VirtualExecutor):
+    """A farm without the pool sm_90."""
+
+    def pools(self, labels):
+        absent = Pool("sm_90", 0, absent="no node has sm_90")
+        return {label: absent if label else Pool("any", 64) for label in labels}
+
+
+def tensorrt(model):
+    """The model's builds on a GPU of sm_90 too, as `trt:` targets are built; no validation there."""
+    trace, *builds, publish, validate, promote = model
+    target = Target.parse("trt:sm_90")
+    gpu = Task(TaskId(trace.model, "build", target, "p"), {}, (trace.id,), GPU)
+    ids = (*(task.id for task in builds), gpu.id)
+    publish = replace(publish, needs=(trace.id, *ids), optional=ids)
+    promote = replace(promote, needs=(publish.id, validate.id, *ids), blockable=ids)
+    return [trace, *builds, gpu, publish, validate, promote]
+
+
+def test_builds_without_a_machine_are_blocked_and_everything_else_is_done():
+    memory, tasks = Memory(), tensorrt(model("m0", 2))
+    farm = virtual(memory, [])
+    made = NoGpu({}, lambda attempt: 1.0, memory.put)
+    outcomes, _ = drive(tasks, replace(farm, executor=lambda: made))
+    assert outcomes.pop("m0/build/trt:sm_90/p") == Blocked("no node has sm_90")
+    assert set(map(kind, outcomes.values())) == {"built", "cached"}
+    assert not any("trt" in name for name, _ in made.started)
+
+
+def test_a_result_from_elsewhere_needs_no_machine_even_if_its_key_is_known_only_now():
+    memory, executors, tasks = Memory(), [], tensorrt(model("m0", 2))
+    drive(tasks, virtual(memory, executors))
+    for record in list(memory.records):
+        if memory.records[record]["output"] == {"made": "m0/trace"}:
+            del memory.records[record]  # so that the build's key is unknown until it runs again
+    made = NoGpu({}, lambda attempt: 1.0, memory.put)
+    outcomes, _ = drive(tasks, replace(virtual(memory, []), executor=lambda: made))
+    assert [name for name, _ in made.started] == ["m0/trace"]
+    assert kind(outcomes["m0/build/trt:sm_90/p"]) == "cached"
+
+
+def test_a_farm_without_any_machine_has_failed():
+    class Nothing(VirtualExecutor):
+        def pools(self, labels):
+            return {label: Pool(label or "any", 0, absent="no CPU") for label in labels}
+
+    made = Nothing({}, lambda attempt: 1.0, Memory().put)
+    outcomes, _ = drive(
+        tensorrt(model("m0", 2)), replace(virtual(Memory(), []), executor=lambda: made)
+    )
+    assert outcomes["m0/trace"] == Failed("no-machine", "no CPU")
+    assert outcomes["m0/build/trt:sm_90/p"] == Skipped("m0/trace")
+
+
 def test_labels():
     assert serves("sm_90", ("sm_90",))
     assert serves("in(sm_80,sm_90)", ("sm_90",))
@@ -218,6 +273,37 @@ def test_children_build_crash_and_are_resumed(tmp_path):
     again, _ = drive(model("m0", 4), real(store, LocalExecutor(2), {}))
     assert kind(again["m0/build/torch:cpu/p0"]) == kind(again["m0/trace"]) == "cached"
     assert kind(again["m0/build/torch:cpu/p1"]) == kind(again["m0/promote"]) == "built"
+
+
+def test_steps_on_the_gpu_take_turns_and_hold_up_no_others(tmp_path):
+    """Real processes that note when they ran: two slots, two steps on the GPU, two on processors."""
+    store = Store.open(tmp_path / "store", create=True)
+    tasks = [
+        Task(TaskId(f"m{n}", "trace"), {"n": n, "seconds": 0.5}, (), GPU if n < 2 else ANY)
+        for n in range(4)
+    ]
+    executor = LocalExecutor(2, archs=("sm_90",))
+    outcomes, _ = drive(tasks, real(store, executor, {task.id: "timed" for task in tasks}))
+    spans = [outcomes[task.id].output for task in tasks]
+    assert not overlap(spans[0], spans[1])
+    assert any(overlap(gpu, cpu) for gpu in spans[:2] for cpu in spans[2:])
+    assert [span["gpus"] for span in spans[2:]] == ["", ""], "a step on a processor sees no GPU"
+
+
+def overlap(a, b):
+    return a["began"] < b["ended"] and b["began"] < a["ended"]
+
+
+def test_a_machine_s_pools():
+    executor = LocalExecutor(2, memory=100, archs=("sm_90",))
+    cpu = executor.pools({None})[None]
+    assert (cpu.window, cpu.memory) == (2, 100)
+    pools = executor.pools({None, "sm_90", "sm_89"})
+    assert (pools["sm_90"].window, pools["sm_90"].memory, pools[None].memory) == (1, 50, 50)
+    assert pools["sm_89"].absent == (
+        "no machine here has sm_89, only sm_90; run on a cluster that has one (--address), or remove "
+        "the target"
+    )
 
 
 def test_the_first_result_wins(tmp_path):

@@ -4,6 +4,7 @@ sense. What steps hand over is written by hand here: no compiler is needed to pu
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 
@@ -13,11 +14,12 @@ from enginebundle.format.evidence import CaseResult, Evidence
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target, Toolchain
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import default_signer
 from orchestrator.plan.keys import key
 from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
 from orchestrator.run.publish import Publisher, assemble, shortfall
-from orchestrator.worker.outcome import Built, Cached, Failed
+from orchestrator.worker.outcome import Blocked, Built, Cached, Failed
 
 ANY = Resources(1.0, 1, 1.0)
 CPU = Target.parse("torch:cpu")
@@ -100,6 +102,38 @@ def test_an_alias_to_a_version_that_is_not_there_fails_and_moves_nothing(store, 
     assert outcome.code == "publish"
     assert "has no version 7 of 'm'" in outcome.message
     assert store.aliases("m") == {}
+
+
+def with_target(store, target):
+    """`upstream` with the same build for another target as well, and the task that publishes both."""
+    made = upstream(store)
+    made[f"m/build/{target}"] = made["m/build/torch:cpu"]
+    targets = ["torch:cpu", target]
+    builds = tuple(f"m/build/{one}" for one in targets)
+    spec = PUBLISH.spec | {"targets": targets}
+    return made, replace(PUBLISH, spec=spec, needs=("m/trace", *builds), optional=builds)
+
+
+@pytest.mark.parametrize(("blocked", "moves"), [("trt:sm_90", False), ("trt:sm_80", True)])
+def test_an_alias_does_not_leave_engines_behind_that_are_only_blocked(
+    store, monkeypatch, tmp_path, blocked, moves
+):
+    monkeypatch.setenv("ENGINEBUNDLE_HOME", str(tmp_path / "home"))
+    publisher = Publisher(store, default_signer())
+    made, task = with_target(store, "trt:sm_90")
+    assert publisher.publish(task, made).output["version"] == 1
+    publisher.promote(PROMOTE, {"m/publish": {"version": 1}})
+    assert versions(publisher, [b"b"]) == [2]
+    build = f"m/build/{blocked}"
+    promote = replace(PROMOTE, needs=("m/publish", build), blockable=(build,))
+    outcome = publisher.promote(promote, {"m/publish": {"version": 2}})
+    assert store.aliases("m") == {"latest": 2 if moves else 1}
+    assert isinstance(outcome, Built if moves else Blocked)
+    if not moves:
+        assert "m:latest stays where it is: that version has trt:sm_90" in outcome.why
+    both = {"m/publish": {"version": 2}, build: {}}
+    publisher.promote(promote, both)
+    assert store.aliases("m") == {"latest": 2}, "it was built after all"
 
 
 def test_another_mover_in_between_is_worth_another_try(publisher, monkeypatch):

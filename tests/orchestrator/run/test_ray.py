@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -71,10 +72,29 @@ def test_a_task_may_ask_for_more_than_any_node_has(ray_executor, tmp_path):
 
 
 def test_a_pool_without_nodes_is_named(ray_executor):
-    pools = ray_executor.pools({None, "sm_120"})
+    pools = ray_executor.pools({None, "sm_90", "sm_120"})
     assert pools[None].window == 4
-    assert pools["sm_120"].absent.startswith("no node of the pool farm/sm=sm_120 in this cluster")
-    assert "ray start --labels farm/sm=sm_120" in pools["sm_120"].absent
+    assert pools["sm_90"].window == 2
+    assert pools["sm_120"].absent.startswith(
+        "no machine here has sm_120, only sm_90; run on a cluster"
+    )
+
+
+def test_builds_take_turns_on_a_gpu_while_others_run_on_processors(ray_executor, tmp_path):
+    store = Store.open(tmp_path / "store", create=True)
+    for n in range(4):
+        label = "sm_90" if n < 2 else None
+        one = attempt(store, f"m{n}", function="timed", label=label)
+        spec = {"n": n, "seconds": 2.0}
+        ray_executor.submit(replace(one, spec=spec, cpus=0.5))
+    spans = [outcome.output for _, outcome in sorted(collect(ray_executor, 4).items())]
+    assert not overlap(spans[0], spans[1])
+    assert any(overlap(gpu, cpu) for gpu in spans[:2] for cpu in spans[2:])
+    assert [span["gpus"] for span in spans] == ["0", "0", "", ""]
+
+
+def overlap(a, b):
+    return a["began"] < b["ended"] and b["began"] < a["ended"]
 
 
 def step_processes() -> list[int]:

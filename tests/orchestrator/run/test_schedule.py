@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from orchestrator.run.schedule import Ended, Resized, Settle, Submit, advance, begin
 from orchestrator.run.taskgraph import Item, Pool, graph_of
-from orchestrator.worker.outcome import ATTEMPTS, Built, Cached, Failed, Skipped, classify
+from orchestrator.worker.outcome import ATTEMPTS, Blocked, Built, Cached, Failed, Skipped, classify
 
 OK = Built({}, 1.0)
+NO_GPU = Blocked("no machine here has sm_90")
 CODES = ("infra", "crashed", "timeout", "no-export")
 
 
@@ -32,6 +33,7 @@ def worlds(draw):
             else []
         )
         optional = [need for need in needs if draw(st.booleans())]
+        blockable = [need for need in needs if draw(st.booleans())]
         items.append(
             Item(
                 f"t{n}",
@@ -41,10 +43,12 @@ def worlds(draw):
                 draw(st.sampled_from([0.1, 1.0, 4.0])),
                 draw(st.sampled_from([0.0, 2.0, 9.0])),
                 draw(st.sampled_from([1.0, 30.0])),
+                tuple(blockable),
             )
         )
         outcomes[f"t{n}"] = [
-            draw(st.sampled_from([OK, OK, *[Failed(code, "") for code in CODES]])) for _ in range(3)
+            draw(st.sampled_from([OK, OK, NO_GPU, *[Failed(code, "") for code in CODES]]))
+            for _ in range(3)
         ]
     return items, pools, outcomes, draw(st.randoms(use_true_random=False))
 
@@ -81,7 +85,9 @@ class World:
         assert item.id not in self.settled
         over = self.ok | self.settled.keys()
         assert set(item.needs) <= over, "a child before its parents"
-        assert set(item.needs) - set(item.optional) <= self.ok
+        blocked = {name for name, end in self.settled.items() if isinstance(end, Blocked)}
+        spared = set(item.optional) | set(item.blockable) & blocked
+        assert set(item.needs) - spared <= self.ok
         assert not item.optional or set(item.optional) & self.ok
         assert attempt == self.attempts.get(item.id, 0) + 1
         self.attempts[item.id] = attempt
@@ -121,6 +127,10 @@ def test_every_task_ends_once_in_order_and_within_its_pool(world):
             assert ATTEMPTS[classify(outcome.code)] <= tried <= 3
         if isinstance(outcome, Skipped):
             assert isinstance(played.settled[outcome.failed], Failed)
+        if isinstance(outcome, Blocked) and outcome != NO_GPU:
+            named = outcome.why.removeprefix("needs ").partition(",")[0]
+            assert played.settled[named] == NO_GPU
+            assert name not in played.attempts, "blocked by what it needs, and yet it ran"
 
 
 @settings(max_examples=200, deadline=None)
@@ -129,7 +139,7 @@ def test_resuming_after_any_number_of_steps_converges_on_the_same_end(world, ste
     items, pools, outcomes, rng = world
     # Only lasting failures: an outcome by luck may differ between two runs.
     outcomes = {
-        name: [OK if o is OK else Failed("no-export", "") for o in [of[0]] * 3]
+        name: [o if o in (OK, NO_GPU) else Failed("no-export", "") for o in [of[0]] * 3]
         for name, of in outcomes.items()
     }
     whole = World(items, pools, outcomes, rng).run()
@@ -192,13 +202,41 @@ def test_memory_that_shows_late_counts_from_then_on():
     assert commands == (Settle("trace", OK), Submit("a", 1))
 
 
-def test_a_pool_without_machines_fails_its_tasks_at_once_and_no_others():
+def test_tasks_of_a_pool_without_machines_are_handed_out_at_once():
+    """The driver may find their results; it blocks those that have none."""
     pools = [Pool("p", 1), Pool("sm_90", 0, absent="no node has the label farm/sm=sm_90")]
-    items = [Item("build", "sm_90"), Item("after", "p", ("build",)), Item("other", "p")]
-    end = play(items, pools).settled
-    assert end["build"] == Failed("no-machine", "no node has the label farm/sm=sm_90")
-    assert end["after"] == Skipped("build")
-    assert end["other"] == OK
+    items = [Item(f"build{n}", "sm_90", cpus=9.0, memory=9.0) for n in range(3)]
+    _, commands = begin(graph_of(items, pools))
+    assert len(commands) == 3
+
+
+BUNDLE = [
+    Item("cpu", "p"),
+    Item("gpu", "p"),
+    Item("publish", "p", ("cpu", "gpu"), ("cpu", "gpu")),
+    Item("validate", "p", ("cpu", "publish")),
+    Item("promote", "p", ("publish", "cpu", "gpu", "validate"), blockable=("cpu", "gpu")),
+]
+"""A model's tasks after its trace, for two targets."""
+
+
+def test_a_blocked_build_stands_in_nobodys_way():
+    end = play(BUNDLE, [Pool("p", 9)], {"gpu": NO_GPU}).settled
+    assert end.pop("gpu") == NO_GPU
+    assert all(outcome == OK for outcome in end.values())
+
+
+def test_a_failed_build_still_stops_the_promotion():
+    end = play(BUNDLE, [Pool("p", 9)], {"gpu": Failed("builder", "x")}).settled
+    assert (end["validate"], end["promote"]) == (OK, Skipped("gpu"))
+    both = play(BUNDLE, [Pool("p", 9)], {"cpu": Failed("builder", "x"), "gpu": NO_GPU}).settled
+    assert both["publish"] == both["promote"] == Skipped("cpu")
+
+
+def test_where_every_build_is_blocked_so_is_the_rest():
+    end = play(BUNDLE, [Pool("p", 9)], {"cpu": NO_GPU, "gpu": NO_GPU}).settled
+    because = Blocked("needs cpu, which no machine here can make")
+    assert end["publish"] == end["validate"] == end["promote"] == because
 
 
 @pytest.mark.parametrize(

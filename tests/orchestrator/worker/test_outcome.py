@@ -2,6 +2,7 @@ import pytest
 
 from orchestrator.worker.outcome import (
     ATTEMPTS,
+    Blocked,
     Built,
     Cached,
     Class,
@@ -18,6 +19,7 @@ OUTCOMES = [
     Cached({"version": 3}, 1.5),
     Failed("timeout", "still running after 3 s", "last line", "kiln run m.yaml --only x"),
     Skipped("minilm/trace"),
+    Blocked("no machine here has sm_90"),
 ]
 
 

@@ -14,6 +14,7 @@ from tests.compiler.convert.values import (
     I64,
     across,
     down,
+    large,
     positive,
     scalar,
     whole,
@@ -99,6 +100,18 @@ CASES = [
     Case("aten.div.Scalar_mode", call(x("n", 5), 1.5, rounding_mode="trunc"), name="float"),
     Case("aten.floor_divide.default", call(whole(), whole(zero=False))),
     Case("aten.floor_divide.Scalar", call(whole(), 3)),
+    *(
+        Case(f"aten.{f}", call(large(t), by), name=f"large {t} {k}")
+        for t in (I32, I64)
+        for f, k, by in (
+            ("floor_divide.Scalar", "7", 7),
+            ("floor_divide.Scalar", "-3", -3),
+            ("floor_divide.default", "tensor", lambda n, t=t: whole(t, zero=False)(n)[:, :5]),
+            ("remainder.Scalar", "7", 7),
+            ("fmod.Scalar", "7", 7),
+            ("remainder.Tensor", "tensor", lambda n, t=t: whole(t, zero=False)(n)[:, :5]),
+        )
+    ),
     Case("aten.floor_divide.default", call(x("n", 7), positive()), name="float"),
     *(
         Case(f"aten.{f}.Tensor", call(*pair), name=name, **kind)

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from tests.compiler.convert.calls import call
 from tests.compiler.convert.harness import Case, parametrize, run
-from tests.compiler.convert.values import BOOL, I32, I64, scalar, whole
-
-
-def large(dtype: torch.dtype) -> Callable[[int], torch.Tensor]:
-    """Integers from the whole range of the dtype, including its limits and -1."""
-
-    def make(n: int) -> torch.Tensor:
-        limits = torch.iinfo(dtype)
-        result = torch.randint(limits.min, limits.max, (n, 5), dtype=dtype)
-        result[0, :4] = torch.tensor([limits.min, limits.max, -1, 0])
-        return result
-
-    return make
-
+from tests.compiler.convert.values import BOOL, I32, I64, large, scalar, whole
 
 CASES = [
     *(

@@ -6,7 +6,19 @@ import torch
 
 from tests.compiler.convert.calls import call, x
 from tests.compiler.convert.harness import Case, parametrize, run
-from tests.compiler.convert.values import BF16, BOOL, BRAIN, F16, HALF, I32, I64, INF, NAN, whole
+from tests.compiler.convert.values import (
+    BF16,
+    BOOL,
+    BRAIN,
+    F16,
+    HALF,
+    I32,
+    I64,
+    INF,
+    NAN,
+    large,
+    whole,
+)  # fmt: skip
 
 D3 = x("n", 3, 4)
 
@@ -41,6 +53,12 @@ CASES = [
     ),
     Case("aten.sum.dim_IntList", call(whole(I32), [0], dtype=torch.float32), name="dtype"),
     Case("aten.sum.dim_IntList", call(whole(), [0], dtype=I32), name="dtype int32"),
+    *(
+        Case(f"aten.{f}", call(large(t), [1]), name=f"large {t}")
+        for t in (I32, I64)
+        for f in ("sum.dim_IntList", "amax.default", "amin.default")
+    ),
+    *(Case(f"aten.{f}.dim", call(large(I32), 1), name="large int32") for f in ("max", "min")),
     Case("aten.sum.dim_IntList", call(x("n", 0), [1]), name="empty"),
     Case("aten.sum.dim_IntList", call(x("n", 0, 3), [0]), name="nothing left"),
     Case("aten.sum.default", call(D3)),

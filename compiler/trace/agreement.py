@@ -1,0 +1,126 @@
+"""Does an exported program compute what the model computes, at sizes other than the example's?
+
+torch.export takes for granted that a dynamic size is neither 0 nor 1, and records no guard for it:
+`if x.shape[0] == 1` is false in every program. Whether that matters shows only when both are run.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from compiler.trace.examples import ExampleMaker, default_example, envelope, example_sizes
+from compiler.trace.guards import Complaint
+from enginebundle.format.spec import Profile, TensorSpec
+
+LOG = logging.getLogger(__name__)
+
+
+class Agreement:
+    """`agreement(values)`: whether program and model agree at these values of the symbols.
+
+    None where that does not show: the model fails there, or answers twice differently. The other
+    symbols have the example's sizes. `keywords`: inputs are passed by name.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, exported: ExportedProgram, inputs: tuple[TensorSpec, ...],
+        profiles: tuple[Profile, ...], keywords: bool, examples: ExampleMaker | None,
+    ) -> None:  # fmt: skip
+        self._model, self._exported = model, exported
+        self._inputs, self._keywords, self._examples = inputs, keywords, examples
+        self._ranges = envelope(inputs, profiles)
+        self._known: dict[tuple[tuple[str, int], ...], bool | None] = {}
+
+    def at_smallest(self) -> Complaint | None:
+        """Compare where a dynamic size is 0 or 1: each alone, and all of them."""
+        small = {s: r.min for s, r in self._ranges.items() if r.min <= 1 < r.max}
+        places = [{symbol: size} for symbol, size in small.items()]
+        places += [{symbol: 1} for symbol, size in small.items() if size == 0]
+        for place in [*places, small] if len(small) > 1 else places:
+            if self(place) is False:
+                where = ", ".join(f"{symbol}={size}" for symbol, size in place.items())
+                return Complaint(
+                    "guard",
+                    f"at {where} the exported program does not compute what the model does: "
+                    "torch.export takes every dynamic size for larger than 1, and this model does "
+                    "something else at 0 or 1",
+                    "begin the profile at 2, and give the size 1 a model and profile of its own",
+                )
+        return None
+
+    def __call__(self, values: Mapping[str, int]) -> bool | None:
+        key = tuple(sorted(values.items()))
+        if key not in self._known:
+            self._known[key] = self._agree(values)
+        return self._known[key]
+
+    @functools.cached_property
+    def _program(self) -> torch.nn.Module:
+        return self._exported.module(check_guards=False)
+
+    def _agree(self, values: Mapping[str, int]) -> bool | None:
+        with _state_kept(self._model), torch.no_grad():
+            try:
+                want, again = (self._run(self._model, values) for _ in range(2))
+            except Exception as error:  # noqa: BLE001  the user's forward may raise anything
+                LOG.info("forward fails at %s: %s", dict(values), error)
+                return None
+            if not _equal(want, again):
+                return None
+            try:
+                got = self._run(self._program, values)
+            except (RuntimeError, AssertionError, ValueError, IndexError, TypeError) as error:
+                LOG.info("the exported program fails at %s: %s", dict(values), error)
+                return False
+            return _equal(want, got)
+
+    def _run(self, module: torch.nn.Module, values: Mapping[str, int]) -> list[Any]:
+        sizes = {**example_sizes(self._inputs, self._ranges), **values}
+        if self._examples is None:
+            generator = torch.Generator().manual_seed(0)
+            tensors = {
+                spec.name: default_example(spec, spec.sizes(sizes), generator)
+                for spec in self._inputs
+            }
+        else:
+            tensors = {name: tensor.clone() for name, tensor in self._examples(sizes).items()}
+        result = module(**tensors) if self._keywords else module(*tensors.values())
+        return pytree.tree_leaves(result)
+
+
+@contextmanager
+def _state_kept(model: torch.nn.Module) -> Iterator[None]:
+    """Give the model's buffers their values back afterwards."""
+    kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in kept:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+
+
+def _equal(one: list[Any], other: list[Any]) -> bool:
+    """Equal up to the rounding of another order of sums."""
+    return len(one) == len(other) and all(map(_same, one, other))
+
+
+def _same(a: Any, b: Any) -> bool:
+    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
+        return type(a) is type(b) and bool(a == b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if not a.dtype.is_floating_point and not a.dtype.is_complex:
+        return torch.equal(a, b)
+    wide = torch.complex128 if a.dtype.is_complex else torch.float64
+    near = 1e-4 if a.dtype in (torch.float32, torch.float64, torch.complex64) else 1e-2
+    return torch.allclose(a.to(wide), b.to(wide), rtol=near, atol=near, equal_nan=True)

@@ -1,0 +1,220 @@
+"""Branches on sizes: a program that is wrong at some size of a profile is refused, with that size."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from compiler.trace.export import TraceRefused, trace
+from enginebundle.format.spec import Profile, Range, TensorSpec
+from tests.compiler.small_models import profile, spec
+
+FLOAT = "float32"
+
+
+class Call(nn.Module):
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def refused(function: Callable[..., Tensor], shape: tuple[int | str, ...], **sizes: object) -> str:
+    with pytest.raises(TraceRefused) as caught:
+        trace(Call(function), (spec("x", FLOAT, *shape),), (profile(**sizes),))
+    assert caught.value.code == "guard"
+    return caught.value.message
+
+
+# -- the model's own branches ---------------------------------------------------------------
+
+
+def test_a_branch_on_odd_and_even_sizes() -> None:
+    said = refused(
+        lambda x: x * 2 if x.shape[1] % 2 == 0 else x, ("b", "s"), b=(1, 2, 4), s=(2, 8, 64)
+    )
+    assert "s%2" in said.replace("Mod(s, 2)", "s%2")
+    assert "test_guards.py" in said
+    assert "32 sizes" in said or "31 sizes" in said
+
+
+def test_a_branch_that_torch_puts_on_another_input() -> None:
+    class Signed(nn.Module):
+        def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+            return (ids + (1.0 if mask.shape[1] <= 8 else -1.0)) * mask
+
+    inputs = (spec("ids", FLOAT, "b", "s"), spec("mask", FLOAT, "b", "s"))
+    with pytest.raises(TraceRefused, match="breaks at s=9; it holds for s from 2 to 8"):
+        trace(Signed(), inputs, (profile(b=(1, 2, 4), s=(2, 4, 64)),))
+    trace(Signed(), inputs, (profile(b=(1, 2, 4), s=(2, 4, 8)),))
+
+
+def test_padding_that_depends_on_the_size() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(1, 1, 4, stride=4)
+
+        def forward(self, wave: Tensor) -> Tensor:
+            if wave.shape[-1] % 4:
+                wave = F.pad(wave, (0, 4 - wave.shape[-1] % 4))
+            return self.conv(wave)
+
+    inputs = (spec("wave", FLOAT, "b", 1, "t"),)
+    with pytest.raises(TraceRefused) as caught:
+        trace(Padded(), inputs, (profile(b=(1, 2, 4), t=(100, 500, 1000)),))
+    assert caught.value.code == "guard"
+
+
+def test_a_branch_between_the_corners() -> None:
+    said = refused(lambda x: x if x.shape[0] != 50 else -x, ("s",), s=(2, 8, 100))
+    assert "breaks at s=50" in said
+
+
+def test_a_branch_on_two_sizes() -> None:
+    said = refused(
+        lambda x: x if x.shape[0] != x.shape[1] + 3 else -x, ("h", "w"), h=(2, 8, 40), w=(2, 9, 40)
+    )
+    assert "breaks at h=5, w=2" in said
+
+
+def test_a_branch_on_a_computed_size() -> None:
+    said = refused(
+        lambda x: x.flip(0) if (x.shape[0] * 3 + 1) // 7 == 4 else x, ("s",), s=(2, 8, 100)
+    )
+    assert "test_guards.py" in said
+
+
+def test_too_many_sizes_are_decided_at_the_corners() -> None:
+    def square(x: Tensor) -> Tensor:
+        return x if x.shape[0] < 4 * x.shape[1] else -x
+
+    wide = {"h": (4_000, 5_000, 12_000), "w": (4_000, 5_000, 12_000)}
+    trace(Call(square), (spec("x", FLOAT, "h", "w"),), (profile(**wide),))
+    said = refused(square, ("h", "w"), h=(4_000, 5_000, 90_000), w=(4_000, 5_000, 12_000))
+    assert "breaks at h=90000, w=4000" in said
+
+
+def test_too_many_sizes_for_a_remainder_are_refused() -> None:
+    def even(x: Tensor) -> Tensor:
+        return x if (x.shape[0] * x.shape[1]) % 2 else -x
+
+    said = refused(even, ("h", "w"), h=(4_000, 5_000, 12_000), w=(4_000, 5_000, 12_000))
+    assert "too many sizes" in said
+
+
+# -- what torch assumes without a guard ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * 3 if x.shape[0] == 1 else x,
+        lambda x: x.sum(0) if x.shape[0] > 1 else x[0] - 1,
+        lambda x: x if x.shape[0] not in (1, 7) else -x,
+    ],
+)
+def test_a_branch_on_the_size_one(function: Callable[[Tensor], Tensor]) -> None:
+    refused(function, ("b", 3), b=(1, 2, 8))
+
+
+def test_the_size_zero() -> None:
+    refused(lambda x: torch.ones(1, 3) if x.shape[0] == 0 else x, ("b", 3), b=(0, 2, 8))
+
+
+def test_broadcasting_at_one_that_changes_nothing() -> None:
+    shared = torch.randn(1, 3)
+    trace(Call(lambda x: x + shared), (spec("x", FLOAT, "b", 3),), (profile(b=(1, 2, 8)),))
+
+
+def test_a_model_that_counts_its_calls_is_as_it_was() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scale", torch.ones(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.scale
+
+    model = Counting()
+    trace(model, (spec("x", FLOAT, "b", 3),), (profile(b=(1, 2, 8)),))
+    assert model.scale.tolist() == [1, 1, 1]
+
+
+# -- a property ------------------------------------------------------------------------------
+
+CONDITIONS: tuple[Callable[[int, int], Callable[[Tensor], bool]], ...] = (
+    lambda a, _: lambda x: x.shape[0] <= a,
+    lambda a, _: lambda x: x.shape[0] == a,
+    lambda a, m: lambda x: x.shape[0] % m == a % m,
+    lambda a, m: lambda x: x.shape[0] // m > a // m,
+    lambda a, m: lambda x: (x.shape[0] + a) % m < m // 2,
+    lambda a, _: lambda x: x.shape[0] * 2 > x.shape[1] + a,
+    lambda a, _: lambda x: x.shape[0] == 1 or x.shape[1] == a,
+    lambda a, _: lambda x: x.shape[0] <= 15 + a,  # always
+    lambda a, _: lambda x: x.shape[0] * x.shape[1] < -a,  # never
+)
+STEPS: tuple[Callable[[int], Callable[[Tensor], Tensor]], ...] = (
+    lambda a: lambda x: F.pad(x, (0, a % 3)),
+    lambda a: lambda x: x[: max(x.shape[0] // 2, 1)],
+    lambda a: lambda x: x.reshape(-1),
+    lambda a: lambda x: torch.cat([x, x[: a % 4 + 1]]),
+    lambda a: lambda x: x * (a % 5 + 2),
+    lambda a: lambda x: x.cumsum(0),
+    lambda a: lambda x: x.flip(0),
+)
+
+
+def generated(seed: int) -> Call:
+    """A model with a branch on its sizes between two random steps."""
+    choose = random.Random(seed)
+    a, m = choose.randrange(1, 14), choose.randrange(2, 6)
+    condition = choose.choice(CONDITIONS)(a, m)
+    before, then, otherwise = (choose.choice(STEPS)(choose.randrange(20)) for _ in range(3))
+
+    def forward(x: Tensor) -> Tensor:
+        taken = condition(x)
+        x = before(x)
+        return then(x) if taken else otherwise(x)
+
+    return Call(forward)
+
+
+def wrong_anywhere(seed: int) -> str:
+    """Where the exported program of a generated model is wrong: "", or a size; "refused" is right."""
+    model = generated(seed)
+    bounds = {"h": Range(1, 4, 16), "w": Range(2, 5, 7)}
+    inputs = (TensorSpec("x", FLOAT, ("h", "w")),)
+    try:
+        exported = trace(model, inputs, (Profile("p", tuple(bounds.items())),))
+    except TraceRefused:
+        return "refused"
+    program = exported.module(check_guards=False)
+    for h in range(1, 17):
+        for w in range(2, 8):
+            x = torch.randn(h, w)
+            want, got = model(x), program(x=x)
+            if want.shape != got.shape or not torch.allclose(want, got, atol=1e-5):
+                return f"wrong at h={h}, w={w}"
+    return ""
+
+
+@pytest.mark.parametrize("start", range(0, 40, 10))
+def test_generated_models_are_right_at_every_size_or_refused(start: int) -> None:
+    said = [wrong_anywhere(seed) for seed in range(start, start + 10)]
+    assert not [(start + n, text) for n, text in enumerate(said) if text.startswith("wrong")]
+
+
+@pytest.mark.slow
+def test_generated_models_in_number() -> None:
+    said = [wrong_anywhere(seed) for seed in range(40, 340)]
+    assert not [(40 + n, text) for n, text in enumerate(said) if text.startswith("wrong")]
+    assert said.count("") >= 30, "some are right"
+    assert said.count("refused") >= 100, "most are not"
