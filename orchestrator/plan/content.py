@@ -89,13 +89,12 @@ def content(model: Model) -> Content:
     for index, one in enumerate(model.replace):
         for own in _own_code(one):
             absent += _missing(f"replace[{index}]", own, path)
-    for file in model.files:
-        if file.exists():
-            result["files"][_named(file, path)] = (
-                tree_digest(file) if file.is_dir() else file_digest(file)
-            )
+    for named in model.files:
+        if named.exists():
+            digest = tree_digest(named) if named.is_dir() else file_digest(named)
+            result["files"][_spelled(named, path)] = digest
         else:
-            absent.append(("files", f"no file or folder {file}; expected one there"))
+            absent.append(("files", f"no file or folder {named}; expected one there"))
     for index, entrypoint in enumerate(model.plugins):
         absent += _missing(f"plugins[{index}]", entrypoint, path)
     if absent:
@@ -107,7 +106,7 @@ def _pythonpath() -> str:
     return os.environ.get("PYTHONPATH", "")
 
 
-def _named(file: Path, search_path: tuple[str, ...]) -> str:
+def _spelled(file: Path, search_path: tuple[str, ...]) -> str:
     """A file of `files:` as the manifest spells it: relative to its folder, unless it is absolute."""
     for folder in search_path[:1]:
         if file.is_relative_to(folder):

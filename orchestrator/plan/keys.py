@@ -130,11 +130,7 @@ def engines_identity(spec: Mapping[str, Any], upstream: Upstream) -> dict[str, A
     traced = [made for need, made in upstream.items() if TaskId.parse(need).step == "trace"]
     if not spec.get("refit") or spec.get("plugins") or not traced:
         return None
-    own = {
-        name: value
-        for name, value in spec.items()
-        if name not in ("tolerances", "search_path", "unrecorded")
-    }
+    own = {name: value for name, value in spec.items() if name not in ("tolerances", "search_path")}
     skeleton = traced[0].get("skeleton")
     return {"format": FORMAT, "step": "engines", "spec": own, "skeleton": skeleton}
 

@@ -7,7 +7,7 @@ The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
               require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
               version_compatible, refit,
               replace (operators and functions that have converters or plugins; then also search_path,
-              unrecorded, content), effort (trt targets only), plugins (as below)
+              content), effort (trt targets only), plugins (as below)
     publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
     validate  name, target, toolchain, plugins {entrypoints, search_path, content} (only if a trt target
               has any)
@@ -146,7 +146,6 @@ def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "replace": own,
         "search_path": list(model.source.search_path),
-        "unrecorded": model.unrecorded,
         "content": _named(content),
     }
 

@@ -35,9 +35,10 @@ _LOG = 1 << 20
 class Attempt:
     """One attempt at the task `id`, as JSON: it may run on another machine. `number` counts from 1.
 
-    The digest of `identity`, with the inputs of a step that `records`, is the task's key; `upstream` are the outputs of the tasks it needs, by
-    id. `cpus`, `memory` (bytes), `timeout` (seconds) and `label` come from its resources; an attempt
-    with a label gets a GPU. `function` and `path` name the code of the step.
+    The digest of `identity`, with the inputs of a step that `records`, is the task's key. `upstream` are
+    the outputs of the tasks it needs, by id. `cpus`, `memory` (bytes), `timeout` (seconds) and `label`
+    come from its resources; an attempt with a label gets a GPU. `function` and `path` name the code of
+    the step.
     """
 
     id: str

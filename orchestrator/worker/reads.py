@@ -55,9 +55,9 @@ class _Reads:
         }
 
     def _named(self, paths: Collection[str]) -> list[tuple[str, str]]:
-        """(path, name) of each that is an input, in order of the names. Notes distributions."""
-        found = {path: self._name(path) for path in paths if path not in self.given}
-        return sorted(((p, n) for p, n in found.items() if n), key=lambda pair: str(pair[1]))  # type: ignore[misc]
+        """(path, name) of each that is an input, in order of the names."""
+        found = [(path, self._name(path) or "") for path in paths if path not in self.given]
+        return sorted((pair for pair in found if pair[1]), key=lambda pair: pair[1])
 
     def _name(self, path: str) -> str | None:
         if path in self.places.above:

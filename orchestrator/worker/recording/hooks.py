@@ -38,7 +38,8 @@ STEPS_OWN: Mapping[str, str] = {
     "OPENBLAS_NUM_THREADS": "set by the worker: how fast, not what",
 }
 """Variables that are no input whoever reads them, each with the reason."""
-MACHINES_OWN: Mapping[str, str] = STEPS_OWN | {
+MACHINES_OWN: Mapping[str, str] = {
+    **STEPS_OWN,
     "HOME": "a path; what is read under it is recorded",
     "PATH": "paths; programs that are started are noted",
     "PWD": "a path",
@@ -150,7 +151,7 @@ def _watch_imports(tell: Tell) -> None:
         tell("import", module, _found(self.path, module, found), self.path)
         return found
 
-    FileFinder.find_spec = find_spec  # type: ignore[method-assign]
+    FileFinder.find_spec = find_spec  # type: ignore[method-assign,assignment]
 
 
 def _found(folder: str, module: str, spec: ModuleSpec | None) -> str:
@@ -198,6 +199,6 @@ def _compile_users_sources() -> None:
         path = self.get_filename(fullname)
         if not users(path):
             return cached(self, fullname)
-        return self.source_to_code(self.get_data(path), path)  # type: ignore[return-value]
+        return self.source_to_code(self.get_data(path), path)
 
-    SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign,assignment]
