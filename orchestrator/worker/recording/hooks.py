@@ -66,6 +66,7 @@ MACHINES_OWN: Mapping[str, str] = {
 }
 """Variables that are no input when a library reads them for itself; the user's own reads count."""
 
+_PASSING = (__name__, "os", "collections.abc")
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 
 
@@ -100,25 +101,24 @@ def _searching(tell: Tell) -> Iterator[None]:
         tell("searched")
 
 
-def _caller(*passing: str) -> FrameType | None:
-    """The innermost frame outside these files and this one."""
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename in (*passing, __file__):
-        frame = frame.f_back  # type: ignore[assignment]
+def _caller() -> FrameType | None:
+    """The frame that asked for a variable, behind those that only pass the question on."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") in _PASSING:
+        frame = frame.f_back
     return frame
 
 
 def _watch_environment(tell: Tell) -> None:
     kind: Any = type(os.environ)
     at_start = dict(os.environ)
-    mapping = os.__file__.replace("os.py", "_collections_abc.py")
     get, iterate = kind.__getitem__, kind.__iter__
     whole: set[CodeType] = set()
     told: set[tuple[str, bool]] = set()
 
     def read(self: Any, key: Any) -> Any:
         name = os.fsdecode(key) if isinstance(key, str | bytes) else ""
-        frame = _caller(os.__file__, mapping)
+        frame = _caller()
         if name and frame is not None and frame.f_code not in whole:
             own = users(frame.f_code.co_filename)
             # What the step itself has set is no input.
@@ -131,7 +131,7 @@ def _watch_environment(tell: Tell) -> None:
         return get(self, key)
 
     def read_all(self: Any) -> Iterator[Any]:
-        frame = _caller(os.__file__, mapping)
+        frame = _caller()
         if frame is not None:
             whole.add(frame.f_code)
             if users(frame.f_code.co_filename):
