@@ -10,6 +10,7 @@ from enginebundle.format.digest import is_digest
 from enginebundle.storage.store import Store
 from orchestrator.commands.common import UsageError, open_store, print_json
 from orchestrator.plan.differences import differences
+from orchestrator.plan.inputs.lists import spelled_out
 from orchestrator.plan.task_id import TaskId
 from orchestrator.report import record
 
@@ -72,4 +73,4 @@ def _identity(store: Store, key: str) -> Any:
     record = store.result(key)
     if record is None:
         raise NotFoundError(f"store {store.uri} has no result for key {key}")
-    return record["identity"]
+    return spelled_out(store, record["identity"])

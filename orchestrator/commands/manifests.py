@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
 
 from enginebundle.errors import BundleError, NotFoundError
@@ -19,7 +18,7 @@ from orchestrator.plan import decide
 from orchestrator.plan.content import Content, contents
 from orchestrator.plan.decide import Plan
 from orchestrator.plan.inputs.earlier import Earlier
-from orchestrator.plan.inputs.lists import record_of
+from orchestrator.plan.inputs.lists import Finder
 from orchestrator.plan.installed import installed
 from orchestrator.plan.text import table
 from orchestrator.report.exit_codes import OK, SOME_FAILED
@@ -115,6 +114,6 @@ def make_plan(
         current=current,
         holds=holds,
         elastic=elastic,
-        find=None if store is None else partial(record_of, store),
+        find=None if store is None else Finder(store).find,
         changes=(lambda *_: None) if earlier is None else earlier.changes,
     )

@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from orchestrator.plan import keys
 from orchestrator.plan.content import contents
 from orchestrator.plan.decide import Plan
 from orchestrator.plan.inputs.earlier import remember
-from orchestrator.plan.inputs.lists import record_of
+from orchestrator.plan.inputs.lists import Finder
 from orchestrator.plan.task import Task, Upstream
 from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import sized
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
             farm = Farm(
                 results=store,
                 identify=_identify,
-                find=partial(record_of, store),
+                find=Finder(store).find,
                 attempt=lambda *details: _attempt(
                     record.run, store, publisher.trust, again, *details
                 ),

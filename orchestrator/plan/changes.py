@@ -17,8 +17,12 @@ _SKETCH = 60
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Each field in which the identities differ, what was read first."""
     a, b = dict(before), dict(after)
-    inputs, others = a.pop("inputs", None) or {}, b.pop("inputs", None) or {}
+    inputs, others = a.pop("inputs", {}), b.pop("inputs", {})
     found = []
+    if not isinstance(inputs, Mapping) or not isinstance(others, Mapping):
+        return [
+            field(one) for one in differences(before, after)
+        ]  # What was read is not known any more.
     for kind, tell in _KINDS.items():
         of_a, of_b = _flat(kind, inputs), _flat(kind, others)
         # A name that only one side has read tells nothing by itself: another file made it look there.

@@ -13,7 +13,7 @@ from typing import Any
 from enginebundle.errors import BundleError
 from enginebundle.format.digest import digest_json
 from enginebundle.storage.store import Store
-from orchestrator.plan.inputs.lists import find, save, with_inputs
+from orchestrator.plan.inputs.lists import Finder, save, with_inputs
 from orchestrator.plan.inputs.places import places_of
 from orchestrator.plan.keys import UNKEYED, records
 from orchestrator.plan.task_id import TaskId
@@ -65,7 +65,7 @@ class Attempt:
     def find(self, store: Store) -> dict[str, Any] | None:
         """The store's record of this task's result; None if there is none."""
         if self.records:
-            return find(store, self.identity, places_of(self.spec))
+            return Finder(store).recorded(self.identity, places_of(self.spec))
         return store.result(digest_json(self.identity))
 
     def to_json(self) -> dict[str, Any]:
@@ -119,12 +119,12 @@ def _keep(attempt: Attempt, store: Store, outcome: Built, host: str) -> Built:
     outcome = replace(outcome, output=output)
     if output.get("passed") is False:
         return outcome
-    identity = dict(attempt.identity)
+    identity, inputs = dict(attempt.identity), {}
     if attempt.records:
         recorded = Record.from_json(told) if told is not None else Record()
         given = [attempt.spec.get(part, {}).get(name) for part, name in _GIVEN]
         inputs = inputs_of(recorded, places_of(attempt.spec), [path for path in given if path])
-        identity = with_inputs(identity, inputs)
+        identity = with_inputs(identity, digest_json(inputs))
         if recorded.unrecorded:
             beside = beside | {UNKEYED: recorded.unrecorded}
     key = digest_json(identity)
@@ -144,7 +144,7 @@ def _keep(attempt: Attempt, store: Store, outcome: Built, host: str) -> Built:
     }
     kept = store.put_result(key, record)
     if attempt.records:
-        save(store, attempt.identity, identity["inputs"])
+        save(store, attempt.identity, inputs)
     return replace(outcome, output=kept["output"], key=key)
 
 

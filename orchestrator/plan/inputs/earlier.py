@@ -13,8 +13,9 @@ from typing import Any
 
 from enginebundle.errors import BundleError
 from enginebundle.format.digest import Digest, canonical_json
+from enginebundle.storage.store import Store
 from orchestrator.plan.changes import nearest
-from orchestrator.plan.inputs.lists import Lists, with_inputs
+from orchestrator.plan.inputs.lists import spelled_out
 from orchestrator.plan.inputs.observe import Now, names_of
 from orchestrator.plan.inputs.places import places_of
 from orchestrator.plan.task import Task
@@ -24,7 +25,7 @@ KEPT = 5
 """So many results of a task are compared."""
 
 
-def remember(store: Lists, made: Mapping[str, Mapping[str, Digest]]) -> None:
+def remember(store: Store, made: Mapping[str, Mapping[str, Digest]]) -> None:
     """Note new results: model -> task id -> key."""
     for model, keys in made.items():
         known = _load(store, model)
@@ -36,7 +37,7 @@ def remember(store: Lists, made: Mapping[str, Mapping[str, Digest]]) -> None:
 class Earlier:
     """What changed in tasks that have to run. Looks into the store only for these."""
 
-    def __init__(self, store: Lists) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, dict[str, list[Digest]]] = {}
 
@@ -48,18 +49,19 @@ class Earlier:
         for key in self._known[task.model].get(task.id, ()):
             record = self._store.result(key)
             if record is not None:
-                identities.append(record["identity"])
+                identities.append(spelled_out(self._store, record["identity"]))
         present = Now(places_of(task.spec))
 
         def today(earlier: Mapping[str, Any]) -> Mapping[str, Any]:
-            if "inputs" not in earlier:
+            inputs = earlier.get("inputs")
+            if not isinstance(inputs, dict):
                 return identity
-            return with_inputs(identity, present.inputs(names_of(earlier["inputs"])))
+            return {**identity, "inputs": present.inputs(names_of(inputs))}
 
         return nearest(identities, today)
 
 
-def _load(store: Lists, model: str) -> dict[str, list[Digest]]:
+def _load(store: Store, model: str) -> dict[str, list[Digest]]:
     try:
         found = json.loads(store.get_file(_path(model)) or b"{}")
     except (ValueError, BundleError):

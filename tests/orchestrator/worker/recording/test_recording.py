@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from enginebundle.storage.store import Store
+from orchestrator.plan.inputs.lists import spelled_out
 from orchestrator.plan.inputs.places import places_of
 from orchestrator.worker.attempt import Attempt, perform
 from orchestrator.worker.outcome import Built, Cached, Failed, Outcome
@@ -53,7 +54,7 @@ class User:
     def inputs(self) -> dict[str, Any]:
         record = self.attempt().find(self.store)
         assert record is not None
-        return dict(record["identity"]["inputs"])
+        return dict(spelled_out(self.store, record["identity"])["inputs"])
 
 
 @pytest.fixture
