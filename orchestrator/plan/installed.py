@@ -41,8 +41,12 @@ class Installed:
     """What torch and TensorRT's modules say of their versions: a module may have no distribution."""
 
     def for_trace(self) -> dict[str, Any]:
-        """What runs the user's code. Which distributions it uses is recorded while it runs."""
-        return {"python": self.python, "packages": self._own("compiler", "enginebundle")}
+        """What runs the user's code, and writes what that made. The rest is recorded while it runs."""
+        return {
+            "python": self.python,
+            "distributions": self._matching("safetensors"),
+            "packages": self._own("compiler", "enginebundle"),
+        }
 
     def for_build(self, backend: str) -> dict[str, Any]:
         """What turns a Program into an artifact for that backend."""

@@ -32,6 +32,8 @@ class _Reads:
         self.given = {os.path.abspath(path) for path in given}
         self.distributions = set(record.distributions)
         self.written = set(record.written)
+        here = Path.cwd()  # the step's as well
+        self.above = places.above | {str(folder) for folder in (here, *here.parents)}
 
     def inputs(self) -> dict[str, Any]:
         files = self._files()
@@ -108,7 +110,7 @@ class _Reads:
         found = {}
         for path, name in self._named(self.record.looked):
             seen = self.record.looked[path]
-            plain = seen == now.FOLDER and path in above
+            plain = seen == now.FOLDER and (path in above or path in self.above)
             if name in files or name in folders or plain or now.UNLISTED in name.split("/"):
                 continue
             if path not in self.written and not self._made(path) and now.look(Path(path)) != seen:

@@ -131,6 +131,7 @@ def test_so_does_each_field_of_source_and_goldens(part: str, name: str) -> None:
         ({"numpy": "2.5.0"}, {"build", "validate"}),
         ({"tensorrt-rtx-cu13": "1.6"}, {"build", "validate"}),
         ({"tensorrt-cu13": "11.5"}, NOTHING),  # no trt: target here
+        ({"safetensors": "0.7"}, {"trace", "build", "validate"}),  # writes the weights down
         ({"transformers": "5.1"}, NOTHING),
         ({"rich": "15"}, NOTHING),
     ],
