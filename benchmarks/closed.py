@@ -26,7 +26,7 @@ from benchmarks import results, zoo
 from orchestrator.manifest.load import load
 from orchestrator.plan.inputs.owners import _table
 from orchestrator.plan.inputs.places import LIBRARY, OWN, places_of, sites
-from tests.orchestrator.edits.workspace import Workspace
+from tests.e2e.edits.workspace import Workspace
 
 DRIVER = str(Path(__file__).with_name("closed_trace.py"))
 TOOLS = ("psutil", "cryptography", "cffi", "_cffi_backend", "safetensors")

@@ -201,9 +201,10 @@ def _results(
     entries = {}
     for task in tasks:
         entry = outcome.to_json(outcomes[task.id])
-        if task.id in outputs and keys.cacheable(task) and entry.get("key") is None:
+        known = entry.pop("key", None)
+        if task.id in outputs and keys.cacheable(task):
             upstream = {need: outputs[need] for need in task.needs if need in outputs}
-            entry["key"] = keys.key(task, upstream)
+            entry["key"] = known or keys.key(task, upstream)
         entries[task.id] = entry
     return {
         "manifest": plan.manifest,

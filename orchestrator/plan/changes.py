@@ -12,6 +12,7 @@ from orchestrator.plan.inputs import now
 SHOWN = 3
 """So many changes are told in a line; the others are counted."""
 _SKETCH = 60
+_MADE = "what "
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -31,20 +32,25 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
             for name in sorted(of_a.keys() & of_b.keys())
             if of_a[name] != of_b[name]
         ]
-    return found + [field(one) for one in differences(a, b)]
+    return list(dict.fromkeys([*found, *(field(one) for one in differences(a, b))]))
 
 
 def field(one: Difference) -> str:
     """A difference outside of `inputs`. Long values and digests are not spelled out."""
     upstream = re.match(r"upstream(?:\.|\[')([^.'\]]+)", one.path)
     if upstream:
-        return f"what {upstream[1]} made"
+        return f"{_MADE}{upstream[1]} made"
     file = re.match(r"spec\.content\.files(?:\['|\.)(.+?)(?:'\])?$", one.path)
     if file:
         return _file(file[1], _present(one.a), _present(one.b))
     if str(one.a).startswith("sha256:") or str(one.b).startswith("sha256:"):
         return f"{one.path}: other content"
     return f"{one.path}: {_sketch(one.a)} -> {_sketch(one.b)}"
+
+
+def follows(change: str) -> bool:
+    """Whether a change is only that a task before this one has made something else."""
+    return change.startswith(_MADE)
 
 
 def told(found: Iterable[str]) -> str:

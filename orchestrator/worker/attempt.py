@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import BundleError
-from enginebundle.format.digest import digest_json
+from enginebundle.format.digest import Digest, digest_json
 from enginebundle.storage.store import Store
 from orchestrator.plan.inputs.lists import Finder, save, with_inputs
 from orchestrator.plan.inputs.places import places_of
@@ -58,6 +58,11 @@ class Attempt:
     path: tuple[str, ...] = ()
 
     @property
+    def key(self) -> Digest:
+        """The digest of the identity: where the store keeps the result, unless the step `records`."""
+        return digest_json(self.identity)
+
+    @property
     def records(self) -> bool:
         """Whether the step runs the user's code, so that its key depends on what that reads."""
         return records(self.step, self.spec)
@@ -66,7 +71,7 @@ class Attempt:
         """The store's record of this task's result; None if there is none."""
         if self.records:
             return Finder(store).recorded(self.identity, places_of(self.spec))
-        return store.result(digest_json(self.identity))
+        return store.result(self.key)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

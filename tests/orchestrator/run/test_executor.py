@@ -308,7 +308,7 @@ def test_a_machine_s_pools():
 
 def test_the_first_result_wins(tmp_path):
     store = Store.open(tmp_path / "store", create=True)
-    task = model("m0")[0]
+    task = model("m0")[1]
     mine = attempt(
         task, {"id": "x"}, {}, 1, store.uri, function="step_builders:race", path=(BUILDERS,)
     )

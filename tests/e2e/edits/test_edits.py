@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.edits.workspace import Workspace
 from tests.e2e.kiln import ROOT
-from tests.orchestrator.edits.workspace import Workspace
 
-LIGHT = "tests.orchestrator.edits.trace_all:light"
+LIGHT = "tests.e2e.edits.trace_all:light"
 
 
 def trace_all(workspace: Workspace, store: Path, function: str = LIGHT) -> dict[str, Any]:
     own = workspace.environment()
     inherited = {name: value for name, value in os.environ.items() if name != "SCALE"}
     own["PYTHONPATH"] = os.pathsep.join((own["PYTHONPATH"], str(ROOT)))
-    program = [sys.executable, "-m", "tests.orchestrator.edits.trace_all"]
+    program = [sys.executable, "-m", "tests.e2e.edits.trace_all"]
     done = subprocess.run(
         [*program, str(workspace.root / "ws/m.yaml"), str(store), function],
         env=inherited | own,

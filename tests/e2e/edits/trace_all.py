@@ -1,6 +1,6 @@
 """In a process of its own: plan a workspace, run the traces that the plan asks for, and tell what they are.
 
-python -m tests.orchestrator.edits.trace_all MANIFEST STORE FUNCTION -> {"built": [...], "results": {...}}
+python -m tests.e2e.edits.trace_all MANIFEST STORE FUNCTION -> {"built": [...], "results": {...}}
 """
 
 from __future__ import annotations
