@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from enginebundle.format.digest import Digest
+
 JSON = Any
 """A value made of None, bool, int, float, str, list and dict with string keys."""
 
@@ -24,12 +26,14 @@ STOPPED = "the run was stopped"
 class Built:
     """The task ran, and `output` is what the store now holds for its key.
 
-    `seconds` is the wall-clock time of the step's process, `peak` the most memory seen, in bytes.
+    `seconds` is the wall-clock time of the step's process, `peak` the most memory seen, in bytes, `key`
+    where the store keeps it.
     """
 
     output: Mapping[str, JSON]
     seconds: float
     peak: int = 0
+    key: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class Cached:
 
     output: Mapping[str, JSON]
     seconds: float = 0.0
+    key: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +50,15 @@ class Failed:
     """The task ended without a result.
 
     `code` is one word for programs (see `Class`), `message` is a line or a few for people, `log` is
-    the end of what the step printed, and `reproduce` is a command that runs this task alone.
+    the end of what the step printed, and `reproduce` is a command that runs this task alone. `key` is
+    that of the result which it would have made, if what it read is known (see Attempt.records).
     """
 
     code: str
     message: str
     log: str = ""
     reproduce: str = ""
+    key: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,7 @@ class Class(Enum):
 _CLASSES = {
     "crashed": Class.SUSPECT,
     "timeout": Class.SUSPECT,
+    "changed": Class.SUSPECT,
     "infra": Class.INFRASTRUCTURE,
 }
 ATTEMPTS = {Class.DETERMINISTIC: 1, Class.SUSPECT: 2, Class.INFRASTRUCTURE: 3}

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from enginebundle.format.digest import digest_bytes, digest_json
+from enginebundle.format.digest import digest_json
 from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
+from orchestrator.plan.inputs.lists import Finder
 from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
 from orchestrator.run.drive import Farm, drive
@@ -21,7 +22,8 @@ from orchestrator.run.taskgraph import Pool
 from orchestrator.worker.attempt import Attempt
 from orchestrator.worker.outcome import Built, Cached, Failed, Outcome
 
-KEY = digest_bytes(b"key")
+IDENTITY = {"toolchain": "this"}
+KEY = digest_json(IDENTITY)
 BUILD = Task(
     TaskId("m", "build", Target.parse("rtx:sm_89")), {}, ("m/trace",), Resources(1.0, 100, 60.0)
 )
@@ -35,7 +37,7 @@ def store(tmp_path: Path) -> Store:
 
 def remembered(store: Store, failed: Failed, task: Task = BUILD) -> Failed | None:
     Failures(store, "r1").remember(task, KEY, failed)
-    return Failures(store).known(task, KEY)
+    return Failures(store).known(task, IDENTITY)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +75,8 @@ def test_what_is_kept(store: Store, code: str, message: str, kept: bool) -> None
 
 def test_it_belongs_to_the_key_and_can_be_forgotten(store: Store) -> None:
     assert remembered(store, Failed("builder", "no")) is not None
-    assert Failures(store).known(BUILD, digest_bytes(b"another toolchain")) is None
-    assert Failures(store, forget=True).known(BUILD, KEY) is None
+    assert Failures(store).known(BUILD, {"toolchain": "another"}) is None
+    assert Failures(store, forget=True).known(BUILD, IDENTITY) is None
     assert remembered(store, Failed("raised", "no"), TRACE) is None
 
 
@@ -84,7 +86,7 @@ def test_a_higher_limit_is_worth_another_try(store: Store, code: str, limit: str
     for factor, kept in ((0.5, True), (1, True), (2, False)):
         value = getattr(BUILD.resources, limit) * factor
         task = replace(BUILD, resources=replace(BUILD.resources, **{limit: value}))
-        assert (Failures(store).known(task, KEY) is not None) == kept
+        assert (Failures(store).known(task, IDENTITY) is not None) == kept
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"code": "x"}'])
@@ -92,7 +94,7 @@ def test_a_damaged_record_is_none(store: Store, data: bytes) -> None:
     remembered(store, Failed("builder", "no"))
     (path,) = store.list_files("failures")
     store.put_file(path, data)
-    assert Failures(store).known(BUILD, KEY) is None
+    assert Failures(store).known(BUILD, IDENTITY) is None
 
 
 class Executor:
@@ -129,7 +131,7 @@ def night(store: Store, outcome: Outcome, *, forget: bool = False) -> tuple[int,
         )  # fmt: skip
 
     farm = Farm(
-        store, lambda task, upstream: {"id": task.id}, attempt, lambda: executor,
+        Finder(store, store.result).find, lambda task, upstream: {"id": task.id}, attempt, lambda: executor,
         lambda task, upstream: task, {}, lambda task, upstream, outcome: outcome,
         known=failures.known, remember=failures.remember,
     )  # fmt: skip
