@@ -1,6 +1,7 @@
 """Builds that will fail again: remembered with their inputs and toolchain, which a task's key stands for.
 
-    failures/<2 hex>/<64 hex>.json    {"code", "message", "log", "date", "run", "task", "timeout", "memory"}
+    failures/<2 hex>/<64 hex>.json    {"code", "message", "log", "date", "run", "request", "task", "timeout",
+                                       "memory"}; `request` is the digest of the task's identity without inputs
 
 A crash and a timeout are remembered after their last attempt, a timeout and a lack of memory only up to
 the limit that was in force. What the machine or the moment may be to blame for is not remembered.
@@ -70,6 +71,7 @@ class Failures:
         """
         if task.step not in STEPS or failed.code in _PASSING:
             return
+        request = key
         if records(task.step, task.spec):
             if failed.key is None:
                 return
@@ -82,6 +84,7 @@ class Failures:
             "log": failed.log,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "run": self.run,
+            "request": request,
             "task": task.id,
             "timeout": task.resources.timeout,
             "memory": task.resources.memory,

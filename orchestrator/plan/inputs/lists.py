@@ -89,8 +89,23 @@ def save(store: Store, identity: Mapping[str, Any], inputs: Inputs) -> None:
     """Keep the names of these inputs, for later finds, and what they gave."""
     store.put_blob(canonical_json(inputs))
     names = names_of(inputs)
-    path = f"{_folder(identity)}/{hexadecimal(digest_json(names))}.json"
-    store.put_file(path, canonical_json({"names": names}))
+    store.put_file(_path(_folder(identity), names), canonical_json({"names": names}))
+
+
+def place_of(store: Store, identity: Mapping[str, Any]) -> str:
+    """Where the list lies that leads to the result with this whole identity: its path, or that of its folder if
+    what was read is not known any more; empty for a result without inputs."""
+    task = {name: value for name, value in identity.items() if name != "inputs"}
+    if len(task) == len(identity):
+        return ""
+    inputs = spelled_out(store, identity)["inputs"]
+    folder = _folder(task)
+    return _path(folder, names_of(inputs)) if isinstance(inputs, dict) else folder
+
+
+def folder_of(task: Digest) -> str:
+    """Where the lists lie of the task whose identity has this digest."""
+    return f"{FOLDER}/{hexadecimal(task)}"
 
 
 def spelled_out(store: Store, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,4 +128,8 @@ def _names(store: Store, path: str) -> Names | None:
 
 
 def _folder(identity: Mapping[str, Any]) -> str:
-    return f"{FOLDER}/{hexadecimal(digest_json(identity))}"
+    return folder_of(digest_json(identity))
+
+
+def _path(folder: str, names: Names) -> str:
+    return f"{folder}/{hexadecimal(digest_json(names))}.json"
