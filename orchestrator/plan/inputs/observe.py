@@ -36,13 +36,13 @@ def names_of(inputs: Inputs) -> dict[str, Any]:
 
 
 class Now:
-    """What names give at this moment. Each folder is listed once."""
+    """What names give at this moment: each name is looked at once."""
 
     def __init__(self, places: Places) -> None:
         self._places = places
         self._names = functools.cache(now.names)
         seen = clean(os.environ)
-        self._of: Mapping[str, Callable[[str], Any]] = {
+        of: Mapping[str, Callable[[str], Any]] = {
             "files": lambda name: now.content(places.path(name)),
             "looks": lambda name: now.look(places.path(name)),
             "folders": lambda name: now.listing(places.path(name)),
@@ -50,6 +50,7 @@ class Now:
             "variables": lambda name: now.variable(seen.get(name)),
             "distributions": _distribution,
         }
+        self._of = {kind: functools.cache(look) for kind, look in of.items()}
 
     def inputs(self, names: Names) -> dict[str, Any]:
         """What all of these names give."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import itertools
 import os
 import struct
+from collections.abc import Sequence
 from typing import Protocol
 
 from orchestrator.worker.recording.syscalls import EMPTY_PATH, IO_URING_SETUP, Call, Machine
@@ -26,6 +28,7 @@ _LOCAL = (1, 16)
 _HERE = -100
 _PAGE = 4096
 _LONGEST = 4096
+_WORDS = 16
 _GO_ON = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -87,7 +90,7 @@ class Sees(Protocol):
     def look(self, path: str, thread: int) -> None: ...
     def link(self, path: str, thread: int) -> None: ...
     def write(self, path: str) -> None: ...
-    def run(self, path: str) -> bool: ...
+    def run(self, path: str, words: Sequence[str]) -> bool: ...
     def connect(self, address: str) -> bool: ...
 
 
@@ -142,7 +145,7 @@ class Listener:
                 case "write":
                     self._sees.write(path)
                 case "run":
-                    return self._sees.run(path)
+                    return self._sees.run(path, self._words(thread, arguments[place + 1]))
         return True
 
     def _flags(self, call: Call, thread: int, arguments: tuple[int, ...]) -> int:
@@ -169,6 +172,15 @@ class Listener:
             return os.path.join(os.readlink(place), path)
         except OSError:
             return ""
+
+    def _words(self, thread: int, address: int) -> list[str]:
+        """The first words of a command line: the array behind a pointer to pointers."""
+        data = self._read(thread, address, min(8 * _WORDS, _PAGE - address % _PAGE))
+        pointers = struct.unpack(f"{len(data) // 8}Q", data[: len(data) // 8 * 8])
+        return [
+            os.fsdecode(self._text(thread, pointer))
+            for pointer in itertools.takewhile(bool, pointers)
+        ]
 
     def _text(self, thread: int, address: int) -> bytes:
         """The bytes up to the first zero. Reads to the end of a page, beyond which nothing may be."""
