@@ -89,8 +89,9 @@ def _of_tasks(store: Store, tasks: dict[str, Any], model: str | None) -> Identit
     found = {}
     for name, entry in tasks.items():
         task_id = TaskId.parse(name)
-        if entry.get("key") and model in (None, task_id.model):
-            found[name if model is None else task_id.role] = _identity(store, entry["key"])
+        known = entry.get("key") if entry["kind"] in ("built", "cached") else None
+        if known and model in (None, task_id.model):
+            found[name if model is None else task_id.role] = _identity(store, known)
     return found
 
 

@@ -133,7 +133,7 @@ def make_plan(
         except BundleError:  # the run says what is wrong with it, if it comes to that
             return ()
 
-    earlier = None if store is None else Earlier(store)
+    earlier = None if store is None or finder is None else Earlier(store, finder.lookup)
     return decide.plan(
         manifest,
         (lambda digest: None) if finder is None else finder.lookup,

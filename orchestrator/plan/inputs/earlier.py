@@ -8,11 +8,11 @@ Only for people: nothing is decided by it, and it may be deleted.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from enginebundle.errors import BundleError
-from enginebundle.format.digest import Digest, canonical_json
+from enginebundle.format.digest import Digest, canonical_json, is_digest
 from enginebundle.storage.store import Store
 from orchestrator.plan.changes import nearest
 from orchestrator.plan.inputs.lists import spelled_out
@@ -35,10 +35,14 @@ def remember(store: Store, made: Mapping[str, Mapping[str, Digest]]) -> None:
 
 
 class Earlier:
-    """What changed in tasks that have to run. Looks into the store only for these."""
+    """What changed in tasks that have to run. Looks into the store only for these.
 
-    def __init__(self, store: Store) -> None:
+    `lookup` gives the record of a key, if it can be used.
+    """
+
+    def __init__(self, store: Store, lookup: Callable[[Digest], Mapping[str, Any] | None]) -> None:
         self._store = store
+        self._lookup = lookup
         self._known: dict[str, dict[str, list[Digest]]] = {}
 
     def changes(self, task: Task, identity: Mapping[str, Any]) -> list[str] | None:
@@ -47,7 +51,7 @@ class Earlier:
             self._known[task.model] = _load(self._store, task.model)
         identities = []
         for key in self._known[task.model].get(task.id, ()):
-            record = self._store.result(key)
+            record = self._lookup(key)
             if record is not None:
                 identities.append(spelled_out(self._store, record["identity"]))
         present = Now(places_of(task.spec))
@@ -66,7 +70,9 @@ def _load(store: Store, model: str) -> dict[str, list[Digest]]:
         found = json.loads(store.get_file(_path(model)) or b"{}")
     except (ValueError, BundleError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {t: list(filter(is_digest, keys)) for t, keys in found.items() if isinstance(keys, list)}
 
 
 def _path(model: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from enginebundle.errors import BundleError
 from enginebundle.format.digest import Digest, canonical_json, digest_json, hexadecimal, parse_json
 from enginebundle.storage.store import Store
-from orchestrator.plan.inputs.observe import Inputs, Names, Now, names_of
+from orchestrator.plan.inputs.observe import Inputs, Names, Now, names_of, well_formed
 from orchestrator.plan.inputs.places import Places, places_of
 from orchestrator.plan.keys import records
 from orchestrator.plan.task import Task
@@ -124,7 +124,7 @@ def _names(store: Store, path: str) -> Names | None:
         found = parse_json(store.get_file(path) or b"")["names"]
     except (ValueError, TypeError, KeyError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if well_formed(found) else None
 
 
 def _folder(identity: Mapping[str, Any]) -> str:

@@ -27,12 +27,25 @@ Names = Mapping[str, Any]
 """The same without values: lists of names; `imports` maps folders to lists."""
 
 ALL = "*"
+_KINDS = frozenset({"files", "folders", "links", "looks", "imports", "variables", "distributions"})
 
 
 def names_of(inputs: Inputs) -> dict[str, Any]:
     """The names alone, sorted."""
     plain = {kind: sorted(found) for kind, found in inputs.items() if kind != "imports"}
     return plain | {"imports": {f: sorted(found) for f, found in inputs["imports"].items()}}
+
+
+def well_formed(names: Any) -> bool:
+    """Whether a value that was read somewhere is Names as we know them."""
+    if (
+        not isinstance(names, dict)
+        or names.keys() != _KINDS
+        or not isinstance(names["imports"], dict)
+    ):
+        return False
+    lists = [names[kind] for kind in _KINDS - {"imports"}] + [*names["imports"].values()]
+    return all(isinstance(some, list) and all(isinstance(n, str) for n in some) for some in lists)
 
 
 class Now:

@@ -17,6 +17,12 @@ def read(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
         return {"value": str(getattr(importlib.import_module(module), name)())}
 
 
+def read_with_blob(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
+    """The same, with a blob that the module names."""
+    output = read(step, spec, upstream, store)
+    return output | {"graph": importlib.import_module("own").BLOB}
+
+
 def without_notifications(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     """The same where the kernel offers none."""
     from orchestrator.worker.recording import window as module
