@@ -5,7 +5,9 @@ are laid out in an empty folder, with the installed distributions that it record
 starts there without any site-packages of its own, without network, and traces the model again. Both must give the
 same graph and the same weights, and the second must read no name that the first did not.
 
-    python benchmarks/closed.py [--models 50]
+    python benchmarks/closed.py [--models 50] [--jobs 2] [--resume]
+
+Each model's row is written as it is known; --resume leaves out those that were closed at the last time.
 """
 
 from __future__ import annotations
@@ -19,15 +21,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmarks import results, zoo
 from orchestrator.manifest.load import load
 from orchestrator.plan.inputs.owners import _table
-from orchestrator.plan.inputs.places import LIBRARY, OWN, places_of, sites
+from orchestrator.plan.inputs.places import LIBRARY, OWN, Places, sites
 from tests.e2e.edits.workspace import Workspace
 
+RESULTS = Path(results.__file__).parent / "results/closed.json"
 DRIVER = str(Path(__file__).with_name("closed_trace.py"))
 TOOLS = ("psutil", "cryptography", "cffi", "_cffi_backend", "safetensors")
 """What the process around a step needs, or the step after its recording: the keys have the version of
@@ -91,10 +95,10 @@ def lay_out(
     inputs: dict[str, Any], spec: dict[str, Any], environment: dict[str, str], tree: Path
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Put what was recorded under `tree`. Returns the spec and the environment to use there."""
-    os.environ["PYTHONPATH"] = environment.get("PYTHONPATH", "")
-    places = places_of(spec)
+    pythonpath = environment.get("PYTHONPATH", "")
+    places = Places(spec["source"]["search_path"], pythonpath)
     kiln, site, home = tree / "kiln", tree / "site-packages", tree / "home"
-    entries = [e for e in os.environ["PYTHONPATH"].split(os.pathsep) if e and e != LIBRARY]
+    entries = [e for e in pythonpath.split(os.pathsep) if e and e != LIBRARY]
     last = f"<site-packages {sum(Path(entry).name == 'site-packages' for entry in entries)}>"
     folders = {".": tree / "ws", "~": home, "<kiln>": kiln, last: site}
     for n, entry in enumerate(entries):
@@ -114,9 +118,7 @@ def lay_out(
         return Path(name.replace(last, sites()[-1])) if name.startswith(last) else places.path(name)
 
     for own in OWN:
-        shutil.copytree(
-            f"{LIBRARY}/{own}", kiln / own, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(f"{LIBRARY}/{own}", kiln / own)
     for wanted in (site, *(folders[f"<PYTHONPATH {n}>"] for n in range(len(entries)))):
         wanted.mkdir(exist_ok=True)
     _install(inputs["distributions"], entries, tree)
@@ -219,26 +221,37 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=50)
     parser.add_argument("--only", default="", help="models whose names begin with this")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for number, (name, spec, more) in enumerate(models(args.models, Path(folder))):
-            if not name.startswith(args.only):
-                continue
-            began = time.monotonic()
+    rows = _closed(json.loads(RESULTS.read_bytes())["rows"]) if args.resume else []
+    done = {row["model"] for row in rows}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as threads:
+
+        def one(number: int, name: str, spec: dict[str, Any], more: dict[str, str]) -> None:
+            place, began = Path(folder) / str(number), time.monotonic()
             try:
-                row = check(name, spec, more, Path(folder) / str(number))
+                row = check(name, spec, more, place)
             except RuntimeError as error:
                 row = {"model": name, "error": str(error)[-2000:]}
-            rows.append(row)
+            shutil.rmtree(place, ignore_errors=True)
             print(row, round(time.monotonic() - began), flush=True)
-            shutil.rmtree(Path(folder) / str(number), ignore_errors=True)
-    closed = [
-        r for r in rows if r.get("same_program") and r["same_weights"] and not r["read_beyond"]
-    ]
-    results.write("closed", {"models": len(rows), "closed": len(closed), "rows": rows}, show=False)
-    print(f"{len(closed)} of {len(rows)} closed")
-    return 0 if len(closed) == len(rows) else 1
+            rows.append(row)
+            told = {"models": len(rows), "closed": len(_closed(rows)), "rows": rows}
+            results.write("closed", told, show=False)
+
+        wanted = [
+            (number, *model)
+            for number, model in enumerate(models(args.models, Path(folder)))
+            if model[0].startswith(args.only) and model[0] not in done
+        ]
+        list(threads.map(lambda model: one(*model), wanted))
+    print(f"{len(_closed(rows))} of {len(rows)} closed")
+    return 0 if len(_closed(rows)) == len(rows) else 1
+
+
+def _closed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [r for r in rows if r.get("same_program") and r["same_weights"] and not r["read_beyond"]]
 
 
 if __name__ == "__main__":
