@@ -152,8 +152,7 @@ class _Reads:
 
     def _looks(self, files: Collection[str], folders: Collection[str]) -> dict[str, str]:
         """Looks at what was not read as well. A folder is there if something in it was."""
-        read = [*self.record.opened, *self.record.listed]
-        above = {str(parent) for path in read for parent in Path(path).parents}
+        above = _above([*self.record.opened, *self.record.listed])
         found = {}
         for path, name in self._named(self.record.looked):
             seen = self.record.looked[path]
@@ -182,3 +181,12 @@ class _Reads:
             if modules:
                 found[name] = dict(sorted(modules.items()))
         return found
+
+
+def _above(paths: Collection[str]) -> set[str]:
+    """All folders above these files."""
+    found: set[str] = set()
+    for path in paths:
+        while (path := os.path.dirname(path)) not in found:
+            found.add(path)
+    return found
