@@ -36,6 +36,8 @@ class First:
     def __init__(self) -> None:
         self.ended: dict[tuple[str, str, str], Built] = {}
         self.read: dict[str, Any] = {}
+        self.spec: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}
 
     def watch(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def run(call: Any, *others: Any, **more: Any) -> Any:
@@ -44,7 +46,7 @@ class First:
                 tell = own[6]
 
                 def told(record: dict[str, Any]) -> None:
-                    self.read = record
+                    self.read, self.spec = record, call.arguments[1]
                     tell(record)
 
                 own[6] = told
@@ -76,7 +78,7 @@ class First:
 
     def _read_by(self, number: int) -> dict[str, Any]:
         """The same reads, of this model's module and weights."""
-        text = json.dumps(self.read)
+        text = json.dumps(self._inputs())
         text = text.replace("zoo/m0.py", f"zoo/m{number % 20}.py").replace(
             "weights/0.txt", f"weights/{number % 50}.txt"
         )
@@ -88,6 +90,21 @@ class First:
                     found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino,
                 ]  # fmt: skip
         return dict(read)
+
+    def _inputs(self) -> dict[str, Any]:
+        """The record without what is no input anyway: a trace looks at thousands of files of distributions."""
+        if not self._kept:
+            from orchestrator.plan.inputs.places import places_of
+            from orchestrator.worker.reads import inputs_of
+            from orchestrator.worker.recording.observer import Record
+
+            places = places_of(self.spec)
+            inputs = inputs_of(Record.from_json(self.read), places)
+            self._kept = self.read | {"distributions": list(inputs["distributions"])}
+            for kind, named in (("opened", "files"), ("looked", "looks"), ("listed", "folders")):
+                paths = {str(places.path(name)) for name in inputs[named]}
+                self._kept[kind] = {p: v for p, v in self.read[kind].items() if p in paths}
+        return self._kept
 
 
 def _role(call: Any) -> tuple[str, str, str]:
