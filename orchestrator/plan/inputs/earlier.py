@@ -54,6 +54,8 @@ class Earlier:
             record = self._lookup(key)
             if record is not None:
                 identities.append(spelled_out(self._store, record["identity"]))
+        if not identities:
+            return None
         present = Now(places_of(task.spec))
 
         def today(earlier: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -80,8 +80,11 @@ class Finder:
         known = (places, PurePosixPath(path).name)  # a list is called by its content's digest
         if known not in self._given:
             names = _names(self._store, path)
-            present = self._now.setdefault(places, Now(places))
-            self._given[known] = None if names is None else digest_json(present.inputs(names))
+            if places not in self._now:
+                self._now[places] = Now(places)
+            self._given[known] = (
+                None if names is None else digest_json(self._now[places].inputs(names))
+            )
         return self._given[known]
 
 
