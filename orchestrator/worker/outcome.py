@@ -7,7 +7,7 @@ with a JSON form always survives.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
@@ -107,17 +107,18 @@ def kind(outcome: Outcome) -> str:
 def to_json(outcome: Outcome) -> dict[str, JSON]:
     """The outcome's fields and its `kind`; of a skipped task also `because`, for people."""
     told = {"because": outcome.because} if isinstance(outcome, Skipped) else {}
-    return {"kind": kind(outcome)} | asdict(outcome) | told
+    own = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+    return {"kind": kind(outcome)} | own | told
 
 
 def from_json(value: Mapping[str, JSON]) -> Outcome:
     """Inverse of `to_json`. Raises ValueError on an unknown kind or wrong fields."""
-    fields = dict(value)
+    own = dict(value)
     try:
-        made = _KINDS[fields.pop("kind")]
+        made = _KINDS[own.pop("kind")]
         if made is Skipped:
-            fields.pop("because", None)
-        return made(**fields)
+            own.pop("because", None)
+        return made(**own)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an outcome: {error!r} in {sorted(value)}") from error
 
