@@ -103,7 +103,11 @@ def parser() -> argparse.ArgumentParser:
     )
     _store(one)
     _output(one)
-    one = command("explain", "explain:explain", "List the fields in which two results differ.")
+    one = command(
+        "explain",
+        "explain:explain",
+        "Say what is other in two results: where it began, and what follows.",
+    )
     one.add_argument("a", help="a bundle (minilm@1), a run's id, or a result's key (sha256:...)")
     one.add_argument("b", help="another of the same kind")
     _store(one)

@@ -80,7 +80,7 @@ class BlobStore:
         path = _blob(digest)
         local = self._storage.local(path)
         if local is None:
-            cache = LocalStorage(_cache_folder())
+            cache = LocalStorage(cache_folder())
             local = cache.root / path
             if not local.exists() or digest_file(local) != digest:
                 cache.put(path, self.read_blob(digest))
@@ -103,6 +103,7 @@ def _check(got: Digest, want: Digest, where: str) -> None:
         raise IntegrityError(f"expected content {want}, got {got}: {where}. Copy it again")
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where copies of a remote store's blobs are kept on this machine."""
     named = os.environ.get("ENGINEBUNDLE_CACHE")
     return Path(named) if named else Path.home() / ".cache" / "enginebundle"

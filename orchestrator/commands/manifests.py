@@ -8,9 +8,9 @@ import json
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from enginebundle.errors import BundleError, NotFoundError
-from enginebundle.format.digest import Digest
 from enginebundle.format.reference import LATEST
 from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
@@ -21,6 +21,8 @@ from orchestrator.manifest.model import Manifest
 from orchestrator.plan import decide
 from orchestrator.plan.content import Content, contents
 from orchestrator.plan.decide import Plan
+from orchestrator.plan.inputs.earlier import Earlier
+from orchestrator.plan.inputs.lists import Finder
 from orchestrator.plan.installed import installed
 from orchestrator.plan.task import Task
 from orchestrator.plan.text import table
@@ -112,8 +114,12 @@ def make_plan(
     def current(name: str) -> int | None:
         return None if store is None else store.aliases(name).get(LATEST)
 
-    def known(task: Task, key: Digest) -> str:
-        failed = None if store is None else Failures(store, forget=retry).known(task, key)
+    finder = None if store is None else Finder(store, Results(store).result)
+
+    def known(task: Task, identity: Mapping[str, Any]) -> str:
+        if store is None or finder is None:
+            return ""
+        failed = Failures(store, forget=retry, keys=finder.keys).known(task, identity)
         return "" if failed is None else f"{failed.code}: {failed.message}"
 
     def holds(name: str) -> Collection[Target]:
@@ -127,9 +133,10 @@ def make_plan(
         except BundleError:  # the run says what is wrong with it, if it comes to that
             return ()
 
+    earlier = None if store is None or finder is None else Earlier(store, finder.lookup)
     return decide.plan(
         manifest,
-        (lambda digest: None) if store is None else Results(store).result,
+        (lambda digest: None) if finder is None else finder.lookup,
         installed(),
         found,
         archs=("cpu", *archs),
@@ -137,4 +144,6 @@ def make_plan(
         holds=holds,
         elastic=elastic,
         known=known,
+        find=None if finder is None else finder.find,
+        changes=(lambda *_: None) if earlier is None else earlier.changes,
     )

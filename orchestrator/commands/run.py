@@ -29,6 +29,8 @@ from orchestrator.manifest.load import load
 from orchestrator.plan import keys
 from orchestrator.plan.content import contents
 from orchestrator.plan.decide import Plan
+from orchestrator.plan.inputs.earlier import remember
+from orchestrator.plan.inputs.lists import Finder
 from orchestrator.plan.task import Task, Upstream
 from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import sized
@@ -68,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
         stack.enter_context(alive(store, record.run))
         _start(record, store, path, plan)
         publisher = Publisher(store, default_signer(), record.run, args.allow_unproved)
-        failures = Failures(store, record.run, retry)
+        finder = Finder(store, Results(store).result)
+        failures = Failures(store, record.run, retry, finder.keys)
         _announce(plan, tasks, record.run, store)
         again = ["kiln", "run", str(path), "--store", store.uri, "--only"]
         began = datetime.now(UTC)
@@ -79,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
                 record(transition)
 
             farm = Farm(
-                results=Results(store),
                 identify=_identify,
+                find=finder.find,
                 attempt=lambda *details: _attempt(
                     record.run, store, publisher.trust, again, *details
                 ),
@@ -99,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         if executor is not None:
             executor.close()
     results = _results(publisher, plan, tasks, outcomes, interrupted)
+    _remember(store, tasks, outcomes, results["tasks"])
     results |= {"run": record.run, "store": store.uri, "began": began.isoformat()}
     record.finish(results)
     _print(args, results, tasks, outcomes)
@@ -209,10 +213,11 @@ def _results(
     entries = {}
     for task in tasks:
         entry = outcome.to_json(outcomes[task.id])
+        known = entry.pop("key", None)
         upstream = {need: outputs[need] for need in task.needs if need in outputs}
         complete = {*task.needs} - {*task.optional} <= upstream.keys()
         if complete and task.id not in skipped and keys.cacheable(task):
-            entry["key"] = keys.key(task, upstream)
+            entry["key"] = known or keys.key(task, upstream)
         entries[task.id] = entry
     return {
         "manifest": plan.manifest,
@@ -222,6 +227,21 @@ def _results(
         "rows": [row.to_json() for row in table],
         "tasks": entries,
     }
+
+
+def _remember(
+    store: Store,
+    tasks: Sequence[Task],
+    outcomes: Mapping[str, Outcome],
+    entries: Mapping[str, Any],
+) -> None:
+    """Note the results that this run has made, for the plans to come."""
+    made: dict[str, dict[str, str]] = {}
+    for task in tasks:
+        if isinstance(outcomes[task.id], Built) and "key" in entries[task.id]:
+            made.setdefault(task.model, {})[task.id] = entries[task.id]["key"]
+    with contextlib.suppress(BundleError):  # Only for people.
+        remember(store, made)
 
 
 def _verdicts(

@@ -2,9 +2,9 @@
 
 Reached are the blobs that a version's record and index name, and those of evidence and of the latest timing
 caches; the results that made these versions, with everything that they name; every result whose blobs are
-all reached; and whatever was written or used within a time of grace. While a run is alive, every result is
-kept, since it may be about to use any of them. Versions, aliases, evidence and the records of runs always
-stay.
+all reached; the lists of inputs that lead to a result or to a known failure; and whatever was written or
+used within a time of grace. While a run is alive, every result is kept, since it may be about to use any of
+them. Versions, aliases, evidence and the records of runs always stay.
 
 A document's digests are found in its text, whatever it means: what a later version of the farm adds to one
 is reached, too.
@@ -20,13 +20,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from enginebundle.errors import NotFoundError
+from enginebundle.errors import FormatError, NotFoundError
 from enginebundle.format.digest import PREFIX, Digest
 from enginebundle.storage.base import TEMPORARY, Entry
 from enginebundle.storage.leases import SWEEP
 from enginebundle.storage.store import Store
 from orchestrator.keep.alive import runs_alive, sweeping
 from orchestrator.keep.results import blobs
+from orchestrator.plan.inputs import lists as inputs
 
 _LOG = logging.getLogger(__name__)
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
@@ -88,12 +89,15 @@ def _plan(store: Store, old: float) -> Swept:
     runs = runs_alive(store)
     # Blobs are listed first: one that appears later belongs to somebody who is at work now.
     all_blobs = storage.entries("blobs")
+    lists = storage.entries(inputs.FOLDER)
     results = storage.entries("results")
     marks = _Marks(store)
     versions = _versions(marks)
     timings = _timings(marks)
-    kept = _results(marks, results, versions, old, everything=bool(runs))
+    kept, wanted = _results(marks, results, versions, old, everything=bool(runs))
+    wanted |= _failures(store)
     gone = [entry for entry in results if entry.path not in kept and entry.modified < old]
+    gone += [e for e in lists if not _leads(e, wanted) and e.modified < old]
     gone += [entry for entry in timings if entry.modified < old]
     gone += [entry for entry in storage.entries("damaged") if entry.modified < old]
     left = [
@@ -102,7 +106,7 @@ def _plan(store: Store, old: float) -> Swept:
         if PREFIX + entry.path.rpartition("/")[2] not in marks.digests and entry.modified < old
     ]
     gone += left
-    for folder in ("bundles", "runs", "leases"):
+    for folder in ("bundles", "runs", "leases", "failures", "earlier"):
         gone += [e for e in storage.entries(folder) if _unfinished(e) and e.modified < old]
     return Swept(tuple(gone), len(all_blobs) - len(left), len(runs))
 
@@ -151,9 +155,10 @@ def _timings(marks: _Marks) -> list[Entry]:
 
 def _results(
     marks: _Marks, entries: Iterable[Entry], versions: set[Digest], old: float, *, everything: bool
-) -> set[str]:
-    """Mark what results name that stay. Returns their paths."""
+) -> tuple[set[str], set[str]]:
+    """Mark what results name that stay. Returns their paths, and those of the lists that lead to them."""
     kept: set[str] = set()
+    lists: set[str] = set()
     waiting: dict[str, tuple[bytes, set[Digest]]] = {}
     for entry in entries:
         data = marks.store.storage.get(entry.path) or b""
@@ -165,14 +170,40 @@ def _results(
         its = not versions.isdisjoint(found.decode() for found in _DIGEST.findall(data))
         if everything or entry.modified >= old or not named or its:
             kept.add(entry.path)
+            lists.add(_list_of(marks.store, data))
             marks.text(data)
         else:
             waiting[entry.path] = (data, named)
     while found := [path for path, (_, named) in waiting.items() if named <= marks.digests]:
         for path in found:
-            marks.text(waiting.pop(path)[0])
+            data, _ = waiting.pop(path)
+            lists.add(_list_of(marks.store, data))
+            marks.text(data)
             kept.add(path)
-    return kept
+    return kept, lists
+
+
+def _list_of(store: Store, data: bytes) -> str:
+    try:
+        return inputs.place_of(store, json.loads(data)["identity"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+def _failures(store: Store) -> set[str]:
+    """The folders of the lists by which known failures are found."""
+    found = set()
+    for entry in store.storage.entries("failures"):
+        try:
+            task = json.loads(store.storage.get(entry.path) or b"")["request"]
+            found.add(inputs.folder_of(task))
+        except (ValueError, KeyError, TypeError, FormatError):
+            continue
+    return found
+
+
+def _leads(entry: Entry, wanted: set[str]) -> bool:
+    return not wanted.isdisjoint((entry.path, entry.path.rpartition("/")[0]))
 
 
 def _output(data: bytes) -> dict[str, Any] | None:

@@ -34,6 +34,7 @@ class Model:
     the user's own. `plugins` are entrypoints that register TensorRT plugins where `trt:` engines are
     built and validated. `effort` is how much work TensorRT puts into the engines of trt targets; with
     `version_compatible` later versions of TensorRT open those, too; with `refit` they hold no weights.
+    `unrecorded` says what happens if the model's code reads what no record shows.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Model:
     version_compatible: bool = False
     refit: bool = False
     allow_torch: bool = False
+    unrecorded: Literal["refuse", "allow"] = "refuse"
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -90,6 +92,7 @@ class Model:
             "version_compatible": self.version_compatible,
             "refit": self.refit,
             "allow_torch": self.allow_torch,
+            "unrecorded": self.unrecorded,
         }
 
 

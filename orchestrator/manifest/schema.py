@@ -156,7 +156,8 @@ class ModelForm(Form):
     source: SourceForm
     files: list[str] = Field(
         [],
-        description="Other files that the entrypoints read; a change to one of them rebuilds the model.",
+        description="Files that count besides those that the entrypoints are seen to read; a change to "
+        "one of them rebuilds the model.",
     )
     inputs: dict[str, InputForm] = Field(
         min_length=1, description="The inputs by name, in the order of the model's forward."
@@ -218,6 +219,11 @@ class ModelForm(Form):
     refit: bool = Field(
         False,
         description="Engines without weights, shared by all fine-tunes of a model: trt targets only.",
+    )
+    unrecorded: Literal["refuse", "allow"] = Field(
+        "refuse",
+        description="If the model's code starts a program or opens a connection, whose reads can't be "
+        "recorded: fail, or go on and name it in plans.",
     )
 
 

@@ -6,15 +6,16 @@ model: a build whose graph is not known yet is planned as `unknown`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from enginebundle.format.digest import Digest, digest_json
 from enginebundle.format.spec import Target
 from orchestrator.manifest.model import Manifest
+from orchestrator.plan.changes import told
 from orchestrator.plan.installed import Installed
-from orchestrator.plan.keys import cacheable, engines_identity, key
+from orchestrator.plan.keys import UNKEYED, cacheable, engines_identity, identity, records
 from orchestrator.plan.task import Decision, Task, Upstream
 from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import pending_validations, sized, tasks
@@ -24,6 +25,10 @@ RTX_BUILDS = frozenset({"sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121"})
 
 Lookup = Callable[[Digest], Mapping[str, Any] | None]
 """Key -> the store's record of a result, or None."""
+Find = Callable[[Task, Mapping[str, Any]], Mapping[str, Any] | None]
+"""A task that reads inputs and its identity -> the record of a result from what they are now, or None."""
+Changes = Callable[[Task, Mapping[str, Any]], Sequence[str] | None]
+"""A task without a result and its identity -> what changed since the nearest earlier one, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,14 @@ class Plan:
     def decision(self, task_id: str) -> Decision:
         """What will happen to a task. KeyError if the plan has no such task."""
         return {t.id: d for t, d in zip(self.tasks, self.decisions, strict=True)}[task_id]
+
+    def behind(self) -> dict[str, int]:
+        """How many tasks run because another one does, by that one, the first of its line."""
+        found: dict[str, int] = {}
+        for decision in self.decisions:
+            if decision.root is not None:
+                found[decision.root] = found.get(decision.root, 0) + 1
+        return found
 
     def counts(self) -> dict[str, int]:
         """How many tasks have each status that occurs."""
@@ -72,16 +85,19 @@ def plan(
     current: Callable[[str], int | None] = lambda name: None,
     holds: Callable[[str], Collection[Target]] = lambda name: (),
     elastic: bool = False,
-    known: Callable[[Task, Digest], str] = lambda task, key: "",
+    known: Callable[[Task, Mapping[str, Any]], str] = lambda task, identity: "",
+    find: Find | None = None,
+    changes: Changes = lambda task, identity: None,
 ) -> Plan:
     """Decide each task.
 
     `contents` is `content.contents(manifest)`; `archs` are the architectures of the machines at
     hand; `current` gives the version that a name's alias `latest` points to, and `holds` that
     version's targets. If the farm is `elastic`, a machine that is not at hand may come, so builds and
-    validations wait for it. `known` tells how a task with this key failed before; empty if it did not.
+    validations wait for it. `known` tells how a task with this identity failed before; empty if it did not.
+    Without `find`, steps that run the user's code are looked up as if they read nothing.
     """
-    state = _State(lookup, frozenset(archs), current, holds, elastic, known)
+    state = _State(lookup, frozenset(archs), current, holds, elastic, known, find, changes)
     for model in manifest.models:
         come = [arch for target in model.targets for arch in target.archs] if elastic else []
         for task in tasks(model, contents[model.name], installed, {*archs, *come}):
@@ -111,7 +127,9 @@ class _State:
     current: Callable[[str], int | None]
     holds: Callable[[str], Collection[Target]]
     elastic: bool
-    known: Callable[[Task, Digest], str]
+    known: Callable[[Task, Mapping[str, Any]], str]
+    find: Find | None
+    changes: Changes
     tasks: list[Task] = field(default_factory=list)
     decisions: dict[str, Decision] = field(default_factory=dict)
     outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -148,16 +166,20 @@ class _State:
         if unreachable := self._unreachable(task, by_status):
             return unreachable
         if "unknown" in by_status:
-            return Decision("unknown", f"not known before {TaskId(task.model, 'trace')}")
+            first = self.decisions[by_status["unknown"][0]]
+            why = f"not known before {TaskId(task.model, 'trace')}"
+            return Decision("unknown", why, root=first.root)
         runs = [
             need for status in ("build", "shared", "refit") for need in by_status.get(status, [])
         ]
         if runs:
+            root = self.decisions[runs[0]].root or runs[0]
             if task.step == "build":
                 open_ = task.spec["refit"] and not task.spec.get("plugins")
                 choice = "build or refit: " if open_ else ""
-                return Decision("unknown", f"{choice}not known before {runs[0]}")
-            return Decision("build", f"{runs[0]} will run")
+                why = f"{choice}not known before {runs[0]}"
+                return Decision("unknown", why, root=root)
+            return Decision("build", f"{runs[0]} will run", root=root)
         return None
 
     def _loss(self, task: Task, blocked: Collection[str]) -> str:
@@ -181,22 +203,31 @@ class _State:
     def _decide(self, task: Task, upstream: Upstream) -> Decision:
         if not cacheable(task):
             return self._promotion(task, upstream)
-        digest = key(task, upstream)
-        record = self.lookup(digest)
+        whole = identity(task, upstream)
+        reads = records(task.step, task.spec) and self.find is not None
+        digest = digest_json(whole)
+        record = self.find(task, whole) if reads and self.find is not None else self.lookup(digest)
         if record is not None:
             self.outputs[task.id] = record["output"]
-            return Decision("cached", "same inputs, same result", digest)
-        if why := self.known(task, digest):
-            return Decision("failed", why, digest)
+            unkeyed = record.get("provenance", {}).get(UNKEYED, ())
+            why = "same inputs, same result"
+            why += f"; unkeyed: {', '.join(unkeyed)}" if unkeyed else ""
+            return Decision("cached", why, record["key"] if reads else digest)
+        known = None if reads else digest
+        if why := self.known(task, whole):
+            return Decision("failed", why, known)
         if not self._served(task):
-            return Decision("blocked", _remedy(task), digest)
+            return Decision("blocked", _remedy(task), known)
         maker = self.makers.setdefault(digest, task.id)
         if maker != task.id:
-            return Decision("shared", f"{maker} has the same key, and makes it", digest)
+            why = f"{maker} has the same key, and makes it"
+            return Decision("shared", why, known, root=self.decisions[maker].root or maker)
+        changes = tuple(self.changes(task, whole) or ())
         engines = engines_identity(task.spec, upstream)
         if engines is not None and self.lookup(digest_json(engines)) is not None:
-            return Decision("refit", "engines for this graph exist; they get these weights", digest)
-        return Decision("build", "no result for this key", digest)
+            why = "engines for this graph exist; they get these weights"
+            return Decision("refit", why, known, changes)
+        return Decision("build", told(changes) or "no result for this key", known, changes)
 
     def _promotion(self, task: Task, upstream: Upstream) -> Decision:
         alias = f"{task.spec['name']}:{task.spec['alias']}"

@@ -41,10 +41,10 @@ class Installed:
     """What torch and TensorRT's modules say of their versions: a module may have no distribution."""
 
     def for_trace(self) -> dict[str, Any]:
-        """Everything: the user's code may import any distribution."""
+        """What runs the user's code, and writes what that made. The rest is recorded while it runs."""
         return {
             "python": self.python,
-            "distributions": self.distributions.to_json(),
+            "distributions": self._matching("safetensors"),
             "packages": self._own("compiler", "enginebundle"),
         }
 

@@ -3,16 +3,17 @@
 Everything is in it, unless EXCLUDED names it with a reason. What is in it:
 
     step and format     which function, and how this file encodes its inputs
-    spec                the task's static inputs: the model's settings, the digests of the code and
-                        data behind it, and the toolchain (see installed.py)
+    spec                the task's static inputs: the model's settings, the digests of the files that
+                        the manifest names, and the toolchain (see installed.py)
     upstream            the outputs of the tasks it needs, by role: their digests among them
+    inputs              of a task that runs the user's code: what it read, known once it has run (see
+                        inputs/lists.py)
 
 Two models that ask for the same work under different names share a key, and so share the work.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from enginebundle.format.digest import Digest, digest_json
 from orchestrator.plan.task import Task, Upstream
 from orchestrator.plan.task_id import TaskId
 
-FORMAT = 1
+FORMAT = 2
 """The version of the meaning of identities: changing it rebuilds every result."""
 
 EXCLUDED: Mapping[str, str] = {
@@ -36,11 +37,11 @@ EXCLUDED: Mapping[str, str] = {
     "resources.guess": "only tells whether the memory is an estimate",
     "resources.gpus": "where it may run; the target is in spec",
     "trace.spec.source.program": "a path; the file's digest is in spec.content",
-    "trace.spec.source.search_path": "paths; digests of what they hold are in spec.content",
+    "trace.spec.source.search_path": "paths; digests of what is read under them are in inputs",
     "trace.spec.source.trusted": "a permission; the file's digest is in spec.content",
-    "build.spec.search_path": "paths; digests of what they hold are in spec.content",
-    "build.spec.plugins.search_path": "paths; digests of what they hold are beside them",
-    "validate.spec.plugins.search_path": "paths; digests of what they hold are beside them",
+    "build.spec.search_path": "paths; digests of what is read under them are in inputs",
+    "build.spec.plugins.search_path": "paths; digests of what is read under them are in inputs",
+    "validate.spec.plugins.search_path": "paths; digests of what is read under them are in inputs",
     "build.spec.allow_torch": "a permission: whether a result without engines may stand, not what it is",
     "trace.spec.goldens.file": "a path; the file's digest is in spec.content",
     "build.upstream.trace.graph": "adds source lines and module names to `program`, which is in; "
@@ -62,15 +63,26 @@ NEVER_IN: Mapping[str, str] = {
     "its engine, and the first result wins",
     "memory that the building GPU has free": "limits TensorRT's scratch memory; the limit is kept beside "
     "the engine",
-    "what a model downloads while it is traced": "planning downloads nothing; pin a revision in "
-    "kwargs, which are in, or name the files in `files:`",
-    "environment variables": "steps read none that change a result; a model that reads some should "
-    "take them as kwargs, which are in",
+    "sockets and subprocesses": "what comes through them can't be recorded: refused, unless the model says "
+    "`unrecorded: allow`, when plans name them",
+    "variables that native code reads": "getenv in C raises no event; libraries read there how fast or how "
+    "loud to be",
+    "the list of all distributions": "when a library asks for it: what it then imports is in",
+    "time and random numbers": "a model that draws its weights without a seed gets the first result",
 }
 """What must never become part of a task, each with the reason."""
 
+UNKEYED = "unkeyed"
+"""Where a result's provenance names what its step used and no key knows of."""
 ALWAYS_RUN = frozenset({"promote"})
 """Steps whose results are not kept: others can move an alias, too."""
+
+
+def records(step: str, spec: Mapping[str, Any]) -> bool:
+    """Whether the step runs the user's code: its key then depends on what that reads."""
+    if step == "build":
+        return bool(spec.get("replace") or spec.get("plugins"))
+    return step == "trace" or (step == "validate" and bool(spec.get("plugins")))
 
 
 def cacheable(task: Task) -> bool:
@@ -79,7 +91,7 @@ def cacheable(task: Task) -> bool:
 
 
 def identity(task: Task, upstream: Upstream) -> dict[str, Any]:
-    """Everything that can change what a task makes, as JSON.
+    """Everything that can change what a task makes, as JSON; without the inputs of one that `records`.
 
     `upstream` maps the ids of the tasks it needs to their outputs. Those in `task.optional` may be
     absent, which makes another identity; KeyError if any other is.
@@ -87,13 +99,13 @@ def identity(task: Task, upstream: Upstream) -> dict[str, Any]:
     made = {}
     for need in task.needs:
         if need in upstream:
-            made[TaskId.parse(need).role] = copy.deepcopy(dict(upstream[need]))
+            made[TaskId.parse(need).role] = _copied(upstream[need])
         elif need not in task.optional:
             raise KeyError(f"{task.id} needs the output of {need}")
     result: dict[str, Any] = {
         "format": FORMAT,
         "step": task.step,
-        "spec": copy.deepcopy(task.spec),
+        "spec": _copied(task.spec),
         "upstream": made,
     }
     for path in EXCLUDED:
@@ -104,7 +116,7 @@ def identity(task: Task, upstream: Upstream) -> dict[str, Any]:
 
 
 def key(task: Task, upstream: Upstream) -> Digest:
-    """The digest of a task's identity: where the store keeps its result."""
+    """The digest of a task's identity: where the store keeps its result, or the lists of its inputs."""
     return digest_json(identity(task, upstream))
 
 
@@ -121,6 +133,13 @@ def engines_identity(spec: Mapping[str, Any], upstream: Upstream) -> dict[str, A
     own = {name: value for name, value in spec.items() if name not in ("tolerances", "search_path")}
     skeleton = traced[0].get("skeleton")
     return {"format": FORMAT, "step": "engines", "spec": own, "skeleton": skeleton}
+
+
+def _copied(value: Any) -> Any:
+    """A JSON value that shares no structure with this one; `copy.deepcopy` takes five times as long."""
+    if isinstance(value, Mapping):
+        return {name: _copied(one) for name, one in value.items()}
+    return [_copied(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 _GRAPH = "build.upstream.trace.graph"

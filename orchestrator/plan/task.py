@@ -106,11 +106,23 @@ inputs and toolchain, and is not tried again."""
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What will happen to a task, and why. `key` is None while an input of the task is unknown."""
+    """What will happen to a task, and why. `key` is None while an input of the task is unknown.
+
+    `changes` tell what is other than in the nearest earlier result, if there is one. `root` is the task
+    because of which this one runs: the first in that line, of which the changes are told.
+    """
 
     status: Status
     why: str
     key: Digest | None = None
+    changes: tuple[str, ...] = ()
+    root: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"status": self.status, "why": self.why, "key": self.key}
+        return {
+            "status": self.status,
+            "why": self.why,
+            "key": self.key,
+            "changes": list(self.changes),
+            "root": self.root,
+        }

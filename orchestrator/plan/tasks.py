@@ -2,7 +2,7 @@
 
 The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
 
-    trace     source, inputs, profiles, goldens, precision, replace, content, toolchain
+    trace     source, inputs, profiles, goldens, precision, replace, unrecorded, content, toolchain
     build     target, profiles, precision, torch_executed_modules, torch_executed_ops,
               require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
               version_compatible, refit,
@@ -104,7 +104,8 @@ def _trace(model: Model, content: Mapping[str, Any], installed: Installed) -> Ta
             **({"drawing": DRAWING} if model.goldens.drawn else {}),
             "precision": model.precision,
             "replace": [one.to_json() for one in model.replace],
-            "content": {name: of for name, of in content.items() if name != "plugins"},
+            "unrecorded": model.unrecorded,
+            "content": dict(content),
             "toolchain": installed.for_trace(),
         },
         needs=(),
@@ -146,8 +147,16 @@ def _converters(model: Model, content: Mapping[str, Any]) -> dict[str, Any]:
     own = [one.to_json() for one in model.replace if one.way != "with"]
     if not own:
         return {"replace": []}
-    folders = list(model.source.search_path)
-    return {"replace": own, "search_path": folders, "content": content.get("replace", {})}
+    return {
+        "replace": own,
+        "search_path": list(model.source.search_path),
+        "content": _named(content),
+    }
+
+
+def _named(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What counts for any code of the user's, whatever it reads."""
+    return {name: content[name] for name in ("PYTHONPATH", "files") if name in content}
 
 
 def _plugins(model: Model, target: Target, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +167,7 @@ def _plugins(model: Model, target: Target, content: Mapping[str, Any]) -> dict[s
         "plugins": {
             "entrypoints": list(model.plugins),
             "search_path": list(model.source.search_path),
-            "content": content.get("plugins", {}),
+            "content": _named(content),
         }
     }
 

@@ -16,12 +16,20 @@ WORDS = {
 
 
 def table(plan: Plan) -> str:
-    """The plan's tasks in columns: task, status, why."""
+    """The plan's tasks in columns: task, status, why.
+
+    Where it is known what changed, only the first task that it reaches has a row, with the number of
+    tasks behind it.
+    """
     rows = [("TASK", "STATUS", "WHY")]
-    rows += [
-        (task.id, WORDS[decision.status], decision.why)
-        for task, decision in zip(plan.tasks, plan.decisions, strict=True)
-    ]
+    behind = plan.behind()
+    changed = {t.id for t, d in zip(plan.tasks, plan.decisions, strict=True) if d.changes}
+    for task, decision in zip(plan.tasks, plan.decisions, strict=True):
+        if decision.root in changed:
+            continue
+        count = behind.get(task.id, 0) if task.id in changed else 0
+        more = f"; {count} task{'' if count == 1 else 's'} behind it" if count else ""
+        rows.append((task.id, WORDS[decision.status], decision.why + more))
     rows += [(str(task_id), "pending", why) for task_id, why in plan.pending]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]

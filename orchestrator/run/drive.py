@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from enginebundle.errors import StoreError
 from enginebundle.format.digest import Digest, digest_json
@@ -41,12 +40,6 @@ _TICK = 1.0
 _LOOKUPS = 16
 
 
-class Results(Protocol):
-    """The part of a Store that a run reads."""
-
-    def result(self, key: Digest) -> Mapping[str, JSON] | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Transition:
     """A task's new state: `started`, `retry` or the kind of an outcome."""
@@ -63,22 +56,24 @@ class Farm:
     """Everything that a run uses besides its tasks.
 
     `identify` returns a task's identity, whose digest is its key; None for a step whose result is
-    not kept, which checks for itself whether anything is left to do. `attempt` describes an attempt
-    for an executor. `sized` updates a task's memory once the tasks it needs have ended.
+    not kept, which checks for itself whether anything is left to do. `find` gives the record of the
+    result of a task with this identity, if there is one. `attempt` describes an attempt for an
+    executor. `sized` updates a task's memory once the tasks it needs have ended.
     `driver_steps` are the steps that run here, by name. `finish` receives each outcome from an
     executor or the store and may replace it: a validation that ran but did not pass has failed.
-    `known` tells how a task failed before with the same key, `remember` receives how one ended.
+    `known` tells how a task failed before with the same inputs, `remember` receives how one with that
+    identity's digest ended.
     `listen` is called with every transition, `tick` every second or so while something runs.
     """
 
-    results: Results
+    find: Callable[[Task, Mapping[str, JSON]], Mapping[str, JSON] | None]
     identify: Callable[[Task, Upstream], Mapping[str, JSON] | None]
     attempt: Callable[[Task, Mapping[str, JSON], Upstream, int], Attempt]
     executor: Callable[[], Executor]
     sized: Callable[[Task, Upstream], Task]
     driver_steps: Mapping[str, Callable[[Task, Upstream], Outcome]]
     finish: Callable[[Task, Upstream, Outcome], Outcome]
-    known: Callable[[Task, Digest], Failed | None] = field(default=lambda _, __: None)
+    known: Callable[[Task, Mapping[str, JSON]], Failed | None] = field(default=lambda _, __: None)
     remember: Callable[[Task, Digest, Failed], None] = field(default=lambda _, __, ___: None)
     listen: Callable[[Transition], None] = field(default=lambda _: None)
     tick: Callable[[], None] = field(default=lambda: None)
@@ -245,13 +240,12 @@ class _Run:
         identity = self.farm.identify(task, upstream)
         if identity is None:
             return None
-        key = digest_json(identity)
         try:
-            record = self.farm.results.result(key)
+            record = self.farm.find(task, identity)
         except StoreError as error:
             return Failed("infra", f"StoreError: {error}")
         if record is None:
-            return self.farm.known(self.farm.sized(task, upstream), key)
+            return self.farm.known(self.farm.sized(task, upstream), identity)
         return self.farm.finish(task, upstream, from_record(record))
 
     def _started(self, event: Started) -> None:

@@ -1,6 +1,7 @@
 """Builds that will fail again: remembered with their inputs and toolchain, which a task's key stands for.
 
-    failures/<2 hex>/<64 hex>.json    {"code", "message", "log", "date", "run", "task", "timeout", "memory"}
+    failures/<2 hex>/<64 hex>.json    {"code", "message", "log", "date", "run", "request", "task", "timeout",
+                                       "memory"}; `request` is the digest of the task's identity without inputs
 
 A crash and a timeout are remembered after their last attempt, a timeout and a lack of memory only up to
 the limit that was in force. What the machine or the moment may be to blame for is not remembered.
@@ -10,14 +11,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from enginebundle.errors import StoreError
-from enginebundle.format.digest import Digest, canonical_json, hexadecimal
+from enginebundle.format.digest import Digest, canonical_json, digest_json, hexadecimal
 from enginebundle.storage.store import Store
+from orchestrator.plan.keys import records
 from orchestrator.plan.task import Task
 from orchestrator.worker.outcome import Failed
 
@@ -34,18 +36,26 @@ _MOMENT = re.compile(
 
 @dataclass(frozen=True)
 class Failures:
-    """Reads and writes them. With `forget`, none is known: everything is tried again."""
+    """Reads and writes them. With `forget`, none is known: everything is tried again.
+
+    `keys` gives the keys that a task's result may have, by its identity: a step that runs the user's code
+    failed with what that read, so its failure counts until one of these files is another (see Finder).
+    """
 
     store: Store
     run: str = ""
     forget: bool = False
+    keys: Callable[[Task, Mapping[str, Any]], Iterable[Digest]] = lambda _, identity: [
+        digest_json(identity)
+    ]
 
-    def known(self, task: Task, key: Digest) -> Failed | None:
+    def known(self, task: Task, identity: Mapping[str, Any]) -> Failed | None:
         """How this task failed before; None if that is not known or may be different now."""
         if self.forget or task.step not in STEPS:
             return None
-        found = self._read(key)
-        if found is None or not _same_limits(task, found):
+        read = (self._read(key) for key in self.keys(task, identity))
+        found = next((one for one in read if one is not None and _same_limits(task, one)), None)
+        if found is None:
             return None
         message = (
             f"{found['message']} (so it did on {found['date'][:19]}, with the same inputs and toolchain; "
@@ -54,9 +64,18 @@ class Failures:
         return Failed(found["code"], message, found["log"])
 
     def remember(self, task: Task, key: Digest, failed: Failed) -> None:
-        """Keep a failure, if it will happen again. A store that fails is no reason to stop the run."""
+        """Keep a failure, if it will happen again. A store that fails is no reason to stop the run.
+
+        `key` is the digest of the task's identity. It says nothing of what the user's code read: where that
+        counts, a failure whose own key is not known is not kept.
+        """
         if task.step not in STEPS or failed.code in _PASSING:
             return
+        request = key
+        if records(task.step, task.spec):
+            if failed.key is None:
+                return
+            key = failed.key
         if failed.code in ("error", "crashed", "memory") and _MOMENT.search(failed.message):
             return
         record = {
@@ -65,6 +84,7 @@ class Failures:
             "log": failed.log,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "run": self.run,
+            "request": request,
             "task": task.id,
             "timeout": task.resources.timeout,
             "memory": task.resources.memory,

@@ -187,6 +187,7 @@ def without_engines(task: Task, outcome: Built | Cached, store: Store) -> Failed
         "no-engine",
         f"{target} ended without any engine: {told}; {remedy + '; ' if remedy else ''}"
         "if that is what you want, set `allow_torch: true`",
+        key=outcome.key,
     )
 
 

@@ -30,6 +30,6 @@ class Twins:
         """What the end of an attempt means for the tasks that wait for the same result."""
         outcome = event.outcome
         if isinstance(outcome, Built):
-            outcome = Cached(outcome.output, outcome.seconds)
+            outcome = Cached(outcome.output, outcome.seconds, outcome.key)
         waiting = self._waiting.pop(self._keys.pop(event.id))
         return [Ended(name, number, outcome, event.host) for name, number in waiting]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +16,13 @@ from enginebundle.format.digest import Digest, digest_json
 from enginebundle.storage.store import Store
 from orchestrator.keep.holder import Holder
 from orchestrator.keep.results import Results, blobs
+from orchestrator.plan.inputs.lists import Finder, save
+from orchestrator.plan.keys import UNKEYED, records
 from orchestrator.plan.task_id import TaskId
 from orchestrator.worker import isolate
 from orchestrator.worker.outcome import APART, BESIDE, JSON, STOPPED, Built, Cached, Failed
 from orchestrator.worker.progress import Relay
+from orchestrator.worker.reads import Changed, Read, read_by, recording_of
 
 STEP = "orchestrator.worker.steps:run_step"
 """What a child process calls, with (step, spec, upstream, store uri)."""
@@ -32,9 +35,10 @@ _LOG = 1 << 20
 class Attempt:
     """One attempt at the task `id`, as JSON: it may run on another machine. `number` counts from 1.
 
-    The digest of `identity` is the task's key; `upstream` are the outputs of the tasks it needs, by
-    id. `cpus`, `memory` (bytes), `timeout` (seconds) and `label` come from its resources; an attempt
-    with a label gets a GPU. `function` and `path` name the code of the step.
+    The digest of `identity`, with the inputs of a step that `records`, is the task's key. `upstream` are
+    the outputs of the tasks it needs, by id. `cpus`, `memory` (bytes), `timeout` (seconds) and `label`
+    come from its resources; an attempt with a label gets a GPU. `function` and `path` name the code of
+    the step.
     """
 
     id: str
@@ -55,8 +59,13 @@ class Attempt:
 
     @property
     def key(self) -> Digest:
-        """Where the store keeps this task's result."""
+        """The digest of the identity: where the store keeps the result, unless the step `records`."""
         return digest_json(self.identity)
+
+    @property
+    def records(self) -> bool:
+        """Whether the step runs the user's code, so that its key depends on what that reads."""
+        return records(self.step, self.spec)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,13 +87,19 @@ def perform(
 
     Asks the store again first: another attempt at the same task may have finished meanwhile, and one
     that is under way elsewhere is waited for. The first recorded result wins, and is returned even if
-    this attempt made another.
+    this attempt made another. The result of a step that runs the user's code is kept with what that read.
     """
     host = socket.gethostname()
     try:
         store = Store.open(attempt.store)
         with Holder(store, attempt.key, attempt.run, attempt.id, attempt.number) as holder:
             return _perform(attempt, store, holder, cancelled, host), host
+    except Changed as error:
+        message = (
+            f"{error} was not the same when the step began to read it and when it had ended: "
+            "run it again, once nothing else writes there"
+        )
+        return Failed("changed", message, reproduce=attempt.reproduce), host
     except (BundleError, OSError) as error:
         message = f"the store failed before or after the step: {type(error).__name__}: {error}"
         return Failed("infra", message, reproduce=attempt.reproduce), host
@@ -94,14 +109,16 @@ def _perform(
     attempt: Attempt, store: Store, holder: Holder, cancelled: Callable[[], bool], host: str
 ) -> Built | Cached | Failed:
     results = Results(store)
-    record = holder.wait(lambda: results.result(attempt.key), cancelled)
+    finder = Finder(store, results.result)
+    record = holder.wait(lambda: finder.of(attempt.step, attempt.spec, attempt.identity), cancelled)
     if record is not None:
         return from_record(record)
     if cancelled():
         return Failed("cancelled", STOPPED, reproduce=attempt.reproduce)
-    outcome = _run(attempt, store, cancelled)
-    if not isinstance(outcome, Built):
-        return outcome
+    told: list[Mapping[str, JSON]] = []
+    outcome = _run(attempt, store, cancelled, told.append)
+    if isinstance(outcome, Failed):
+        return _with_key(attempt, store, outcome, told)
     output = dict(outcome.output)
     beside = output.pop(BESIDE, {})
     outcome = replace(outcome, output=output)
@@ -112,9 +129,10 @@ def _perform(
         if sizes[digest] is None or size not in (None, sizes[digest]):
             message = f"the store lacks {digest}, which the step says it left there"
             return Failed("infra", message, reproduce=attempt.reproduce)
+    read = _read(attempt, told)
     record = {
-        "key": attempt.key,
-        "identity": dict(attempt.identity),
+        "key": read.key,
+        "identity": dict(read.identity),
         "output": output,
         "blobs": sizes,
         "provenance": {
@@ -125,21 +143,52 @@ def _perform(
             "task": attempt.id,
             "run": attempt.run,
             "fence": holder.number,
+            **({UNKEYED: list(read.unkeyed)} if read.unkeyed else {}),
             **beside,
         },
     }
-    won = store.put_result(attempt.key, record)
-    if won.get("output") != output and results.result(attempt.key) is None and holder.holds():
-        won = store.replace_result(attempt.key, record)
-    return replace(outcome, output=won["output"])
+    won = store.put_result(read.key, record)
+    if won.get("output") != output and results.result(read.key) is None and holder.holds():
+        won = store.replace_result(read.key, record)
+    if read.inputs is not None:
+        save(store, attempt.identity, read.inputs)
+    return replace(outcome, output=won["output"], key=read.key)
+
+
+def _read(attempt: Attempt, told: Sequence[Mapping[str, JSON]]) -> Read:
+    """What the step read, of which its watcher told. Raises Changed."""
+    if not attempt.records:
+        return Read(attempt.key, attempt.identity)
+    return read_by(attempt.spec, attempt.identity, told[-1] if told else None)
+
+
+def _with_key(
+    attempt: Attempt, store: Store, failed: Failed, told: Sequence[Mapping[str, JSON]]
+) -> Failed:
+    """The failure with the key of what could not be made from what was read. Those of traces are not
+    remembered, so they need none."""
+    if attempt.step == "trace" or not told:
+        return failed
+    try:
+        read = _read(attempt, told)
+    except Changed:
+        return failed
+    if read.inputs is not None:
+        save(store, attempt.identity, read.inputs)
+    return replace(failed, key=read.key)
 
 
 def from_record(record: Mapping[str, Any]) -> Cached:
     """The outcome for a result that the store holds."""
-    return Cached(record["output"], float(record["provenance"]["seconds"]))
+    return Cached(record["output"], float(record["provenance"]["seconds"]), record.get("key"))
 
 
-def _run(attempt: Attempt, store: Store, cancelled: Callable[[], bool]) -> Built | Failed:
+def _run(
+    attempt: Attempt,
+    store: Store,
+    cancelled: Callable[[], bool],
+    read: Callable[[Mapping[str, JSON]], None],
+) -> Built | Failed:
     with tempfile.TemporaryDirectory(prefix="kiln-log-") as folder:
         log = Path(folder) / "log"
         relay = Relay(store, attempt.run, attempt.id, attempt.number)
@@ -149,11 +198,12 @@ def _run(attempt: Attempt, store: Store, cancelled: Callable[[], bool]) -> Built
             max(1, int(attempt.cpus)),
             attempt.label is not None,
         )
+        recording = recording_of(attempt.step, attempt.spec, store) if attempt.records else None
 
         def made(spec: Mapping[str, JSON]) -> Built | Failed:
             arguments = (attempt.step, spec, attempt.upstream, attempt.store)
-            call = isolate.Call(attempt.function, arguments, attempt.path, attempt.step)
-            return isolate.run(call, limits, log, attempt.reproduce, cancelled, relay, store)
+            call = isolate.Call(attempt.function, arguments, attempt.path, attempt.step, recording)
+            return isolate.run(call, limits, log, attempt.reproduce, cancelled, relay, store, read)
 
         outcome = made(attempt.spec)
         if attempt.step == "build" and isinstance(outcome, Failed) and outcome.code == "crashed":

@@ -26,10 +26,12 @@ import psutil
 from compiler.refused import Refused, first_lines, with_causes
 from enginebundle.errors import BundleError, StoreError
 from orchestrator.worker.confine import confine
+from orchestrator.worker.recording import window
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _MESSAGE = 2000
+_LAST = 2.0
 _NO_MEMORY = ("can't allocate memory", "out of memory", "std::bad_alloc")
 
 
@@ -40,33 +42,56 @@ def main() -> int:
         return 1
     request = json.loads(line)
     # Two guards, one above the other: code that kills the one that it knows of is swept up by the other.
-    for _ in range(2):
+    session = None
+    for inner in (False, True):
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         guard = os.getpid()
+        if inner and request["record"]:
+            session = window.Session(request["record"])
         child = os.fork()
         if child != 0:
-            for end in filter(None, (request["reply"], request["store"])):
+            for end in filter(None, (None if session else request["reply"], request["store"])):
                 os.close(end)
             try:
-                return _guard(child)
+                return _guard(child, session, _LAST if request["record"] and not inner else 0.0)
             finally:
                 _sweep()
+                if session is not None and (record := session.finish()) is not None:
+                    _say(request, {"record": record})
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guard:
             os._exit(1)  # The guard died before the line above took effect.
-    _work(request)
+    _work(request, session)
     return 1
 
 
-def _guard(worker: int) -> int:
-    """Wait until the worker ends or the lifeline closes. Returns the status as a shell would."""
+def _guard(worker: int, session: window.Session | None, patience: float) -> int:
+    """Wait until the worker ends or the lifeline closes. Returns the status as a shell would.
+
+    Meanwhile, answer what the kernel asks about the files that the worker reads. `patience`: seconds for a guard
+    below to tell what it saw, once the lifeline closed.
+    """
     handle = os.pidfd_open(worker)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     poll.register(sys.stdin.fileno(), select.POLLIN | select.POLLHUP)
-    ready = {descriptor for descriptor, _ in poll.poll()}
-    if handle not in ready:
-        return 128 + signal.SIGKILL
+    asks = session.forked() if session is not None else None
+    if asks is not None:
+        poll.register(asks, select.POLLIN)
+    while True:
+        ready = dict(poll.poll())
+        if handle in ready:
+            break
+        if sys.stdin.fileno() in ready:
+            select.select([handle], (), (), patience)
+            return 128 + signal.SIGKILL
+        if asks is not None and session is not None:
+            following = session.answer(bool(ready[asks] & select.POLLIN))
+            if following != asks:
+                poll.unregister(asks)
+                if following is not None:
+                    poll.register(following, select.POLLIN)
+                asks = following
     _, status = os.waitpid(worker, 0)
     code = os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code
@@ -91,12 +116,13 @@ def _sweep() -> None:
             return
 
 
-def _work(request: dict[str, Any]) -> None:
+def _work(request: dict[str, Any], session: window.Session | None) -> None:
     """In the fork: run the step, write its reply, and leave without running any exit handlers."""
     for end in filter(None, (request["reply"], request["store"])):
         os.set_inheritable(end, False)
     if why := confine(request["hide"], request["keep"], request["users"]):
         print(f"kiln: files that hold secrets are not hidden from this step: {why}", flush=True)
+    window.arm(session, () if why else request["hide"])
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     limit = request["data_limit"]
@@ -117,17 +143,23 @@ def _work(request: dict[str, Any]) -> None:
     except SystemExit as error:
         traceback.print_exc()
         text = json.dumps({"code": "error", "message": f"the step called exit({error.code!r})"})
-    _reply(request["reply"], (request["token"] + text).encode())
+    if (record := window.finish()) is not None:
+        _say(request, {"record": record})
+    _reply(request, text)
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)
 
 
-def _reply(pipe: int, data: bytes) -> None:
-    view = memoryview(data)
+def _say(request: dict[str, Any], what: dict[str, Any]) -> None:
+    _reply(request, json.dumps(what))
+
+
+def _reply(request: dict[str, Any], text: str) -> None:
+    view = memoryview((request["token"] + text).encode())
     while view:
-        view = view[os.write(pipe, view) :]
+        view = view[os.write(request["reply"], view) :]
 
 
 def _call(request: dict[str, Any]) -> Any:

@@ -1,30 +1,20 @@
 """The environment of a step: the user's, without what only this process needs to know.
 
 A model's code is somebody else's. Credentials of the store, of Ray and of the cluster stay out of its
-environment, and what holds them on disk is named here, so that the child can hide it (confine.py).
-A variable that a model needs all the same is let through by whoever runs the farm, not by the manifest:
-KILN_STEP_ENV holds names, separated by commas.
+environment (plan/inputs/variables.py), and what holds them on disk is named here, so that the child can hide
+it (confine.py).
 """
 
 from __future__ import annotations
 
 import os
-import re
 import site
 from collections.abc import Mapping
 from pathlib import Path
 
 from enginebundle.storage.trust import home
 
-ALLOWED = "KILN_STEP_ENV"
 _LIBRARY = Path(__file__).resolve().parents[2]
-_SECRET = re.compile(
-    r"(?i)TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE|(^|_)(API_?)?KEY(_|$)|(^|_)AUTH(_|$)"
-    r"|^(AWS|AZURE|GOOGLE|GCP|GCS|RAY|KUBERNETES|SSH|DOCKER|GITHUB|GH|GITLAB|CI_JOB)_|^KUBECONFIG$"
-)
-"""Names of variables that hold secrets, or tell where some are."""
-_IN_VALUE = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
-"""A URL with a password."""
 _FILES = (
     "~/.aws", "~/.azure", "~/.config/gcloud", "~/.ray", "~/.kube", "~/.docker", "~/.ssh", "~/.netrc",
     "~/.git-credentials", "~/.pypirc", "/var/run/secrets", "/run/secrets",
@@ -34,16 +24,6 @@ _POINTERS = (
     "GOOGLE_APPLICATION_CREDENTIALS", "RAY_AUTH_TOKEN_PATH", "KUBECONFIG",
 )  # fmt: skip
 """Variables whose value is the path of a file with credentials."""
-
-
-def clean(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a step sees: all but those that hold secrets by their name or value."""
-    allowed = {name.strip() for name in environment.get(ALLOWED, "").split(",")}
-    return {
-        name: value
-        for name, value in environment.items()
-        if name in allowed or not (_SECRET.search(name) or _IN_VALUE.search(value))
-    }
 
 
 def python_path(environment: Mapping[str, str]) -> str:

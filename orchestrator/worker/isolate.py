@@ -33,13 +33,15 @@ from typing import Any
 import psutil
 
 from enginebundle.storage.store import Store
+from orchestrator.plan.inputs.variables import clean
 from orchestrator.worker import environment, progress
 from orchestrator.worker.environment import secret_files
 from orchestrator.worker.lend import Lender
 from orchestrator.worker.lent import SOCKET
 from orchestrator.worker.memory import held
 from orchestrator.worker.outcome import JSON, STOPPED, Built, Failed
-from orchestrator.worker.streams import Streams
+from orchestrator.worker.recording.request import Recording, refused
+from orchestrator.worker.streams import Streams, parts
 
 _LOOK = 0.05
 """Seconds between two checks of the tree's memory."""
@@ -66,13 +68,14 @@ class Call:
     """A function by name (`module:function`) and its JSON arguments; `path` goes before sys.path.
 
     The function returns a JSON object, which becomes `Built.output`. `step` says what it may do with a
-    store that it is lent (lend.py).
+    store that it is lent (lend.py). With `recording`, what it reads inside of `recording.window` is recorded.
     """
 
     function: str
     arguments: tuple[JSON, ...]
     path: tuple[str, ...] = ()
     step: str = ""
+    recording: Recording | None = None
 
 
 def never() -> bool:
@@ -81,7 +84,7 @@ def never() -> bool:
 
 
 def ignore(_: dict[str, Any]) -> None:
-    """For a step whose progress nobody wants to know."""
+    """For a step whose progress, or whose reads, nobody wants to know."""
 
 
 def run(
@@ -92,13 +95,15 @@ def run(
     cancelled: Callable[[], bool] = never,
     listen: Callable[[dict[str, Any]], None] = ignore,
     store: Store | None = None,
+    read: Callable[[dict[str, Any]], None] = ignore,
 ) -> Built | Failed:
     """Run `call` in a child process and return how it ended. No failure of the child raises here.
 
     What the step and its children print goes to the file `log`, its beginning and end if it is much.
     `cancelled` is called at every check; once it returns true, the step is stopped and the outcome is
     Failed("cancelled").
-    `listen` is called with what the step tells of its progress. `store` is lent to the step.
+    `listen` is called with what the step tells of its progress. `store` is lent to the step. `read` is
+    called with what a recorded step read (recording.observer.Record, as JSON), however it ended.
     """
     token = secrets.token_hex(16)
     started = time.monotonic()
@@ -120,6 +125,7 @@ def run(
             "hide": secret_files(),
             "keep": _folders(store),
             "users": not limits.gpu,
+            "record": None if call.recording is None else call.recording.to_json(name),
         }
         read_end, lifeline = os.pipe()  # Not inheritable: no other child keeps the lifeline open.
         with os.fdopen(read_end, "rb") as stdin:
@@ -149,14 +155,18 @@ def run(
             if lender is not None:
                 lender.finish()
         seconds = time.monotonic() - started
-        reply = _read(said, token)
+        reply, record = parts(said, token)
 
     def failed(code: str, message: str) -> Failed:
         return Failed(code, message, tail(log), reproduce)
 
+    if record is not None:
+        read(record)
     match reply:
         case _ if stopped is not None:
             return failed(*stopped)
+        case {"output": dict()} | {"code": str()} if record is not None and refused(record):
+            return failed("unrecorded", refused(record))
         case {"output": dict() as output}:
             return Built(output, round(seconds, 3), peak)
         case {"code": str() as code, "message": str() as message}:
@@ -179,7 +189,7 @@ def tail(log: Path) -> str:
 
 
 def _environment(limits: Limits, folder: Path, lender: Lender | None) -> dict[str, str]:
-    env = environment.clean(os.environ)
+    env = clean(os.environ)
     env["PYTHONPATH"] = environment.python_path(os.environ)
     env["PWD"] = str(folder / "work")
     env["TMPDIR"] = str(folder / "tmp")  # What a killed step leaves is deleted with the folder.
@@ -263,15 +273,6 @@ def _sweep(folder: str) -> None:
         with contextlib.suppress(OSError):
             if mark in Path(f"/proc/{process.pid}/environ").read_bytes():
                 os.kill(process.pid, signal.SIGKILL)
-
-
-def _read(said: bytes, token: str) -> Any:
-    """The reply: what follows the last token. Anything before it was written by the step's own code."""
-    _, found, reply = said.rpartition(token.encode())
-    try:
-        return json.loads(reply) if found else None
-    except ValueError:
-        return None
 
 
 def _death(status: int) -> str:

@@ -7,9 +7,11 @@ with a JSON form always survives.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
+
+from enginebundle.format.digest import Digest
 
 JSON = Any
 """A value made of None, bool, int, float, str, list and dict with string keys."""
@@ -26,12 +28,14 @@ STOPPED = "the run was stopped"
 class Built:
     """The task ran, and `output` is what the store now holds for its key.
 
-    `seconds` is the wall-clock time of the step's process, `peak` the most memory seen, in bytes.
+    `seconds` is the wall-clock time of the step's process, `peak` the most memory seen, in bytes, `key`
+    where the store keeps it.
     """
 
     output: Mapping[str, JSON]
     seconds: float
     peak: int = 0
+    key: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Cached:
 
     output: Mapping[str, JSON]
     seconds: float = 0.0
+    key: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +52,15 @@ class Failed:
     """The task ended without a result.
 
     `code` is one word for programs (see `Class`), `message` is a line or a few for people, `log` is
-    the end of what the step printed, and `reproduce` is a command that runs this task alone.
+    the end of what the step printed, and `reproduce` is a command that runs this task alone. `key` is
+    that of the result which it would have made, if what it read is known (see Attempt.records).
     """
 
     code: str
     message: str
     log: str = ""
     reproduce: str = ""
+    key: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +107,18 @@ def kind(outcome: Outcome) -> str:
 def to_json(outcome: Outcome) -> dict[str, JSON]:
     """The outcome's fields and its `kind`; of a skipped task also `because`, for people."""
     told = {"because": outcome.because} if isinstance(outcome, Skipped) else {}
-    return {"kind": kind(outcome)} | asdict(outcome) | told
+    own = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+    return {"kind": kind(outcome)} | own | told
 
 
 def from_json(value: Mapping[str, JSON]) -> Outcome:
     """Inverse of `to_json`. Raises ValueError on an unknown kind or wrong fields."""
-    fields = dict(value)
+    own = dict(value)
     try:
-        made = _KINDS[fields.pop("kind")]
+        made = _KINDS[own.pop("kind")]
         if made is Skipped:
-            fields.pop("because", None)
-        return made(**fields)
+            own.pop("because", None)
+        return made(**own)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an outcome: {error!r} in {sorted(value)}") from error
 
@@ -129,6 +137,7 @@ class Class(Enum):
 _CLASSES = {
     "crashed": Class.SUSPECT,
     "timeout": Class.SUSPECT,
+    "changed": Class.SUSPECT,
     "infra": Class.INFRASTRUCTURE,
 }
 ATTEMPTS = {Class.DETERMINISTIC: 1, Class.SUSPECT: 2, Class.INFRASTRUCTURE: 3}

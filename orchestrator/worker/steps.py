@@ -30,6 +30,7 @@ from orchestrator.plan.task_id import Step, TaskId
 from orchestrator.worker.lent import opened
 from orchestrator.worker.outcome import APART, BESIDE, JSON
 from orchestrator.worker.progress import teller
+from orchestrator.worker.recording.window import window as recorded
 
 if TYPE_CHECKING:
     from compiler.goldens.goldens import GoldenCase
@@ -55,18 +56,19 @@ def of(upstream: Upstream, step: Step) -> Mapping[str, JSON]:
 
 def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     """Run the user's code once, and save its model as a Program, and the goldens."""
-    from compiler import program
-    from compiler.pipeline import TraceRequest, trace_model
+    with recorded():
+        from compiler import program
+        from compiler.pipeline import TraceRequest, trace_model
 
-    request = TraceRequest(
-        Source.from_json(spec["source"]),
-        tuple(TensorSpec.from_json(item) for item in spec["inputs"]),
-        tuple(Profile.from_json(item) for item in spec["profiles"]),
-        GoldenSource.from_json(spec["goldens"]),
-        spec["precision"],
-        _replacements(spec),
-    )
-    traced = trace_model(request)
+        request = TraceRequest(
+            Source.from_json(spec["source"]),
+            tuple(TensorSpec.from_json(item) for item in spec["inputs"]),
+            tuple(Profile.from_json(item) for item in spec["profiles"]),
+            GoldenSource.from_json(spec["goldens"]),
+            spec["precision"],
+            _replacements(spec),
+        )
+        traced = trace_model(request)
     graph, weights = program.save(traced.program, store)
     more = {}
     if traced.plain is not None:
@@ -139,10 +141,15 @@ def build_request(spec: Spec) -> BuildRequest:
 
 
 def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
-    """Build one Part of a target's variant from a Program.
+    """Build one Part of a target's variant from a Program. The user's own converters run, if it has any.
 
     With APART in the spec, engines are built in another process, and what it dies of goes to torch.
     """
+    with recorded():
+        return _build(spec, upstream, store)
+
+
+def _build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     from compiler.build.aids import Aids
     from compiler.build.apart import Apart
     from compiler.build.engine_cache import EngineCache
@@ -249,15 +256,18 @@ def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
 
     Runs in its own process, on a machine of the target. The evidence is returned unsigned.
     """
-    if plugins := spec.get("plugins"):
-        from compiler.build.plugins import register_plugins
-
-        register_plugins(plugins["entrypoints"], tuple(plugins["search_path"]))
     index = of(upstream, "publish")["index"]
-    reference = f"{spec['name']}@{index}"
-    version = store.resolve(reference)
+    version, trust = store.resolve(f"{spec['name']}@{index}"), _trust(spec["trust"])
+    target = Target.parse(spec["target"])
     store.check_evidence(version)
-    evidence = validate_variant(store, version, Target.parse(spec["target"]), _trust(spec["trust"]))
+    if plugins := spec.get("plugins"):
+        with recorded():
+            from compiler.build.plugins import register_plugins
+
+            register_plugins(plugins["entrypoints"], tuple(plugins["search_path"]))
+            evidence = validate_variant(store, version, target, trust)
+    else:
+        evidence = validate_variant(store, version, target, trust)
     return {
         "passed": evidence.passed,
         "worst": evidence.worst,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 HEAD, TAIL = 1 << 18, 3 << 18
 """Bytes of a log that are kept of its beginning and of its end."""
@@ -86,3 +88,21 @@ class Streams:
         if over > 0:
             self._left_out += over
             del self._tail[:over]
+
+
+def parts(said: bytes, token: str) -> tuple[Any, Any]:
+    """What came through the pipe for the reply: that, and the record of what the step read; None for what is missing.
+
+    Each follows a token, and the last of its kind counts: anything before it was written by the step's own code.
+    """
+    reply = record = None
+    for part in said.split(token.encode())[1:]:
+        try:
+            found = json.loads(part)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and isinstance(found.get("record"), dict):
+            record = found["record"]
+        else:
+            reply = found
+    return reply, record

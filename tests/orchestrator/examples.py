@@ -21,12 +21,25 @@ MODEL = Model(
     replace=(Replacement("operator", "aten.gelu.default", "converter", "zoo:gelu"),),
 )
 CONTENT: dict[str, Any] = {
-    "source": {"module": "zoo", "beside": {"zoo.py": "sha256:1"}},
-    "goldens": {},
-    "files": {},
-    "replace": {"zoo:gelu": {"module": "zoo", "beside": {"zoo.py": "sha256:1"}}},
-    "plugins": {"zoo:register": {"module": "zoo", "beside": {"zoo.py": "sha256:1"}}},
+    "source": "sha256:1",
+    "goldens": "sha256:2",
+    "files": {"vocab.txt": "sha256:3"},
+    "PYTHONPATH": 1,
 }
+INPUTS: dict[str, Any] = {
+    "files": {
+        "./zoo.py": "sha256:1",
+        "<PYTHONPATH 0>/shared.py": "sha256:2",
+        "/data/w.pt": "sha256:3",
+    },
+    "looks": {"./extra.json": "absent", "./big.bin": "file of 12 bytes"},
+    "folders": {"./shards": "sha256:4"},
+    "links": {"./current": "v1"},
+    "imports": {".": {"zoo": "zoo.py", "faster": None}, "<site-packages 0>": {"faster": None}},
+    "variables": {"SCALE": "sha256:5", "TIMM_FUSED_ATTN": None},
+    "distributions": {"torch": "2.13.0", "faster": None},
+}
+"""What a trace of MODEL might read."""
 INSTALLED = Installed(
     python="3.11.7",
     platform="linux-x86_64",

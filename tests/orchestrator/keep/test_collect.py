@@ -20,7 +20,11 @@ from enginebundle.storage.leases import SWEEP, run_path
 from enginebundle.storage.store import Store
 from enginebundle.storage.trust import default_signer
 from orchestrator.keep import alive, collect, holder
+from orchestrator.plan.task import Resources, Task
+from orchestrator.plan.task_id import TaskId
 from orchestrator.report import record
+from orchestrator.run.failures import Failures
+from orchestrator.worker.outcome import Failed
 from tests.enginebundle.examples import publish
 
 OLD = time.time() - 10 * 86400
@@ -87,6 +91,9 @@ def test_what_nothing_reaches_goes_and_a_dry_run_only_tells(farm, capsys):
         Path(store.uri, folder).mkdir(parents=True, exist_ok=True)
         Path(store.uri, folder, ".tmp-killed").write_text("half")
     store.storage.put(f"damaged/{blob}/{blob}", b"x")
+    (of_result,) = store.list_files("inputs")
+    for folder in (of_result.rpartition("/")[0], f"inputs/{blob}"):
+        store.put_file(f"{folder}/{blob}.json", b'{"names": {}}')
     garbage = paths(store) - needed
     age(store)
     assert farm.kiln("gc", "--dry-run") == 0
@@ -97,6 +104,24 @@ def test_what_nothing_reaches_goes_and_a_dry_run_only_tells(farm, capsys):
     assert paths(store) == needed
     assert not store.has_blob(alone)
     assert f"{len(farm.files('blobs/*/*/*'))} blobs stay" in capsys.readouterr().out
+
+
+def test_lists_lead_to_what_stays(farm):
+    """To results, though it is lost what was read; and to failures that are known."""
+    store = farm.store
+    (path,) = store.list_files("inputs")
+    identity = json.loads(farm.result("trace").read_text())["identity"]
+    Path(store.uri, f"blobs/sha256/{identity['inputs'][7:9]}/{identity['inputs'][7:]}").unlink()
+    name = digest_bytes(b"x")[7:]
+    failed = Task(TaskId("m", "build"), {"replace": ["x"]}, (), Resources(1.0, 1, 1.0))
+    key = digest_bytes(b"a task")
+    Failures(store).remember(failed, key, Failed("builder", "no", key=digest_bytes(b"own")))
+    store.put_file(f"inputs/{key[7:]}/{name}.json", b'{"names": {}}')
+    age(store)
+    before = paths(store)
+    assert farm.kiln("gc") == 0
+    assert paths(store) == before
+    assert path in before
 
 
 def test_what_was_written_or_used_just_now_stays(farm):

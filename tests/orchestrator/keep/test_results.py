@@ -36,7 +36,9 @@ def test_every_blob_that_a_step_left_is_named_by_a_result_or_a_version(made):
     """What this file's checks go by, against a real store."""
     named = set()
     for path in made.files("results/*/*.json"):
-        named |= {digest for digest, _ in blobs(json.loads(path.read_text())["output"])}
+        result = json.loads(path.read_text())
+        named |= {digest for digest, _ in blobs(result["output"])}
+        named |= {result["identity"]["inputs"]} if "inputs" in result["identity"] else set()
     for path in (
         *made.files("bundles/*/versions/*.json"),
         *made.files("bundles/*/evidence/*/*/*.json"),
@@ -112,6 +114,30 @@ def test_a_damaged_record_is_a_miss_that_is_said(farm, step, content, caplog):
     assert farm.kiln("plan") == 0
     assert path.stem in caplog.text
     assert farm.store.result(f"sha256:{path.stem}") in (None, _parsed(content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b'{"names": {"files": 3}}',
+        b'{"m/trace": 3}',
+        b'{"m/trace": ["x"]}',
+    ],
+)
+@pytest.mark.parametrize("folder", ["inputs/*", "earlier"])
+def test_a_damaged_list_of_what_was_read_counts_as_none(farm, folder, content):
+    (path,) = farm.files(f"{folder}/*.json")
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    assert farm.kiln("plan") == 0
+    if folder != "earlier":
+        path.write_bytes(whole.replace(b'"looks":', b'"smells":'))
+        assert farm.kiln("plan") == 0
 
 
 def test_damaged_records_are_replaced(farm, capsys):

@@ -1,4 +1,4 @@
-"""Digests of the code and data behind a manifest: found, never imported, the same wherever it lies."""
+"""What a manifest names outright: found, never imported, the same wherever it lies."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ import pytest
 from compiler.goldens.source import GoldenSource
 from compiler.replace.replacement import Replacement
 from compiler.trace.source import Source
+from enginebundle.format.digest import digest_bytes
 from orchestrator.manifest.errors import ManifestError
 from orchestrator.manifest.model import Manifest, Model
-from orchestrator.plan import content, local_installs
+from orchestrator.plan import content
+from orchestrator.plan.inputs import now
 from orchestrator.plan.installed import installed
 from tests.orchestrator.examples import MODEL as WHOLE
 
@@ -51,65 +53,85 @@ def of(folder: Path, entrypoint: str = "zoo:make", **changes: Any) -> dict[str, 
     return content.content(model)
 
 
-def test_a_plain_module_is_known_by_its_folder(folder: Path) -> None:
-    assert of(folder)["source"]["beside"].keys() == {
-        "helpers/__init__.py",
-        "helpers/data/vocab.txt",
-        "more.py",
-        "weights.bin",
-        "zoo.py",
-    }
-
-
 def _edit(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_text("something else")
 
 
 @pytest.mark.parametrize(
-    ("change", "counts"),
+    "name",
     [
-        (_edit("zoo.py"), True),
-        (_edit("more.py"), True),
-        (_edit("new.py"), True),
-        (_edit("weights.bin"), True),
-        (_edit("helpers/data/vocab.txt"), True),
-        (lambda folder: (folder / "more.py").rename(folder / "less.py"), True),
-        (lambda folder: (folder / "more.py").unlink(), True),
-        (_edit("m.yaml"), False),
-        (_edit("store/big.bin"), False),
-        (_edit("__pycache__/zoo.pyc"), False),
-        (_edit(".hidden"), False),
-        (lambda folder: os.utime(folder / "zoo.py", (1, 1)), False),
+        "zoo.py",
+        "more.py",
+        "new.py",
+        "weights.bin",
+        "helpers/data/vocab.txt",
+        "m.yaml",
+        "store/big.bin",
     ],
 )
-def test_what_counts(folder: Path, change: Callable[[Path], object], counts: bool) -> None:
+def test_what_lies_beside_the_code_does_not_count_by_itself(folder: Path, name: str) -> None:
+    """Only what the code is seen to read does: tests/orchestrator/worker/recording."""
     before = of(folder)
+    _edit(name)(folder)
+    assert of(folder) == before
+    assert of(folder, kwargs=(("weights", name),)) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        (_edit("helpers/data/vocab.txt"), True),
+        (_edit("helpers/new.py"), True),
+        (lambda folder: (folder / "helpers/__init__.py").unlink(), True),
+        (lambda folder: (folder / "helpers/__init__.py").rename(folder / "helpers/a.py"), True),
+        (_edit("helpers/.hidden"), False),
+        (_edit("zoo.py"), False),
+        (lambda folder: os.utime(folder / "helpers/__init__.py", (1, 1)), False),
+    ],
+)
+def test_what_counts_of_a_named_folder(
+    folder: Path, change: Callable[[Path], object], counts: bool
+) -> None:
+    before = of(folder, files=(folder / "helpers",))
     change(folder)
-    assert (of(folder) != before) is counts
+    assert (of(folder, files=(folder / "helpers",)) != before) is counts
+
+
+def test_files_of_one_name_are_told_apart(folder: Path) -> None:
+    for part in ("a", "b"):
+        (folder / part).mkdir()
+        (folder / part / "config.json").write_text(part)
+    files = (folder / "a/config.json", folder / "b/config.json")
+    before = of(folder, files=files)
+    assert before["files"].keys() == {"a/config.json", "b/config.json"}
+    for part in ("a", "b"):
+        _edit(f"{part}/config.json")(folder)
+        assert of(folder, files=files) != before
+        before = of(folder, files=files)
+
+
+def test_a_file_outside_of_the_manifest_s_folder_is_known_as_it_is_spelled(
+    folder: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside.txt"
+    outside.write_text("a")
+    for file, name in ((folder / "../outside.txt", "../outside.txt"), (outside, str(outside))):
+        assert of(folder, files=(file,))["files"].keys() == {name}
 
 
 def test_the_place_does_not_count(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "elsewhere" / "deeper")
-    assert of(folder) == of(tmp_path / "elsewhere" / "deeper")
+    there = tmp_path / "elsewhere" / "deeper"
+    shutil.copytree(folder, there)
+    here = of(folder, files=(folder / "store/big.bin",))
+    assert here == of(there, files=(there / "store/big.bin",))
 
 
-def test_a_package_is_known_by_its_whole_tree(folder: Path) -> None:
-    before = of(folder, "helpers.text:make")
-    assert before["source"]["package"][0].keys() == {"__init__.py", "data/vocab.txt"}
-    _edit("zoo.py")(folder)
-    assert of(folder, "helpers.text:make") == before
-    _edit("helpers/data/vocab.txt")(folder)
-    assert of(folder, "helpers.text:make") != before
-
-
-def test_a_big_tree_is_one_digest(folder: Path) -> None:
-    for number in range(content.LISTED):
-        (folder / "helpers" / f"{number}.py").write_text("")
-    before = of(folder, "helpers:make")["source"]["package"]
-    assert len(before) == 1
-    assert before[0].startswith("sha256:")
-    _edit("helpers/7.py")(folder)
-    assert of(folder, "helpers:make")["source"]["package"] != before
+def test_another_place_to_search_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports look there before they find what they found so far."""
+    before = of(folder)
+    own = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", f"{own}{os.pathsep}{folder / 'helpers'}")
+    assert of(folder) != before
 
 
 def test_links_are_followed_once(folder: Path, tmp_path: Path) -> None:
@@ -118,45 +140,24 @@ def test_links_are_followed_once(folder: Path, tmp_path: Path) -> None:
     (folder / "helpers" / "link.py").symlink_to(outside)
     (folder / "helpers" / "loop").symlink_to(folder / "helpers")
     (folder / "helpers" / "dangling").symlink_to(tmp_path / "nowhere")
-    before = of(folder)
+    before = of(folder, files=(folder / "helpers",))
     outside.write_text("bb")
-    assert of(folder) != before
+    assert of(folder, files=(folder / "helpers",)) != before
 
 
 def test_virtual_environments_are_left_out(folder: Path) -> None:
-    before = of(folder)
+    before = of(folder, files=(folder,))
     (folder / "env").mkdir()
     (folder / "env" / "pyvenv.cfg").write_text("")
     (folder / "env" / "x.py").write_text("")
-    assert of(folder) == before
+    assert of(folder, files=(folder,)) == before
 
 
-def test_the_manifest_s_folder_comes_before_what_is_installed(folder: Path) -> None:
-    (folder / "yaml.py").write_text("mine = 1")
-    assert "yaml.py" in of(folder, "yaml:make")["source"]["beside"]
-
-
-def test_installed_modules_and_packages_are_found(folder: Path) -> None:
-    six = of(folder, "typing_extensions:make")["source"]["beside"]
-    assert six.keys() == {"typing_extensions.py"}  # not all of site-packages
-    assert of(folder, "hypothesis.strategies:make")["source"]["package"]
-    assert of(folder, "sys:make")["source"]["origin"] == "built-in"
-
-
-def test_files_named_by_arguments_count(folder: Path) -> None:
-    kwargs = (("weights", "store/big.bin"), ("depth", 2), ("nested", {"list": ["m.yaml", "text"]}))
-    before = of(folder, kwargs=kwargs)
-    assert before["source"]["arguments"].keys() == {"weights", "nested.list[0]"}
-    _edit("store/big.bin")(folder)
-    assert of(folder, kwargs=kwargs) != before
-
-
-def test_files_of_the_manifest_count(folder: Path) -> None:
-    files = (folder / "store" / "big.bin", folder / "store")
-    before = of(folder, files=files)
-    assert before["files"].keys() == {"big.bin", "store"}
-    _edit("store/big.bin")(folder)
-    assert of(folder, files=files) != before
+@pytest.mark.parametrize(
+    "entrypoint", ["typing_extensions:make", "hypothesis.strategies:make", "sys:make"]
+)
+def test_installed_modules_and_packages_are_found(folder: Path, entrypoint: str) -> None:
+    assert of(folder, entrypoint)["files"] == {}
 
 
 def test_program_and_golden_files_are_known_by_content(folder: Path) -> None:
@@ -166,8 +167,8 @@ def test_program_and_golden_files_are_known_by_content(folder: Path) -> None:
         goldens=GoldenSource(file=str(folder / "store" / "big.bin")),
     )
     found = content.content(model)
-    assert found["source"].keys() == found["goldens"].keys() == {"file"}
-    assert found["source"] != found["goldens"]
+    assert found["source"] == digest_bytes(b"1234")
+    assert found["goldens"] == digest_bytes(b"0" * 100)
 
 
 def test_everything_absent_is_named_at_once(folder: Path) -> None:
@@ -199,13 +200,13 @@ def test_a_file_is_read_once_a_process_and_again_after_a_change(
 ) -> None:
     file = tmp_path / "weights.bin"
     file.write_bytes(b"a" * 1000)
-    first = content.file_digest(file)
+    first, state = now.file_digest(file), file.stat()
     with monkeypatch.context() as patch:
-        patch.setattr(content, "digest_file", lambda path: pytest.fail("read again"))
-        assert content.file_digest(file) == first
+        patch.setattr(now, "digest_file", lambda path: pytest.fail("read again"))
+        assert now.file_digest(file) == first
     file.write_bytes(b"b" * 1000)
-    os.utime(file, ns=(1, 1))
-    assert content.file_digest(file) != first
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert now.file_digest(file) != first, "the same size and time do not make the same content"
 
 
 def test_this_installation() -> None:
@@ -218,59 +219,21 @@ def test_this_installation() -> None:
     assert installed() == here
 
 
-def test_an_editable_installation_is_known_by_its_files(tmp_path: Path) -> None:
-    """A real one, in an environment of its own, asked in a process of its own."""
-    project = tmp_path / "project"
-    (project / "shapes").mkdir(parents=True)
-    (project / "shapes" / "__init__.py").write_text("side = 1")
-    site = tmp_path / "site"
-    info = site / "shapes-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shapes\nVersion: 1.0\n")
-    (info / "direct_url.json").write_text(
-        f'{{"url": "{project.as_uri()}", "dir_info": {{"editable": true}}}}'
-    )
-    copied = site / "copied-1.0.dist-info"
-    copied.mkdir()
-    (copied / "METADATA").write_text("Metadata-Version: 2.1\nName: copied\nVersion: 1.0\n")
-    (copied / "direct_url.json").write_text('{"url": "file:///somewhere", "dir_info": {}}')
-    (copied / "RECORD").write_text("copied/__init__.py,sha256=abc,3\n../../bin/x,sha256=def,3\n")
-
-    def ask() -> str:
-        program = "from orchestrator.plan.content import local_content; print(local_content())"
-        path = os.pathsep.join([str(site), str(Path(local_installs.__file__).parents[2])])
-        environment = os.environ | {"PYTHONPATH": path}
-        return subprocess.run(
-            [sys.executable, "-c", program],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-
-    before = ask()
-    assert "'shapes': 'sha256:" in before
-    assert "'copied': 'sha256:" in before
-    (copied / "RECORD").write_text("copied/__init__.py,sha256=abc,3\n../../bin/x,sha256=xyz,3\n")
-    assert ask() == before
-    (copied / "RECORD").write_text("copied/__init__.py,sha256=abd,3\n")
-    changed = ask()
-    assert changed != before
-    (project / "shapes" / "__init__.py").write_text("side = 2")
-    assert ask() != changed
-
-
-def test_code_that_replaces_pieces_is_in_and_must_be_there(folder: Path) -> None:
-    own = (Replacement("module", "Block", "with", "layers:fast"),)
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"replace": (Replacement("module", "Block", "with", "layers:fast"),)},
+        {"plugins": ("layers:register",)},
+    ],
+    ids=["replace", "plugins"],
+)
+def test_code_that_a_later_step_runs_must_be_there(folder: Path, own: dict[str, Any]) -> None:
     source = Source(entrypoint="zoo:make", search_path=(str(folder),))
-    manifest = Manifest((replace(MODEL, source=source, replace=own),))
-    with pytest.raises(ManifestError, match=r"replace\[0\].*no module named 'layers'"):
+    manifest = Manifest((replace(MODEL, source=source, **own),))
+    with pytest.raises(ManifestError, match=r"(replace|plugins)\[0\].*no module named 'layers'"):
         content.contents(manifest)
     (folder / "layers.py").write_text("a = 1")
-    before = of(folder, replace=own)
-    assert before["replace"]["layers:fast"]["module"] == "layers"
-    (folder / "layers.py").write_text("a = 2")
-    assert of(folder, replace=own)["replace"] != before["replace"]
+    content.contents(manifest)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
@@ -18,11 +19,12 @@ from enginebundle.format.digest import digest_json
 from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Tolerance, Toolchain
 from orchestrator.manifest.model import Model
 from orchestrator.plan import keys
+from orchestrator.plan.inputs.lists import with_inputs
 from orchestrator.plan.installed import Installed, distributions
 from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
 from orchestrator.plan.tasks import tasks
-from tests.orchestrator.examples import CONTENT, INSTALLED, MODEL, OUTPUTS, TRACED
+from tests.orchestrator.examples import CONTENT, INPUTS, INSTALLED, MODEL, OUTPUTS, TRACED
 
 
 def upstream_of(task: Task) -> dict[str, Any]:
@@ -75,6 +77,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
     "version_compatible": (True, NOTHING),  # no trt: target here
     "refit": (True, NOTHING),  # trt targets only
     "allow_torch": (True, NOTHING),  # a permission
+    "unrecorded": ("allow", TRACE),  # what was refused before may be read now
 }
 """Field of Model -> another value, and the steps whose key it must change, and no others."""
 
@@ -125,12 +128,13 @@ def test_so_does_each_field_of_source_and_goldens(part: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("versions", "steps"),
     [
-        ({"torch": "2.14.0"}, {"trace", "build", "validate"}),
-        ({"numpy": "2.5.0"}, {"trace", "build", "validate"}),
-        ({"tensorrt-rtx-cu13": "1.6"}, {"trace", "build", "validate"}),
-        ({"tensorrt-cu13": "11.5"}, TRACE),  # no trt: target here
-        ({"transformers": "5.1"}, TRACE),
-        ({"rich": "15"}, TRACE),
+        ({"torch": "2.14.0"}, {"build", "validate"}),  # what a trace imports is in its inputs
+        ({"numpy": "2.5.0"}, {"build", "validate"}),
+        ({"tensorrt-rtx-cu13": "1.6"}, {"build", "validate"}),
+        ({"tensorrt-cu13": "11.5"}, NOTHING),  # no trt: target here
+        ({"safetensors": "0.7"}, {"trace", "build", "validate"}),  # writes the weights down
+        ({"transformers": "5.1"}, NOTHING),
+        ({"rich": "15"}, NOTHING),
     ],
     ids=lambda part: ",".join(sorted(part)),  # a set's own text differs between processes
 )
@@ -153,7 +157,7 @@ def test_tensorrt_rtx_does_not_touch_the_cpu_nor_tensorrt() -> None:
         keys_of(model),
         keys_of(model, installed=replace(INSTALLED, distributions=other)),
     )
-    assert changed(before, after) == TRACE
+    assert changed(before, after) == NOTHING
 
 
 def test_an_effort_counts_for_tensorrt_alone() -> None:
@@ -200,20 +204,45 @@ def test_the_rest_of_the_installation(field: str, value: str, steps: set[str]) -
     assert changed(keys_of(MODEL), keys_of(MODEL, installed=other)) == steps
 
 
-def test_code_and_data_change_the_trace_only() -> None:
-    """A graph that comes out the same then leaves every build as it is."""
+def test_files_that_the_manifest_names_count_wherever_its_code_runs() -> None:
     content = copy.deepcopy(CONTENT)
-    content["source"]["beside"]["zoo.py"] = "sha256:2"
-    assert changed(keys_of(MODEL), keys_of(MODEL, content)) == TRACE
+    content["files"]["vocab.txt"] = "sha256:other"
+    own = {"trace", "build"}  # MODEL has a converter
+    assert changed(keys_of(MODEL), keys_of(MODEL, content)) == own
+    plain = replace(MODEL, replace=())
+    assert changed(keys_of(plain), keys_of(plain, content)) == TRACE
+    assert changed(keys_of(TRT), keys_of(TRT, content)) == {"trace", "build", "validate"}
 
 
-def test_code_that_registers_plugins_changes_what_runs_them() -> None:
-    content = copy.deepcopy(CONTENT)
-    content["plugins"]["zoo:register"]["beside"]["zoo.py"] = "sha256:2"
-    before, after = keys_of(TRT), keys_of(TRT, content)
-    assert changed(before, after) == {"build", "validate"}
-    changes = {role for role in before if before[role] != after[role]}
-    assert all("trt:sm_89" in role for role in changes)
+def test_steps_that_run_the_users_code_are_recorded() -> None:
+    for model in (MODEL, replace(MODEL, replace=()), TRT):
+        made = tasks(model, CONTENT, INSTALLED, ("cpu", "sm_89"))
+        recorded = {task.task_id.role for task in made if keys.records(task.step, task.spec)}
+        builds = {task.task_id.role for task in made if task.step == "build"}
+        own = builds if model.replace else set()
+        plugins = {"validate/trt:sm_89"} if model.plugins else set()
+        assert recorded == {"trace"} | own | plugins
+
+
+def test_every_input_counts_whether_it_changes_comes_or_goes() -> None:
+    trace = keys.identity(MADE[0], {})
+
+    def key_of(inputs: dict[str, Any]) -> str:
+        return digest_json(with_inputs(trace, digest_json(inputs)))
+
+    base = key_of(INPUTS)
+    seen = {base, digest_json(trace)}
+    for path in leaves(INPUTS):
+        gone = copy.deepcopy(INPUTS)
+        place = gone
+        for step in path[:-1]:
+            place = place[step]
+        del place[path[-1]]
+        seen |= {key_of(mutated(INPUTS, path))}
+        seen |= {key_of(gone)}
+    assert len(seen) == 2 + 2 * len(list(leaves(INPUTS)))
+    again = json.loads(json.dumps(dict(reversed(INPUTS.items()))))
+    assert key_of(again) == base
 
 
 def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:

@@ -14,6 +14,7 @@ import pytest
 from enginebundle.format.digest import digest_json
 from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
+from orchestrator.plan.inputs.lists import Finder
 from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
 from orchestrator.run.drive import Farm, drive
@@ -91,7 +92,7 @@ def virtual(memory, executors, mishaps=CALM, seed=0):
         return executors[-1]
 
     return Farm(
-        memory,
+        lambda task, identity: memory.result(digest_json(identity)),
         identify,
         attempt,
         executor,
@@ -249,7 +250,7 @@ def real(store, executor, functions):
         )  # fmt: skip
 
     return Farm(
-        store,
+        Finder(store, store.result).find,
         identify,
         make,
         lambda: executor,
@@ -311,7 +312,7 @@ def test_a_machine_s_pools():
 def test_the_first_result_wins(tmp_path):
     """A twin that takes no lease records its result while this attempt runs."""
     store = Store.open(tmp_path / "store", create=True)
-    task = model("m0")[0]
+    task = model("m0")[1]
     mine = attempt(
         task, {"id": "x"}, {}, 1, store.uri, function="step_builders:slow", path=(BUILDERS,)
     )

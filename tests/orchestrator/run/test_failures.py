@@ -9,19 +9,23 @@ from typing import Any
 
 import pytest
 
-from enginebundle.format.digest import digest_bytes, digest_json
+from enginebundle.format.digest import digest_json
 from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
+from orchestrator.plan.inputs.lists import Finder
 from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
 from orchestrator.run.drive import Farm, drive
+from orchestrator.run.executor import LocalExecutor
 from orchestrator.run.failures import Failures
 from orchestrator.run.schedule import Ended
 from orchestrator.run.taskgraph import Pool
 from orchestrator.worker.attempt import Attempt
 from orchestrator.worker.outcome import Built, Cached, Failed, Outcome
+from tests.orchestrator.worker.test_isolate import BUILDERS
 
-KEY = digest_bytes(b"key")
+IDENTITY = {"toolchain": "this"}
+KEY = digest_json(IDENTITY)
 BUILD = Task(
     TaskId("m", "build", Target.parse("rtx:sm_89")), {}, ("m/trace",), Resources(1.0, 100, 60.0)
 )
@@ -35,7 +39,7 @@ def store(tmp_path: Path) -> Store:
 
 def remembered(store: Store, failed: Failed, task: Task = BUILD) -> Failed | None:
     Failures(store, "r1").remember(task, KEY, failed)
-    return Failures(store).known(task, KEY)
+    return Failures(store).known(task, IDENTITY)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +77,8 @@ def test_what_is_kept(store: Store, code: str, message: str, kept: bool) -> None
 
 def test_it_belongs_to_the_key_and_can_be_forgotten(store: Store) -> None:
     assert remembered(store, Failed("builder", "no")) is not None
-    assert Failures(store).known(BUILD, digest_bytes(b"another toolchain")) is None
-    assert Failures(store, forget=True).known(BUILD, KEY) is None
+    assert Failures(store).known(BUILD, {"toolchain": "another"}) is None
+    assert Failures(store, forget=True).known(BUILD, IDENTITY) is None
     assert remembered(store, Failed("raised", "no"), TRACE) is None
 
 
@@ -84,7 +88,7 @@ def test_a_higher_limit_is_worth_another_try(store: Store, code: str, limit: str
     for factor, kept in ((0.5, True), (1, True), (2, False)):
         value = getattr(BUILD.resources, limit) * factor
         task = replace(BUILD, resources=replace(BUILD.resources, **{limit: value}))
-        assert (Failures(store).known(task, KEY) is not None) == kept
+        assert (Failures(store).known(task, IDENTITY) is not None) == kept
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"code": "x"}'])
@@ -92,7 +96,7 @@ def test_a_damaged_record_is_none(store: Store, data: bytes) -> None:
     remembered(store, Failed("builder", "no"))
     (path,) = store.list_files("failures")
     store.put_file(path, data)
-    assert Failures(store).known(BUILD, KEY) is None
+    assert Failures(store).known(BUILD, IDENTITY) is None
 
 
 class Executor:
@@ -129,7 +133,7 @@ def night(store: Store, outcome: Outcome, *, forget: bool = False) -> tuple[int,
         )  # fmt: skip
 
     farm = Farm(
-        store, lambda task, upstream: {"id": task.id}, attempt, lambda: executor,
+        Finder(store, store.result).find, lambda task, upstream: {"id": task.id}, attempt, lambda: executor,
         lambda task, upstream: task, {}, lambda task, upstream, outcome: outcome,
         known=failures.known, remember=failures.remember,
     )  # fmt: skip
@@ -159,3 +163,56 @@ def test_a_known_failure_is_not_built_again_until_it_is_asked_for(
 def test_a_failure_of_the_moment_is_tried_every_night(store: Store) -> None:
     for _ in range(2):
         assert night(store, Failed("infra", "the node was lost"))[0] == 3
+
+
+def test_a_known_failure_of_the_users_code_counts_until_a_file_that_it_read_is_another(
+    store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ws"
+    folder.mkdir()
+    (folder / "own.py").write_text(
+        "from pathlib import Path\n"
+        "def value():\n    raise ValueError((Path(__file__).parent / 'w.txt').read_text())\n"
+    )
+    source = {"entrypoint": "own:value", "search_path": [str(folder)]}
+    spec = {"target": "torch:cpu", "replace": [{"by": "own:value"}], "source": source}
+    task = Task(TaskId("m", "build"), spec, (), Resources(1.0, 1 << 30, 60.0))
+
+    def attempt(task: Task, identity: Any, upstream: Any, number: int) -> Attempt:
+        return Attempt(
+            task.id, number, "r", task.step, task.spec, upstream, identity, store.uri, 1.0, 1 << 30, 60.0,
+            function="reading_steps:read", path=(BUILDERS,),
+        )  # fmt: skip
+
+    def tried() -> bool:
+        states: list[str] = []
+        finder = Finder(store, store.result)
+        failures = Failures(store, "r", keys=finder.keys)
+        farm = Farm(
+            finder.find, lambda task, upstream: {"id": task.id}, attempt, lambda: LocalExecutor(1),
+            lambda task, upstream: task, {}, lambda task, upstream, outcome: outcome,
+            known=failures.known, remember=failures.remember,
+            listen=lambda transition: states.append(transition.state),
+        )  # fmt: skip
+        (outcome,) = drive((task,), farm)[0].values()
+        assert isinstance(outcome, Failed)
+        assert (folder / "w.txt").read_text() in outcome.message
+        return "started" in states
+
+    def write(name: str, text: str) -> None:
+        (folder / name).write_text(text)
+
+    write("w.txt", "first")
+    assert tried()
+    assert not tried()
+    write("w.txt", "another")
+    assert tried()
+    write("unread.txt", "another")
+    write("w.txt", "first")
+    assert not tried()
+
+
+def test_a_failure_without_what_was_read_is_not_kept(store: Store) -> None:
+    """Nobody could tell when it may end otherwise."""
+    task = replace(BUILD, spec={"replace": [{"by": "own:value"}]})
+    assert remembered(store, Failed("builder", "no"), task) is None

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from enginebundle.storage.store import Store
+from orchestrator.plan.inputs.lists import Finder
 from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
 from orchestrator.run.drive import Farm, drive
@@ -158,7 +159,7 @@ def test_started_means_started_and_nothing_overtakes_a_big_task(ray_executor, tm
             pass
 
     farm = Farm(
-        results=store,
+        find=Finder(store, store.result).find,
         identify=lambda task, upstream: {"id": task.id},
         attempt=describe,
         executor=Kept,
