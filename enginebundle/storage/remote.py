@@ -197,7 +197,7 @@ def _plain(error: Exception) -> str:
     text = str(error)
     said = [re.search(rf"<{tag}>([^<]*)</{tag}>", text) for tag in ("Code", "Message")]
     if words := [found[1] for found in said if found is not None]:
-        return ": ".join(words)
+        return ": ".join(words).rstrip(".")
     if re.search("/latest/(api/token|meta-data)", text):
         return "no credentials are set, and this machine gives none"
     status = re.search(r"status code: (\d{3}[A-Za-z ]*)", text)
