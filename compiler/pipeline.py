@@ -18,6 +18,8 @@ from typing import Any
 
 from compiler.build import tensorrt, tensorrt_rtx
 from compiler.build.aids import Aids
+from compiler.build.apart import Apart
+from compiler.build.blame import Search, blamed
 from compiler.build.builder import BuildRefused
 from compiler.build.engine_cache import EngineCache
 from compiler.build.evaluated import Evaluated, evaluate_partition
@@ -26,6 +28,7 @@ from compiler.build.networks import (
     BuildRequest,
     Converted,
     Demote,
+    Failure,
     convert_or_demote,
     convert_program,
     gave_up,
@@ -198,10 +201,15 @@ def build_program(
                 build_segment(trt, segment, network, program, request, engines, aids)
                 for segment, network in zip(parts.segments, networks, strict=True)
             )
-        except Demote as demotion:
+        except (Demote, Failure) as failed:
             if request.require_full_compilation:
-                raise demotion.cause from None
-            demoted |= demotion.nodes
+                raise failed.cause from None
+            if isinstance(failed, Demote):
+                demoted |= failed.nodes
+                continue
+            with _own_process(aids) as apart:
+                search = Search(trt, program, request, registry, apart)
+                demoted |= blamed(failed, search, engines)
             continue
         evaluated = None
         if goldens:
@@ -220,6 +228,16 @@ def build_program(
             parts,
         )
     raise gave_up(demoted)
+
+
+@contextmanager
+def _own_process(aids: Aids | None) -> Iterator[Apart]:
+    """The process for builds that the caller has, or one for now."""
+    if aids is not None and aids.apart is not None:
+        yield aids.apart
+    else:
+        with Apart() as apart:
+            yield apart
 
 
 def _missing_plugins(request: BuildRequest) -> dict[str, Refusal]:

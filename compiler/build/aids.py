@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from compiler.build.apart import Apart
 from compiler.build.effort import times_tactics
 from compiler.build.progress import Listener, Phase, make_monitor
 from compiler.build.replay import Proved, Replay, ReplayRefused, editable
@@ -32,13 +33,15 @@ class Aids:
     """`store` keeps timing caches and what was chosen; `listener` hears of progress and may stop a build.
 
     With `proved`, every engine is built again as it was: it maps engines' keys to what their builds left.
-    `replay` is the one of them that a build is held to.
+    `replay` is the one of them that a build is held to. With `apart`, engines are built in that process,
+    of which the listener hears nothing.
     """
 
     store: Store | None = None
     listener: Listener | None = None
     proved: Mapping[Digest, Proved] | None = None
     replay: Proved | None = None
+    apart: Apart | None = None
 
     def tell(self, work: str, steps: int) -> None:
         """Tell of work that is no builder's."""

@@ -21,7 +21,7 @@ import functools
 import platform
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compiler.build.extents import extents
+from compiler.convert.registry import Refusal
 from compiler.network.network import Layer, Network, Tensor
 from compiler.program import tensor_bytes
 from enginebundle.errors import IntegrityError, NotFoundError
@@ -49,6 +50,7 @@ _CODE = (
     "build/compatibility.py",
     "build/effort.py",
     "build/extents.py",
+    "build/options.py",
     "build/tensorrt.py",
     "build/tensorrt_rtx.py",
     "convert/plugin.py",
@@ -94,6 +96,23 @@ class EngineCache:
         if won["output"] == own:
             return engine
         return self.store.read_blob(won["output"]["engine"])
+
+    def blame(self, identity: Mapping[str, Any]) -> dict[str, Refusal]:
+        """The nodes without which that engine's segment was found to build, with the reason; or none."""
+        record = self.store.result(digest_json(_blame(identity)))
+        nodes = {} if record is None else record["output"]["nodes"]
+        return {name: Refusal(**reason) for name, reason in nodes.items()}
+
+    def keep_blame(self, identity: Mapping[str, Any], nodes: Mapping[str, Refusal]) -> None:
+        """Remember for the next build of an engine with that identity which nodes have to leave."""
+        own = _blame(identity)
+        key = digest_json(own)
+        told = {name: asdict(reason) for name, reason in nodes.items()}
+        self.store.put_result(key, _record(key, own, {"nodes": told}, {}))
+
+
+def _blame(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {"step": "blame", "engine": digest_json(dict(identity))}
 
 
 def identity(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from compiler.build.builder import BuildRefused
 from compiler.build.effort import DEFAULT
@@ -14,6 +15,7 @@ from compiler.convert.interpret import ConversionError, convert, value_table
 from compiler.convert.registry import Refusal, Registry
 from compiler.network.network import Network
 from compiler.partition import Partition, PartitionOptions, partition
+from compiler.partition.segments import SegmentGraph
 from compiler.program import Program
 from compiler.replace.apply import Replacement, registry_with
 from enginebundle.format.graph import Graph, Node
@@ -50,6 +52,12 @@ class BuildRequest:
     """Later versions of TensorRT open the engines too: for trt targets only."""
     refit: bool = False
     """Build engines without weights, which they get when they are opened; `trt` targets only."""
+
+    def without_choices(self) -> BuildRequest:
+        """The request without what chooses nodes for torch by name."""
+        return replace(
+            self, torch_executed_modules=(), torch_executed_ops=(), require_full_compilation=False
+        )
 
 
 @dataclass(frozen=True)
@@ -133,3 +141,18 @@ class Demote(Exception):
         super().__init__(str(cause))
         self.nodes = nodes
         self.cause = cause
+
+
+class Failure(Exception):
+    """A segment's engine could not be built, and nothing says which node is at fault.
+
+    `identity` is that of the engine, where there is a cache that could keep the answer.
+    """
+
+    def __init__(
+        self, segment: SegmentGraph, cause: BuildRefused, identity: Mapping[str, Any] | None
+    ) -> None:
+        super().__init__(str(cause))
+        self.segment = segment
+        self.cause = cause
+        self.identity = identity

@@ -9,17 +9,18 @@ from typing import Any
 import torch
 
 from compiler.build.aids import Aids
+from compiler.build.apart import DIED
 from compiler.build.builder import BuildRefused, EngineOptions, make_engine
 from compiler.build.effort import DEFAULT
 from compiler.build.engine_cache import EngineCache, identity
 from compiler.build.evaluated import callable_in_torch
-from compiler.build.networks import BuildRequest, Demote
+from compiler.build.networks import BuildRequest, Demote, Failure
 from compiler.build.replay import ReplayRefused
 from compiler.convert.registry import Refusal
 from compiler.network.kinds.plugin import has_plugins, plugins_of
 from compiler.network.network import Network
 from compiler.network.older import lacking, without
-from compiler.network.refit import bindings
+from compiler.network.refit import Bindings, bindings
 from compiler.partition.segments import SegmentGraph
 from compiler.program import Program
 from enginebundle.format.digest import digest_json
@@ -57,22 +58,26 @@ class BuiltSegment:
         return self.graph.outputs
 
 
-def build_segment(
-    trt: Any, segment: SegmentGraph, network: Network | None, program: Program,
-    request: BuildRequest, engines: EngineCache | None, aids: Aids | None = None,
-) -> BuiltSegment:  # fmt: skip
-    """Build an engine with the module `trt`, or take it from `engines`; without a network, keep the
-    graph for torch. Raises Demote if the builder fails on nodes, BuildRefused otherwise."""
-    if network is None:
-        _check_callable(segment)
-        names = [weight.name for weight in segment.graph.weights]
-        weights = {name: program.weights[name] for name in names}
-        return BuiltSegment(
-            segment.kind,
-            segment.graph.without_origins(),
-            None,
-            program.weights if request.refit and names else weights,
-        )
+@dataclass(frozen=True)
+class Prepared:
+    """A network as the target's TensorRT builds it, and what the builder needs besides."""
+
+    network: Network
+    options: EngineOptions
+    bound: Bindings | None
+
+    def identity(
+        self, trt: Any, segment: SegmentGraph, program: Program, request: BuildRequest
+    ) -> dict[str, Any]:
+        """Of the engine, for the cache."""
+        known = {id(program.weights[w.name]): w.digest for w in program.graph.weights}
+        names = None if self.bound is None else self.bound.names
+        archs = request.target.archs
+        return identity(trt, self.network, segment.graph, self.options, archs, known, names)
+
+
+def prepare(trt: Any, network: Network, program: Program, request: BuildRequest) -> Prepared:
+    """Ready a segment's network for the builder."""
     capabilities = request.target.archs if request.target.backend == "rtx" else ()
     effort = request.effort if request.target.backend == "trt" else DEFAULT
     bound = None
@@ -84,14 +89,44 @@ def build_segment(
         hardware=request.target.hardware, version_compatible=request.version_compatible,
         refit=bound is not None and bool(bound.names),
     )  # fmt: skip
+    return Prepared(network, options, bound)
+
+
+def build_segment(
+    trt: Any, segment: SegmentGraph, network: Network | None, program: Program,
+    request: BuildRequest, engines: EngineCache | None, aids: Aids | None = None,
+) -> BuiltSegment:  # fmt: skip
+    """Build an engine with the module `trt`, or take it from `engines`; without a network, keep the
+    graph for torch. Raises Demote if nodes are known to be at fault, Failure if some are and nobody knows
+    which, BuildRefused otherwise."""
+    if network is None:
+        _check_callable(segment)
+        names = [weight.name for weight in segment.graph.weights]
+        weights = {name: program.weights[name] for name in names}
+        return BuiltSegment(
+            segment.kind,
+            segment.graph.without_origins(),
+            None,
+            program.weights if request.refit and names else weights,
+        )
+    prepared = prepare(trt, network, program, request)
+    network, options, bound = prepared.network, prepared.options, prepared.bound
+    apart = None if aids is None or has_plugins(network) else aids.apart
+    own: Mapping[str, Any] | None = None
     notes: dict[str, Any] = {}
     built: dict[str, Any] = {}
     reused = True
 
     def build() -> bytes | memoryview:
         nonlocal built, reused
+        if engines is not None and own is not None and (known := engines.blame(own)):
+            raise Demote(known, BuildRefused("builder", *_first(known)))
         reused = False
-        made = make_engine(trt, network, segment.graph, options, aids, bound)
+        if apart is None:
+            made = make_engine(trt, network, segment.graph, options, aids, bound)
+        else:
+            store = None if aids is None else aids.store
+            made = apart.make_engine(trt, network, segment.graph, options, store, bound)
         built |= made.notes  # in place: the cache of engines has it too
         return made.engine
 
@@ -113,22 +148,18 @@ def build_segment(
         elif engines is None and not replaying:
             engine = build()
         else:
-            known = {id(program.weights[w.name]): w.digest for w in program.graph.weights}
-            own = identity(
-                trt, network, segment.graph, options, request.target.archs, known,
-                None if bound is None else bound.names,
-            )  # fmt: skip
+            own = prepared.identity(trt, segment, program, request)
             notes["key"] = digest_json(own)
             if aids is not None and replaying:
                 aids = aids.replaying(notes["key"])
             engine = build() if engines is None else engines.engine(own, build, built, again)
     except BuildRefused as error:
-        if error.code not in ("layer", "builder"):
+        if error.code not in ("layer", "builder", DIED):
             raise
-        nodes = [n.name for n in segment.graph.nodes if n.outputs[0].is_tensor]
-        blamed = [error.node] if error.node in nodes else nodes
+        if error.node not in segment.tensor_nodes():
+            raise Failure(segment, error, own if engines is not None else None) from error
         refusal = Refusal(error.code, error.message, error.remedy)
-        raise Demote(dict.fromkeys(blamed, refusal), error) from error
+        raise Demote({error.node: refusal}, error) from error
     made = BuiltSegment(
         segment.kind, segment.graph.without_origins(), engine, None, reused=reused,
         notes=notes | built, plugins=plugins_of(network),
@@ -137,6 +168,11 @@ def build_segment(
         return made
     derived = {name: bound.tensors[name] for name in bound.derived}
     return replace(made, weights=program.weights, constants=derived)
+
+
+def _first(nodes: Mapping[str, Refusal]) -> tuple[str, str]:
+    reason = next(iter(nodes.values()))
+    return reason.detail, reason.remedy
 
 
 def _check_callable(segment: SegmentGraph) -> None:

@@ -5,6 +5,7 @@ build(region, values, options, target) -> Runner
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch._guards import tracing
 from torch.export import ExportedProgram
 
 from compiler.build.aids import Aids
+from compiler.build.apart import Apart
 from compiler.build.engine_cache import EngineCache
 from compiler.build.evaluated import EXACT
 from compiler.dynamo.options import Options
@@ -85,6 +87,8 @@ class Runner:
 
 def build(region: Region, values: Values, options: Options, target: Target) -> Runner:
     """Compile a region for these weights and numbers. Raises the compiler's refusals and the loader's errors."""
+    if not options.simulate or options.target is not None:
+        own_process()  # starts while we trace
     # Outside Dynamo's context: tracing inside it would add guards to Dynamo's frame.
     with tracing(None):
         program = _program(region, values, options)
@@ -93,7 +97,7 @@ def build(region: Region, values: Values, options: Options, target: Target) -> R
         steps, report = _evaluated_steps(program, request, options)
         return Runner(program, report, steps, program.graph.returns, EXACT, options.precision)
     cache = _cache(options)
-    built = build_program(program, request, engines=cache, aids=Aids(cache.store))
+    built = build_program(program, request, engines=cache, aids=_aids(cache))
     steps = tuple(
         _opened(s.kind, s.graph, s.engine, s.weights or {}, target, "cuda") for s in built.segments
     )
@@ -177,8 +181,10 @@ def _evaluated_steps(
     program: Program, request: BuildRequest, options: Options
 ) -> tuple[tuple[Step, ...], PartitionReport]:
     converted = convert_program(program, request)
+    report = converted.parts.report
     if options.target is not None:
-        build_program(program, request, engines=_cache(options))
+        cache = _cache(options)
+        report = build_program(program, request, engines=cache, aids=_aids(cache)).parts.report
     weights = program.weights
     steps = tuple(
         _evaluated(network)
@@ -186,7 +192,7 @@ def _evaluated_steps(
         else _opened(segment.kind, segment.graph, None, weights, request.target, "cpu")
         for segment, network in zip(converted.parts.segments, converted.networks, strict=True)
     )
-    return steps, converted.parts.report
+    return steps, report
 
 
 def _evaluated(network: Network) -> Step:
@@ -213,6 +219,16 @@ def _opened(
     )
     opened = open_engine(engine, described)
     return lambda values: opened(values, DEFAULT_PROFILE)
+
+
+@functools.cache
+def own_process() -> Apart:
+    """Where engines are built: a builder that dies must not end the process of a `torch.compile` user."""
+    return Apart()
+
+
+def _aids(cache: EngineCache) -> Aids:
+    return Aids(cache.store, apart=own_process())
 
 
 def _cache(options: Options) -> EngineCache:

@@ -21,6 +21,10 @@ class SegmentGraph:
     kind: SegmentKind
     graph: Graph
 
+    def tensor_nodes(self) -> tuple[str, ...]:
+        """The names of the nodes that compute tensors; the others compute sizes."""
+        return tuple(node.name for node in self.graph.nodes if node.outputs[0].is_tensor)
+
 
 def cut(graph: Graph, groups: Sequence[Members], sizes: Sizes) -> tuple[SegmentGraph, ...]:
     """One segment for each group, in the groups' order (which must be an execution order).

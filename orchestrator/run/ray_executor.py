@@ -230,12 +230,13 @@ class RayJob:
                     entrypoint_num_cpus=0,
                 )
             except (OSError, RuntimeError, ValueError) as error:
-                text = " ".join(str(error).split())[:_MESSAGE]
+                text = " ".join(str(error).split())
                 # A head node that has just started answers before it can accept jobs; and somebody else
-                # may have submitted the same at the same time.
+                # may have submitted the same at the same time. Ray answers with a traceback, which says
+                # so at its end.
                 again = "No available agent" in text or "already exists" in text
                 if not again or time.monotonic() > end:
-                    message = f"no job could be started at {address}: {text}"
+                    message = f"no job could be started at {address}: {text[-_MESSAGE:]}"
                     raise UnreachableError(message) from error
                 time.sleep(_POLL)
             else:

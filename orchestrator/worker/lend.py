@@ -23,7 +23,7 @@ from enginebundle.storage.store import Store
 
 _READ = ("blobs", "bundles", "results", "timing")
 _LINE = 1 << 16
-RECORDS = {"build": ("engine", "engines"), "reproduce": ()}
+RECORDS = {"build": ("engine", "engines", "blame"), "reproduce": ()}
 """For steps that build: what the identity of a record that they make says it is."""
 
 

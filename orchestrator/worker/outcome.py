@@ -16,6 +16,8 @@ JSON = Any
 
 BESIDE = "provenance"
 """What a step's output has under this name is kept beside the result, not in it: no key depends on it."""
+APART = "apart"
+"""In a build's spec: build engines in another process, because they killed the step's own before."""
 STOPPED = "the run was stopped"
 """Why tasks that had not ended have no result after Ctrl-C."""
 

@@ -28,7 +28,7 @@ from orchestrator.plan.keys import engines_identity
 from orchestrator.plan.task import Upstream
 from orchestrator.plan.task_id import Step, TaskId
 from orchestrator.worker.lent import opened
-from orchestrator.worker.outcome import BESIDE, JSON
+from orchestrator.worker.outcome import APART, BESIDE, JSON
 from orchestrator.worker.progress import teller
 
 if TYPE_CHECKING:
@@ -138,8 +138,12 @@ def build_request(spec: Spec) -> BuildRequest:
 
 
 def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
-    """Build one Part of a target's variant from a Program."""
+    """Build one Part of a target's variant from a Program.
+
+    With APART in the spec, engines are built in another process, and what it dies of goes to torch.
+    """
     from compiler.build.aids import Aids
+    from compiler.build.apart import Apart
     from compiler.build.engine_cache import EngineCache
     from compiler.goldens.goldens import GoldenCase
     from compiler.pipeline import build_program
@@ -153,7 +157,8 @@ def build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     )
     request = build_request(spec)
     built = build_program(
-        loaded, request, goldens, EngineCache(store), Aids(store, teller()),
+        loaded, request, goldens, EngineCache(store),
+        Aids(store, teller(), apart=Apart() if spec.get(APART) else None),
         plain=plain_program(upstream, store),
     )  # fmt: skip
     blobs: dict[Digest, int] = {}

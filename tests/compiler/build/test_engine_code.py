@@ -13,6 +13,7 @@ from compiler.build.engine_cache import _CODE, code_digest
 
 PACKAGE = Path(compiler.__file__).parent
 LEFT_OUT = {
+    "build/apart.py": "the process in which the builder runs",
     "build/progress.py": "listens while TensorRT works",
     "build/replay.py": "checks a finished build against another; refuses, and changes nothing",
     "build/tactics.py": "reads from TensorRT what it chose",

@@ -16,9 +16,10 @@ import torch
 from torch import nn
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._dynamo.utils import counters
+from torch.nn.functional import scaled_dot_product_attention as attend
 
-import compiler.build.segments as segments
 import compiler.dynamo as dynamo
+from compiler.build.apart import Apart
 from compiler.build.engine_cache import EngineCache
 from compiler.dynamo import KilnWarning, Options, kiln
 from compiler.dynamo.compiled import MAX_WRITES, Compiled
@@ -476,13 +477,23 @@ class TestSharedEngines:
         def fail(*_: Any) -> bytes:
             raise AssertionError("built again")
 
-        monkeypatch.setattr(segments, "make_engine", fail)
+        monkeypatch.setattr(Apart, "make_engine", fail)
         options = {"store": tmp_path, "target": "rtx:sm_89"}
         seen, said = run(perceptron(), (torch.randn(2, 8),), **options)
         assert (seen.kinds(), said) == ([["engine"]], [])
         torch._dynamo.reset()
         _, said = run(perceptron(), (torch.randn(3, 8),), **options)
         assert "built again" in said[0]
+
+    def test_a_builder_that_dies_does_not_take_this_process_with_it(self, tmp_path: Path) -> None:
+        def deadly(q: Any, k: Any, v: Any, w: Any) -> torch.Tensor:
+            one = attend(q * 0.5, k * 0.25, v, scale=1.0)
+            return torch.tanh(one + 0.6 * attend(q * 0.5, k * 0.25, w, scale=1.0)) * v + w
+
+        _, said = run(
+            deadly, tuple(torch.randn(4, 2, 4, 16, 8)), store=tmp_path, target="rtx:sm_89"
+        )
+        assert "died of SIGSEGV" in said[0]
 
     def test_engines_are_stored_for_a_machine_with_a_gpu(self, tmp_path: Path) -> None:
         run(perceptron(), (marked(4, 8, min=2, max=32),), store=tmp_path, target="rtx:sm_89")
