@@ -30,7 +30,17 @@ TOPS = {
 
 LONGEST = 300
 
-HEAVY = {"torch", "tensorrt", "tensorrt_rtx", "ray", "pydantic", "pyarrow", "numpy", "obstore", "safetensors"}
+HEAVY = {
+    "torch",
+    "tensorrt",
+    "tensorrt_rtx",
+    "ray",
+    "pydantic",
+    "pyarrow",
+    "numpy",
+    "obstore",
+    "safetensors",
+}
 """What `import enginebundle` must not bring in: each is imported on first use."""
 
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}

@@ -202,6 +202,23 @@ def test_a_large_object_is_read_in_pieces_of_one_content(
     assert ranges > 12
 
 
+def test_folders_that_other_tools_made_objects_are_no_files(remote: Store, endpoint: str) -> None:
+    remote.put_file("runs/1/a", b"1")
+    raw = _raw(remote, endpoint)
+    for folder in ("", "runs/", "runs/1/"):
+        raw.put_object(Bucket=_bucket(remote), Key=f"farm/store/{folder}", Body=b"")
+    assert remote.storage.files("runs/1") == ["runs/1/a"]
+    assert remote.storage.children("runs/1") == ["a"]
+    assert remote.storage.children("runs") == ["1"]
+
+
+def test_a_stray_object_that_can_not_be_named_is_said(remote: Store, endpoint: str) -> None:
+    _raw(remote, endpoint).put_object(Bucket=_bucket(remote), Key="farm/store/runs//a", Body=b"")
+    with pytest.raises(StoreError, match=r"can't list runs: .*farm/store/runs//a") as raised:
+        remote.list_files("runs")
+    assert "\n" not in str(raised.value)
+
+
 def test_wrong_keys_are_said_in_a_line(remote: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong")
     with pytest.raises(StoreError, match=r"InvalidAccessKeyId.*credentials") as raised:
