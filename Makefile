@@ -21,11 +21,11 @@ export RAY_USAGE_STATS_ENABLED = 0
 FOUND := $(PYTHONPATH)
 export PYTHONPATH =
 
-.PHONY: help install demo test lint format test-slow test-gpu gpu-trt coverage sweep opinfo operators fuzz signatures import-time clean distclean
+.PHONY: help install demo test lint format test-slow s3 test-gpu gpu-trt coverage sweep opinfo operators fuzz signatures import-time clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 install: $(STAMP)  ## create .venv and install the pinned packages
 
@@ -57,6 +57,10 @@ test: lint  ## lint, and every test that needs no GPU
 
 test-slow: $(STAMP)  ## the long lane: full-size models, many tasks
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+s3: $(STAMP)  ## stores on a real S3 server, with faults; first builds SeaweedFS from its Go module into .s3
+	$(BIN)/python -m tests.s3.seaweed
+	$(BIN)/python -m pytest -m slow -rs tests/s3
 
 test-gpu: $(STAMP)  ## on a GPU machine: what only a device can prove
 	$(BIN)/python -m pytest -m gpu tests/gpu

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import results  # noqa: E402
 
 HEAVY = (
-    "torch", "tensorrt", "tensorrt_rtx", "ray", "pydantic", "transformers", "pyarrow", "numpy",
+    "torch", "tensorrt", "tensorrt_rtx", "ray", "pydantic", "transformers", "pyarrow", "numpy", "obstore",
 )  # fmt: skip
 """Modules that the import must not import: each is imported on first use."""
 

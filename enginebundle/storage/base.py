@@ -36,6 +36,9 @@ class Storage(Protocol):
         However many callers race, and wherever they crash, all of them get one content.
         """
 
+    def replace(self, path: str, old: bytes, data: bytes) -> bool:
+        """Compare and set: write a file if its content is `old`. Returns whether its content is now `data`."""
+
     def size(self, path: str) -> int | None:
         """The file's length in bytes, or None if it does not exist."""
 

@@ -181,10 +181,7 @@ class BundleStore(BlobStore):
         return digest
 
     def evidence(self, version: Version) -> list[tuple[bytes, bytes]]:
-        """The (evidence, signature) documents about a version's index. None is trusted yet.
-
-        Evidence that is not there any more says nothing, like evidence that never was.
-        """
+        """The (evidence, signature) documents about a version's index. None is trusted yet."""
         return self._documents(_evidence(version), "evidence")
 
     @contextmanager
@@ -210,14 +207,21 @@ class BundleStore(BlobStore):
         return self._slots(_evidence(version, target))
 
     def put_head(
-        self, version: Version, target: Target, key: Digest, head: bytes, signature: bytes
-    ) -> None:
-        """Store a key's signed Head document about a version's target, in place of its last one."""
+        self, version: Version, target: Target, key: Digest, head: bytes, signature: bytes,
+        last: bytes | None = None,
+    ) -> bool:  # fmt: skip
+        """Store a key's signed Head document about a target. False if `last` is not its last record any more."""
         record = canonical_json(
             {"head": self.put_blob(head), "signature": self.put_blob(signature)}
         )
-        path = f"{_heads(version)}/{_folder(target)}/{hexadecimal(key)}.json"
-        self._storage.put(path, record)
+        path = _heads(version, target, key)
+        if last is None:
+            return self._storage.create(path, record) == record
+        return self._storage.replace(path, last, record)
+
+    def head_record(self, version: Version, target: Target, key: Digest) -> bytes | None:
+        """The record that `put_head` would replace."""
+        return self._storage.get(_heads(version, target, key))
 
     def heads(self, version: Version) -> list[tuple[bytes, bytes]]:
         """The (head, signature) documents about a version's index. None is trusted yet."""
@@ -285,8 +289,9 @@ def _evidence(version: Version, target: Target | None = None) -> str:
     return folder if target is None else f"{folder}/{_folder(target)}"
 
 
-def _heads(version: Version) -> str:
-    return f"bundles/{check_name(version.name, 'name')}/heads/{hexadecimal(version.digest)}"
+def _heads(version: Version, target: Target | None = None, key: Digest = "") -> str:
+    folder = f"bundles/{check_name(version.name, 'name')}/heads/{hexadecimal(version.digest)}"
+    return folder if target is None else f"{folder}/{_folder(target)}/{hexadecimal(key)}.json"
 
 
 def _folder(target: Target) -> str:

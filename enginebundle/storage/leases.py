@@ -4,10 +4,10 @@
     leases/runs/<run>.json           a run that is alive
     leases/sweep.json                a sweep of what nothing needs (`kiln gc`)
 
-A holder rewrites its document from time to time, with another beat. Whoever waits for it judges by its own
-clock how long the document has stayed the same, so clocks need not agree. The number n is a fence: a
-holder that was taken for dead finds a higher one. Nothing here decides what a store holds: without any
-lease, work is done twice and the first result wins.
+A holder rewrites its document from time to time, with another beat, as long as it is still its own. Whoever
+waits for it judges by its own clock how long the document has stayed the same, so clocks need not agree.
+The number n is a fence: a holder that was taken for dead finds a higher one. Nothing here decides what a
+store holds: without any lease, work is done twice and the first result wins.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class LeaseStore(MovingStore):
         data = canonical_json(document)
         return self._storage.create(f"{_key(key)}/{number}.json", data) == data
 
-    def beat_key(self, key: Digest, number: int, document: Document) -> None:
-        """Rewrite the holder's document."""
-        self._storage.put(f"{_key(key)}/{number}.json", canonical_json(document))
+    def beat_key(self, key: Digest, number: int, last: Document, document: Document) -> bool:
+        """Rewrite the holder's document. False if it is not the last one any more: the holder was replaced."""
+        return self.move_lease(f"{_key(key)}/{number}.json", last, document)
 
     def release_key(self, key: Digest, number: int) -> None:
         """Remove the documents of this holder and of those before it."""
@@ -59,8 +59,17 @@ class LeaseStore(MovingStore):
             return {}
 
     def put_lease(self, path: str, document: Document) -> None:
-        """Write or rewrite the lease of a run or of a sweep."""
+        """Write the lease of a run, whatever is there."""
         self._storage.put(path, canonical_json(document))
+
+    def claim_lease(self, path: str, document: Document) -> bool:
+        """Write a lease unless there is one. False if another was first."""
+        data = canonical_json(document)
+        return self._storage.create(path, data) == data
+
+    def move_lease(self, path: str, last: Document, document: Document) -> bool:
+        """Write a lease in place of the last document. False if that is gone or another."""
+        return self._storage.replace(path, canonical_json(last), canonical_json(document))
 
     def end_lease(self, path: str) -> None:
         """Remove it."""

@@ -158,6 +158,7 @@ def _advance(
 ) -> None:
     """Let the signer's head name its newest evidence."""
     while True:
+        last = store.head_record(version, target, signer.key_id)
         ledger = read(store, version, trust)
         newest = max(
             (e for e in ledger.evidence if (e.content.target, e.signer) == (target, signer.key_id)),
@@ -169,7 +170,7 @@ def _advance(
         if heads and max(heads) >= number:
             return
         head = Head(version.digest, target, number, digest_bytes(newest.document)).to_bytes()
-        store.put_head(version, target, signer.key_id, head, signer.sign(head))
+        store.put_head(version, target, signer.key_id, head, signer.sign(head), last)
 
 
 def _signed(

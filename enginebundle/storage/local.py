@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -45,6 +46,15 @@ class LocalStorage:
                     return final.read_bytes()
         return data
 
+    def replace(self, path: str, old: bytes, data: bytes) -> bool:
+        with self._refusals("write", path), self._lock():
+            if (found := self.get(path)) != old:
+                return found == data
+            final = self.root / safe(path)
+            with _temporary(final, data, 0o644) as temporary:
+                os.replace(temporary, final)
+        return True
+
     def size(self, path: str) -> int | None:
         with self._refusals("read", path):
             try:
@@ -75,7 +85,7 @@ class LocalStorage:
         return sorted(found, key=lambda entry: entry.path)
 
     def remove(self, path: str) -> None:
-        with self._refusals("remove", path):
+        with self._refusals("remove", path), self._lock():
             (self.root / safe(path)).unlink(missing_ok=True)
 
     def touch(self, path: str) -> None:
@@ -92,6 +102,13 @@ class LocalStorage:
 
     def local(self, path: str) -> Path | None:
         return self.root / safe(path)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Keeps replacements and removals apart, of all processes: no file system compares and sets."""
+        with open(self.root / f"{TEMPORARY}lock", "wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def _refusals(self, verb: str, path: str) -> Iterator[None]:

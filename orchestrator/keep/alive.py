@@ -28,7 +28,10 @@ _LOOK = 0.2
 @contextlib.contextmanager
 def alive(store: Store, run: str) -> Iterator[None]:
     """Hold the lease of a run. First waits until no sweep goes on."""
-    with _lease(store, run_path(run)):
+    path = run_path(run)
+    mine = _document()
+    store.put_lease(path, mine)
+    with _beating(store, path, mine):
         said = False
         while (document := store.lease(SWEEP)) is not None and not _dead(store, SWEEP, document):
             if not said:
@@ -44,15 +47,20 @@ def alive(store: Store, run: str) -> Iterator[None]:
 def sweeping(store: Store) -> Iterator[None]:
     """Hold the lease of a sweep. ConflictError if another goes on."""
     document = store.lease(SWEEP)
-    if document is not None:
-        if not _dead(store, SWEEP, document):
-            raise ConflictError(
-                f"another `kiln gc` is at work on {document.get('host', 'another machine')}: wait for it"
-            )
-        store.end_lease(SWEEP)
-    with _lease(store, SWEEP) as mine:
-        if (store.lease(SWEEP) or {}).get("id") != mine["id"]:
-            raise ConflictError("another `kiln gc` began at the same time: try again")
+    if document is not None and not _dead(store, SWEEP, document):
+        raise ConflictError(
+            f"another `kiln gc` is at work on {document.get('host', 'another machine')}: wait for it"
+        )
+    mine = _document()
+    if document:
+        won = store.move_lease(SWEEP, document, mine)
+    else:
+        if document is not None:  # damaged
+            store.end_lease(SWEEP)
+        won = store.claim_lease(SWEEP, mine)
+    if not won:
+        raise ConflictError("another `kiln gc` began at the same time: try again")
+    with _beating(store, SWEEP, mine):
         yield
 
 
@@ -75,30 +83,36 @@ def _dead(store: Store, path: str, document: dict[str, Any]) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _lease(store: Store, path: str) -> Iterator[dict[str, Any]]:
-    """Write the lease, keep its heart beating, remove it."""
-    document = {
+def _document() -> dict[str, Any]:
+    return {
         "id": uuid.uuid4().hex,
         "host": socket.gethostname(),
         "beat": 0,
         **holder.this_process(),
     }
-    store.put_lease(path, document)
+
+
+@contextlib.contextmanager
+def _beating(store: Store, path: str, document: dict[str, Any]) -> Iterator[None]:
+    """Keep the heart of a lease beating, and remove it at the end, as long as nobody took it over."""
     done = threading.Event()
 
     def beat() -> None:
+        last = document
         while not done.wait(holder.BEAT):
-            document["beat"] += 1
+            after = last | {"beat": last["beat"] + 1}
             with contextlib.suppress(BundleError):
-                store.put_lease(path, document)
+                if not store.move_lease(path, last, after):
+                    return
+                last = after
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
-        yield document
+        yield
     finally:
         done.set()
         thread.join()
         with contextlib.suppress(BundleError):  # then it goes stale
-            store.end_lease(path)
+            if (store.lease(path) or {}).get("id") == document["id"]:
+                store.end_lease(path)

@@ -99,7 +99,9 @@ def _plan(store: Store, old: float) -> Swept:
     gone = [entry for entry in results if entry.path not in kept and entry.modified < old]
     gone += [e for e in lists if not _leads(e, wanted) and e.modified < old]
     gone += [entry for entry in timings if entry.modified < old]
-    gone += [entry for entry in storage.entries("damaged") if entry.modified < old]
+    # Agreements are notes of versions of this farm that had no conditional writes.
+    for folder in ("damaged", "agreements"):
+        gone += [entry for entry in storage.entries(folder) if entry.modified < old]
     left = [
         entry
         for entry in all_blobs

@@ -93,11 +93,11 @@ class Holder:
 
     def _beat(self) -> None:
         while not self._done.wait(BEAT):
-            self._mine["beat"] += 1
+            after = self._mine | {"beat": self._mine["beat"] + 1}
             with contextlib.suppress(BundleError):
-                if not self.holds():
+                if not self._store.beat_key(self._key, self.number, self._mine, after):
                     return
-                self._store.beat_key(self._key, self.number, self._mine)
+                self._mine = after
 
 
 def this_process() -> dict[str, Any]:

@@ -51,6 +51,9 @@ class LentStorage:
     def create(self, path: str, data: bytes) -> bytes:
         return Path(self._ask("create", path, data)).read_bytes()
 
+    def replace(self, path: str, old: bytes, data: bytes) -> bool:
+        raise errors.StoreError("a step can't replace what is stored")
+
     def size(self, path: str) -> int | None:
         found: int | None = self._ask("size", path)
         return found

@@ -30,7 +30,17 @@ TOPS = {
 
 LONGEST = 300
 
-HEAVY = {"torch", "tensorrt", "tensorrt_rtx", "ray", "pydantic", "pyarrow", "numpy", "safetensors"}
+HEAVY = {
+    "torch",
+    "tensorrt",
+    "tensorrt_rtx",
+    "ray",
+    "pydantic",
+    "pyarrow",
+    "numpy",
+    "obstore",
+    "safetensors",
+}
 """What `import enginebundle` must not bring in: each is imported on first use."""
 
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
@@ -52,7 +62,7 @@ BROAD = {
 TYPING_ONLY: set[tuple[str, str]] = set()
 """Imports for type checkers that close a circle and can't be avoided: (importing, imported)."""
 
-LANES = {"architecture", "attacks", "contract", "docs", "e2e", "fuzz", "gpu", "opinfo"}
+LANES = {"architecture", "attacks", "contract", "docs", "e2e", "fuzz", "gpu", "opinfo", "s3"}
 """Folders in tests/ that stand for no package: each crosses several, or has a lane of its own."""
 MORE_TESTS = {"orchestrator/builders", "e2e/farm"}
 """Folders of models that tests build."""

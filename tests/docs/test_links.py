@@ -37,7 +37,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FILE = re.compile(rf"(?<![\w./~-])(?:{FOLDERS})/[\w./*-]*[\w*/]")
 NAME = re.compile(rf"(?<![\w./])(?:{PACKAGES})(?:\.[A-Za-z_]\w*)+(?::\w+)?(?![\w/])")
 """A dotted name; `enginebundle.index/1` is the name of a format."""
-TARGET = re.compile(r"(?:`|^    )make ([a-z-]+)", re.MULTILINE)
+TARGET = re.compile(r"(?:`|^    )make ([a-z0-9-]+)", re.MULTILINE)
 COMMAND = re.compile(r"(?:`|^    )kiln ([a-z-]+)", re.MULTILINE)
 
 
@@ -136,7 +136,7 @@ def test_files_and_names_in_the_sources_exist() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_targets_and_commands_that_a_page_names_exist(page: str) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", text("Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", text("Makefile"), re.MULTILINE))
     (commands,) = (a.choices for a in parser()._actions if a.dest == "==SUPPRESS==" and a.choices)
     assert set(TARGET.findall(text(page))) <= targets
     assert set(COMMAND.findall(text(page))) <= set(commands)

@@ -9,6 +9,7 @@ import pytest
 
 from enginebundle.storage.store import Store
 from tests.enginebundle.examples import new_store
+from tests.enginebundle.standin import KEYS, StandIn, make_bucket, serve
 
 
 @pytest.fixture(autouse=True)
@@ -24,28 +25,30 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """HOST:PORT of an S3 server on loopback."""
-    from moto.server import ThreadedMotoServer
+def standin() -> Iterator[tuple[str, StandIn]]:
+    with serve() as found:
+        yield found
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"{host}:{port}"
-    server.stop()
+
+@pytest.fixture(scope="module")
+def endpoint(standin: tuple[str, StandIn]) -> str:
+    """HOST:PORT of an S3 server on loopback."""
+    return standin[0]
+
+
+@pytest.fixture
+def server(standin: tuple[str, StandIn]) -> Iterator[StandIn]:
+    """That server."""
+    yield standin[1]
+    standin[1].fault = None
 
 
 @pytest.fixture
 def remote(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Store:
     """A new store in a new bucket."""
-    from pyarrow import fs
-
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
     bucket = f"b{abs(hash(request.node.name))}"
-    fs.S3FileSystem(
-        endpoint_override=endpoint, scheme="http", region="us-east-1", allow_bucket_creation=True
-    ).create_dir(bucket)
+    make_bucket(endpoint, bucket)
     uri = f"s3://{bucket}/farm/store?endpoint_override={endpoint}&scheme=http&region=us-east-1"
     return Store.open(uri, create=True)

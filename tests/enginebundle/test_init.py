@@ -10,7 +10,17 @@ import pytest
 import enginebundle
 from enginebundle.storage.store import Store
 
-HEAVY = ("torch", "tensorrt", "tensorrt_rtx", "ray", "pydantic", "transformers", "pyarrow", "numpy")
+HEAVY = (
+    "torch",
+    "tensorrt",
+    "tensorrt_rtx",
+    "ray",
+    "pydantic",
+    "transformers",
+    "pyarrow",
+    "numpy",
+    "obstore",
+)
 
 
 def test_importing_the_package_brings_in_nothing_heavy() -> None:

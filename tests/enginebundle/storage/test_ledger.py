@@ -55,6 +55,29 @@ def test_writers_at_once_get_a_number_each_and_the_head_names_the_last(
     assert heads == last
 
 
+def test_a_slow_writer_does_not_set_the_head_back(
+    store: Store, version: Version, found: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer, put = default_signer(), store.put_head
+
+    class Killed(Exception):
+        pass
+
+    def slow(*about: object) -> bool:
+        """Between its look and its write another writes evidence and head; after it, it is killed."""
+        monkeypatch.setattr(store, "put_head", put)
+        attest(store, version, replace(found, date="2026-01-02"), signer)
+        put(*about)  # type: ignore[arg-type]
+        raise Killed
+
+    monkeypatch.setattr(store, "put_head", slow)
+    with pytest.raises(Killed):
+        attest(store, version, replace(found, date="2026-01-01"), signer)
+    whole = ledger(store, version, signer)
+    assert [head.content.sequence for head in whole.heads] == [2]
+    assert sorted(one.content.sequence for one in whole.evidence) == [1, 2]
+
+
 def test_a_number_that_a_stranger_took_is_left_out(
     store: Store, version: Version, found: Evidence
 ) -> None:

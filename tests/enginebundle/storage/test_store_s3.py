@@ -74,5 +74,5 @@ def test_racing_publishers_share_out_the_numbers(remote: Store) -> None:
 
 def test_an_unreachable_bucket_is_an_error_with_a_remedy(remote: Store, endpoint: str) -> None:
     uri = f"s3://no-such-bucket/x?endpoint_override={endpoint}&scheme=http&region=us-east-1"
-    with pytest.raises(StoreError, match=r"(?i)can't write .*no.such.bucket.*Check the bucket"):
+    with pytest.raises(StoreError, match=r"(?i)can't read .*NoSuchBucket.*Check the bucket"):
         Store.open(uri, create=True)

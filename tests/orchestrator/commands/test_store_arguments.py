@@ -9,6 +9,7 @@ import pytest
 
 from enginebundle.storage.store import Store
 from orchestrator import cli
+from tests.enginebundle.standin import KEYS, make_bucket, serve
 
 BUILDERS = Path(__file__).parents[1] / "builders"
 MANIFEST = """
@@ -63,6 +64,29 @@ def test_an_address_of_no_store_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("kiln: ")
     assert sorted(tmp_path.rglob("*")) == before, "nothing was made"
+
+
+@pytest.mark.parametrize("command", ["list", "plan", "run", "gc", "status"])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId"), ({}, "NoSuchBucket"),
+     ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}, "no credentials")],
+)  # fmt: skip
+def test_a_bucket_that_can_not_be_used_is_one_line_and_exit_code_3(
+    manifest, command, wrong, said, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in (KEYS | wrong).items():
+        monkeypatch.setenv(name, value)
+    first = [command, manifest] if command in ("plan", "run") else [command]
+    with serve() as (endpoint, _):
+        make_bucket(endpoint, "farm")
+        bucket = "nowhere" if said == "NoSuchBucket" else "farm"
+        store = f"s3://{bucket}/x?endpoint_override={endpoint}&scheme=http&region=us-east-1"
+        assert cli.main([*first, "--store", store]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("kiln: StoreError: ")
+    assert said in line
 
 
 @pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "-inf", "soon", ""])

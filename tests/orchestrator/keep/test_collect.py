@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -205,6 +206,35 @@ def test_a_run_elsewhere_is_alive_as_long_as_its_heart_beats(farm, monkeypatch):
     thread.start()
     assert alive.runs_alive(store) == [run_path("there")]
     thread.join()
+
+
+def test_two_sweeps_that_find_the_same_dead_one_are_one(farm, monkeypatch):
+    store = farm.store
+    store.put_lease(SWEEP, {"id": "1", "beat": 0, **holder.this_process(), "born": 0})
+    judge, first = alive._dead, contextlib.ExitStack()
+
+    def slow(*about):
+        """While one sweep comes to its judgement, another begins."""
+        monkeypatch.setattr(alive, "_dead", judge)
+        found = judge(*about)
+        first.enter_context(alive.sweeping(store))
+        return found
+
+    monkeypatch.setattr(alive, "_dead", slow)
+    with first:
+        with pytest.raises(ConflictError, match="at the same time"), alive.sweeping(store):
+            pass
+        assert store.lease(SWEEP) is not None, "the first goes on"
+    assert store.lease(SWEEP) is None
+
+
+def test_notes_of_stores_without_conditional_writes_go(farm):
+    store = farm.store
+    note = f"agreements/results/ab/{'ab' * 32}.json/dead.00000001"
+    store.storage.put(note, b"{}")
+    assert note not in {entry.path for entry in collect.collect(store, dry_run=True).entries}
+    age(store)
+    assert {entry.path for entry in collect.collect(store).entries} == {note}
 
 
 def test_a_run_that_begins_waits_for_the_sweep_and_two_sweeps_are_one_too_many(farm):
