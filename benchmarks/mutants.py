@@ -45,7 +45,10 @@ MODULES = {
     "enginebundle/serve/dispatch.py": ["enginebundle/serve/test_dispatch.py"],
     "enginebundle/serve/compare.py": ["enginebundle/serve/test_compare.py"],
     "compiler/goldens/tolerance.py": ["compiler/goldens/test_tolerance.py"],
-    "orchestrator/run/schedule.py": ["orchestrator/run/test_schedule.py"],
+    "orchestrator/run/schedule.py": [
+        "orchestrator/run/test_schedule.py",
+        "orchestrator/run/test_ahead.py",
+    ],
     "orchestrator/plan/keys.py": ["orchestrator/plan/test_keys.py"],
     "enginebundle/storage/ledger.py": [
         "enginebundle/storage/test_ledger.py",
