@@ -61,6 +61,7 @@ def test_what_does_not_fit_is_refused(given: dict[str, object], message: str) ->
 
 def test_symbols_are_read_from_the_shapes() -> None:
     assert bind((IDS, MASK), {"ids": (2, 9), "mask": (2, 9, 1)}) == {"b": 2, "s": 9}
+    assert bind((TensorSpec("x", "int64", (3, "b")),), {"x": (3, 5)}) == {"b": 5}
     doubled = TensorSpec("pairs", "int64", ("2*b", "max(s, 4)"))
     assert bind((doubled, IDS), {"pairs": (4, 9), "ids": (2, 9)}) == {"b": 2, "s": 9}
 
@@ -167,6 +168,8 @@ def sized(name: str, *ranges: tuple[int, int, int]) -> Profile:
     ("tight", "loose"),
     [
         (sized("z", (8, 8, 8)), sized("a", (7, 8, 8))),
+        (sized("z", (7, 8, 9), (1, 2, 3)), sized("a", (8, 8, 8), (1, 2, 10))),
+        (sized("z", (8, 8, 8), (1, 2, 10)), sized("a", (7, 8, 9), (1, 2, 4))),
         (sized("z", (1, 1, 9), (2, 2, 2)), sized("a", (1, 1, 5), (2, 2, 3))),
         (sized("z", (1, 7, 9), (1, 2, 9)), sized("a", (1, 8, 9), (1, 8, 9))),
         (sized("z", (1, 9, 9), (1, 2, 9)), sized("a", (1, 1, 9), (1, 9, 9))),
