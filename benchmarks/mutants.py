@@ -60,7 +60,7 @@ MODULES = {
     "enginebundle/storage/seen.py": ["enginebundle/storage/test_seen.py"],
     "enginebundle/storage/leases.py": ["enginebundle/storage/test_leases.py"],
     "compiler/trace/guards.py": ["compiler/trace/test_guards.py"],
-    "compiler/trace/everywhere.py": ["compiler/trace/test_truths.py"],
+    "compiler/trace/everywhere.py": ["compiler/trace/test_everywhere.py"],
 }
 """Each module, and the test files that keep its promise."""
 
