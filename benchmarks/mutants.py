@@ -28,7 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import results  # noqa: E402
+from benchmarks import results
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "mutants"
@@ -169,7 +169,9 @@ def _change(folder: Path, module: str, name: str) -> list[str]:
     )
     command = [sys.executable, "-c", code, name, module]
     shown = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-    lines = [line for line in shown.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    lines = [
+        line for line in shown.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")
+    ]
     return [line[0] + line[1:].strip() for line in lines]
 
 

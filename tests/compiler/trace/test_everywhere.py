@@ -86,7 +86,7 @@ def test_one_size_more_than_a_chunk_can_hold_is_tried_too():
 
 def test_a_symbol_that_is_no_size_of_an_input_is_undecided():
     u = sympy.symbols("u v")
-    with pytest.raises(Undecided, match="^u, v is not a size of an input"):
+    with pytest.raises(Undecided, match=r"^u, v is not a size of an input"):
         counterexamples(Gt(S + u[0] + u[1], 2), sizes(s=(1, 2)))
 
 

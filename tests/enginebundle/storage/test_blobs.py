@@ -80,7 +80,9 @@ def test_other_content_is_set_aside_and_told(
     store.put_blob(b"hello")
     files.put(PATH, wrong)
     for read in (store.read_blob, store.blob_path):
-        with pytest.raises(IntegrityError, match=f"expected content {HELLO}, got {digest_bytes(wrong)}"):
+        with pytest.raises(
+            IntegrityError, match=f"expected content {HELLO}, got {digest_bytes(wrong)}"
+        ):
             read(HELLO)
     aside = f"damaged/{HEX}/{digest_bytes(wrong).removeprefix('sha256:')}"
     with caplog.at_level(logging.WARNING):
