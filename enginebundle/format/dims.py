@@ -83,7 +83,7 @@ def _value(node: ast.expr, symbols: Mapping[str, int], text: str) -> int:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if (
             name in _FUNCTIONS and args
         ):
-            return _FUNCTIONS[name](*[_value(arg, symbols, text) for arg in args])
+            return _FUNCTIONS[name]([_value(arg, symbols, text) for arg in args])
     raise FormatError(
         f"dimension {text!r}: only integers, symbols, + - * // %, max() and min() are allowed"
     )

@@ -123,3 +123,50 @@ def test_missing_evidence_stands_for_a_failure() -> None:
     assert state_of(PROGRAM, CPU, [replace(PASS, sequence=3)], missing=[gone]) == "validated"
     elsewhere = Missing(Target.parse("rtx:sm_89"), 9, "number 9")
     assert state_of(PROGRAM, CPU, [PASS], missing=[elsewhere]) == "validated"
+
+
+def test_a_verdict_says_why_and_on_what_evidence() -> None:
+    failed = verdict(PROGRAM, CPU, [PASS, FAIL])
+    assert failed.reason == "it did not reproduce its goldens on 2026-01-01T00:00:00"
+    assert failed.evidence is FAIL
+    passed = verdict(PROGRAM, CPU, [PASS])
+    assert (passed.state, passed.reason, passed.evidence) == ("validated", "", PASS)
+    empty = verdict(PROGRAM, CPU, [replace(PASS, cases=())])
+    assert empty.reason == "its evidence says that it passed, but it has no cases"
+    assert empty.evidence is not None
+    nothing = verdict(PROGRAM, CPU, [])
+    assert (nothing.state, nothing.reason, nothing.evidence) == ("pending", "", None)
+
+
+def test_of_what_is_missing_the_highest_number_is_told() -> None:
+    gone = [Missing(CPU, number, f"number {number}") for number in (2, 7, 3)]
+    found = verdict(PROGRAM, CPU, [replace(PASS, sequence=5)], missing=gone)
+    assert (found.state, found.evidence) == ("failed", None)
+    assert found.reason == "evidence is missing: number 7. Validate it again"
+
+
+def test_of_the_outputs_that_a_pass_does_not_show_the_first_is_told() -> None:
+    cases = [("rows9", "z"), ("rows9", "a"), ("rows1", "y")]
+    found = verdict(PROGRAM, CPU, [PASS], cases=cases)
+    assert found.reason == "its evidence lacks output 'a' of golden 'rows9'"
+    assert found.evidence is PASS
+
+
+def test_a_date_without_a_zone_is_in_utc() -> None:
+    failed = replace(EVIDENCE, passed=False, date="2026-01-01T01:00:00")
+    east = replace(EVIDENCE, date="2026-01-01T02:30:00+02:00")
+    west = replace(EVIDENCE, date="2026-01-01T00:30:00-02:00")
+    for order in permutations([failed, east]):
+        assert state_of(PROGRAM, CPU, order) == "failed"
+    for order in permutations([failed, west]):
+        assert state_of(PROGRAM, CPU, order) == "validated"
+
+
+def test_on_a_machine_with_a_gpu_an_exact_engine_is_proved_by_any_of_its_architectures() -> None:
+    group = Target.parse("rtx:sm_80+sm_86")
+    listed = replace(EVIDENCE, target=group, machine={"arch": "sm_86"})
+    assert state_of(PROGRAM, group, [listed], "sm_80") == "validated"
+    unknown = replace(listed, machine={"arch": None})
+    assert state_of(PROGRAM, group, [unknown], None) == "pending"
+    anywhere = replace(EVIDENCE, machine={})
+    assert state_of(PROGRAM, CPU, [anywhere], "sm_80") == "validated"

@@ -95,3 +95,76 @@ def test_other_floating_types(dtype: torch.dtype) -> None:
     want = torch.ones(4, dtype=dtype)
     assert compare(want * 1.05, want, LOOSE).passed
     assert not compare(want * 2, want, LOOSE).passed
+
+
+@pytest.mark.parametrize(
+    ("got", "want"),
+    [(torch.ones(2, 1), torch.ones(2)), (torch.ones(2).double(), torch.ones(2))],
+)
+def test_what_cannot_be_subtracted_differs_without_end(
+    got: torch.Tensor, want: torch.Tensor
+) -> None:
+    found = compare(got, want, LOOSE)
+    assert (found.max_abs, found.worst, found.passed) == (INF, INF, False)
+
+
+def test_an_empty_output_is_equal_to_itself() -> None:
+    found = compare(torch.empty(0, 3), torch.empty(0, 3), LOOSE)
+    assert (found.max_abs, found.worst, found.passed) == (0.0, 0.0, True)
+
+
+def test_the_difference_is_told_beside_the_ratio() -> None:
+    found = compare(torch.tensor([1.0, 10.5]), torch.tensor([1.25, 10.0]), LOOSE)
+    assert found.max_abs == 0.5
+    assert found.worst == pytest.approx(2.5)
+    assert found.detail == (
+        "2 of 2 elements differ too much; the worst at [1]: expected 10.0, got 10.5 "
+        "(atol 0.1, rtol 0.01)"
+    )
+
+
+@pytest.mark.parametrize("off", [0.125, -0.125])
+def test_a_difference_of_just_the_bound_passes(off: float) -> None:
+    bound = Tolerance(0.125, 0.0)
+    found = compare(torch.tensor([1.0 + off, 1.0]), torch.tensor([1.0, 1.0]), bound)
+    assert (found.max_abs, found.worst, found.passed) == (0.125, 1.0, True)
+    mixed = compare(torch.tensor([1.0 + off, 2.0]), torch.tensor([1.0, 1.0]), bound)
+    assert mixed.detail.startswith("1 of 2 elements differ too much; the worst at [1]")
+
+
+def test_an_infinity_that_is_wanted_allows_nothing_else() -> None:
+    """rtol * infinity would allow every difference."""
+    found = compare(torch.tensor([INF, 5.0]), torch.tensor([INF, 1.0]), LOOSE)
+    assert not found.passed
+    assert found.max_abs == 4.0
+    assert found.worst == pytest.approx(4.0 / 0.11)
+
+
+def test_a_stray_nan_has_no_finite_difference() -> None:
+    found = compare(torch.tensor([NAN, 1.0]), torch.tensor([1.0, 1.0]), LOOSE)
+    assert (found.max_abs, found.worst) == (INF, INF)
+    assert "the worst at [0]: expected 1.0, got nan" in found.detail
+
+
+def test_complex_numbers_are_compared_in_both_parts() -> None:
+    want = torch.tensor([1 + 1j, 2 - 2j], dtype=torch.complex64)
+    got = torch.tensor([1 + 1j, 2 - 2.5j], dtype=torch.complex64)
+    found = compare(got, want, Tolerance(0.0, 0.1))
+    assert not found.passed
+    assert found.max_abs == pytest.approx(0.5)
+    assert found.worst == pytest.approx(0.5 / (0.1 * 8**0.5))
+    assert compare(want, want, Tolerance(0.0, 0.0)).passed
+
+
+def test_neither_gradients_nor_strides_stand_in_the_way() -> None:
+    want = torch.arange(6.0).reshape(2, 3).T.requires_grad_()
+    assert compare(want, want.detach().contiguous(), Tolerance(0.0, 0.0)).passed
+    found = compare(want + torch.eye(3, 2), want, LOOSE)
+    assert found.detail.startswith("2 of 6 elements differ too much; the worst at [0, 0]")
+
+
+def test_large_integers_are_told_as_they_are() -> None:
+    want = torch.tensor([3, 2**53 + 1])
+    found = compare(want - torch.tensor([0, 1]), want, LOOSE)
+    assert found.worst == INF
+    assert f"expected {2**53 + 1}, got {2**53} (exact)" in found.detail

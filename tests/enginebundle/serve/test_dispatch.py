@@ -61,6 +61,7 @@ def test_what_does_not_fit_is_refused(given: dict[str, object], message: str) ->
 
 def test_symbols_are_read_from_the_shapes() -> None:
     assert bind((IDS, MASK), {"ids": (2, 9), "mask": (2, 9, 1)}) == {"b": 2, "s": 9}
+    assert bind((TensorSpec("x", "int64", (3, "b")),), {"x": (3, 5)}) == {"b": 5}
     doubled = TensorSpec("pairs", "int64", ("2*b", "max(s, 4)"))
     assert bind((doubled, IDS), {"pairs": (4, 9), "ids": (2, 9)}) == {"b": 2, "s": 9}
 
@@ -109,3 +110,86 @@ def test_outside_every_profile_says_why_for_each() -> None:
 
 def test_a_profile_without_symbols_fits_everything() -> None:
     assert choose((Profile("fixed", ()),), {}).name == "fixed"
+
+
+def test_what_torch_cannot_share_is_copied_into_memory_of_its_own() -> None:
+    locked = np.zeros((2, 3), dtype=np.int64)
+    locked.flags.writeable = False
+    for array in (locked, np.zeros((3, 2), dtype=np.int64).T):
+        tensor = tensors_of((IDS,), {"ids": array})["ids"]
+        tensor[0, 0] = 7
+        assert tensor.is_contiguous()
+        assert array[0, 0] == 0
+
+
+def test_gradients_are_left_behind_and_numpy_scalars_taken() -> None:
+    x = TensorSpec("x", "float32", ())
+    assert not tensors_of((x,), {"x": torch.ones((), requires_grad=True)})["x"].requires_grad
+    assert tensors_of((x,), {"x": np.float32(2.5)})["x"].tolist() == 2.5
+
+
+def test_the_refusal_names_the_input_and_what_would_help() -> None:
+    mask = torch.zeros(2, 3, 1, dtype=torch.int64)
+    for wrong, told in (
+        (torch.zeros(2, 3), "'ids': expected int64, got float32; convert it first, for example with "
+         ".to(torch.int64)"),
+        ("text", "'ids': expected a torch tensor or NumPy array, got str"),
+        (np.array(["a"]), "'ids': NumPy dtype <U1: "),
+    ):  # fmt: skip
+        with pytest.raises(InputError) as caught:
+            tensors_of((IDS, MASK), {"ids": wrong, "mask": mask})
+        assert str(caught.value).startswith(f"input {told}")
+
+
+def test_an_expression_over_symbols_is_held_to_its_value() -> None:
+    doubled = TensorSpec("pairs", "int64", ("2*b", 4))
+    for shape, expected in (((5, 4), "4 as dimension 0"), ((4, 5), "4 as dimension 1")):
+        with pytest.raises(InputError) as caught:
+            bind((IDS, doubled), {"ids": (2, 9), "pairs": shape})
+        assert str(caught.value) == (
+            f"input 'pairs': expected {expected} of [2*b, 4], got shape {list(shape)}"
+        )
+
+
+def test_a_symbol_is_told_by_the_input_that_gave_it_first() -> None:
+    third = TensorSpec("third", "int64", ("s", "b"))
+    with pytest.raises(InputError) as caught:
+        bind((IDS, MASK, third), {"ids": (2, 9), "mask": (2, 9, 1), "third": (9, 5)})
+    assert str(caught.value) == (
+        "input 'third': dimension 1 is 'b', which is 2 in input 'ids', but got 5"
+    )
+
+
+def sized(name: str, *ranges: tuple[int, int, int]) -> Profile:
+    return Profile(name, tuple((f"d{n}", Range(*each)) for n, each in enumerate(ranges)))
+
+
+@pytest.mark.parametrize(
+    ("tight", "loose"),
+    [
+        (sized("z", (8, 8, 8)), sized("a", (7, 8, 8))),
+        (sized("z", (7, 8, 9), (1, 2, 3)), sized("a", (8, 8, 8), (1, 2, 10))),
+        (sized("z", (8, 8, 8), (1, 2, 10)), sized("a", (7, 8, 9), (1, 2, 4))),
+        (sized("z", (1, 1, 9), (2, 2, 2)), sized("a", (1, 1, 5), (2, 2, 3))),
+        (sized("z", (1, 7, 9), (1, 2, 9)), sized("a", (1, 8, 9), (1, 8, 9))),
+        (sized("z", (1, 9, 9), (1, 2, 9)), sized("a", (1, 1, 9), (1, 9, 9))),
+        (sized("a", (1, 4, 9), (2, 2, 2)), sized("b", (1, 4, 9), (2, 2, 2))),
+        (sized("a", (6, 6, 10), (2, 2, 2)), sized("b", (6, 10, 10), (2, 2, 2))),
+    ],
+)
+def test_tighter_is_fewer_shapes_then_nearer_to_the_optimum_then_by_name(
+    tight: Profile, loose: Profile
+) -> None:
+    sizes = {"d0": 8, "d1": 2}
+    for order in ((tight, loose), (loose, tight)):
+        assert choose(order, sizes) == tight
+
+
+def test_a_profile_may_bound_a_symbol_that_the_call_does_not_have() -> None:
+    assert choose((SHORT, LONG), {"b": 2}).name == "short"
+    assert choose((SHORT, LONG), {"b": 9, "other": 1}).name == "long"
+
+
+def test_without_any_profile_nothing_fits() -> None:
+    with pytest.raises(InputError, match=r"^no profile contains no sizes \(\)\. Pad"):
+        choose((), {})

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from enginebundle.format.digest import digest_bytes
-from enginebundle.format.spec import Target
+from enginebundle.format.spec import Target, Toolchain
 from enginebundle.format.variant import Variant
 from enginebundle.format.verdict import Verdict
 from enginebundle.serve.machine import Machine
-from enginebundle.serve.selection import Accepted, Rejected, rank
+from enginebundle.serve.selection import Accepted, Rejected, opens, rank
 from tests.enginebundle.examples import cpu_variant, engine_variant
 
 BLOB = digest_bytes(b"")
@@ -163,3 +163,115 @@ def test_choices_do_not_depend_on_the_order_of_variants(arch: str | None) -> Non
     machine = Machine(arch, (TORCH, RTX))
     forward, backward = rank(VARIANTS, ALL, machine), rank(VARIANTS[::-1], ALL, machine)
     assert targets(forward) == targets(backward)
+
+
+@pytest.mark.parametrize(
+    ("variant", "machine", "verdict", "reason"),
+    [
+        (
+            trt_variant("trt:ampere_plus"),
+            Machine("sm_75", (TORCH, TRT)),
+            Verdict("validated"),
+            "needs a GPU of sm_80 or sm_86 or sm_89 or sm_90 or sm_100 or sm_103 or sm_120 or "
+            "sm_121; this machine has a GPU of sm_75",
+        ),
+        (
+            engine_variant("rtx:sm_89", BLOB),
+            LAPTOP,
+            Verdict("validated"),
+            "needs a GPU of sm_89; this machine has no CUDA GPU",
+        ),
+        (
+            engine_variant("rtx:sm_89", BLOB),
+            GPU,
+            Verdict("failed", "y was off"),
+            "failed its validation: y was off. Build it again, or look at the evidence with "
+            "`python -m enginebundle inspect`",
+        ),
+        (
+            engine_variant("rtx:sm_89", BLOB),
+            GPU,
+            Verdict("pending"),
+            "pending: no key trusted here has signed evidence that it reproduces its goldens. Run "
+            "`kiln validate NAME --target rtx:sm_89` on such a machine, or pass allow_pending=True",
+        ),
+        (
+            engine_variant("rtx:sm_89", BLOB),
+            Machine("sm_89", (TORCH, ("tensorrt_rtx", "1.6.0"))),
+            Verdict("validated"),
+            "needs tensorrt_rtx 1.5.0.114, which built its engines; this machine has 1.6.0. "
+            "Install that version, or build the bundle with this one",
+        ),
+        (
+            trt_variant("trt:sm_90", True),
+            Machine("sm_90", (TORCH, ("tensorrt", "11.0"))),
+            Verdict("validated"),
+            "needs tensorrt 10.6.0.post1 or a later 10.x, since 10.6.0.post1 built its engines "
+            "version-compatible; this machine has 11.0. Install such a version, or build the bundle "
+            "with this one",
+        ),
+        (
+            replace(engine_variant("rtx:sm_89", BLOB), toolchain=Toolchain((TORCH,))),
+            GPU,
+            Verdict("validated"),
+            "its toolchain names no version of tensorrt_rtx; build it again",
+        ),
+        (
+            engine_variant("rtx:sm_89", BLOB),
+            Machine("sm_89", (RTX,)),
+            Verdict("validated"),
+            "needs torch with CUDA support as well, which is not installed here",
+        ),
+    ],
+)  # fmt: skip
+def test_a_rejection_says_what_is_needed_what_was_found_and_what_would_help(
+    variant: Variant, machine: Machine, verdict: Verdict, reason: str
+) -> None:
+    (choice,) = rank((variant,), {variant.target: verdict}, machine)
+    assert choice == Rejected(variant.target, verdict.state, reason)
+    assert str(choice) == f"{variant.target}: {reason}"
+
+
+def test_a_missing_plugin_is_named_with_how_to_register_it() -> None:
+    plain = engine_variant("rtx:sm_89", BLOB)
+    segment = replace(plain.parts[0].segments[0], plugins=("A@1", "B@1"))
+    needy = replace(plain, parts=(replace(plain.parts[0], segments=(segment,)),))
+    (choice,) = rank((needy,), ALL, GPU)
+    assert isinstance(choice, Rejected)
+    assert choice.reason == (
+        "needs the TensorRT plugin A@1, B@1, which is not registered in this process. Register its "
+        "creator with tensorrt.get_plugin_registry() before loading (docs/loading.md)"
+    )
+
+
+def test_an_accepted_variant_tells_its_state() -> None:
+    (choice,) = rank(VARIANTS[3:4], ALL, GPU)
+    assert str(choice) == "rtx:sm_89: accepted (validated)"
+    (choice,) = rank(VARIANTS[3:4], {}, GPU, allow_pending=True)
+    assert str(choice) == "rtx:sm_89: accepted (pending)"
+
+
+def test_of_engines_alike_the_validated_one_and_the_one_for_its_version_come_first() -> None:
+    """A wider one that is validated still comes after a narrow one that may run."""
+    wide, narrow = engine_variant("rtx:sm_86+sm_89", BLOB), engine_variant("rtx:sm_89", BLOB)
+    states: dict[Target, Verdict] = {wide.target: Verdict("validated")}
+    choices = rank((wide, narrow), states, GPU, allow_pending=True)
+    assert targets(choices) == ["rtx:sm_89", "rtx:sm_86+sm_89"]
+    other = engine_variant("rtx:sm_80+sm_89", BLOB)
+    assert targets(rank((other, wide), states, GPU, allow_pending=True))[0] == "rtx:sm_86+sm_89"
+    exact, compatible = trt_variant("trt:sm_90"), trt_variant("trt:sm_90_any", True)
+    states = {exact.target: Verdict("validated"), compatible.target: Verdict("validated")}
+    assert targets(rank((compatible, exact), states, HOPPER)) == ["trt:sm_90", "trt:sm_90_any"]
+
+
+def test_without_a_gpu_pending_evidence_may_come_from_anywhere() -> None:
+    wanted = Target.parse("trt:ampere_plus")
+    machine = Machine(None, (TORCH, TRT))
+    (choice,) = rank((trt_variant("trt:ampere_plus"),), {}, machine, target=wanted)
+    assert str(choice).startswith("trt:ampere_plus: pending: no key trusted here")
+
+
+def test_an_engine_of_no_version_opens_nowhere() -> None:
+    assert not opens("unknown", "unknown")
+    assert not opens("unknown", "10.6.0")
+    assert opens("10", "10.0")

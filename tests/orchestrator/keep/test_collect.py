@@ -269,7 +269,7 @@ def test_publishing_beside_sweeps_without_end_loses_nothing(tmp_path, monkeypatc
 
     def sweep():
         while not stop.is_set():
-            swept.append(len(collect.collect(Store.open(store.uri), grace=2.0).entries))
+            swept.append(len(collect.collect(Store.open(store.uri), grace=30.0).entries))
 
     thread = threading.Thread(target=sweep)
     thread.start()

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.run.events import Ended, Resized, Settle, Submit
-from orchestrator.run.schedule import advance, begin
+from orchestrator.run.events import Ended, Resized, Settle, Started, Submit
+from orchestrator.run.schedule import Usage, advance, begin
 from orchestrator.run.taskgraph import Item, Pool, graph_of
 from orchestrator.worker.outcome import ATTEMPTS, Blocked, Built, Cached, Failed, Skipped, classify
 
@@ -44,7 +44,8 @@ def worlds(draw):
                 draw(st.sampled_from([0.1, 1.0, 4.0])),
                 draw(st.sampled_from([0.0, 2.0, 9.0])),
                 draw(st.sampled_from([1.0, 30.0])),
-                tuple(blockable),
+                guess=draw(st.booleans()),
+                blockable=tuple(blockable),
             )
         )
         outcomes[f"t{n}"] = [
@@ -253,3 +254,173 @@ def test_where_every_build_is_blocked_so_is_the_rest():
 def test_a_graph_that_makes_no_sense_is_refused(items, message):
     with pytest.raises(ValueError, match=message):
         graph_of(items, [Pool("p", 1)])
+
+
+INFRA = Failed("infra", "gone")
+
+
+def ids(commands, kind=Submit):
+    return [command.id for command in commands if isinstance(command, kind)]
+
+
+def test_a_state_tells_what_runs_and_whether_all_is_over():
+    graph = graph_of([Item("a", "p"), Item("b", "q"), Item("c", "p", ("a",))],
+                     [Pool("p", 1), Pool("q", 1, ahead=1)])  # fmt: skip
+    state, commands = begin(graph)
+    assert (state.running, state.over) == (2, False)
+    assert sorted(ids(commands)) == ["a", "b"]
+    state, _ = advance(graph, state, [Ended("b", 1, OK)])
+    assert (state.running, state.over) == (1, False)
+    state, commands = advance(graph, state, [Ended("a", 1, OK)])
+    assert (state.running, state.over, ids(commands)) == (1, False, ["c"])
+    state, commands = advance(graph, state, [Ended("c", 1, OK)])
+    assert (state.running, state.over, commands) == (0, True, (Settle("c", OK),))
+
+
+@pytest.mark.parametrize("end", [OK, Failed("no-export", "x"), NO_GPU])
+def test_however_all_tasks_end_it_is_over(end):
+    graph = graph_of([Item("a", "p"), Item("b", "p", ("a",))], [Pool("p", 1)])
+    state, _ = begin(graph)
+    state, commands = advance(graph, state, [Ended("a", 1, end)])
+    if end == OK:
+        state, commands = advance(graph, state, [Ended("b", 1, OK)])
+    assert state.over
+    assert commands[-1].id == "b"
+
+
+def test_a_pool_counts_what_its_tasks_take_and_forgets_it_when_they_end():
+    items = [Item(f"t{n}", "p", cpus=2.0, memory=3.0, cost=9 - n) for n in range(4)]
+    graph = graph_of([*items, Item("r", "ray", cpus=1.0, memory=5.0)],
+                     [Pool("p", 3, cpus=6.0, memory=9.0), Pool("ray", 2, ahead=2)])  # fmt: skip
+    state, commands = begin(graph)
+    assert state.usage == (Usage(3, 0, 6.0, 9.0), Usage(1, 1, 1.0, 5.0))
+    state, _ = advance(graph, state, [Started("r", 1)])
+    assert state.usage[1] == Usage(1, 0, 1.0, 5.0)
+    state, commands = advance(graph, state, [Ended("t1", 1, OK)])
+    assert ids(commands) == ["t3"]
+    assert state.usage[0] == Usage(3, 0, 6.0, 9.0)
+    state, commands = advance(graph, state, [Ended("t0", 1, OK), Ended("t3", 1, OK)])
+    assert state.usage[0] == Usage(1, 0, 2.0, 3.0)
+    state, commands = advance(graph, state, [Ended("t2", 1, OK), Ended("r", 1, OK)])
+    assert state.usage == (Usage(), Usage())
+
+
+@pytest.mark.parametrize(
+    ("pool", "started"),
+    [
+        (Pool("p", 2), 2),
+        (Pool("p", 9, cpus=4.0), 2),
+        (Pool("p", 9, cpus=3.5), 1),
+        (Pool("p", 9, memory=6.0), 2),
+        (Pool("p", 9, memory=5.0), 1),
+        (Pool("p", 9, ahead=2), 2),
+        (Pool("p", 1, ahead=2), 1),
+        (Pool("p", 9), 3),
+    ],
+)
+def test_as_many_start_as_fit(pool, started):
+    items = [Item(f"t{n}", "p", cpus=2.0, memory=3.0) for n in range(3)]
+    _, commands = begin(graph_of(items, [pool]))
+    assert ids(commands) == [f"t{n}" for n in range(started)]
+
+
+def test_a_big_task_at_the_front_is_not_overtaken():
+    items = [Item("runs", "p", cost=9, memory=6.0), Item("big", "p", cost=5, memory=6.0),
+             Item("small", "p", memory=1.0)]  # fmt: skip
+    graph = graph_of(items, [Pool("p", 9, memory=10.0)])
+    state, commands = begin(graph)
+    assert ids(commands) == ["runs"]
+    state, commands = advance(graph, state, [Ended("runs", 1, OK)])
+    assert ids(commands) == ["big", "small"]
+
+
+def test_what_may_have_been_luck_is_tried_again_and_goes_back_to_its_place():
+    items = [Item("first", "p", cost=9), Item("second", "p", cost=5), Item("third", "p")]
+    graph = graph_of(items, [Pool("p", 1)])
+    state, commands = begin(graph)
+    for attempt in (1, 2):
+        assert commands[-1] == Submit("first", attempt)
+        assert ids(commands, Settle) == []
+        state, commands = advance(graph, state, [Ended("first", attempt, INFRA)])
+    assert commands == (Submit("first", 3),)
+    state, commands = advance(graph, state, [Ended("first", 3, INFRA)])
+    assert commands == (Settle("first", INFRA), Submit("second", 1))
+
+
+def test_reports_that_come_late_twice_or_of_another_attempt_change_nothing():
+    graph = graph_of([Item("a", "p", cost=9), Item("b", "p")], [Pool("p", 1)])
+    state, _ = begin(graph)
+    for nonsense in (Ended("b", 1, OK), Ended("a", 0, OK), Ended("a", 2, OK), Started("a", 1)):
+        assert advance(graph, state, [nonsense]) == (state, ())
+    retried, commands = advance(graph, state, [Ended("a", 1, INFRA)])
+    assert commands == (Submit("a", 2),)
+    assert advance(graph, retried, [Ended("a", 1, OK)]) == (retried, ())
+    done, _ = advance(graph, retried, [Ended("a", 2, OK)])
+    assert advance(graph, done, [Ended("a", 2, INFRA), Ended("a", 1, INFRA)]) == (done, ())
+
+
+def test_memory_is_resized_until_a_task_starts():
+    items = [Item("a", "p", memory=4.0, cost=9), Item("b", "p", memory=4.0), Item("c", "p", ("b",))]
+    graph = graph_of(items, [Pool("p", 1, memory=10.0)])
+    state, _ = begin(graph)
+    resizes = [Resized("a", 9.0), Resized("b", 7.0), Resized("c", 2.0)]
+    state, commands = advance(graph, state, resizes)
+    assert commands == ()
+    assert state.usage == (Usage(1, 0, 1.0, 4.0),)
+    taken = []
+    for name in ("a", "b"):
+        state, commands = advance(graph, state, [Ended(name, 1, OK)])
+        taken += [(c.id, c.memory) for c in commands if isinstance(c, Submit)]
+    assert taken == [("b", 7.0), ("c", 2.0)]
+    assert state.usage == (Usage(1, 0, 1.0, 2.0),)
+
+
+def test_what_is_done_already_is_neither_run_nor_told():
+    items = [Item("a", "p"), Item("b", "p", ("a",)), Item("c", "p", ("b",)), Item("d", "p", ("c",))]
+    graph = graph_of(items, [Pool("p", 9)])
+    state, commands = begin(graph, {"a", "b"})
+    assert commands == (Submit("c", 1),)
+    assert not state.over
+    state, commands = begin(graph, {"a", "b", "c", "d"})
+    assert (commands, state.over) == ((), True)
+
+
+def test_a_task_that_found_out_that_it_was_skipped_skips_what_needs_it():
+    graph = graph_of([Item("a", "p"), Item("b", "p", ("a",))], [Pool("p", 9)])
+    state, _ = begin(graph)
+    state, commands = advance(graph, state, [Ended("a", 1, Skipped("elsewhere"))])
+    assert commands == (Settle("a", Skipped("elsewhere")), Settle("b", Skipped("a")))
+    assert state.over
+
+
+def test_a_cached_result_is_as_good_as_a_built_one():
+    graph = graph_of([Item("a", "p"), Item("b", "p", ("a",))], [Pool("p", 9)])
+    state, _ = begin(graph)
+    _, commands = advance(graph, state, [Ended("a", 1, Cached({}))])
+    assert commands == (Settle("a", Cached({})), Submit("b", 1))
+
+
+def test_the_root_of_a_chain_is_told_through_any_number_of_tasks():
+    chain = [Item("a", "p"), *(Item(b, "p", (a,)) for a, b in ("ab", "bc", "cd"))]
+    end = play(chain, [Pool("p", 9)], {"a": NO_GPU}).settled
+    because = Blocked("needs a, which no machine here can make")
+    assert end == {"a": NO_GPU, "b": because, "c": because, "d": because}
+    end = play(chain, [Pool("p", 9)], {"b": Failed("no-export", "x")}).settled
+    assert end["c"] == end["d"] == Skipped("b")
+
+
+def test_of_failed_and_blocked_needs_of_which_one_would_do_the_failure_is_told():
+    both = ("none", "bad")
+    items = [Item("bad", "p"), Item("none", "p"), Item("c", "p", both, optional=both)]
+    outcomes = {"bad": Failed("no-export", "x"), "none": NO_GPU}
+    assert play(items, [Pool("p", 9)], outcomes).settled["c"] == Skipped("bad")
+
+
+def test_an_optional_need_that_is_not_over_is_waited_for():
+    items = [Item("x", "p", cost=9), Item("y", "p"), Item("z", "p", ("x", "y"), ("x", "y"))]
+    graph = graph_of(items, [Pool("p", 9)])
+    state, _ = begin(graph)
+    state, commands = advance(graph, state, [Ended("x", 1, Failed("no-export", ""))])
+    assert ids(commands) == []
+    _, commands = advance(graph, state, [Ended("y", 1, OK)])
+    assert ids(commands) == ["z"]

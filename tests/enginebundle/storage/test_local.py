@@ -1,0 +1,159 @@
+"""Files in a local folder: whole or not at all, the first creator wins, and errors that say what to do."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from enginebundle.errors import FormatError, StoreError
+from enginebundle.storage.base import Entry
+from enginebundle.storage.local import LocalStorage
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(tmp_path / "store")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_what_was_put_is_there_and_can_be_replaced(files: LocalStorage) -> None:
+    files.put("a/b/c", b"one")
+    files.put("a/b/c", memoryview(b"two!"))
+    assert files.get("a/b/c") == b"two!"
+    assert files.size("a/b/c") == 4
+    assert files.local("a/b/c") == files.root / "a/b/c"
+    assert mode(files.root / "a/b/c") == 0o644
+
+
+def test_the_first_to_create_a_file_decides_its_content(files: LocalStorage) -> None:
+    assert files.create("a/b", b"one") == b"one"
+    assert files.create("a/b", b"two") == b"one"
+    assert files.get("a/b") == b"one"
+    assert mode(files.root / "a/b") == 0o644
+    assert files.create("secret", b"s", mode=0o600) == b"s"
+    assert mode(files.root / "secret") == 0o600
+
+
+def test_of_many_creators_at_once_all_get_one_content(files: LocalStorage) -> None:
+    for name in map(str, range(20)):
+        with ThreadPoolExecutor(8) as threads:
+            found = set(threads.map(lambda n: files.create(name, b"%d" % n), range(8)))  # noqa: B023
+        assert found == {files.get(name)}
+
+
+def test_nothing_half_written_is_left_or_shown(files: LocalStorage) -> None:
+    files.put("a/b", b"one")
+    files.create("a/c", b"two")
+    files.create("a/c", b"three")
+    assert os.listdir(files.root / "a") == sorted(["b", "c"]) or set(
+        os.listdir(files.root / "a")
+    ) == {"b", "c"}
+    (files.root / "a" / ".tmp-killed").write_bytes(b"half")
+    assert files.files("a") == ["a/b", "a/c"]
+    assert files.children("a") == ["b", "c"]
+    assert [entry.path for entry in files.entries("a")] == ["a/.tmp-killed", "a/b", "a/c"]
+
+
+def test_what_does_not_exist_is_none_or_empty(files: LocalStorage) -> None:
+    files.put("file", b"")
+    for path in ("no", "no/such", "file/below"):
+        assert files.get(path) is None
+        assert files.size(path) is None
+        assert files.files(path) == []
+        assert files.children(path) == []
+        assert files.entries(path) == []
+    files.touch("no/such")
+    files.remove("no")
+    assert files.size("file") == 0
+
+
+def test_lists_are_sorted_and_reach_any_depth(files: LocalStorage) -> None:
+    for path in ("t/b/z", "t/b/a/x", "t/a", "t/c", "other/q"):
+        files.put(path, path.encode())
+    assert files.files("t") == ["t/a", "t/b/a/x", "t/b/z", "t/c"]
+    assert files.children("t") == ["a", "b", "c"]
+    assert [(e.path, e.size) for e in files.entries("t")] == [
+        ("t/a", 3), ("t/b/a/x", 7), ("t/b/z", 5), ("t/c", 3),
+    ]  # fmt: skip
+
+
+def test_a_file_tells_when_it_was_written_and_a_touch_is_a_write(files: LocalStorage) -> None:
+    files.put("t/a", b"one")
+    os.utime(files.root / "t/a", (1000, 1000))
+    assert files.entries("t") == [Entry("t/a", 3, 1000.0)]
+    files.touch("t/a")
+    assert files.entries("t")[0].modified > 1e9
+
+
+def test_a_removed_file_is_gone(files: LocalStorage) -> None:
+    files.put("t/a", b"one")
+    files.remove("t/a")
+    files.remove("t/a")
+    assert files.get("t/a") is None
+
+
+OPERATIONS: dict[str, Callable[[LocalStorage, str], object]] = {
+    "get": lambda files, path: files.get(path),
+    "put": lambda files, path: files.put(path, b""),
+    "create": lambda files, path: files.create(path, b""),
+    "size": lambda files, path: files.size(path),
+    "files": lambda files, path: files.files(path),
+    "entries": lambda files, path: files.entries(path),
+    "remove": lambda files, path: files.remove(path),
+    "touch": lambda files, path: files.touch(path),
+    "children": lambda files, path: files.children(path),
+    "local": lambda files, path: files.local(path),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_path_leaves_the_folder(name: str, files: LocalStorage) -> None:
+    for path in ("../x", "a/../../x", "/etc/passwd", "a//b", "", "a\\b", "a\0b"):
+        with pytest.raises(FormatError):
+            OPERATIONS[name](files, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "verb", "path"),
+    [
+        ("get", "read", "folder"),
+        ("put", "write", "file/below"),
+        ("put", "write", "folder"),
+        ("create", "write", "file/below"),
+        ("size", "read", "n" * 300),
+        ("remove", "remove", "folder"),
+        ("touch", "write", "file/below"),
+        ("children", "list", "n" * 300),
+    ],
+)
+def test_an_operating_systems_refusal_says_what_where_and_what_would_help(
+    name: str, verb: str, path: str, files: LocalStorage
+) -> None:
+    files.put("file", b"")
+    files.put("folder/inside", b"")
+    with pytest.raises(StoreError) as caught:
+        OPERATIONS[name](files, path)
+    told = str(caught.value)
+    assert told.startswith(f"store {files.root}: can't {verb} {path}: ")
+    cause = caught.value.__cause__
+    assert isinstance(cause, OSError)
+    assert told.endswith(
+        f": {cause.strerror}. Check that the folder exists, has space and belongs to this user, or name "
+        "another store"
+    )
+
+
+def test_a_failed_write_leaves_what_was_there_and_nothing_else(files: LocalStorage) -> None:
+    files.put("folder/inside", b"one")
+    with pytest.raises(StoreError):
+        files.put("folder", b"two")
+    assert files.get("folder/inside") == b"one"
+    assert os.listdir(files.root) == ["folder"]

@@ -1,0 +1,48 @@
+"""What this machine remembers of evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from enginebundle.format.digest import digest_bytes
+from enginebundle.format.spec import Target
+from enginebundle.storage.seen import remember, seen
+
+INDEX, OTHER = digest_bytes(b"index"), digest_bytes(b"other")
+ME, YOU = digest_bytes(b"me"), digest_bytes(b"you")
+CPU, GROUP = Target.parse("torch:cpu"), Target.parse("rtx:sm_80+sm_86")
+
+
+def test_the_highest_number_of_each_key_and_target_is_remembered() -> None:
+    assert seen(INDEX) == {}
+    for numbers in ({(CPU, ME): 2, (GROUP, ME): 10}, {(CPU, ME): 1, (CPU, YOU): 5}):
+        remember(INDEX, numbers)
+    assert seen(INDEX) == {(CPU, ME): 2, (GROUP, ME): 10, (CPU, YOU): 5}
+    remember(INDEX, {(GROUP, ME): 9})
+    assert seen(INDEX)[GROUP, ME] == 10, "numbers, not words"
+    assert seen(OTHER) == {}
+
+
+def test_it_lies_in_the_users_home(home: Path) -> None:
+    remember(INDEX, {(CPU, ME): 3})
+    parts = [digest.removeprefix("sha256:") for digest in (INDEX, ME)]
+    path = home / "seen" / parts[0] / str(CPU) / parts[1] / "3"
+    assert path.read_bytes() == b""
+    assert [p for p in home.rglob("*") if p.is_file()] == [path]
+
+
+def test_where_one_number_can_t_be_written_the_others_are(home: Path) -> None:
+    blocked = home / "seen" / INDEX.removeprefix("sha256:") / str(CPU)
+    blocked.parent.mkdir(parents=True)
+    blocked.write_bytes(b"")
+    remember(INDEX, {(CPU, ME): 3, (GROUP, ME): 4})
+    blocked.unlink()
+    assert seen(INDEX) == {(GROUP, ME): 4}
+
+
+def test_a_home_that_can_t_be_used_remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINEBUNDLE_HOME", "/proc/no-such-home")
+    remember(INDEX, {(CPU, ME): 3})
+    assert seen(INDEX) == {}
