@@ -85,8 +85,9 @@ class LocalStorage:
         return sorted(found, key=lambda entry: entry.path)
 
     def remove(self, path: str) -> None:
+        file = self.root / safe(path)
         with self._refusals("remove", path), self._lock():
-            (self.root / safe(path)).unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
 
     def touch(self, path: str) -> None:
         with self._refusals("write", path), contextlib.suppress(FileNotFoundError):

@@ -35,7 +35,7 @@ def test_numbers_are_counted_not_spelled(store: Store) -> None:
 def test_a_holder_that_was_taken_for_dead_takes_nothing_from_the_next(store: Store) -> None:
     store.claim_key(KEY, 1, {"run": "a"})
     store.claim_key(KEY, 2, {"run": "b"})
-    store.beat_key(KEY, 1, {"run": "a", "beat": 2})
+    store.beat_key(KEY, 1, {"run": "a"}, {"run": "a", "beat": 2})
     assert store.key_lease(KEY) == (2, {"run": "b"})
     store.release_key(KEY, 1)
     assert store.key_lease(KEY) == (2, {"run": "b"})
@@ -45,7 +45,7 @@ def test_a_holder_that_was_taken_for_dead_takes_nothing_from_the_next(store: Sto
 
 def test_a_beat_shows(store: Store) -> None:
     store.claim_key(KEY, 1, {"beat": 1})
-    store.beat_key(KEY, 1, {"beat": 2})
+    assert store.beat_key(KEY, 1, {"beat": 1}, {"beat": 2})
     assert store.key_lease(KEY) == (1, {"beat": 2})
 
 
