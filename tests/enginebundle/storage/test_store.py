@@ -66,7 +66,9 @@ def test_a_folder_that_is_no_store_is_told(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"^store.json is not JSON"):
         Store.open(tmp_path, create=True)
     (tmp_path / "store.json").write_bytes(b'{"format":"enginebundle.store/9"}' + b" " * 300)
-    with pytest.raises(FormatError, match=rf"^store {tmp_path}: expected .*store/1.* in store.json") as e:
+    with pytest.raises(
+        FormatError, match=rf"^store {tmp_path}: expected .*store/1.* in store.json"
+    ) as e:
         Store.open(tmp_path, create=True)
     assert " " * 100 in str(e.value)
     assert " " * 200 not in str(e.value)
