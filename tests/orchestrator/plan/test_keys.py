@@ -382,7 +382,10 @@ def test_what_setuptools_brings_for_itself_is_in_no_key(tmp_path, monkeypatch):
 def refitted(**spec: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     model = replace(MODEL, targets=(Target.parse("trt:sm_90"),), refit=True)
     build = next(task for task in tasks(model, CONTENT, INSTALLED, ()) if task.step == "build")
-    upstream = {"m/trace": TRACED | {"skeleton": "sha256:skeleton"}, "m/publish": {"skeleton": "no"}}
+    upstream = {
+        "m/trace": TRACED | {"skeleton": "sha256:skeleton"},
+        "m/publish": {"skeleton": "no"},
+    }
     return {**build.spec, **spec}, upstream
 
 
