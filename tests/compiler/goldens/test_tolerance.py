@@ -19,7 +19,7 @@ from compiler.goldens.tolerance import (
     tolerance,
     tolerances,
 )
-from enginebundle.format.graph import Graph, Node, Ref, Value
+from enginebundle.format.graph import Graph, Node, Ref, Value, Weight
 from enginebundle.format.spec import BACKENDS, Target, TensorSpec, Tolerance
 
 CPU, TRT = Target.parse("torch:cpu"), Target.parse("trt:sm_89")
@@ -204,3 +204,89 @@ def test_float32_on_tensorrt_rtx_is_held_to_what_tf32_products_give():
     rtx = Target.parse("rtx:sm_89")
     assert tolerance(rtx, "fp32", want) == tolerance(TRT, "tf32", want)
     assert tolerance(rtx, "fp32", want).atol > tolerance(TRT, "fp32", want).atol
+
+
+def test_a_bound_for_no_output_is_answered_with_the_nearest_names():
+    def refused(name: str, *outputs: str) -> ToleranceRefused:
+        goldens = [{output: torch.ones(2)} for output in outputs]
+        with pytest.raises(ToleranceRefused) as caught:
+            tolerances(TRT, "fp32", goldens, {name: Tolerance(0.0, 0.0)})
+        return caught.value
+
+    found = refused("logit", "logit1", "logit2", "logit3", "logit4")
+    assert found.code == "output"
+    assert found.message == (
+        "tolerance for 'logit': expected an output of the model, but none has that name"
+    )
+    assert found.remedy.count("logit") == 3, "the three nearest"
+    assert refused("abcd", "abxy", "other").remedy == "outputs are: abxy", "half of it is alike"
+    assert refused("qqq", "b", "a").remedy == "outputs are: a, b"
+
+
+def test_an_unknown_precision_is_refused_by_its_code():
+    with pytest.raises(ToleranceRefused) as caught:
+        tolerances(TRT, "int8", [{"y": torch.ones(2)}])
+    assert caught.value.code == "precision"
+    assert caught.value.message == "no tolerance is known for precision 'int8' on trt:sm_89"
+
+
+def test_an_output_that_only_some_goldens_have_is_scaled_by_those():
+    goldens = [{"y": torch.ones(2)}, {"y": torch.ones(2), "z": torch.full((2,), 5.0)}]
+    found = dict(tolerances(TRT, "fp32", goldens))
+    assert found["z"] == Tolerance(1.5e-3, 3e-4)
+    assert tolerances(TRT, "fp32", [*goldens, *goldens], depth=4 * DEPTH)[1] == (
+        "z", Tolerance(3e-3, 6e-4),
+    )  # fmt: skip
+
+
+def test_an_outlier_on_either_side_does_not_move_a_tolerance():
+    for sizes in ((1e-9, 1.0, 1.0), (1.0, 1e9, 1.0), (1e-9, 1.0, 1.0, 1e9)):
+        goldens = [{"y": torch.full((2,), size)} for size in sizes]
+        assert tolerances(TRT, "fp32", goldens) == (("y", Tolerance(3e-4, 3e-4)),)
+
+
+@pytest.mark.parametrize(
+    ("size", "atol"),
+    [(1.0, 3e-4), (1.01, 3.1e-4), (1.1, 3.3e-4), (0.334, 1.1e-4), (3.3333, 1e-3), (33.34, 1.1e-2)],
+)
+def test_a_bound_is_rounded_up_to_two_digits(size, atol):
+    assert tolerance(TRT, "fp32", torch.full((4,), size)).atol == atol
+
+
+def test_weights_decide_on_the_type_as_inputs_do():
+    weight = Weight(TensorSpec("w", "float16", (4,)), "sha256:" + "0" * 64)
+    spec = TensorSpec("y", "float16", (4,))
+    node = Node("aten.mul.Tensor", (Ref("x"), Ref("w")), (), (Value("y", "float16", (4,)),))
+    graph = Graph((TensorSpec("x", "float32", (4,)),), (weight,), (node,), (spec,), ("y",))
+    assert computed("fp32", graph) == "fp16"
+    plain = Node("aten.mul.Tensor", (Ref("x"), Ref("x")), (), (Value("y", "float16", (4,)),))
+    cast = Graph((TensorSpec("x", "float32", (4,)),), (weight,), (plain,), (spec,), ("y",))
+    assert computed("fp32", cast) == "fp32"
+
+
+def test_a_chain_may_begin_at_an_operator_that_reads_nothing():
+    def node(name: str, op: str, *reads: str) -> Node:
+        return Node(f"aten.{op}", tuple(map(Ref, reads)), (), (Value(name, "float32", (4,)),))
+
+    nodes = (
+        node("a", "arange.default"),
+        node("b", "mm.default", "a"),
+        node("c", "mm.default", "b"),
+    )
+    spec = TensorSpec("c", "float32", (4,))
+    assert chain(Graph((), (), nodes, (spec,), ("c",))) == 2
+    side = (*nodes, node("d", "add.Tensor", "a", "c"), node("e", "mm.default", "d", "a"))
+    assert chain(Graph((), (), side, (spec,), ("c",))) == 3
+
+
+def test_the_remedy_is_one_sentence():
+    half = halves("tanh.default", "bfloat16", "bfloat16")
+    full = halves("tanh.default", "float32", "float32")
+    keep, state = (
+        "keep that module in torch with torch_executed_modules",
+        "or state a tolerance for the output",
+    )
+    load = "load the model in float32, if its half-precision weights need not be kept"
+    assert remedy("fp32", full) == f"{keep}, {state}"
+    assert remedy("fp16", full) == f"{keep}, raise the precision, {state}"
+    assert remedy("fp32", half) == f"{keep}, {load}, {state}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import permutations
 from typing import Any
@@ -17,6 +19,19 @@ from tests.enginebundle.format.test_evidence import EVIDENCE
 
 PASS = replace(EVIDENCE, sequence=1)
 FAIL = replace(EVIDENCE, sequence=2, passed=False)
+
+
+@pytest.fixture
+def local_time() -> Iterator[Callable[[str], None]]:
+    """Lets this machine be in a zone for one test."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def be_in(zone: str) -> None:
+            patch.setenv("TZ", zone)
+            time.tzset()
+
+        yield be_in
+    time.tzset()
 
 
 def state_of(*arguments: Any, **more: Any) -> State:
@@ -152,7 +167,9 @@ def test_of_the_outputs_that_a_pass_does_not_show_the_first_is_told() -> None:
     assert found.evidence is PASS
 
 
-def test_a_date_without_a_zone_is_in_utc() -> None:
+@pytest.mark.parametrize("zone", ["UTC", "EST+5", "CET-1"])
+def test_a_date_without_a_zone_is_in_utc(zone: str, local_time: Callable[[str], None]) -> None:
+    local_time(zone)
     failed = replace(EVIDENCE, passed=False, date="2026-01-01T01:00:00")
     east = replace(EVIDENCE, date="2026-01-01T02:30:00+02:00")
     west = replace(EVIDENCE, date="2026-01-01T00:30:00-02:00")

@@ -168,3 +168,14 @@ def test_large_integers_are_told_as_they_are() -> None:
     found = compare(want - torch.tensor([0, 1]), want, LOOSE)
     assert found.worst == INF
     assert f"expected {2**53 + 1}, got {2**53} (exact)" in found.detail
+
+
+def test_a_difference_of_one_is_like_any_other() -> None:
+    found = compare(torch.tensor([2.0]), torch.tensor([1.0]), Tolerance(2.0, 0.0))
+    assert (found.max_abs, found.worst, found.passed) == (1.0, 0.5, True)
+
+
+def test_what_is_slightly_outside_counts_as_outside() -> None:
+    found = compare(torch.tensor([1.15, 5.0]), torch.tensor([1.0, 1.0]), Tolerance(0.1, 0.0))
+    assert found.passed is False
+    assert found.detail.startswith("2 of 2 elements differ too much")

@@ -275,3 +275,16 @@ def test_an_engine_of_no_version_opens_nowhere() -> None:
     assert not opens("unknown", "unknown")
     assert not opens("unknown", "10.6.0")
     assert opens("10", "10.0")
+
+
+def test_of_engines_alike_in_all_else_the_name_decides() -> None:
+    one, other = (engine_variant(f"rtx:{arch}+sm_89", BLOB) for arch in ("sm_80", "sm_86"))
+    states: dict[Target, Verdict] = {v.target: Verdict("validated") for v in (one, other)}
+    for order in ((one, other), (other, one)):
+        assert targets(rank(order, states, GPU)) == ["rtx:sm_80+sm_89", "rtx:sm_86+sm_89"]
+
+
+def test_a_build_of_the_same_release_opens_too() -> None:
+    assert opens("10.6.0", "10.6.0.post1")
+    (choice,) = rank(VARIANTS[:1], ALL, Machine(None, ()))
+    assert str(choice) == "torch:cpu: needs torch, which is not installed here"

@@ -406,3 +406,55 @@ def test_what_setuptools_brings_for_itself_is_in_no_key(tmp_path, monkeypatch):
     assert "stray" in found(tmp_path / "site-packages")
     monkeypatch.undo()
     distributions.cache_clear()
+
+
+def refitted(**spec: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    model = replace(MODEL, targets=(Target.parse("trt:sm_90"),), refit=True)
+    build = next(task for task in tasks(model, CONTENT, INSTALLED, ()) if task.step == "build")
+    upstream = {
+        "m/trace": TRACED | {"skeleton": "sha256:skeleton"},
+        "m/publish": {"skeleton": "no"},
+    }
+    return {**build.spec, **spec}, upstream
+
+
+def test_models_that_differ_in_replaceable_weights_share_their_engines() -> None:
+    spec, upstream = refitted()
+    shared = keys.engines_identity(spec, upstream)
+    assert shared is not None
+    assert shared["skeleton"] == "sha256:skeleton"
+    assert (shared["step"], shared["format"]) == ("engines", keys.FORMAT)
+    other = {"m2/trace": {"program": "sha256:another", "skeleton": "sha256:skeleton"}}
+    assert keys.engines_identity(spec, other) == shared
+    for name, value in (("tolerances", {"*": [1, 1]}), ("search_path", ["/elsewhere"])):
+        assert keys.engines_identity({**spec, name: value}, upstream) == shared
+    left_out = {"tolerances", "search_path"}
+    for name in spec.keys() - left_out - {"refit", "plugins"}:
+        moved = keys.engines_identity({**spec, name: {"was": spec[name]}}, upstream)
+        assert moved != shared, name
+    assert keys.engines_identity(spec, {"m/trace": {"skeleton": "sha256:another"}}) != shared
+    assert keys.engines_identity(spec, {"m/trace": {}}) == {**shared, "skeleton": None}
+
+
+def test_what_is_not_refitted_holds_plugins_or_has_no_trace_shares_none() -> None:
+    spec, upstream = refitted()
+    assert keys.engines_identity({**spec, "refit": False}, upstream) is None
+    assert keys.engines_identity({**spec, "plugins": {"m:register": {}}}, upstream) is None
+    assert keys.engines_identity(spec, {}) is None
+    assert keys.engines_identity(spec, {"m/publish": {"skeleton": "x"}}) is None
+    without = {name: value for name, value in spec.items() if name not in ("refit", "plugins")}
+    assert keys.engines_identity(without, upstream) is None
+
+
+def test_only_moving_an_alias_is_done_every_time() -> None:
+    assert {task.step for task in MADE if not keys.cacheable(task)} == {"promote"}
+
+
+def test_an_identity_is_the_task_and_what_its_needs_made_by_role() -> None:
+    build = next(task for task in MADE if task.step == "build")
+    found = keys.identity(build, upstream_of(build))
+    assert (found["format"], found["step"]) == (keys.FORMAT, "build")
+    assert set(found["upstream"]) == {TaskId.parse(need).role for need in build.needs}
+    assert keys.key(build, upstream_of(build)) == digest_json(found)
+    found["upstream"]["trace"].clear()
+    assert upstream_of(build)["m/trace"], "a copy"

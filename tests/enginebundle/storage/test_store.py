@@ -1,0 +1,133 @@
+"""Opening a store by its address, results by key, and files beside them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from enginebundle.errors import FormatError, NotFoundError, StoreError
+from enginebundle.format.digest import digest_bytes
+from enginebundle.storage.local import LocalStorage
+from enginebundle.storage.store import Store
+
+KEY, OTHER = digest_bytes(b"key"), digest_bytes(b"other")
+HEX = KEY.removeprefix("sha256:")
+
+
+def root(store: Store) -> Path:
+    assert isinstance(store.storage, LocalStorage)
+    return store.storage.root
+
+
+def test_a_store_is_found_by_each_of_its_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my store"
+    made = Store.open(folder, create=True)
+    assert (folder / "store.json").read_bytes() == b'{"format":"enginebundle.store/1"}'
+    assert repr(made) == f"Store({str(folder)!r})"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    spelled = str(folder).replace(" ", "%20")
+    for uri in (
+        str(folder), "my store", "./my store", "~/my store", f"file://{spelled}",
+        f"file://localhost{spelled}",
+    ):  # fmt: skip
+        found = Store.open(uri)
+        assert root(found).resolve() == folder
+        assert found.uri == uri
+    relative = Store.open("my store")
+    monkeypatch.chdir("/")
+    relative.put_file("runs/x", b"1")
+    assert (folder / "runs" / "x").read_bytes() == b"1", "where it was opened, not where we went"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "", "http://host/store", "https:store", "s3:bucket", "gs:bucket", "gcs:x", "file:x", "ftp://host/x",
+        "file://", "file://host/store", "s3://", "gs:///x", "gcs://", "s3://[x", "file://[x/y",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_is_refused_with_what_was_expected(uri: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        Store.open(uri, create=True)
+    assert str(caught.value) == f"store {uri!r}: expected a folder, file://, s3:// or gs://"
+
+
+def test_a_folder_that_is_no_store_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        Store.open(tmp_path)
+    assert str(caught.value) == f"no store at {tmp_path}: it has no store.json. Check the path"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "store.json").write_bytes(b"{")
+    with pytest.raises(FormatError, match=r"^store.json is not JSON"):
+        Store.open(tmp_path, create=True)
+    (tmp_path / "store.json").write_bytes(b'{"format":"enginebundle.store/9"}' + b" " * 300)
+    with pytest.raises(
+        FormatError, match=rf"^store {tmp_path}: expected .*store/1.* in store.json"
+    ) as e:
+        Store.open(tmp_path, create=True)
+    assert " " * 100 in str(e.value)
+    assert " " * 200 not in str(e.value)
+
+
+def test_of_two_results_the_first_counts_until_it_is_replaced(store: Store) -> None:
+    assert store.result(KEY) is None
+    assert store.put_result(KEY, {"n": 1}) == {"n": 1}
+    assert store.put_result(KEY, {"n": 2}) == {"n": 1}
+    assert store.result(KEY) == {"n": 1}
+    assert store.result(OTHER) is None
+    assert store.replace_result(KEY, {"n": 3}) == {"n": 3}
+    assert store.result(KEY) == {"n": 3}
+    assert store.storage.files("results") == [f"results/{HEX[:2]}/{HEX}.json"]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff"])
+def test_a_damaged_result_counts_as_none_and_is_told_and_replaced(
+    damaged: bytes, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = f"results/{HEX[:2]}/{HEX}.json"
+    store.storage.put(path, damaged)
+    with caplog.at_level(logging.WARNING):
+        assert store.result(KEY) is None
+    (record,) = caplog.records
+    told = record.getMessage()
+    assert told.startswith(f"store {store.uri}: a damaged result counts as none: {path}")
+    assert store.put_result(KEY, {"n": 1}) == {"n": 1}
+    assert store.result(KEY) == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["agreements", "blobs", "bundles", "damaged", "leases", "results", "timing", "store.json"],
+)
+def test_files_stay_out_of_what_has_its_own_rules(folder: str, store: Store) -> None:
+    for path in (folder, f"{folder}/x", f"{folder}/x/y"):
+        for use in (
+            lambda: store.put_file(path, b""),  # noqa: B023
+            lambda: store.get_file(path),  # noqa: B023
+            lambda: store.list_files(path),  # noqa: B023
+        ):
+            with pytest.raises(FormatError) as caught:
+                use()
+            assert str(caught.value) == (
+                f"path {path!r}: expected one outside agreements, blobs, bundles, damaged, leases, "
+                "results, timing, store.json"
+            )
+    store.put_file(f"runs/{folder}", b"1")
+    assert store.get_file(f"runs/{folder}") == b"1"
+
+
+def test_files_are_listed_with_or_without_a_slash(store: Store) -> None:
+    for path in ("runs/b", "runs/a/c", "other/d"):
+        store.put_file(path, b"")
+    assert store.list_files("runs") == store.list_files("runs/") == ["runs/a/c", "runs/b"]
+    assert store.list_files("no") == []
+    with pytest.raises(FormatError):
+        store.list_files("/runs")
+    store.put_file("runs/b", b"2")
+    assert store.get_file("runs/b") == b"2"
+    assert store.get_file("runs/no") is None
