@@ -113,7 +113,7 @@ class Apart:
         assert child.stdin is not None
         assert child.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            child.stdin.write(request)
+            child.stdin.writelines([request])
             child.stdin.flush()
         if seconds is not None:
             late = not select.select([child.stdout], [], [], seconds)[0]

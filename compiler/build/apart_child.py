@@ -31,7 +31,7 @@ def main() -> None:
         os.dup2(2, 1)
         requests = sys.stdin.buffer
         while select.select([requests], [], [], IDLE)[0] and (line := requests.readline()):
-            answers.write(json.dumps(_build(json.loads(line))).encode() + b"\n")
+            answers.writelines([json.dumps(_build(json.loads(line))).encode(), b"\n"])
             answers.flush()
 
 

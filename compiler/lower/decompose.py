@@ -16,6 +16,7 @@ from compiler.lower.noops import ASSERTS, is_inactive_dropout
 from compiler.lower.passes import LowerOptions, LowerRefused, Pass
 from compiler.lower.undecomposed import without_decomposition
 from compiler.refused import first_lines
+from compiler.trace import composites
 
 _KEPT = """
     scaled_dot_product_attention.default layer_norm.default native_layer_norm.default
@@ -40,6 +41,7 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
     spared = without_decomposition(exported, options.keep)
     if spared is not None:
         return spared
+    dynamic = _dynamic(exported)
     try:
         with torch.no_grad():
             lowered: ExportedProgram = exported.run_decompositions(_table(options.keep))
@@ -49,6 +51,14 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
             f"decomposing the exported program fails: {first_lines(error)}",
             "name the operator in torch_executed_ops, which leaves it whole",
         ) from error
+    if fixed := dynamic - _dynamic(lowered):
+        name, axis = min(fixed)
+        raise LowerRefused(
+            "fixed",
+            f"decomposing the exported program fixes dimension {axis} of input {name!r} to a number: an "
+            "operator's own code reads it",
+            "make the dimension a number, or name the operator in torch_executed_ops, which leaves it whole",
+        )
     # Torch shares both dictionaries with the given program; later passes write into them.
     lowered._state_dict = dict(lowered.state_dict)
     lowered._constants = dict(lowered.constants)
@@ -65,9 +75,22 @@ def decomposed_ops(keep: frozenset[str]) -> frozenset[str]:
     return frozenset(str(op) for op in _table(keep))
 
 
+def _dynamic(exported: ExportedProgram) -> set[tuple[str, int]]:
+    """The dimensions of inputs, by name and axis, whose size is no number. Ask before a pass and after:
+    a size that torch fixes becomes one in every program that shares its symbols."""
+    return {
+        (node.name, axis)
+        for node in exported.graph.nodes
+        if node.op == "placeholder" and isinstance(node.meta.get("val"), torch.Tensor)
+        for axis, size in enumerate(node.meta["val"].shape)
+        if isinstance(size, torch.SymInt) and not size.node.expr.is_number
+    }
+
+
 @functools.cache
 def _default_table() -> Mapping[Any, Callable[..., Any]]:
     """Torch's table and ours, built once: that takes longer than decomposing a small model."""
+    composites.install()  # torch's table takes the forms that there are when it is made
     table = torch.export.default_decompositions()
     return dict(table.items()) | linear_cross_entropy.rules()  # type: ignore[no-untyped-call]
 

@@ -33,5 +33,4 @@ def test_a_model_with_a_plugin_runs_without_it_on_other_targets(tmp_path: Path) 
     tasks = {task["id"]: task for task in json.loads(planned.stdout)["tasks"]}
     spec = tasks["gated/build/trt:sm_90/batch"]["spec"]
     assert spec["plugins"]["entrypoints"] == ["plugin_gated:register"]
-    assert "plugin_gated.py" in str(spec["plugins"]["content"])
     assert "plugins" not in tasks["gated/build/torch:cpu"]["spec"]

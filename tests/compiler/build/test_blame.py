@@ -146,7 +146,8 @@ def test_the_process_apart() -> None:
                 continue
             made = apart.make_engine(trt, ready.network, segment.graph, ready.options)
             here = build_engine(trt, ready.network, segment.graph, ready.options)
-            assert len(made.engine) == len(here)
+            # No two builds give the same bytes.
+            assert 0.99 < len(made.engine) / len(here) < 1.01
         with pytest.raises(BuildRefused, match="took longer than 0 s"):
             apart.make_engine(trt, ready.network, segment.graph, ready.options, seconds=0.0)
 

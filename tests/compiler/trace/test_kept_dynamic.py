@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._C import DispatchKey
 from torch.nn import functional
 
-from compiler.lower import lower
+from compiler.lower import LowerRefused, decompose, lower
 from compiler.lower.capture import capture
 from compiler.program import run
 from compiler.trace.export import trace_recorded
@@ -88,3 +89,17 @@ def test_a_size_that_is_fixed_is_still_refused() -> None:
         trace_recorded(
             Model(fixed), (TensorSpec("x", "float32", ("n", 6)),), (profile(n=(2, 4, 9)),)
         )
+
+
+def test_a_size_that_a_decomposition_reads_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's own kron, which reads sizes as C++ integers."""
+    inputs = (TensorSpec("x", "float32", ("n", 6)),)
+    exported, _, _ = trace_recorded(Model(by_kron), inputs, (profile(n=(2, 4, 9)),))
+    assert "aten.kron.default" in str(exported.graph)
+    monkeypatch.delitem(
+        torch.ops.aten.kron.default.py_kernels, DispatchKey.CompositeImplicitAutograd
+    )
+    monkeypatch.setattr(decompose, "_table", decompose._table.__wrapped__)
+    monkeypatch.setattr(decompose, "_default_table", decompose._default_table.__wrapped__)
+    with pytest.raises(LowerRefused, match="fixes dimension 0 of input 'x'"):
+        lower(exported)
