@@ -207,7 +207,7 @@ values share an engine."""
 def _refused_build(whole: Whole) -> str:
     if not whole.network.layers:
         return ""
-    digest = network_digest(whole.network, {})
+    digest = network_digest(whole.network, {}, {})
     if digest not in _BUILT:
         try:
             whole.engine(ARCHITECTURE)
