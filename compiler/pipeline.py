@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -238,7 +238,7 @@ def _own_process(aids: Aids | None) -> Iterator[Apart]:
     if aids is not None and aids.apart is not None:
         yield aids.apart
     else:
-        with Apart() as apart:
+        with closing(Apart()) as apart:
             yield apart
 
 

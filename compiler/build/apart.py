@@ -1,10 +1,10 @@
 """Builds engines in a process of its own, so that a builder which dies takes nothing with it.
 
-    with Apart() as apart:
+    with contextlib.closing(Apart()) as apart:
         apart.make_engine(trt, network, graph, options, store, bindings) -> Made
 
-The process is `python -m compiler.build.apart_child`. It starts to import torch when it is made, builds
-one engine after another, and ends when we do. A network goes to it through a file in a private folder,
+The process is `python -m compiler.build.apart_child`. It starts with the first build, builds one engine
+after another, and ends when we do, or for want of work. A network goes to it through a file in a private folder,
 which the process maps instead of reading, and an engine comes back the same way.
 """
 
@@ -20,8 +20,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 
@@ -44,24 +43,13 @@ _LAST = 300
 
 
 class Apart:
-    """A process that builds. Start it early: it takes seconds until it can."""
+    """A process that builds. It starts with the first build, which costs the seconds of an import of torch."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="kiln-apart-")
         self._lock = threading.Lock()
         self._owner = os.getpid()
-        self._child: subprocess.Popen[bytes] | None = self._start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        self._child: subprocess.Popen[bytes] | None = None
 
     def close(self) -> None:
         """End the process. A later build starts another."""
@@ -79,20 +67,26 @@ class Apart:
         Raises BuildRefused, also with code `died`: the process died, or took longer than `seconds`.
         """
         if os.getpid() != self._owner:  # forked: the pipes are our parent's
-            with Apart() as own:
+            with contextlib.closing(Apart()) as own:
                 return own.make_engine(trt, network, graph, options, store, bindings, seconds)
         device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
         request = {
             "module": trt.__name__, "folder": self._folder.name, "device": device,
             "store": None if store is None else store.uri,
         }  # fmt: skip
+        given, made = (Path(self._folder.name) / name for name in (GIVEN, MADE))
         with self._lock:
-            torch.save((network, graph, options, bindings), Path(self._folder.name) / GIVEN)
-            reply = self._ask(json.dumps(request).encode() + b"\n", trt.__name__, seconds)
-            if "code" in reply:
-                raise BuildRefused(reply["code"], reply["message"], reply["remedy"], reply["node"])
-            engine = (Path(self._folder.name) / MADE).read_bytes()
-        return Made(memoryview(engine), reply["notes"])
+            try:
+                torch.save((network, graph, options, bindings), given)
+                reply = self._ask(json.dumps(request).encode() + b"\n", trt.__name__, seconds)
+                if "code" in reply:
+                    raise BuildRefused(
+                        reply["code"], reply["message"], reply["remedy"], reply["node"]
+                    )
+                return Made(memoryview(made.read_bytes()), reply["notes"])
+            finally:  # they are as large as the weights, and a process that compiles may live for long
+                given.unlink(missing_ok=True)
+                made.unlink(missing_ok=True)
 
     def _start(self) -> subprocess.Popen[bytes]:
         with (Path(self._folder.name) / _PRINTED).open("wb") as printed:
@@ -107,9 +101,11 @@ class Apart:
             )
 
     def _ask(self, request: bytes, module: str, seconds: float | None) -> dict[str, Any]:
-        if self._child is None or self._child.poll() is not None:
+        fresh = self._child is None or self._child.poll() is not None
+        if fresh:
             self._child = self._start()
         child, late = self._child, False
+        assert child is not None
         assert child.stdin is not None
         assert child.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -121,7 +117,7 @@ class Apart:
         if answer:
             return dict(json.loads(answer))
         self.close()
-        if child.returncode == 0:  # it had just ended, for want of work
+        if child.returncode == 0 and not fresh:  # it had just ended, for want of work
             return self._ask(request, module, seconds)
         why = f"took longer than {seconds:g} s" if late else _death(child.returncode)
         printed = (Path(self._folder.name) / _PRINTED).read_text(errors="replace")

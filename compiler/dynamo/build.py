@@ -87,8 +87,6 @@ class Runner:
 
 def build(region: Region, values: Values, options: Options, target: Target) -> Runner:
     """Compile a region for these weights and numbers. Raises the compiler's refusals and the loader's errors."""
-    if not options.simulate or options.target is not None:
-        own_process()  # starts while we trace
     # Outside Dynamo's context: tracing inside it would add guards to Dynamo's frame.
     with tracing(None):
         program = _program(region, values, options)

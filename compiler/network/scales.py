@@ -87,9 +87,8 @@ def _varied(
     for power in _POWERS:
         uses = {place: (product.x, product.value * power), 1 - place: (other, 1 / power)}
         names = {(x.name, value) for x, value in uses.values()}
-        if (
-            not names & taken and product.value * power != 1
-        ):  # nothing would be left of such a product
+        # Of a product with 1, nothing would be left.
+        if not names & taken and product.value * power != 1:
             break
     else:
         return None

@@ -116,21 +116,20 @@ def kron(self: Tensor, other: Tensor) -> Tensor:
 
 
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
-    """torch.linalg.multi_dot: the cheapest order if all sizes are numbers, else from left to right."""
+    """torch.linalg.multi_dot: in torch's own order, the cheapest, if all sizes are numbers; else from left
+    to right."""
+    if all(isinstance(size, int) for tensor in tensors for size in tensor.shape):
+        found: Tensor = torch.ops.aten.linalg_multi_dot.default._op_dk(
+            DispatchKey.CompositeImplicitAutograd, tensors
+        )
+        return found
     first, last = tensors[0], tensors[-1]
     chain = list(tensors)
     if first.ndim == 1:
         chain[0] = first.unsqueeze(0)
     if last.ndim == 1:
         chain[-1] = last.unsqueeze(1)
-    while len(chain) > 2:
-        sizes = [t.shape[0] for t in chain] + [chain[-1].shape[1]]
-        at = 0
-        if all(isinstance(size, int) for size in sizes):
-            # The largest inner size first: within a factor of the best order, and usually the best.
-            at = max(range(len(chain) - 1), key=lambda n: sizes[n + 1])
-        chain[at : at + 2] = [torch.mm(chain[at], chain[at + 1])]
-    result = torch.mm(*chain) if len(chain) == 2 else chain[0]
+    result = functools.reduce(torch.mm, chain)
     if last.ndim == 1:
         result = result.squeeze(1)
     return result.squeeze(0) if first.ndim == 1 else result

@@ -5,6 +5,7 @@ Both examples are real faults of TensorRT-RTX 1.5.
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def kept(built: BuiltProgram) -> list[Any]:
 
 def test_a_builder_that_dies(engines: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
     program = traced(Deadly())
-    with Apart() as apart:
+    with closing(Apart()) as apart:
         aids = Aids(engines.store, apart=apart)
         built = build_program(program, REQUEST, engines=engines, aids=aids)
         assert [kind for kind, _ in kinds(built)].count("engine") >= 1
@@ -132,7 +133,7 @@ def test_time_is_bounded(engines: EngineCache, monkeypatch: pytest.MonkeyPatch) 
 def test_the_process_apart() -> None:
     """It says why it died, goes on with the next engine, and its engine is the one built here."""
     program, deadly = traced(nn_tanh()), traced(Deadly())
-    with Apart() as apart:
+    with closing(Apart()) as apart:
         for each, dies in ((deadly, True), (program, False)):
             converted = convert_program(each, REQUEST)
             (network,) = converted.networks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ def test_built_and_right(function: Callable[..., Any], static: bool, apart: Apar
 
 @pytest.fixture(scope="module")
 def apart() -> Any:
-    with Apart() as process:
+    with closing(Apart()) as process:
         yield process
 
 

@@ -48,6 +48,13 @@ def by_products(x: torch.Tensor) -> torch.Tensor:
     return torch.linalg.multi_dot([x, x.T, x])
 
 
+def by_vectors(x: torch.Tensor) -> torch.Tensor:
+    ends = torch.linalg.multi_dot([x[:, 0], x, x.T, x[:, 1]])
+    return (
+        torch.linalg.multi_dot([x[:, 0], x, x.T]) + torch.linalg.multi_dot([x, x.T, x[:, 1]]) + ends
+    )
+
+
 def by_pooling(x: torch.Tensor) -> torch.Tensor:
     values, places = functional.max_pool1d(x[None], 2, return_indices=True)
     return functional.max_pool1d(x[None], 3, 2, 1) + values + places
@@ -64,7 +71,7 @@ def by_powers(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("function", "rung"),
     [(by_length, "strict"), (by_int, "strict"), (by_list, "strict"), (by_slice, "strict_auto"),
-     (by_products, "named"), (by_pooling, "named"), (by_kron, "named"), (by_powers, "named")],
+     (by_products, "named"), (by_vectors, "named"), (by_pooling, "named"), (by_kron, "named"), (by_powers, "named")],
     ids=lambda value: getattr(value, "__name__", value),
 )  # fmt: skip
 def test_one_program_for_all_sizes(function: Callable[..., Any], rung: str) -> None:
