@@ -32,9 +32,9 @@ NO_CHANGE = "kiln run, no change"
 MANIFEST = "tests/e2e/farm/small.yaml"
 
 
-def spent(folder: Path, *command: str) -> tuple[float, str]:
+def spent(folder: Path, *command: str, **variables: str) -> tuple[float, str]:
     """Wall seconds and standard output of a Python process that imports this checkout."""
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"} | variables
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, *command],
@@ -43,6 +43,12 @@ def spent(folder: Path, *command: str) -> tuple[float, str]:
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} in {folder}: {done.stderr[-2000:]}")
     return time.perf_counter() - start, done.stdout
+
+
+def revision_of(folder: Path) -> str:
+    return subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def compiled(folder: Path, name: str) -> float:
@@ -85,12 +91,7 @@ def main() -> int:
             ratios = sorted(round(a / b, 3) for a, b in pairs)
             rows[name] = {"ratio": statistics.median(ratios), "ratios": ratios, "seconds": seconds}
             print(f"{name}: {rows[name]['ratio']} {ratios}", flush=True)
-    revisions = {
-        which: subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        for which, folder in folders.items()
-    }
+    revisions = {which: revision_of(folder) for which, folder in folders.items()}
     results.write("revisions", {"revisions": revisions, "rows": rows}, show=False)
     return 0
 

@@ -14,12 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import results  # noqa: E402
+from benchmarks.revisions import revision_of, spent  # noqa: E402
 
 FILL = str(Path(__file__).with_name("unchanged_fill.py"))
 MODULES = 20
@@ -71,27 +69,8 @@ def lay_out(folder: Path, count: int) -> None:
         (folder / f"{name}.yaml").write_text(json.dumps({"defaults": defaults, "models": some}))
 
 
-def spent(revision: Path, work: Path, *command: str) -> float:
-    """Wall seconds of a Python process that imports that revision."""
-    environment = os.environ | {
-        "PYTHONPATH": str(revision),
-        "OMP_NUM_THREADS": "1",
-        "ENGINEBUNDLE_HOME": str(work / "home"),
-    }
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=revision, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} in {revision}: {done.stderr[-3000:]}")
-    return time.perf_counter() - start
-
-
-def revision_of(folder: Path) -> str:
-    return subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-    ).stdout.strip()
+def home(work: Path) -> dict[str, str]:
+    return {"ENGINEBUNDLE_HOME": str(work / "home")}
 
 
 def main() -> int:
@@ -108,7 +87,7 @@ def main() -> int:
         works = {which: Path(temporary, which) for which in folders}
         for which, folder in folders.items():
             lay_out(works[which] / "ws", options.models)
-            filled = spent(folder, works[which], FILL, str(works[which]))
+            filled, _ = spent(folder, FILL, str(works[which]), **home(works[which]))
             print(f"{which}: filled in {filled:.0f} s", flush=True)
         for name in ("plan", "run"):
             seconds: dict[str, list[float]] = {which: [] for which in folders}
@@ -116,7 +95,8 @@ def main() -> int:
                 for which in list(folders) if turn % 2 else list(reversed(folders)):
                     work = works[which]
                     how = ("-m", "orchestrator.cli", name, str(work / "ws/all.yaml"))
-                    found = spent(folders[which], work, *how, "--store", str(work / "store"))
+                    how += ("--store", str(work / "store"))
+                    found, _ = spent(folders[which], *how, **home(work))
                     seconds[which].append(round(found, 2))
             pairs = zip(seconds["this"], seconds["other"], strict=True)
             ratios = sorted(round(a / b, 3) for a, b in pairs)

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from compiler.build.options import BuildRefused, EngineOptions, Made
+from compiler.build.replay import Proved, ReplayRefused
 from compiler.network.network import Network
 from compiler.network.refit import Bindings
 from enginebundle.format.graph import Graph
@@ -61,14 +62,18 @@ class Apart:
     def make_engine(
         self, trt: Any, network: Network, graph: Graph, options: EngineOptions,
         store: Store | None = None, bindings: Bindings | None = None, seconds: float | None = None,
+        replay: Proved | None = None,
     ) -> Made:  # fmt: skip
-        """As `builder.make_engine`; of the aids, a timing cache in `store` counts.
+        """As `builder.make_engine`, with the aids `store` and `replay`.
 
-        Raises BuildRefused, also with code `died`: the process died, or took longer than `seconds`.
+        Raises ReplayRefused, and BuildRefused, also with code `died`: the process died, or took longer than
+        `seconds`.
         """
         if os.getpid() != self._owner:  # forked: the pipes are our parent's
             with contextlib.closing(Apart()) as own:
-                return own.make_engine(trt, network, graph, options, store, bindings, seconds)
+                return own.make_engine(
+                    trt, network, graph, options, store, bindings, seconds, replay
+                )
         device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
         request = {
             "module": trt.__name__, "folder": self._folder.name, "device": device,
@@ -77,12 +82,13 @@ class Apart:
         given, made = (Path(self._folder.name) / name for name in (GIVEN, MADE))
         with self._lock:
             try:
-                torch.save((network, graph, options, bindings), given)
+                torch.save((network, graph, options, bindings, replay), given)
                 reply = self._ask(json.dumps(request).encode() + b"\n", trt.__name__, seconds)
                 if "code" in reply:
-                    raise BuildRefused(
-                        reply["code"], reply["message"], reply["remedy"], reply["node"]
-                    )
+                    refused = reply["code"], reply["message"], reply["remedy"]
+                    if reply["node"] is None:
+                        raise ReplayRefused(*refused)
+                    raise BuildRefused(*refused, reply["node"])
                 return Made(memoryview(made.read_bytes()), reply["notes"])
             finally:  # they are as large as the weights, and a process that compiles may live for long
                 given.unlink(missing_ok=True)

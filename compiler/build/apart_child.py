@@ -18,6 +18,7 @@ import torch
 from compiler.build.aids import Aids
 from compiler.build.apart import GIVEN, MADE
 from compiler.build.builder import BuildRefused, make_engine
+from compiler.build.replay import ReplayRefused
 from enginebundle.storage.store import Store
 
 IDLE = 120.0
@@ -40,20 +41,18 @@ def _build(request: dict[str, Any]) -> dict[str, Any]:
         torch.cuda.set_device(request["device"])
     folder = Path(request["folder"])
     # Our parent wrote it, into a folder that only this user can enter.
-    network, graph, options, bindings = torch.load(
+    network, graph, options, bindings, replay = torch.load(
         folder / GIVEN, mmap=True, weights_only=False, map_location="cpu"
     )
     store = None if request["store"] is None else Store.open(request["store"])
     trt = importlib.import_module(request["module"])
     try:
-        made = make_engine(trt, network, graph, options, Aids(store), bindings)
-    except BuildRefused as error:
+        made = make_engine(trt, network, graph, options, Aids(store, replay=replay), bindings)
+    except (BuildRefused, ReplayRefused) as error:
+        node = error.node if isinstance(error, BuildRefused) else None
         return {
-            "code": error.code,
-            "message": error.message,
-            "remedy": error.remedy,
-            "node": error.node,
-        }
+            "code": error.code, "message": error.message, "remedy": error.remedy, "node": node,
+        }  # fmt: skip
     (folder / MADE).write_bytes(made.engine)
     return {"notes": dict(made.notes)}
 

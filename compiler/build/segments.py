@@ -122,11 +122,12 @@ def build_segment(
         if engines is not None and own is not None and (known := engines.blame(own)):
             raise Demote(known, BuildRefused("builder", *_first(known)))
         reused = False
-        if apart is None:
+        if aids is None or apart is None:
             made = make_engine(trt, network, segment.graph, options, aids, bound)
         else:
-            store = None if aids is None else aids.store
-            made = apart.make_engine(trt, network, segment.graph, options, store, bound)
+            made = apart.make_engine(
+                trt, network, segment.graph, options, aids.store, bound, replay=aids.replay
+            )
         built |= made.notes  # in place: the cache of engines has it too
         return made.engine
 
