@@ -474,7 +474,7 @@ class TestSharedEngines:
         monkeypatch.setitem(sys.modules, "test_dynamo_model", sys.modules[__name__])
         self.farm_build(Store.open(tmp_path, create=True))
 
-        def fail(*_: Any) -> bytes:
+        def fail(*_: Any, **__: Any) -> bytes:
             raise AssertionError("built again")
 
         monkeypatch.setattr(Apart, "make_engine", fail)
