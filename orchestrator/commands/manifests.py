@@ -111,20 +111,25 @@ def make_plan(
     `found` is `content.contents(manifest)`. With `retry`, what failed before counts as new.
     """
 
-    def current(name: str) -> int | None:
-        return None if store is None else store.aliases(name).get(LATEST)
+    past = decide.Past() if store is None else _past(store, retry)
+    return decide.plan(manifest, past, installed(), found, archs=("cpu", *archs), elastic=elastic)
 
-    finder = None if store is None else Finder(store, Results(store).result)
+
+def _past(store: Store, retry: bool) -> decide.Past:
+    """What a plan asks a store."""
+    finder = Finder(store, Results(store).result)
+    failures = Failures(store, forget=retry, keys=finder.keys)
 
     def known(task: Task, identity: Mapping[str, Any]) -> str:
-        if store is None or finder is None:
-            return ""
-        failed = Failures(store, forget=retry, keys=finder.keys).known(task, identity)
+        failed = failures.known(task, identity)
         return "" if failed is None else f"{failed.code}: {failed.message}"
+
+    def current(name: str) -> int | None:
+        return store.aliases(name).get(LATEST)
 
     def holds(name: str) -> Collection[Target]:
         number = current(name)
-        if store is None or number is None:
+        if number is None:
             return ()
         from orchestrator.run.publish import targets_of
 
@@ -133,17 +138,5 @@ def make_plan(
         except BundleError:  # the run says what is wrong with it, if it comes to that
             return ()
 
-    earlier = None if store is None or finder is None else Earlier(store, finder.lookup)
-    return decide.plan(
-        manifest,
-        (lambda digest: None) if finder is None else finder.lookup,
-        installed(),
-        found,
-        archs=("cpu", *archs),
-        current=current,
-        holds=holds,
-        elastic=elastic,
-        known=known,
-        find=None if finder is None else finder.find,
-        changes=(lambda *_: None) if earlier is None else earlier.changes,
-    )
+    changes = Earlier(store, finder.lookup).changes
+    return decide.Past(finder.lookup, finder.find, known, changes, current, holds)

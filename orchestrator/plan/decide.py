@@ -32,6 +32,23 @@ Changes = Callable[[Task, Mapping[str, Any]], Sequence[str] | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What earlier runs left; nothing, if nothing else is said.
+
+    `current` gives the version that a name's alias `latest` points to, and `holds` that version's targets.
+    `known` tells how a task with this identity failed before; empty if it did not. Without `find`, steps that
+    run the user's code are looked up as if they read nothing.
+    """
+
+    lookup: Lookup = lambda digest: None
+    find: Find | None = None
+    known: Callable[[Task, Mapping[str, Any]], str] = lambda task, identity: ""
+    changes: Changes = lambda task, identity: None
+    current: Callable[[str], int | None] = lambda name: None
+    holds: Callable[[str], Collection[Target]] = lambda name: ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All work of a manifest. Every task comes after those it needs.
 
@@ -77,27 +94,20 @@ class Plan:
 
 def plan(
     manifest: Manifest,
-    lookup: Lookup,
+    past: Past,
     installed: Installed,
     contents: Mapping[str, Mapping[str, Any]],
     *,
     archs: Collection[str] = ("cpu",),
-    current: Callable[[str], int | None] = lambda name: None,
-    holds: Callable[[str], Collection[Target]] = lambda name: (),
     elastic: bool = False,
-    known: Callable[[Task, Mapping[str, Any]], str] = lambda task, identity: "",
-    find: Find | None = None,
-    changes: Changes = lambda task, identity: None,
 ) -> Plan:
     """Decide each task.
 
     `contents` is `content.contents(manifest)`; `archs` are the architectures of the machines at
-    hand; `current` gives the version that a name's alias `latest` points to, and `holds` that
-    version's targets. If the farm is `elastic`, a machine that is not at hand may come, so builds and
-    validations wait for it. `known` tells how a task with this identity failed before; empty if it did not.
-    Without `find`, steps that run the user's code are looked up as if they read nothing.
+    hand. If the farm is `elastic`, a machine that is not at hand may come, so builds and validations wait
+    for it.
     """
-    state = _State(lookup, frozenset(archs), current, holds, elastic, known, find, changes)
+    state = _State(past, frozenset(archs), elastic)
     for model in manifest.models:
         come = [arch for target in model.targets for arch in target.archs] if elastic else []
         for task in tasks(model, contents[model.name], installed, {*archs, *come}):
@@ -122,14 +132,9 @@ def plan(
 class _State:
     """The decisions so far, and the outputs that are known."""
 
-    lookup: Lookup
+    past: Past
     archs: frozenset[str]
-    current: Callable[[str], int | None]
-    holds: Callable[[str], Collection[Target]]
     elastic: bool
-    known: Callable[[Task, Mapping[str, Any]], str]
-    find: Find | None
-    changes: Changes
     tasks: list[Task] = field(default_factory=list)
     decisions: dict[str, Decision] = field(default_factory=dict)
     outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -185,7 +190,7 @@ class _State:
     def _loss(self, task: Task, blocked: Collection[str]) -> str:
         """Why the alias stays: it would move away from a target that can't be built now."""
         gone = {TaskId.parse(need).target for need in blocked}
-        lost = [str(target) for target in self.holds(task.model) if target in gone]
+        lost = [str(target) for target in self.past.holds(task.model) if target in gone]
         return kept(task.spec["name"], task.spec["alias"], lost) if lost else ""
 
     def _unreachable(self, task: Task, by_status: Mapping[str, list[str]]) -> Decision | None:
@@ -204,9 +209,13 @@ class _State:
         if not cacheable(task):
             return self._promotion(task, upstream)
         whole = identity(task, upstream)
-        reads = records(task.step, task.spec) and self.find is not None
+        reads = records(task.step, task.spec) and self.past.find is not None
         digest = digest_json(whole)
-        record = self.find(task, whole) if reads and self.find is not None else self.lookup(digest)
+        record = (
+            self.past.find(task, whole)
+            if reads and self.past.find is not None
+            else self.past.lookup(digest)
+        )
         if record is not None:
             self.outputs[task.id] = record["output"]
             unkeyed = record.get("provenance", {}).get(UNKEYED, ())
@@ -214,7 +223,7 @@ class _State:
             why += f"; unkeyed: {', '.join(unkeyed)}" if unkeyed else ""
             return Decision("cached", why, record["key"] if reads else digest)
         known = None if reads else digest
-        if why := self.known(task, whole):
+        if why := self.past.known(task, whole):
             return Decision("failed", why, known)
         if not self._served(task):
             return Decision("blocked", _remedy(task), known)
@@ -222,9 +231,9 @@ class _State:
         if maker != task.id:
             why = f"{maker} has the same key, and makes it"
             return Decision("shared", why, known, root=self.decisions[maker].root or maker)
-        changes = tuple(self.changes(task, whole) or ())
+        changes = tuple(self.past.changes(task, whole) or ())
         engines = engines_identity(task.spec, upstream)
-        if engines is not None and self.lookup(digest_json(engines)) is not None:
+        if engines is not None and self.past.lookup(digest_json(engines)) is not None:
             why = "engines for this graph exist; they get these weights"
             return Decision("refit", why, known, changes)
         return Decision("build", told(changes) or "no result for this key", known, changes)
@@ -235,7 +244,7 @@ class _State:
         if failed:
             return Decision("blocked", f"{failed[0]} failed, so {alias} does not move")
         version = upstream[str(TaskId(task.model, "publish"))]["version"]
-        if self.current(task.spec["name"]) == version:
+        if self.past.current(task.spec["name"]) == version:
             return Decision("cached", f"{alias} is already version {version}")
         return Decision("build", f"{alias} moves to version {version}")
 

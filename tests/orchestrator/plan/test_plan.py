@@ -17,7 +17,7 @@ from enginebundle.format.spec import Target
 from orchestrator.manifest.load import load, loads
 from orchestrator.manifest.model import Manifest
 from orchestrator.plan import content, keys
-from orchestrator.plan.decide import Plan, plan
+from orchestrator.plan.decide import Past, Plan, plan
 from orchestrator.plan.task import GIB, Task
 from orchestrator.plan.text import summary, table
 from tests.orchestrator.examples import INSTALLED, OUTPUTS
@@ -63,13 +63,18 @@ def make(
     manifest: Manifest = loads(text)
     contents = {model.name: {"source": {"file": "sha256:1"}} for model in manifest.models}
     return plan(
-        manifest, results, INSTALLED, contents,
+        manifest,
+        Past(
+            lookup=results,
+            known=known,
+            current=lambda _: current,
+            holds=lambda _: [Target.parse(text) for text in holds],
+        ),
+        INSTALLED,
+        contents,
         archs=archs,
-        current=lambda _: current,
-        holds=lambda _: [Target.parse(text) for text in holds],
         elastic=elastic,
-        known=known,
-    )  # fmt: skip
+    )
 
 
 def statuses(made: Plan) -> dict[str, str]:
@@ -338,7 +343,7 @@ from orchestrator.manifest.load import load
 from orchestrator.plan import content, decide, text
 from orchestrator.plan.installed import installed
 manifest = load("manifests/quickstart.yaml")
-made = decide.plan(manifest, lambda key: None, installed(), content.contents(manifest))
+made = decide.plan(manifest, decide.Past(), installed(), content.contents(manifest))
 text.table(made)
 heavy = {"torch", "ray", "tensorrt", "tensorrt_rtx", "transformers", "numpy", "pyarrow", "timm"}
 print(len(made.tasks), sorted(heavy & set(sys.modules)))
@@ -359,8 +364,8 @@ print(len(made.tasks), sorted(heavy & set(sys.modules)))
 def test_planning_is_a_pure_function_of_what_it_is_given(name: str) -> None:
     manifest = load(ROOT / "manifests" / f"{name}.yaml")
     contents = content.contents(manifest)
-    once = plan(manifest, lambda _: None, INSTALLED, contents)
-    assert plan(manifest, lambda _: None, INSTALLED, contents) == once
+    once = plan(manifest, Past(), INSTALLED, contents)
+    assert plan(manifest, Past(), INSTALLED, contents) == once
 
 
 def test_two_names_of_one_model_are_one_task_of_each_key() -> None:
