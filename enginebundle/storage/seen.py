@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from enginebundle.errors import StoreError
+from enginebundle.errors import FormatError, StoreError
 from enginebundle.format.digest import Digest, hexadecimal
 from enginebundle.format.spec import Target
 from enginebundle.storage.local import LocalStorage
@@ -25,10 +25,10 @@ Numbers = Mapping[tuple[Target, Digest], int]
 
 
 def seen(index: Digest) -> Numbers:
-    """What is remembered about an index."""
+    """What is remembered about an index. Files that others left there say nothing."""
     found: dict[tuple[Target, Digest], int] = {}
-    with suppress(StoreError):
-        for path in LocalStorage(home()).files(_folder(index)):
+    for path in LocalStorage(home()).files(_folder(index)):
+        with suppress(ValueError, FormatError):
             _, _, target, key, number = path.split("/")
             place = Target.parse(target), f"sha256:{key}"
             found[place] = max(found.get(place, 0), int(number))

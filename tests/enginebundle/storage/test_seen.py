@@ -25,6 +25,21 @@ def test_the_highest_number_of_each_key_and_target_is_remembered() -> None:
     assert seen(OTHER) == {}
 
 
+def test_zero_is_a_number_that_was_seen() -> None:
+    remember(INDEX, {(CPU, ME): 0})
+    assert seen(INDEX) == {(CPU, ME): 0}
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "{target}/notes.txt", "{target}/{key}/Icon", "x/{key}/9"])
+def test_a_stray_file_takes_nothing_away(name: str, home: Path) -> None:
+    remember(INDEX, {(CPU, ME): 3, (GROUP, YOU): 4})
+    stray = name.format(target=CPU, key=ME.removeprefix("sha256:"))
+    path = home / "seen" / INDEX.removeprefix("sha256:") / stray
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    assert seen(INDEX) == {(CPU, ME): 3, (GROUP, YOU): 4}
+
+
 def test_it_lies_in_the_users_home(home: Path) -> None:
     remember(INDEX, {(CPU, ME): 3})
     parts = [digest.removeprefix("sha256:") for digest in (INDEX, ME)]
