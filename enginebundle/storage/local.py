@@ -47,10 +47,10 @@ class LocalStorage:
         return data
 
     def replace(self, path: str, old: bytes, data: bytes) -> bool:
+        final = self.root / safe(path)
         with self._refusals("write", path), self._lock():
             if (found := self.get(path)) != old:
                 return found == data
-            final = self.root / safe(path)
             with _temporary(final, data, 0o644) as temporary:
                 os.replace(temporary, final)
         return True
@@ -67,7 +67,7 @@ class LocalStorage:
             start = self.root / safe(folder)
             found = [
                 Path(parent, name).relative_to(self.root).as_posix()
-                for parent, _, names in os.walk(start)
+                for parent, names in _walk(start)
                 for name in names
                 if not name.startswith(TEMPORARY)
             ]
@@ -76,7 +76,7 @@ class LocalStorage:
     def entries(self, folder: str) -> list[Entry]:
         found = []
         with self._refusals("list", folder):
-            for parent, _, names in os.walk(self.root / safe(folder)):
+            for parent, names in _walk(self.root / safe(folder)):
                 for name in names:
                     with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
                         about = os.stat(os.path.join(parent, name))
@@ -120,6 +120,18 @@ class LocalStorage:
                 f"store {self.root}: can't {verb} {path}: {error.strerror or error}. "
                 "Check that the folder exists, has space and belongs to this user, or name another store"
             ) from error
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder at and below this one with its files' names; none if there is none. OSError where one can't
+    be read: what it holds would seem to be gone."""
+
+    def failed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise error
+
+    for parent, _, names in os.walk(folder, onerror=failed):
+        yield parent, names
 
 
 @contextmanager

@@ -27,7 +27,10 @@ Numbers = Mapping[tuple[Target, Digest], int]
 def seen(index: Digest) -> Numbers:
     """What is remembered about an index. Files that others left there say nothing."""
     found: dict[tuple[Target, Digest], int] = {}
-    for path in LocalStorage(home()).files(_folder(index)):
+    paths: list[str] = []
+    with suppress(StoreError):
+        paths = LocalStorage(home()).files(_folder(index))
+    for path in paths:
         with suppress(ValueError, FormatError):
             _, _, target, key, number = path.split("/")
             place = Target.parse(target), f"sha256:{key}"

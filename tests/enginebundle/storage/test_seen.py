@@ -61,3 +61,11 @@ def test_a_home_that_can_t_be_used_remembers_nothing(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ENGINEBUNDLE_HOME", "/proc/no-such-home")
     remember(INDEX, {(CPU, ME): 3})
     assert seen(INDEX) == {}
+
+
+def test_a_folder_that_can_t_be_read_remembers_nothing(home: Path) -> None:
+    loop = home / "seen" / INDEX.removeprefix("sha256:")
+    loop.parent.mkdir(parents=True)
+    loop.symlink_to(loop.name)
+    remember(INDEX, {(CPU, ME): 3})
+    assert seen(INDEX) == {}
