@@ -27,7 +27,16 @@ from orchestrator.worker.outcome import Failed
 STEPS = frozenset({"trace", "build"})
 """The steps whose failures are kept. Others prove or write down, and ask the machine or the store as it is now."""
 _PASSING = frozenset(
-    {"infra", "changed", "no-machine", "cancelled", "no-engine", "evidence", "not_installed", "no_gpu"}
+    {
+        "infra",
+        "changed",
+        "no-machine",
+        "cancelled",
+        "no-engine",
+        "evidence",
+        "not_installed",
+        "no_gpu",
+    }
 )
 """Codes that another machine or moment may not give again, or that cost nothing to find out."""
 _MOMENT = re.compile(

@@ -30,7 +30,9 @@ def test_zero_is_a_number_that_was_seen() -> None:
     assert seen(INDEX) == {(CPU, ME): 0}
 
 
-@pytest.mark.parametrize("name", [".DS_Store", "{target}/notes.txt", "{target}/{key}/Icon", "x/{key}/9"])
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "{target}/notes.txt", "{target}/{key}/Icon", "x/{key}/9"]
+)
 def test_a_stray_file_takes_nothing_away(name: str, home: Path) -> None:
     remember(INDEX, {(CPU, ME): 3, (GROUP, YOU): 4})
     stray = name.format(target=CPU, key=ME.removeprefix("sha256:"))
