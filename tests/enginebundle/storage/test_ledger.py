@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from enginebundle.format.spec import Target
 from enginebundle.serve.validate import validate
 from enginebundle.storage.bundles import Version
 from enginebundle.storage.ledger import Ledger, attest, read
+from enginebundle.storage.seen import seen
 from enginebundle.storage.store import Store
 from enginebundle.storage.trust import Trust, default_signer
 from tests.enginebundle.examples import CPU, publish
@@ -77,6 +79,28 @@ def test_a_slow_writer_does_not_set_the_head_back(
     whole = ledger(store, version, signer)
     assert [head.content.sequence for head in whole.heads] == [2]
     assert sorted(one.content.sequence for one in whole.evidence) == [1, 2]
+
+
+def test_what_another_trusted_key_signed_is_not_signed_again(
+    store: Store, version: Version, found: Evidence
+) -> None:
+    """Which keys are trusted is the caller's to say."""
+    me, other = default_signer(), Signer.generate()
+    theirs = attest(store, version, found, other)
+    both = Trust.of(me.public, other.public)
+    assert attest(store, version, found, me, both) == theirs
+    assert attest(store, version, found, me).sequence == 2, "this machine does not trust that key"
+    assert [one.signer for one in read(store, version, both).evidence] == [other.key_id, me.key_id]
+
+
+def test_the_first_number_is_remembered_as_every_other(
+    store: Store, version: Version, found: Evidence
+) -> None:
+    signer = default_signer()
+    for number in (1, 2):
+        attest(store, version, replace(found, date=f"2026-01-0{number}"), signer)
+        ledger(store, version, signer)
+        assert seen(version.digest) == {(CPU, signer.key_id): number}
 
 
 def test_a_number_that_a_stranger_took_is_left_out(
@@ -158,7 +182,10 @@ def test_a_store_that_keeps_nothing_ends_a_writer(
     """Somebody else's tool that removes what it does not know, say: no writer tries for ever."""
     tries = []
     monkeypatch.setattr(store, kept, lambda *about: bool(tries.append(about)))
-    with pytest.raises(StoreError, match="was written 100 times, and the store does not show it"):
+    told = (
+        f"evidence about {version} on {CPU} was written 100 times, and the store does not show it"
+    )
+    with pytest.raises(StoreError, match=re.escape(told)):
         attest(store, version, found, default_signer())
     assert len(tries) == 100
 
