@@ -295,3 +295,16 @@ def test_the_remedy_is_one_sentence():
     assert remedy("fp32", full) == f"{keep}, {state}"
     assert remedy("fp16", full) == f"{keep}, raise the precision, {state}"
     assert remedy("fp32", half) == f"{keep}, {load}, {state}"
+
+
+def test_a_type_that_the_model_casts_to_decides_where_operators_compute_in_it():
+    """Neither inputs nor weights have it, and what is cast is known by what made it."""
+    nodes = (
+        Node("aten._to_copy.default", (Ref("x"),), (), (Value("h", "bfloat16", (4,)),)),
+        Node("aten.tanh.default", (Ref("h"),), (), (Value("t", "bfloat16", (4,)),)),
+        Node("aten._to_copy.default", (Ref("t"),), (), (Value("y", "float32", (4,)),)),
+    )
+    given, made = TensorSpec("x", "float32", (4,)), TensorSpec("y", "float32", (4,))
+    for precision in ("fp32", "tf32", "fp16"):
+        graph = Graph((given,), (), nodes, (made,), ("y",))
+        assert computed(precision, graph) == "bf16"
