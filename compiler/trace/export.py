@@ -23,7 +23,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ from torch.export import ExportedProgram
 from compiler.refused import first_lines
 from compiler.trace import composites
 from compiler.trace.agreement import Agreement
+from compiler.trace.constants import folded
 from compiler.trace.dynamic_shapes import by_position, dynamic_shapes
 from compiler.trace.examples import ExampleMaker, TraceRefused, envelope, make_examples
 from compiler.trace.guards import Complaint, check_dimensions
@@ -94,10 +95,14 @@ def trace_recorded(
         shapes = dynamic_shapes(inputs, ranges, rung in ("named", "strict"))
         dynamic = shapes if keywords else by_position(model, tuple(shapes.values()))
 
+        strict = rung in STRICT
+
         def once() -> ExportedProgram:
-            with torch.no_grad(), _spelled_out(model, inputs if keywords else ()):
+            # Dynamo, which strict export begins with, would trace the hooks as well.
+            numbers = nullcontext() if strict else folded(model)
+            with torch.no_grad(), _spelled_out(model, inputs if keywords else ()), numbers:
                 return torch.export.export(
-                    model, args, kwargs, dynamic_shapes=dynamic, strict=rung in STRICT
+                    model, args, kwargs, dynamic_shapes=dynamic, strict=strict
                 )
 
         try:
