@@ -31,7 +31,7 @@ import torch
 from torch.export import ExportedProgram
 
 from compiler.refused import first_lines
-from compiler.trace import composites
+from compiler.trace import composites, masks
 from compiler.trace.agreement import Agreement
 from compiler.trace.constants import folded
 from compiler.trace.dynamic_shapes import by_position, dynamic_shapes
@@ -100,7 +100,8 @@ def trace_recorded(
         def once() -> ExportedProgram:
             # Dynamo, which strict export begins with, would trace the hooks as well.
             numbers = nullcontext() if strict else folded(model)
-            with torch.no_grad(), _spelled_out(model, inputs if keywords else ()), numbers:
+            spelled_out = _spelled_out(model, inputs if keywords else ())
+            with torch.no_grad(), spelled_out, numbers, masks.as_given():
                 return torch.export.export(
                     model, args, kwargs, dynamic_shapes=dynamic, strict=strict
                 )

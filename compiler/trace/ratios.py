@@ -31,9 +31,7 @@ class Ratio:
 
     def __add__(self, other: Ratio) -> Ratio:
         under = math.lcm(self.under, other.under)
-        return Ratio(
-            self.over * (under // self.under) + other.over * (under // other.under), under
-        )
+        return Ratio(self.over * (under // self.under) + other.over * (under // other.under), under)
 
     def __neg__(self) -> Ratio:
         return Ratio(-self.over, self.under)

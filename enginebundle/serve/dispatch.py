@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from enginebundle.errors import InputError
+from enginebundle.errors import FormatError, InputError
 from enginebundle.format import dims
 from enginebundle.format.dims import Dim
+from enginebundle.format.solve import solve, symbols_of_all
 from enginebundle.format.spec import Profile, TensorSpec
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> di
     """Each symbol's value, read from the call's shapes. InputError if two shapes disagree."""
     symbols: dict[str, int] = {}
     source: dict[str, str] = {}
+    sizes: list[tuple[Dim, int]] = []
     for spec in specs:
         shape = list(shapes[spec.name])
         if len(shape) != len(spec.shape):
@@ -53,6 +55,7 @@ def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> di
                 f"got shape {shape}"
             )
         for axis, (dim, size) in enumerate(zip(spec.shape, shape, strict=True)):
+            sizes.append((dim, size))
             if not isinstance(dim, str) or not dim.isidentifier():
                 continue
             if symbols.setdefault(dim, size) != size:
@@ -61,6 +64,12 @@ def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> di
                     f"input {source[dim]!r}, but got {size}"
                 )
             source.setdefault(dim, spec.name)
+    try:
+        symbols = solve(sizes)
+    except FormatError as error:
+        raise InputError(f"sizes of {', '.join(spec.name for spec in specs)}: {error}") from error
+    if unknown := symbols_of_all(dim for dim, _ in sizes) - symbols.keys():
+        raise InputError(f"the inputs' sizes do not tell {', '.join(sorted(unknown))}")
     for spec in specs:
         for axis, (dim, size) in enumerate(zip(spec.shape, shapes[spec.name], strict=True)):
             expected = dims.evaluate(dim, symbols)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 
-import pytest
 from compiler.trace.export import TraceRefused, trace
 from enginebundle.format.spec import Profile, Range, TensorSpec
 
