@@ -17,6 +17,7 @@ from compiler.lower.passes import LowerOptions, LowerRefused, Pass
 from compiler.lower.undecomposed import without_decomposition
 from compiler.refused import first_lines
 from compiler.trace import composites
+from compiler.trace.short_sizes import kept_short
 
 _KEPT = """
     scaled_dot_product_attention.default layer_norm.default native_layer_norm.default
@@ -43,7 +44,7 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
         return spared
     dynamic = _dynamic(exported)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), kept_short():
             lowered: ExportedProgram = exported.run_decompositions(_table(options.keep))
     except Exception as error:  # decompositions run operators' Python code, which raises anything
         raise LowerRefused(

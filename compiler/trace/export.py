@@ -37,6 +37,7 @@ from compiler.trace.constants import folded
 from compiler.trace.dynamic_shapes import by_position, dynamic_shapes
 from compiler.trace.examples import ExampleMaker, TraceRefused, envelope, make_examples
 from compiler.trace.guards import Complaint, check_dimensions
+from compiler.trace.short_sizes import kept_short
 from compiler.trace.truths import export_without
 from enginebundle.format.spec import Profile, TensorSpec
 
@@ -101,7 +102,7 @@ def trace_recorded(
             # Dynamo, which strict export begins with, would trace the hooks as well.
             numbers = nullcontext() if strict else folded(model)
             spelled_out = _spelled_out(model, inputs if keywords else ())
-            with torch.no_grad(), spelled_out, numbers, masks.as_given():
+            with torch.no_grad(), spelled_out, numbers, masks.as_given(), kept_short():
                 return torch.export.export(
                     model, args, kwargs, dynamic_shapes=dynamic, strict=strict
                 )

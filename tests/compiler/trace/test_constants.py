@@ -119,7 +119,7 @@ class Size(Base):
         return x[:, : int((self.k + x.shape[0]).clamp(1, 3))]
 
 
-@pytest.mark.parametrize("kind", (Counts, CountsInView, Input, Random, Size))
+@pytest.mark.parametrize("kind", [Counts, CountsInView, Input, Random, Size])
 def test_a_number_that_may_change_is_not(kind: type[nn.Module]) -> None:
     with pytest.raises(TraceRefused) as refused:
         trace(kind().eval(), INPUTS, PROFILES)
