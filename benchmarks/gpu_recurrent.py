@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import recurrent, results  # noqa: E402
+from compiler.refused import Refused  # noqa: E402
 
 FORMS: dict[str, dict[str, Any]] = {"": {}, "-deep": {"num_layers": 2, "bidirectional": True}}
 OFF = {"fp32": 1e-4, "fp16": 0.02}
@@ -115,7 +116,7 @@ def main() -> int:
             continue
         try:
             rows[key] = measure(name, module)
-        except (AssertionError, RuntimeError) as error:
+        except (AssertionError, RuntimeError, Refused) as error:
             rows[key] = {"right": False, "failed": str(error)[:1000]}
         print(key, json.dumps(rows[key]), flush=True)
         results.write("gpu_recurrent", {"gpu": results.gpu(), "rows": rows}, show=False)
