@@ -25,7 +25,7 @@ _KEPT = """
     conv1d.default conv2d.default conv3d.default conv1d.padding conv2d.padding
     _native_batch_norm_legit_no_training.default convolution.default
     conv_transpose1d.default conv_transpose2d.input conv_transpose3d.input
-    lstm.input gru.input gelu.default silu.default mish.default hardswish.default
+    lstm.input gru.input rnn_tanh.input rnn_relu.input gelu.default silu.default mish.default hardswish.default
     hardsigmoid.default elu.default selu.default celu.default leaky_relu.default softplus.default
     log_sigmoid.default prelu.default relu6.default softmax.int log_softmax.int _softmax.default
     _log_softmax.default upsample_nearest1d.vec upsample_nearest2d.vec upsample_nearest3d.vec
