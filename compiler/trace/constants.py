@@ -62,7 +62,7 @@ def folded(model: torch.nn.Module) -> Iterator[None]:
                 return found
         return own(mode, func, types, args, kwargs)
 
-    ProxyTorchDispatchMode.__torch_dispatch__ = dispatch  # type: ignore[method-assign]
+    ProxyTorchDispatchMode.__torch_dispatch__ = dispatch  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

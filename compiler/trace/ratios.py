@@ -118,12 +118,13 @@ def _ratio(what: Any, known: Mapping[Node, float]) -> Ratio:
         return Ratio(int(what))
     if not isinstance(what, Node):
         raise _UnknownError
-    if isinstance(size := what.meta.get("val"), int | SymInt):
-        return Ratio(size)
+    value: Any = what.meta.get("val")
+    if isinstance(value, int | SymInt):
+        return Ratio(value)
     if what in known:
         return _ratio(known[what], known)
     name, _, _ = str(what.target).rpartition(".")
-    if name not in OPERATORS or size.numel() != 1:
+    if name not in OPERATORS or value.numel() != 1:
         raise _UnknownError
     rest = {k: v for k, v in what.kwargs.items() if k == "rounding_mode"}
     if len(rest) < len(what.kwargs):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from enginebundle.errors import FormatError
 from enginebundle.format.dims import Dim, evaluate, parse, symbols_of
@@ -25,13 +26,13 @@ def solve(sizes: Sequence[tuple[Dim, int]]) -> dict[str, int]:
             values.setdefault(dim, size)
     while True:
         lines = ((dim, size, _line_over_one(dim, values)) for dim, size in sizes)
-        found = next(((*rest, line) for *rest, line in lines if line is not None), None)
+        found = next(((dim, size, line) for dim, size, line in lines if line is not None), None)
         if found is None:
             return values
-        dim, size, (symbol, slope, offset) = found
-        values[symbol], rest = divmod(size - offset, slope)
+        dim, size, line = found
+        values[line.symbol], rest = divmod(size - line.offset, line.slope)
         if rest:
-            raise FormatError(f"no {symbol} gives {dim!r} the size {size}")
+            raise FormatError(f"no {line.symbol} gives {dim!r} the size {size}")
 
 
 def unsolvable(dims: Iterable[Dim]) -> frozenset[str]:
@@ -51,13 +52,21 @@ def symbols_of_all(dims: Iterable[Dim]) -> frozenset[str]:
     return frozenset(symbol for dim in dims for symbol in symbols_of(dim))
 
 
-def _line_over_one(dim: Dim, known: Mapping[str, int]) -> tuple[str, int, int] | None:
-    """(symbol, slope, offset) if one symbol of `dim` has no value and `dim` is slope * symbol + offset."""
+class _Line(NamedTuple):
+    """slope * symbol + offset, with a slope other than 0."""
+
+    symbol: str
+    slope: int
+    offset: int
+
+
+def _line_over_one(dim: Dim, known: Mapping[str, int]) -> _Line | None:
+    """`dim`, if it is a line over the only one of its symbols that has no value yet."""
     unknown = symbols_of(dim) - known.keys()
     if len(unknown) != 1 or not isinstance(dim, str):
         return None
     line = _line(parse(dim), known)
-    return (*unknown, *line) if line is not None and line[0] else None
+    return _Line(min(unknown), *line) if line is not None and line[0] else None
 
 
 def _line(node: ast.expr, known: Mapping[str, int]) -> tuple[int, int] | None:
