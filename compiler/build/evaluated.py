@@ -22,6 +22,7 @@ from compiler.program import Program
 from compiler.refused import Refused
 from enginebundle.format.graph import Node
 from enginebundle.format.spec import Target, TensorSpec, Tolerance
+from enginebundle.runtimes.control import OPERATORS
 from enginebundle.runtimes.torch_graph import run_graph
 from enginebundle.runtimes.torch_ops import ALLOWED
 from enginebundle.serve.compare import compare
@@ -53,7 +54,15 @@ class Evaluated:
 
 def callable_in_torch(node: Node) -> bool:
     """Whether the runtime of torch segments may call a node's operator."""
-    return node.op in ALLOWED or node.op.startswith("sym.")
+    return uncallable(node) is None
+
+
+def uncallable(node: Node) -> Node | None:
+    """The node, or the first one in its bodies, whose operator torch segments can't call."""
+    if node.op in OPERATORS:
+        inner = (uncallable(one) for body in node.bodies() for one in body.nodes)
+        return next((one for one in inner if one is not None), None)
+    return None if node.op in ALLOWED or node.op.startswith("sym.") else node
 
 
 def evaluate_partition(

@@ -13,7 +13,7 @@ from compiler.build.apart import DIED
 from compiler.build.builder import BuildRefused, EngineOptions, make_engine
 from compiler.build.effort import DEFAULT
 from compiler.build.engine_cache import EngineCache, identity
-from compiler.build.evaluated import callable_in_torch
+from compiler.build.evaluated import uncallable
 from compiler.build.networks import BuildRequest, Demote, Failure
 from compiler.build.replay import ReplayRefused
 from compiler.convert.registry import Refusal
@@ -179,10 +179,10 @@ def _first(nodes: Mapping[str, Refusal]) -> tuple[str, str]:
 def _check_callable(segment: SegmentGraph) -> None:
     """BuildRefused if an operator has to run in torch but bundles can't call it."""
     for node in segment.graph.nodes:
-        if not callable_in_torch(node):
+        if (wrong := uncallable(node)) is not None:
             raise BuildRefused(
                 "operator",
-                f"{node.op} ({node.name}) at {node.origin} has to run in torch, but bundles "
+                f"{wrong.op} ({wrong.name}) at {wrong.origin} has to run in torch, but bundles "
                 "call only the operators in enginebundle/runtimes/torch_ops.py",
                 "rewrite that line with other operators, or replace the operator",
                 node.name,

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from compiler.lower import linear_cross_entropy
 from compiler.lower.conditions import functional, values_known
 from compiler.lower.graphs import calls
+from compiler.lower.hoist import hoisted
 from compiler.lower.noops import ASSERTS, is_inactive_dropout
 from compiler.lower.passes import LowerOptions, LowerRefused, Pass
 from compiler.lower.undecomposed import without_decomposition
@@ -44,7 +45,7 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
     dynamic = _dynamic(exported)
     try:
         with torch.no_grad():
-            lowered: ExportedProgram = exported.run_decompositions(_table(options.keep))
+            lowered: ExportedProgram = hoisted(exported).run_decompositions(_table(options.keep))
     except Exception as error:  # decompositions run operators' Python code, which raises anything
         raise LowerRefused(
             "decompose",

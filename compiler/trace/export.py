@@ -33,6 +33,7 @@ from torch.export import ExportedProgram
 from compiler.refused import first_lines
 from compiler.trace import composites
 from compiler.trace.agreement import Agreement
+from compiler.trace.associative import lengths_kept
 from compiler.trace.dynamic_shapes import by_position, dynamic_shapes
 from compiler.trace.examples import ExampleMaker, TraceRefused, envelope, make_examples
 from compiler.trace.guards import Complaint, check_dimensions
@@ -95,7 +96,8 @@ def trace_recorded(
         dynamic = shapes if keywords else by_position(model, tuple(shapes.values()))
 
         def once() -> ExportedProgram:
-            with torch.no_grad(), _spelled_out(model, inputs if keywords else ()):
+            named = inputs if keywords else ()
+            with torch.no_grad(), _spelled_out(model, named), lengths_kept():
                 return torch.export.export(
                     model, args, kwargs, dynamic_shapes=dynamic, strict=rung in STRICT
                 )
