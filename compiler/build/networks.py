@@ -53,6 +53,9 @@ class BuildRequest:
     refit: bool = False
     """Build engines without weights, which they get when they are opened; `trt` targets only."""
 
+    operators: tuple[str, ...] = ()
+    """What torch segments may call besides the reviewed operators, by full name."""
+
     def without_choices(self) -> BuildRequest:
         """The request without what chooses nodes for torch by name."""
         return replace(

@@ -6,7 +6,9 @@ form: it is made of plain operators, which an engine takes.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -29,9 +31,11 @@ def lengths_kept() -> Iterator[None]:
         operator: Callable[..., Any], leaves: Sequence[Tensor], dim: int = 0,
         additional_inputs: Sequence[Any] = (),
     ) -> Any:  # fmt: skip
-        if not isinstance(leaves[0].shape[dim], torch.SymInt):
-            return unrolled(operator, leaves, dim, additional_inputs)  # type: ignore[no-untyped-call]
-        return _row_by_row(operator, leaves, dim, additional_inputs)
+        is_dynamic = isinstance(leaves[0].shape[dim], torch.SymInt)
+        combine = _of_rows(operator) if is_dynamic else None
+        if combine is None:
+            return unrolled(operator, leaves, dim, additional_inputs)
+        return _row_by_row(combine, leaves, dim, additional_inputs)
 
     torchs.generic_associative_scan = traced
     try:
@@ -41,14 +45,13 @@ def lengths_kept() -> Iterator[None]:
 
 
 def _row_by_row(
-    operator: Callable[..., Any], leaves: Sequence[Tensor], dim: int, extra: Sequence[Any]
+    combine: Callable[..., Any], leaves: Sequence[Tensor], dim: int, extra: Sequence[Any]
 ) -> list[Tensor]:
-    """Each row combined with all before it. `operator` takes batches of rows."""
+    """Each row combined with all before it."""
 
     def step(carried: Any, rows: Any) -> Any:
         begun, before = carried
-        pairs = [one.unsqueeze(dim) for one in (*before, *rows)]
-        made = [one.squeeze(dim) for one in pytree.tree_leaves(operator(*pairs, *extra))]
+        made = pytree.tree_leaves(combine(*before, *rows, *extra))
         now = [torch.where(begun, one, row) for one, row in zip(made, rows, strict=True)]
         return (torch.ones_like(begun), now), [one.clone() for one in now]
 
@@ -56,3 +59,12 @@ def _row_by_row(
     begun = torch.zeros((), dtype=torch.bool, device=leaves[0].device)
     _, outs = scan(step, (begun, first), list(leaves), dim=dim)
     return list(outs)
+
+
+def _of_rows(operator: Any) -> Callable[..., Any] | None:
+    """The user's function on rows; None if it is not found in `operator`, which maps it over batches."""
+    mapped = operator.keywords["combine_fn"]
+    function = inspect.getclosurevars(mapped).nonlocals.get("func")
+    if function is None:
+        return None
+    return functools.partial(operator.func, **operator.keywords | {"combine_fn": function})

@@ -121,7 +121,7 @@ def function(node: Node) -> Callable[..., list[Any]] | None:
     taken = sum(map(len, lists))
     results = [len(node.outputs)] * len(node.bodies())
     if node.op == "higher_order.while_loop":
-        results = [1, len(lists[0])]
+        results = [1, len(node.outputs)]
     if node.op == "higher_order.associative_scan":
         taken += len(lists[0])
     for body, count in zip(node.bodies(), results, strict=True):
@@ -130,4 +130,6 @@ def function(node: Node) -> Callable[..., list[Any]] | None:
                 f"node {node.name}: a body of {node.op} takes {taken} values and returns {count}, "
                 f"got one that takes {len(body.inputs)} and returns {len(body.returns)}"
             )
+    if node.op == "higher_order.while_loop" and len(lists[0]) != len(node.outputs):
+        raise FormatError(f"node {node.name}: a loop returns the {len(lists[0])} values that it carries")
     return run

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import FormatError, RuntimeFailure
 from enginebundle.format.node import Argument, Body, Node, Ref, Word, refs
 from enginebundle.runtimes import control, sizes
+from enginebundle.runtimes.operators import Operators
 from enginebundle.runtimes.torch_ops import ALLOWED, UNINITIALIZED
 
 if TYPE_CHECKING:
@@ -44,9 +45,11 @@ class Routine:
 
     def __init__(
         self, inputs: Sequence[str], nodes: Sequence[Node], returns: tuple[Argument, ...],
-        device: torch.device,
+        device: torch.device, operators: Operators = {},
     ) -> None:  # fmt: skip
+        """`operators` are those that it may call besides the reviewed ones."""
         self.device = device
+        self.operators = operators
         names = [*inputs, *(value.name for node in nodes for value in node.outputs)]
         self.slots = {name: Slot(number) for number, name in enumerate(names)}
         self.steps = self._prepare(nodes, returns)
@@ -72,7 +75,7 @@ class Routine:
         return tuple(
             Step(
                 node,
-                _function(node),
+                _function(node, self.operators),
                 tuple(self._argument(argument) for argument in node.args),
                 {name: self._argument(argument) for name, argument in node.kwargs},
                 tuple(self.slots[value.name].index for value in node.outputs),
@@ -91,7 +94,8 @@ class Routine:
             case Word(kind, value):
                 return _word(kind, value)
             case Body(inputs, nodes, returns):
-                return Routine([value.name for value in inputs], nodes, returns, self.device)
+                names = [value.name for value in inputs]
+                return Routine(names, nodes, returns, self.device, self.operators)
             case tuple():
                 return [self._argument(item) for item in argument]
         return argument
@@ -108,7 +112,7 @@ def _word(kind: str, value: str) -> Any:
     return found
 
 
-def _function(node: Node) -> Callable[..., Any]:
+def _function(node: Node, operators: Operators) -> Callable[..., Any]:
     import torch
 
     if (flow := control.function(node)) is not None:
@@ -116,10 +120,12 @@ def _function(node: Node) -> Callable[..., Any]:
     namespace, _, name = node.op.partition(".")
     if namespace == "sym" and (function := sizes.function(name)) is not None:
         return function
+    if (own := operators.get(node.op)) is not None:
+        return own
     if node.op not in ALLOWED:
         raise FormatError(
             f"node {node.name}: operator {node.op!r} is not one that a bundle may call "
-            "(enginebundle/runtimes/torch_ops.py lists them)"
+            "(enginebundle/runtimes/torch_ops.py lists them; load(..., operators=...) allows others by name)"
         )
     packet, _, overload = name.rpartition(".")
     operator = getattr(getattr(torch.ops.aten, packet, None), overload, None)

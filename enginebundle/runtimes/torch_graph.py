@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import FormatError, RuntimeFailure
 from enginebundle.format.graph import Graph, Ref
 from enginebundle.runtimes.control import Turns
+from enginebundle.runtimes.operators import Operators
 from enginebundle.runtimes.routine import Routine
 
 if TYPE_CHECKING:
@@ -24,9 +25,13 @@ class TorchGraph:
     """A graph ready to run on one device."""
 
     def __init__(
-        self, graph: Graph, weights: Mapping[str, torch.Tensor], device: str | torch.device = "cpu"
-    ) -> None:
-        """Raises FormatError (operator or word not allowed, weights that do not fit the graph)."""
+        self, graph: Graph, weights: Mapping[str, torch.Tensor], device: str | torch.device = "cpu",
+        operators: Operators = {},
+    ) -> None:  # fmt: skip
+        """`operators` are those that it may call besides the reviewed ones, by full name.
+
+        Raises FormatError (operator or word not allowed, weights that do not fit the graph).
+        """
         import torch
 
         self.graph = graph
@@ -34,7 +39,8 @@ class TorchGraph:
         names = [spec.name for spec in graph.inputs] + [weight.name for weight in graph.weights]
         self._weights = self._place(weights)
         self._storages = {_storage(tensor) for tensor in self._weights}
-        self.routine = Routine(names, graph.nodes, tuple(map(Ref, graph.returns)), self.device)
+        returns = tuple(map(Ref, graph.returns))
+        self.routine = Routine(names, graph.nodes, returns, self.device, operators)
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Outputs by name. KeyError if an input is missing, RuntimeFailure if an operator fails."""
@@ -73,10 +79,11 @@ class TorchGraph:
 
 
 def run_graph(
-    graph: Graph, weights: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+    graph: Graph, weights: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor],
+    operators: Operators = {},
+) -> dict[str, torch.Tensor]:  # fmt: skip
     """Run a graph once, on the CPU. Raises what TorchGraph and its call raise."""
-    return TorchGraph(graph, weights)(inputs)
+    return TorchGraph(graph, weights, operators=operators)(inputs)
 
 
 def _storage(tensor: torch.Tensor) -> int:
