@@ -244,8 +244,9 @@ def _own_process(aids: Aids | None) -> Iterator[Apart]:
 
 def _missing_plugins(request: BuildRequest) -> dict[str, Refusal]:
     """The operators that are to have a plugin and can't, with the reason."""
-    if request.target.backend == "trt":
+    if request.target.backend == "trt" or request.operators:
         register_plugins(request.plugins, request.search_path)
+    if request.target.backend == "trt":
         return missing_plugins(request.replace)
     reason = Refusal("plugin", f"{request.target} has no plugins", "list a trt: target")
     return {operator_name(r.pattern): reason for r in request.replace if r.way == "plugin"}

@@ -124,7 +124,14 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="MODULE:FUNCTION",
-        help="registers TensorRT plugins first; found in the current folder or installed",
+        help="registers TensorRT plugins first, or operators; found in the current folder or installed",
+    )
+    one.add_argument(
+        "--operator",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="an operator (mylib::scale) that the bundle's torch segments may call",
     )
     one.add_argument(
         "--timeout", type=_seconds, default=TIMEOUT, help="seconds (default: %(default)g)"

@@ -45,7 +45,7 @@ class BuildRequest:
     search_path: tuple[str, ...] = ()
     """Folders searched for the entrypoints of `replace` and `plugins` before `sys.path`."""
     plugins: tuple[str, ...] = ()
-    """Entrypoints that register TensorRT plugins; called for a `trt` target."""
+    """Entrypoints that register TensorRT plugins, or `operators`; called for a `trt` target, or for these."""
     effort: str = DEFAULT
     """How much work TensorRT puts into an engine; other backends have no such choice."""
     version_compatible: bool = False

@@ -189,7 +189,8 @@ def _check_callable(segment: SegmentGraph, allowed: Collection[str]) -> tuple[st
                 "operator",
                 f"{node.op} ({node.name}) at {node.origin} has to run in torch, but bundles "
                 "call only the operators in enginebundle/runtimes/torch_ops.py",
-                "rewrite that line with other operators, or replace the operator",
+                "rewrite that line with other operators, replace the operator, or name it under `operators:`, "
+                "which whoever loads the bundle then has to allow",
                 node.name,
             )
     return tuple(sorted({node.op for node in own}))

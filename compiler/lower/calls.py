@@ -48,11 +48,11 @@ class Calls:
     """
 
     def __init__(
-        self, symbols: Symbols, root: torch.nn.Module, around: Origin = Origin()
+        self, symbols: Symbols, root: torch.nn.Module, around: Origin | None = None
     ) -> None:
         self.symbols = symbols
         self.root = root
-        self.around = around
+        self.around = around or Origin()
         self.taken: set[str] = set()
         self.counts: dict[str, int] = {}
         self.values: dict[torch.fx.Node, tuple[Value, ...]] = {}

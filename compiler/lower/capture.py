@@ -151,7 +151,9 @@ class _Capture:
 
     def _output(self, name: str, leaf: Any) -> Value:
         """The value that an output returns; a number becomes a tensor of rank 0."""
-        value = self.values[leaf][0] if isinstance(leaf, torch.fx.Node) else self.calls.value("", leaf)
+        value = (
+            self.values[leaf][0] if isinstance(leaf, torch.fx.Node) else self.calls.value("", leaf)
+        )
         if value.is_tensor:
             return value
         kinds = {"symint": "int64", "symfloat": "float32", "symbool": "bool"}
@@ -166,6 +168,7 @@ class _Capture:
         dtype = (("dtype", Word("dtype", scalar.dtype)),)
         self.calls.nodes.append(Node("aten.scalar_tensor.default", (argument,), dtype, (scalar,)))
         return scalar
+
 
 def _is_initial(tensor: torch.Tensor) -> bool:
     """Whether a tensor is a vector of floats, all of them the same number."""

@@ -29,7 +29,11 @@ def hoisted(exported: ExportedProgram) -> ExportedProgram:
     for name, body in list(root.named_children()):
         setattr(root, name, copy.deepcopy(body))
     for node in _flow(program.graph):
-        _lift(root, node, lambda tensor, at=node: add_constant(program, at.name, tensor, at))
+
+        def supply(tensor: torch.Tensor, at: torch.fx.Node = node) -> torch.fx.Node:
+            return add_constant(program, at.name, tensor, at)
+
+        _lift(root, node, supply)
     root.recompile()
     return program
 

@@ -50,7 +50,11 @@ def _is_simple(node: torch.fx.Node, keep: frozenset[str]) -> bool:
         return False
     if not isinstance(node.target, torch._ops.OpOverload):
         # Others, such as what torch.vmap leaves around the calls that it maps, go when they are retraced.
-        return node.target is operator.getitem or node.target in SYM_FUNCTIONS or node.target in ASSERTS
+        return (
+            node.target is operator.getitem
+            or node.target in SYM_FUNCTIONS
+            or node.target in ASSERTS
+        )
     if node.target in ASSERTS or is_inactive_dropout(node):
         return True
     target = _twin(node.target) if _writes(node) else node.target

@@ -85,9 +85,7 @@ def _stacked(outs: list[list[Any]]) -> list[Any]:
     """Each output over all steps; None where the steps give none."""
     import torch
 
-    return [
-        None if parts[0] is None else torch.stack(parts) for parts in zip(*outs, strict=True)
-    ]
+    return [None if parts[0] is None else torch.stack(parts) for parts in zip(*outs, strict=True)]
 
 
 _FUNCTIONS: Mapping[str, tuple[Callable[..., list[Any]], str]] = {
@@ -131,5 +129,7 @@ def function(node: Node) -> Callable[..., list[Any]] | None:
                 f"got one that takes {len(body.inputs)} and returns {len(body.returns)}"
             )
     if node.op == "higher_order.while_loop" and len(lists[0]) != len(node.outputs):
-        raise FormatError(f"node {node.name}: a loop returns the {len(lists[0])} values that it carries")
+        raise FormatError(
+            f"node {node.name}: a loop returns the {len(lists[0])} values that it carries"
+        )
     return run

@@ -8,12 +8,14 @@ A library registers them with torch (`torch.library`, or when it is imported); a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from enginebundle.errors import NotFoundError
 
 Operators = Mapping[str, Callable[..., Any]]
 """Functions by torch's full name, such as `mylib.scale.default`."""
+NONE: Operators = MappingProxyType({})
 
 
 def full_name(name: str) -> str:

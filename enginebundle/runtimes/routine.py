@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import FormatError, RuntimeFailure
 from enginebundle.format.node import Argument, Body, Node, Ref, Word, refs
 from enginebundle.runtimes import control, sizes
-from enginebundle.runtimes.operators import Operators
+from enginebundle.runtimes.operators import NONE, Operators
 from enginebundle.runtimes.torch_ops import ALLOWED, UNINITIALIZED
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Routine:
 
     def __init__(
         self, inputs: Sequence[str], nodes: Sequence[Node], returns: tuple[Argument, ...],
-        device: torch.device, operators: Operators = {},
+        device: torch.device, operators: Operators = NONE,
     ) -> None:  # fmt: skip
         """`operators` are those that it may call besides the reviewed ones."""
         self.device = device

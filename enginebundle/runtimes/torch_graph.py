@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import FormatError, RuntimeFailure
 from enginebundle.format.graph import Graph, Ref
 from enginebundle.runtimes.control import Turns
-from enginebundle.runtimes.operators import Operators
+from enginebundle.runtimes.operators import NONE, Operators
 from enginebundle.runtimes.routine import Routine
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class TorchGraph:
 
     def __init__(
         self, graph: Graph, weights: Mapping[str, torch.Tensor], device: str | torch.device = "cpu",
-        operators: Operators = {},
+        operators: Operators = NONE,
     ) -> None:  # fmt: skip
         """`operators` are those that it may call besides the reviewed ones, by full name.
 
@@ -80,7 +80,7 @@ class TorchGraph:
 
 def run_graph(
     graph: Graph, weights: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor],
-    operators: Operators = {},
+    operators: Operators = NONE,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     """Run a graph once, on the CPU. Raises what TorchGraph and its call raise."""
     return TorchGraph(graph, weights, operators=operators)(inputs)

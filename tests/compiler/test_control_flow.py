@@ -151,7 +151,9 @@ def rates(x: torch.Tensor) -> torch.Tensor:
 
 def steps_of_sizes(x: torch.Tensor) -> torch.Tensor:
     """A Python number is carried, and held against a size."""
-    return while_loop(lambda i, h: i < x.shape[1], lambda i, h: (i + 1, h.sin()), (0, x.relu()))[1].relu()
+    return while_loop(lambda i, h: i < x.shape[1], lambda i, h: (i + 1, h.sin()), (0, x.relu()))[
+        1
+    ].relu()
 
 
 def loop_in_a_branch(x: torch.Tensor) -> torch.Tensor:
@@ -217,7 +219,9 @@ def test_torch_runs_the_control_flow_and_engines_the_rest(name: str, precision: 
         built = build_program(program, job, cases)
         kinds = [segment.kind for segment in built.segments]
         assert kinds.count("engine") == engines, kinds
-        flow = {n.op for s in built.segments if s.kind != "engine" for n in s.graph.nodes if n.bodies()}
+        flow = {
+            n.op for s in built.segments if s.kind != "engine" for n in s.graph.nodes if n.bodies()
+        }
         assert flow, kinds
         assert built.evaluated is None or math.isfinite(built.evaluated.worst)
         if engines:
@@ -238,7 +242,9 @@ def test_a_scan_over_a_fixed_length_is_all_engine() -> None:
 
 def test_bodies_are_part_of_the_digest() -> None:
     def program(number: float) -> str:
-        model = Function(lambda x: torch.cond(x.sum() > 0, lambda x: x * number, lambda x: x + 1, (x,)))
+        model = Function(
+            lambda x: torch.cond(x.sum() > 0, lambda x: x * number, lambda x: x + 1, (x,))
+        )
         inputs = (TensorSpec("x", "float32", FLAT),)
         exported = trace(model, inputs, (profile(b=RANGES["b"]),))
         return capture(lower(exported, REGISTRY.ops()), inputs).digest

@@ -46,6 +46,40 @@ class Recurrent(nn.Module):
         return {"rows": rows.relu(), "small": small, "count": count}
 
 
+@torch.library.custom_op("kilntest::scale", mutates_args=())
+def scale(x: torch.Tensor, factor: float) -> torch.Tensor:
+    return x * factor + x.mean()
+
+
+@scale.register_fake
+def _(x: torch.Tensor, factor: float) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+class Scaled(nn.Module):
+    """Calls an operator that no bundle may call unasked, once in a branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.after = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        made = torch.ops.kilntest.scale(self.before(x).relu(), 2.0)
+        made = torch.cond(
+            x.sum() > 0, lambda h: torch.ops.kilntest.scale(h, 0.5), lambda h: h - 1, (made,)
+        )
+        return {"y": self.after(made)}
+
+
+def register() -> None:
+    """Nothing to do: the operator is there once this module is."""
+
+
+def scaled() -> nn.Module:
+    torch.manual_seed(0)
+    return Scaled()
+
+
 def gated() -> nn.Module:
     torch.manual_seed(0)
     return Gated()

@@ -22,7 +22,9 @@ def call(op: str, *args: Argument, to: str = "y") -> Node:
     return Node(op, args, (), (Value(to, "float32", ("n",)),))
 
 
-def body(*nodes: Node, inputs: tuple[Value, ...] = (X,), returns: tuple[Argument, ...] | None = None) -> Body:
+def body(
+    *nodes: Node, inputs: tuple[Value, ...] = (X,), returns: tuple[Argument, ...] | None = None
+) -> Body:
     return Body(inputs, nodes, (Ref(nodes[-1].name),) if returns is None else returns)
 
 
