@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     _manifest(one)
     one = command("schema", "manifests:schema", "Print the manifest's JSON Schema.")
     one = command("plan", "manifests:plan", "Show what would be built or reused, and why.")
-    _manifest(one)
+    one.add_argument("manifest", nargs="?", help="the manifest's YAML file; may stand after --deep")
     _store(one)
     _output(one)
     one.add_argument(

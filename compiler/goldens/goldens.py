@@ -127,6 +127,8 @@ def _run(
         with torch.inference_mode():
             result = _call(model, inputs, tensors)
         outputs = output_tensors(result)
+    except Refused:
+        raise  # forward has no such inputs: nothing ran
     except Exception as error:  # the user's forward may raise anything
         shapes = ", ".join(f"{n} {tensors[n].dtype} {tuple(tensors[n].shape)}" for n in tensors)
         drawn = ", which nobody gave: it was drawn at random" if source.drawn else ""

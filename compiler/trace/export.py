@@ -189,7 +189,14 @@ def _register_outputs() -> None:
 
 def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bool:
     """Whether forward takes the inputs by name; TraceRefused if it takes only some of them by name."""
-    parameters = inspect.signature(model.forward).parameters
+    try:
+        parameters = inspect.signature(model.forward).parameters
+    except ValueError as error:  # a function of C++, TorchScript's too
+        raise TraceRefused(
+            "inputs",
+            f"forward of {type(model).__name__} has no signature that Python can read: {error}",
+            "write a forward in Python that calls it",
+        ) from error
     names = [spec.name for spec in inputs]
     kinds = {p.kind for p in parameters.values()}
     named = {

@@ -172,7 +172,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int | str, ...], int]] = 
     "rates": (lambda: Function(rates), FLAT, 3),
     "repeats": (Repeats, FLAT, 2),
     "steps-of-sizes": (lambda: Function(steps_of_sizes), ROWS, 2),
-    "loop-in-a-branch": (lambda: Function(loop_in_a_branch), FLAT, 1),
+    "loop-in-a-branch": (lambda: Function(loop_in_a_branch), FLAT, 2),
     "recurrence": (Recurrence, ROWS, 2),
     "backwards": (Backwards, ROWS, 2),
     "associative": (Decay, ROWS, 2),
