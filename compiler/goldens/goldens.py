@@ -22,7 +22,7 @@ from compiler.goldens.profile_fit import misfits
 from compiler.goldens.reach import reach
 from compiler.goldens.source import GoldenSource
 from compiler.program import weights_from_bytes, weights_to_bytes
-from compiler.refused import with_causes
+from compiler.refused import Refused, with_causes
 from compiler.trace.examples import ExampleMaker, resized
 from compiler.trace.export import passed_by_name
 from compiler.trace.outputs import output_tensors

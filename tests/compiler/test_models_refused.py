@@ -93,6 +93,7 @@ plain, holds, keeps, remembers, noisy, drops, chooses = Plain, Holds, Keeps, Rem
 CASES = {
     "scripted": ("torchscript", "return the nn.Module that it was scripted or traced from"),
     "traced": ("torchscript", "TopLevelTracedModule"),
+    "holds": ("torchscript", "in its module 'inner'"),
     "builtin": ("inputs", "no signature that Python can read"),
     "keeps": ("mutation", "forward changes 'seen' in place at"),
     "remembers": ("mutation", "forward changes 'last' in place at"),
@@ -132,11 +133,3 @@ def test_run_and_plan_give_one_reason(name: str, tmp_path: Path) -> None:
     mine, other = deep_plan(load(manifest))
     assert mine.refused == str(refused.value)
     assert not other.refused, other.refused
-
-
-def test_a_scripted_module_inside_another_is_no_error_without_a_type(tmp_path: Path) -> None:
-    (tmp_path / "refused_holds.py").write_text(MODELS)
-    source = Source(entrypoint="refused_holds:holds", search_path=(str(tmp_path),))
-    inputs = (TensorSpec("x", "float32", ("b", 4)),)
-    request = TraceRequest(source, inputs, (profile("batch", b=(3, 4, 6)),), GoldenSource(seed=1))
-    assert [node.op for node in trace_model(request).program.graph.nodes][-1] == "aten.add.Tensor"
