@@ -33,10 +33,9 @@ def spelled_out(exported: ExportedProgram, keep: Collection[str]) -> ExportedPro
         if node.name in found:
             node.args, node.kwargs = (), _named(node)
             node.target = found[node.name]
-            for user in [user for user in node.users if not user.users]:
-                program.graph.erase_node(
-                    user
-                )  # a result that nothing reads, and the function lacks
+            unread = [u for u in node.users if u.target is operator.getitem and not u.users]
+            for user in unread:  # the function lacks results that nothing reads
+                program.graph.erase_node(user)
     program.graph_module.recompile()
     return program
 
@@ -61,9 +60,7 @@ def _function(node: torch.fx.Node) -> Callable[..., Any] | None:
         )
         return _attention if first_only and not given.get("dropout_p") else None
     if target is aten._transformer_encoder_layer_fwd.default:
-        mask = given.get("mask")
-        plain_mask = mask is None or mask.meta["val"].dtype == torch.bool
-        return _encoder_layer if plain_mask else None
+        return _encoder_layer
     return None
 
 
@@ -121,7 +118,7 @@ def _encoder_layer(
         for part in packed.chunk(3, -1)
     )
     if mask is not None:
-        mask = mask.logical_not()
+        mask = mask.to(torch.bool).logical_not()  # of any dtype: the kernel does so too
         mask = mask[:, None, None, :] if mask_type == 1 else mask
     seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     seen = seen.transpose(1, 2).reshape(batch, length, embed_dim)
