@@ -134,7 +134,7 @@ class Calls:
 
     def _origin(self, node: torch.fx.Node) -> Origin:
         found = origin_of(node)
-        return found if found.file else self.around
+        return found if found.file or not self.around.file else self.around
 
     def _body(self, node: torch.fx.Node, module: Any) -> Body:
         """The graph of a branch or a step, whose calls see only the body's inputs."""
