@@ -82,6 +82,7 @@ operators: $(STAMP)  ## write docs/operators.md from the recorded results
 
 fuzz: $(STAMP)  ## random programs of PyTorch operators, through the whole compiler
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz --programs 5000 --jobs $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.arguments --samples 5000
 
 mutants: $(STAMP)  ## one-line changes of the modules that hold promises: which do tests notice? MODULE=dims runs one
 	$(BIN)/python -m benchmarks.mutants $(MODULE) --jobs $(JOBS)

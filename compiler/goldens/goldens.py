@@ -21,7 +21,7 @@ from compiler.goldens.inputs import GoldensRefused, read_inputs
 from compiler.goldens.reach import reach
 from compiler.goldens.source import GoldenSource
 from compiler.program import weights_from_bytes, weights_to_bytes
-from compiler.refused import with_causes
+from compiler.refused import Refused, with_causes
 from compiler.trace import masks
 from compiler.trace.examples import ExampleMaker, resized
 from compiler.trace.export import passed_by_name
@@ -128,6 +128,8 @@ def _run(
         with torch.inference_mode():
             result = _call(model, inputs, tensors)
         outputs = output_tensors(result)
+    except Refused:
+        raise  # forward has no such inputs: nothing ran
     except Exception as error:  # the user's forward may raise anything
         shapes = ", ".join(f"{n} {tensors[n].dtype} {tuple(tensors[n].shape)}" for n in tensors)
         drawn = ", which nobody gave: it was drawn at random" if source.drawn else ""

@@ -12,8 +12,10 @@ from torch.export import ExportedProgram
 from compiler.lower import linear_cross_entropy
 from compiler.lower.conditions import functional, values_known
 from compiler.lower.graphs import calls
+from compiler.lower.hoist import hoisted
 from compiler.lower.noops import ASSERTS, is_inactive_dropout
 from compiler.lower.passes import LowerOptions, LowerRefused, Pass
+from compiler.lower.spelled import spelled_out
 from compiler.lower.undecomposed import without_decomposition
 from compiler.refused import first_lines
 from compiler.trace import composites
@@ -45,7 +47,8 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
     dynamic = _dynamic(exported)
     try:
         with torch.no_grad(), kept_short():
-            lowered: ExportedProgram = exported.run_decompositions(_table(options.keep))
+            ready = spelled_out(hoisted(exported), options.keep)
+            lowered: ExportedProgram = ready.run_decompositions(_table(options.keep))
     except Exception as error:  # decompositions run operators' Python code, which raises anything
         raise LowerRefused(
             "decompose",

@@ -15,6 +15,7 @@ from enginebundle.format.digest import Digest, parse_json
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import Profile, Target, TensorSpec
 from enginebundle.format.variant import Part, Segment, Variant
+from enginebundle.runtimes.operators import NONE, Operators
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.dispatch import bind, choose, tensors_of
 from enginebundle.serve.selection import Choice
@@ -28,11 +29,16 @@ if TYPE_CHECKING:
 class Session:
     """One variant of a bundle, ready to be called. Any number of threads may call it."""
 
-    def __init__(self, bundle: Bundle, variant: Variant, selection: Sequence[Choice] = ()) -> None:
-        """`selection`: the loader's decision about each variant, the chosen one first."""
+    def __init__(
+        self, bundle: Bundle, variant: Variant, selection: Sequence[Choice] = (),
+        operators: Operators = NONE,
+    ) -> None:  # fmt: skip
+        """`selection`: the loader's decision about each variant, the chosen one first. `operators`: what
+        torch graphs may call besides the reviewed ones, if the index says that they do."""
         self.bundle = bundle
         self.variant = variant
         self.selection = tuple(selection)
+        self._operators = operators
         served = {name for part in variant.parts for name in part.profiles}
         self.profiles: tuple[Profile, ...] = tuple(
             profile for profile in bundle.index.profiles if profile.name in served
@@ -121,7 +127,9 @@ class Session:
         try:
             graph = Graph.from_json(parse_json(data))
             names = {weight.name for weight in graph.weights}
-            run = TorchGraph(graph, self._read_weights(segment.weights, names, device), device)
+            known = {op: f for op, f in self._operators.items() if op in segment.operators}
+            weights = self._read_weights(segment.weights, names, device)
+            run = TorchGraph(graph, weights, device, known)
         except (ValueError, RecursionError) as error:
             raise FormatError(f"graph {segment.blob} is not JSON, or nested too deep") from error
         if (graph.inputs, graph.outputs) != (segment.inputs, segment.outputs):

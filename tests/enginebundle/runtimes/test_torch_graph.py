@@ -38,8 +38,8 @@ def test_the_example_runs() -> None:
 
 def test_values_are_dropped_after_their_last_use() -> None:
     run = TorchGraph(graph(), WEIGHTS)
-    dropped = [step.drop for step in run._steps]
-    names = {slot.index: name for name, slot in run._slots.items()}
+    dropped = [step.drop for step in run.routine.steps]
+    names = {slot.index: name for name, slot in run.routine.slots.items()}
     flat = [names[slot] for drops in dropped for slot in drops]
     assert sorted(flat) == sorted(set(flat))
     kept = set(names.values()) - set(flat)
