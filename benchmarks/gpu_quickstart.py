@@ -65,7 +65,7 @@ def prepare(store: str, out: Path) -> None:
         for digest in wanted:
             small.put_blob(source.blob_path(digest))
         small.publish(name, *source.read_index(bundle.version))
-    shutil.copytree(trust.home() / "trusted", out / "home" / "trusted")
+    shutil.copytree(home.home() / "trusted", out / "home" / "trusted")
 
 
 def run(folder: Path) -> int:
