@@ -15,7 +15,7 @@ from typing import Any
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, digest_json
 from enginebundle.format.dims import Dim
-from enginebundle.format.parse import fields
+from enginebundle.format.parse import array, fields, text
 from enginebundle.format.spec import DTYPES, TensorSpec
 
 SYM_OPS = (
@@ -188,7 +188,7 @@ class Graph:
                 tuple(TensorSpec.from_json(t) for t in value["outputs"]),
                 tuple(value["returns"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"graph: {type(error).__name__} {error}") from error
 
     def without_origins(self) -> Graph:
@@ -218,21 +218,30 @@ def _node_to_json(node: Node, origins: bool) -> dict[str, Any]:
 
 def _node_from_json(value: Any) -> Node:
     value = fields(value, "node", ("op", "args", "kwargs", "outputs"), ("origin",))
-    outputs = []
-    for output in value["outputs"]:
-        output = fields(output, "value", ("name", "dtype", "shape"))
-        if output["dtype"] not in DTYPES and output["dtype"] not in SCALARS:
-            raise FormatError(f"value {output['name']!r}: unknown dtype {output['dtype']!r}")
-        outputs.append(Value(output["name"], output["dtype"], tuple(output["shape"])))
+    outputs = array(value["outputs"], "outputs", _value_from_json)
     if not outputs:
         raise FormatError(f"node {value['op']!r} has no outputs")
     return Node(
-        value["op"],
+        text(value["op"], "operator"),
         tuple(_from_json(a) for a in value["args"]),
         tuple((k, _from_json(a)) for k, a in value["kwargs"].items()),
-        tuple(outputs),
+        outputs,
         Origin(*value["origin"]) if "origin" in value else Origin(),
     )
+
+
+def _value_from_json(value: Any) -> Value:
+    value = fields(value, "value", ("name", "dtype", "shape"))
+    if value["dtype"] in SCALARS:
+        if value["shape"] != []:
+            raise FormatError(f"value {value['name']!r}: {value['dtype']} has no shape")
+        return Value(text(value["name"], "value name"), value["dtype"])
+    if value["dtype"] not in DTYPES:
+        raise FormatError(f"value {value['name']!r}: unknown dtype {value['dtype']!r}")
+    shape = array(value["shape"], "value shape", lambda dim: dim)
+    if not all(type(dim) in (int, str) for dim in shape):
+        raise FormatError(f"value {value['name']!r}: shape must list numbers and expressions")
+    return Value(text(value["name"], "value name"), value["dtype"], shape)
 
 
 def _to_json(argument: Argument) -> Any:
@@ -254,15 +263,15 @@ def _from_json(value: Any) -> Argument:
     if isinstance(value, dict):
         if len(value) != 1:
             raise FormatError(f"argument {value!r}: expected one tag")
-        ((kind, text),) = value.items()
-        if not isinstance(text, str):
+        ((kind, word),) = value.items()
+        if not isinstance(word, str):
             raise FormatError(f"argument {value!r}: a tag holds text")
         if kind == "ref":
-            return Ref(text)
-        if kind == "float" and text in ("nan", "inf", "-inf"):
-            return float(text)
+            return Ref(word)
+        if kind == "float" and word in ("nan", "inf", "-inf"):
+            return float(word)
         if kind in ("dtype", "device", "layout", "memory_format"):
-            return Word(kind, text)
+            return Word(kind, word)
         raise FormatError(f"argument {value!r}: unknown tag {kind!r}")
     if value is None or isinstance(value, bool | int | float | str):
         return value
