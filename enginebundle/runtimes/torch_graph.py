@@ -3,41 +3,32 @@
     run = TorchGraph(graph, weights, device)       checks operators, weights and words once
     run({name: tensor}) -> {name: tensor}          pure: any number of threads may call it
 
-A value is dropped after its last use. Any device named in the graph means the device it runs on.
+A value is dropped after its last use. Any device named in the graph means the device it runs on. Every result
+that is read has the dtype and the size that the graph says, and autocast around a call changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, RuntimeFailure
-from enginebundle.format.graph import Argument, Graph, Node, Ref, Word
-from enginebundle.runtimes import sizes
-from enginebundle.runtimes.torch_ops import ALLOWED, UNINITIALIZED
+from enginebundle.format.graph import Argument, Graph, Node, Ref, Value, Word
+from enginebundle.format.spec import TensorSpec
+from enginebundle.runtimes import torch_plan
+from enginebundle.runtimes.torch_plan import Plan
+from enginebundle.runtimes.torch_step import Result, Slot, Step, Symbols, function_of, learn, sizes_of, takes_device
 
 if TYPE_CHECKING:
     import torch
 
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """The position of a value among the values of a call."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One call, ready to run. `drop`: the slots that no later step reads."""
-
-    node: Node
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    outputs: tuple[int, ...]
-    drop: tuple[int, ...]
+_PLANS = 64
+"""Sizes of inputs for which plans are kept."""
+_SCALARS: Mapping[str, Any] = {"symint": int, "symbool": int, "symfloat": (int, float), "none": None}
+_STRIDED = ("as_strided", "sym_storage_offset", "sym_stride")
+"""What tells operators apart that see a tensor's memory rather than its elements."""
 
 
 class TorchGraph:
@@ -53,27 +44,79 @@ class TorchGraph:
         self.device = torch.device(device)
         names = [spec.name for spec in graph.inputs] + [weight.name for weight in graph.weights]
         names += [value.name for node in graph.nodes for value in node.outputs]
-        self._slots = {name: _Slot(number) for number, name in enumerate(names)}
+        self._slots = {name: Slot(number) for number, name in enumerate(names)}
+        self._here = Slot(len(names))
+        self._confined = any(word in node.op for node in graph.nodes for word in _STRIDED)
         self._weights = self._place(weights)
         self._storages = {_storage(tensor) for tensor in self._weights}
         self._steps = self._prepare()
         self._returns = [self._slots[name].index for name in graph.returns]
+        self._most = torch_plan.most_bytes(self.device)
+        self._plans: dict[tuple[Any, ...], Plan] = {}
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Outputs by name. KeyError if an input is missing, RuntimeFailure if an operator fails."""
-        import torch
-
-        with torch.no_grad():
-            given = [inputs[spec.name].to(self.device) for spec in self.graph.inputs]
-            values: list[Any] = [*given, *self._weights]
-            values += [None] * (len(self._slots) - len(values))
-            for step in self._steps:
-                _run(step, values)
+        """Outputs by name. KeyError if an input is missing, RuntimeFailure if an operator fails, makes something
+        else than the graph says, or would take more memory or time than `torch_plan` allows."""
+        with _as_written():
+            given = [self._own_memory(inputs[spec.name].to(self.device)) for spec in self.graph.inputs]
+            plan = self._plan(given)
+            values: list[Any] = self._values([*given, *self._weights], self.device)
+            self._run(plan, values)
             kept = self._storages | {_storage(tensor) for tensor in given}
             return {
                 spec.name: _own(self._tensor(values[slot], spec.name), kept)
                 for spec, slot in zip(self.graph.outputs, self._returns, strict=True)
             }
+
+    def _run(self, plan: Plan, values: list[Any]) -> None:
+        end = time.monotonic() + torch_plan.SECONDS
+        symbols = dict(plan.symbols) if plan.late else plan.symbols
+        for number, (step, expected) in enumerate(zip(self._steps, plan.sizes, strict=True)):
+            late = number in plan.late
+            if late:
+                expected = torch_plan.ask(step, values, symbols, self._most)
+            found = step.call(values)
+            step.hold(found, expected)
+            if late:
+                torch_plan.settle(step, found, symbols)
+            for result, value in zip(step.results, found, strict=True):
+                values[result.slot] = value
+            for slot in step.drop:
+                values[slot] = None
+            if time.monotonic() > end:
+                raise step.failed(f"the call takes longer than {torch_plan.SECONDS:g} s")
+
+    def _plan(self, given: list[torch.Tensor]) -> Plan:
+        """What a call with inputs of these sizes will take. RuntimeFailure if it must not be made."""
+        import torch
+
+        key = tuple((tensor.shape, tensor.dtype) for tensor in given)
+        if (known := self._plans.get(key)) is not None:
+            return known
+        symbols: Symbols = {}
+        for spec, tensor in zip(self.graph.inputs, given, strict=True):
+            learn(spec.shape, tensor.shape, symbols)
+        for spec, tensor in zip(self.graph.inputs, given, strict=True):
+            _check_input(spec, tensor, symbols)
+        meta = torch.device("meta")
+        values = self._values([t.to(meta) for t in (*given, *self._weights)], meta)
+        plan = torch_plan.make(self._steps, values, symbols, self._most)
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()
+        self._plans[key] = plan
+        return plan
+
+    def _values(self, first: list[torch.Tensor], device: torch.device) -> list[Any]:
+        return [*first, *[None] * (self._here.index - len(first)), device]
+
+    def _own_memory(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor, or a copy where its memory holds more than its elements, which the graph could see."""
+        import torch
+
+        whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        if whole or not self._confined:
+            return tensor
+        return tensor.clone(memory_format=torch.contiguous_format)
 
     def _tensor(self, value: Any, name: str) -> torch.Tensor:
         import torch
@@ -94,12 +137,14 @@ class TorchGraph:
                     f"weight {weight.name!r}: expected {weight.spec.dtype}{list(weight.spec.shape)}, "
                     f"got {dtype}{list(tensor.shape)}"
                 )
-            placed.append(tensor.detach().to(self.device))
+            placed.append(self._own_memory(tensor.detach().to(self.device)))
         return placed
 
     def _prepare(self) -> tuple[_Step, ...]:
         last: dict[str, int] = {}
+        read = set(self.graph.returns)
         for number, node in enumerate(self.graph.nodes):
+            read.update(node.inputs())
             for name in (*node.inputs(), *(value.name for value in node.outputs)):
                 last[name] = number
         for name in self.graph.returns:
@@ -108,23 +153,36 @@ class TorchGraph:
         for name, number in last.items():
             drops.setdefault(number, []).append(self._slots[name].index)
         return tuple(
-            _Step(
+            Step(
                 node,
-                _function(node),
+                function_of(node),
                 tuple(self._argument(argument) for argument in node.args),
-                {name: self._argument(argument) for name, argument in node.kwargs},
-                tuple(self._slots[value.name].index for value in node.outputs),
+                self._keywords(node),
+                tuple(self._result(value, value.name in read) for value in node.outputs),
                 tuple(drops.get(number, ())),
             )
             for number, node in enumerate(self.graph.nodes)
         )
+
+    def _result(self, value: Value, read: bool) -> Result:
+        kind = None
+        if read:
+            kind = _word("dtype", value.dtype) if value.is_tensor else _SCALARS[value.dtype]
+        return Result(value.name, self._slots[value.name].index, kind, value.shape)
+
+    def _keywords(self, node: Node) -> dict[str, Any]:
+        """What a node passes by name, and the device even if it names none: torch's default is another."""
+        given = {name: self._argument(argument) for name, argument in node.kwargs}
+        return ({"device": self._here} if takes_device(node) else {}) | given
 
     def _argument(self, argument: Argument) -> Any:
         match argument:
             case Ref(name):
                 return self._slots[name]
             case Word("device", _):
-                return self.device
+                return self._here
+            case Word("layout", value) if value != "strided":
+                raise FormatError(f"layout {value!r}: expected strided")
             case Word(kind, value):
                 return _word(kind, value)
             case tuple():
@@ -150,53 +208,27 @@ def _word(kind: str, value: str) -> Any:
     return found
 
 
-def _function(node: Node) -> Callable[..., Any]:
+def _check_input(spec: TensorSpec, tensor: torch.Tensor, symbols: Symbols) -> None:
+    size, dtype = sizes_of(spec.shape, symbols), str(tensor.dtype).removeprefix("torch.")
+    fits = tensor.shape == size if size is not None else tensor.dim() == len(spec.shape)
+    if dtype != spec.dtype or not fits:
+        raise RuntimeFailure(
+            f"input {spec.name!r} of a graph: expected {spec.dtype} {list(spec.shape)}, "
+            f"got {dtype} {list(tensor.shape)}"
+        )
+
+
+@contextmanager
+def _as_written() -> Iterator[None]:
+    """Operators as the graph has them: no gradients, and no casts of a caller's autocast."""
     import torch
 
-    namespace, _, name = node.op.partition(".")
-    if namespace == "sym" and (function := sizes.function(name)) is not None:
-        return function
-    if node.op not in ALLOWED:
-        raise FormatError(
-            f"node {node.name}: operator {node.op!r} is not one that a bundle may call "
-            "(enginebundle/runtimes/torch_ops.py lists them)"
-        )
-    packet, _, overload = name.rpartition(".")
-    operator = getattr(getattr(torch.ops.aten, packet, None), overload, None)
-    if operator is None:
-        raise FormatError(f"node {node.name}: torch {torch.__version__} has no {node.op}")
-    if node.op in UNINITIALIZED:
-        return lambda *args, **kwargs: operator(*args, **kwargs).zero_()
-    found: Callable[..., Any] = operator
-    return found
-
-
-def _run(step: _Step, values: list[Any]) -> None:
-    args = [_resolve(argument, values) for argument in step.args]
-    kwargs = {name: _resolve(argument, values) for name, argument in step.kwargs.items()}
-    try:
-        result = step.function(*args, **kwargs)
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RuntimeFailure(f"{step.node.op} ({step.node.name}) failed: {first}") from error
-    results: Sequence[Any] = result if isinstance(result, tuple | list) else (result,)
-    if len(results) != len(step.outputs):
-        raise RuntimeFailure(
-            f"{step.node.op} ({step.node.name}): expected {len(step.outputs)} results, "
-            f"got {len(results)}"
-        )
-    for slot, value in zip(step.outputs, results, strict=True):
-        values[slot] = value
-    for slot in step.drop:
-        values[slot] = None
-
-
-def _resolve(argument: Any, values: list[Any]) -> Any:
-    if isinstance(argument, _Slot):
-        return values[argument.index]
-    if isinstance(argument, list):
-        return [_resolve(item, values) for item in argument]
-    return argument
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def _storage(tensor: torch.Tensor) -> int:
