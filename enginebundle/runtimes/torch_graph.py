@@ -10,8 +10,8 @@ that is read has the dtype and the size that the graph says, and autocast around
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, RuntimeFailure
@@ -53,6 +53,7 @@ class TorchGraph:
         self._returns = [self._slots[name].index for name in graph.returns]
         self._most = torch_plan.most_bytes(self.device)
         self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._hull: tuple[Plan, list[tuple[int, int]]] | None = None
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Outputs by name. KeyError if an input is missing, RuntimeFailure if an operator fails, makes something
@@ -71,16 +72,16 @@ class TorchGraph:
     def _run(self, plan: Plan, values: list[Any]) -> None:
         end = time.monotonic() + torch_plan.SECONDS
         symbols = dict(plan.symbols) if plan.late else plan.symbols
-        for number, (step, expected) in enumerate(zip(self._steps, plan.sizes, strict=True)):
-            late = number in plan.late
+        for number, step in enumerate(self._steps):
+            expected, late = plan.sizes[number], number in plan.late
             if late:
                 expected = torch_plan.ask(step, values, symbols, self._most)
             found = step.call(values)
             step.hold(found, expected)
             if late:
                 torch_plan.settle(step, found, symbols)
-            for result, value in zip(step.results, found, strict=True):
-                values[result.slot] = value
+            for place, result in enumerate(step.results):
+                values[result.slot] = found[place]
             for slot in step.drop:
                 values[slot] = None
             if time.monotonic() > end:
@@ -98,9 +99,17 @@ class TorchGraph:
             learn(spec.shape, tensor.shape, symbols)
         for spec, tensor in zip(self.graph.inputs, given, strict=True):
             _check_input(spec, tensor, symbols)
-        meta = torch.device("meta")
-        values = self._values([t.to(meta) for t in (*given, *self._weights)], meta)
-        plan = torch_plan.make(self._steps, values, symbols, self._most)
+        numbers = [size for tensor in given for size in tensor.shape]
+        hull = self._hull
+        if hull is not None and all(a <= n <= b for n, (a, b) in zip(numbers, hull[1], strict=True)):
+            plan = torch_plan.resized(hull[0], self._steps, symbols)
+        else:
+            meta = torch.device("meta")
+            values = self._values([t.to(meta) for t in (*given, *self._weights)], meta)
+            plan = torch_plan.make(self._steps, values, symbols, self._most)
+            bounds = [(n, n) for n in numbers] if hull is None else hull[1]
+            wider = [(min(n, a), max(n, b)) for n, (a, b) in zip(numbers, bounds, strict=True)]
+            self._hull = plan, wider
         if len(self._plans) >= _PLANS:
             self._plans.clear()
         self._plans[key] = plan
@@ -113,8 +122,9 @@ class TorchGraph:
         """The tensor, or a copy where its memory holds more than its elements, which the graph could see."""
         import torch
 
-        whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-        if whole or not self._confined:
+        if not self._confined:
+            return tensor
+        if tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size():
             return tensor
         return tensor.clone(memory_format=torch.contiguous_format)
 
@@ -173,7 +183,7 @@ class TorchGraph:
     def _keywords(self, node: Node) -> dict[str, Any]:
         """What a node passes by name, and the device even if it names none: torch's default is another."""
         given = {name: self._argument(argument) for name, argument in node.kwargs}
-        return ({"device": self._here} if takes_device(node) else {}) | given
+        return given | ({"device": self._here} if takes_device(node) else {})
 
     def _argument(self, argument: Argument) -> Any:
         match argument:
@@ -218,17 +228,18 @@ def _check_input(spec: TensorSpec, tensor: torch.Tensor, symbols: Symbols) -> No
         )
 
 
-@contextmanager
-def _as_written() -> Iterator[None]:
+def _as_written() -> AbstractContextManager[Any]:
     """Operators as the graph has them: no gradients, and no casts of a caller's autocast."""
     import torch
 
-    with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        for kind in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-        yield
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    if not kinds:
+        return torch.no_grad()
+    stack = ExitStack()
+    for kind in kinds:
+        stack.enter_context(torch.autocast(kind, enabled=False))
+    stack.enter_context(torch.no_grad())
+    return stack
 
 
 def _storage(tensor: torch.Tensor) -> int:

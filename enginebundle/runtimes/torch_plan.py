@@ -78,6 +78,18 @@ def make(steps: Sequence[Step], values: list[Any], symbols: Symbols, limit: int)
     return Plan(symbols, tuple(sizes), frozenset(late))
 
 
+def resized(plan: Plan, steps: Sequence[Step], symbols: Symbols) -> Plan:
+    """The plan for sizes between those of plans that were made: what the graph says, without the meta device."""
+    known: dict[Any, Size | None] = {}
+    sizes = []
+    for step in steps:
+        for result in step.results:
+            if result.shape not in known:
+                known[result.shape] = sizes_of(result.shape, symbols)
+        sizes.append(tuple(known[result.shape] for result in step.results))
+    return Plan(symbols, tuple(sizes), plan.late)
+
+
 def ask(step: Step, values: Sequence[Any], symbols: Symbols, limit: int) -> tuple[Size | None, ...]:
     """The sizes that the results of a late step must have. RuntimeFailure if they would take too much."""
     known = {slot: _meta(values[slot]) for slot in _read(step.args) | _read(list(step.kwargs.values()))}

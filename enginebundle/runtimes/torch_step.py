@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import FormatError, RuntimeFailure
 from enginebundle.format import dims
 from enginebundle.format.dims import Dim
-from enginebundle.format.graph import Node
+from enginebundle.format.graph import Node, Word
 from enginebundle.runtimes import sizes
 from enginebundle.runtimes.torch_checks import CHECKS
 from enginebundle.runtimes.torch_ops import ALLOWED, UNINITIALIZED
@@ -66,20 +66,20 @@ class Step:
 
     def hold(self, found: Sequence[Any], expected: Sequence[Size | None]) -> None:
         """RuntimeFailure unless results have the dtypes of the graph and these sizes; None: any."""
-        for result, value, size in zip(self.results, found, expected, strict=True):
-            if result.kind is None:
+        for place, result in enumerate(self.results):
+            kind, size, value = result.kind, expected[place], found[place]
+            # The common case first: this runs after every operator.
+            if kind is None or (getattr(value, "dtype", None) is kind and value.shape == size):
                 continue
-            if isinstance(result.kind, type | tuple):
-                if not isinstance(value, result.kind):
+            if isinstance(kind, type | tuple):
+                if not isinstance(value, kind):
                     raise self.failed(f"{result.name}: expected a number, got {type(value).__name__}")
-            elif (
-                getattr(value, "dtype", None) is not result.kind
-                or (size is not None and value.shape != size)
-                or len(value.shape) != len(result.shape)
-            ):
-                want = "any size" if size is None else list(size)
-                got = f"{getattr(value, 'dtype', type(value).__name__)} {list(getattr(value, 'shape', ()))}"
-                raise self.failed(f"{result.name}: expected {result.kind} {want}, got {got}")
+                continue
+            got = getattr(value, "dtype", type(value).__name__)
+            shape = list(getattr(value, "shape", ()))
+            if got is not kind or size is not None or len(shape) != len(result.shape):
+                want = list(result.shape if size is None else size)
+                raise self.failed(f"{result.name}: expected {kind} {want}, got {got} {shape}")
 
     def failed(self, why: str) -> RuntimeFailure:
         """The error to raise."""
@@ -111,15 +111,24 @@ def learn(shape: Sequence[Dim], size: Sequence[int], symbols: Symbols) -> None:
 
 
 def takes_device(node: Node) -> bool:
-    """Whether the node's operator takes a device by name, and the node does not give it by place."""
+    """Whether the node's operator takes a device that the node does not name.
+
+    FormatError if it names one in another way than as a device: the graph would run elsewhere.
+    """
     import torch
 
     packet, _, overload = node.op.removeprefix("aten.").rpartition(".")
     operator = getattr(getattr(torch.ops.aten, packet, None), overload, None)
     if operator is None or not node.op.startswith("aten."):
         return False
-    arguments = operator._schema.arguments
-    return any(a.name == "device" for a in arguments[len(node.args) :])
+    for place, argument in enumerate(operator._schema.arguments):
+        if argument.name == "device":
+            keyword = dict(node.kwargs).get("device")
+            given = node.args[place] if place < len(node.args) else keyword
+            if given is not None and not (isinstance(given, Word) and given.kind == "device"):
+                raise FormatError(f"node {node.name}: expected a device, got {given!r}")
+            return given is None and place >= len(node.args)
+    return False
 
 
 def function_of(node: Node) -> Callable[..., Any]:
