@@ -10,6 +10,7 @@ tensors that have any, so all others can be asked about tensors on the meta devi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -206,6 +207,15 @@ def _bins(bound: Bound) -> None:
     within(bound["self"], 0, MOST, "values")
 
 
+def _histogram(bound: Bound) -> None:
+    bins = bound["bins"]
+    if isinstance(bins, int):
+        need(0 < bins <= MOST, f"1 to {MOST} bins")
+    elif all(isinstance(count, int) for count in bins):
+        need(all(0 < count <= MOST for count in bins), f"1 to {MOST} bins")
+        need(math.prod(bins) <= MOST, f"at most {MOST} bins")
+
+
 def _classes(bound: Bound) -> None:
     need(bound["num_classes"] * max(bound["self"].numel(), 1) <= MOST, f"at most {MOST} elements")
     within(bound["self"], 0, MOST // max(bound["self"].numel(), 1), "classes")
@@ -266,6 +276,7 @@ _ROWS: tuple[tuple[Check, str], ...] = (
     (_grouped, "_grouped_mm.default"),
     (_polynomial, " ".join(_POLYNOMIALS)),
     (_bins, "bincount.default"),
+    (_histogram, "histc.default histogram.bin_ct _histogramdd_from_bin_cts.default _histogramdd_bin_edges.default"),
     (_classes, "one_hot.default"),
     (_repeats, "repeat_interleave.Tensor repeat_interleave.self_Tensor"),
     (_combinations, "combinations.default"),

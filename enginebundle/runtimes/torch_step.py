@@ -110,10 +110,14 @@ def learn(shape: Sequence[Dim], size: Sequence[int], symbols: Symbols) -> None:
             symbols.setdefault(dim, number)
 
 
-def takes_device(node: Node) -> bool:
-    """Whether the node's operator takes a device that the node does not name.
+_WORDS = {"ScalarType": "dtype", "Layout": "layout", "MemoryFormat": "memory_format", "Device": "device"}
 
-    FormatError if it names one in another way than as a device: the graph would run elsewhere.
+
+def takes_device(node: Node) -> bool:
+    """Whether the node's operator takes a device by name, which the node does not give.
+
+    FormatError if the node gives something else than a word where one belongs: torch takes numbers for dtypes, also
+    such as mean none, and text for devices.
     """
     import torch
 
@@ -121,14 +125,16 @@ def takes_device(node: Node) -> bool:
     operator = getattr(getattr(torch.ops.aten, packet, None), overload, None)
     if operator is None or not node.op.startswith("aten."):
         return False
+    absent = False
     for place, argument in enumerate(operator._schema.arguments):
-        if argument.name == "device":
-            keyword = dict(node.kwargs).get("device")
-            given = node.args[place] if place < len(node.args) else keyword
-            if given is not None and not (isinstance(given, Word) and given.kind == "device"):
-                raise FormatError(f"node {node.name}: expected a device, got {given!r}")
-            return given is None and place >= len(node.args)
-    return False
+        kind = _WORDS.get(str(argument.real_type).removeprefix("Optional[").removesuffix("]"))
+        if kind is None:
+            continue
+        given = node.args[place] if place < len(node.args) else dict(node.kwargs).get(argument.name)
+        if given is not None and not (isinstance(given, Word) and given.kind == kind):
+            raise FormatError(f"node {node.name}: expected a {kind} as {argument.name}, got {given!r}")
+        absent |= kind == "device" and given is None and place >= len(node.args)
+    return absent
 
 
 def function_of(node: Node) -> Callable[..., Any]:

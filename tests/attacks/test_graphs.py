@@ -278,7 +278,7 @@ def test_other_layouts(word: Word) -> None:
 
 def test_a_device_that_is_written_as_text() -> None:
     graph = call("aten.to.device", x, "meta", Word("dtype", "float32"))
-    with pytest.raises(FormatError, match="expected a device, got 'meta'"):
+    with pytest.raises(FormatError, match="expected a device as device, got 'meta'"):
         run_graph(graph, {}, {"x": torch.ones(3)})
 
 
