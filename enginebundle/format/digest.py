@@ -53,9 +53,7 @@ def parse_json(data: bytes) -> Any:
         number = float(literal)
         return number if math.isfinite(number) else refuse(literal)
 
-    value = json.loads(
-        data, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite
-    )
+    value = json.loads(data, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite)
     if _SURROGATE.search(data):
         canonical_json(value)  # raises UnicodeEncodeError, which is a ValueError, for half a pair
     return value

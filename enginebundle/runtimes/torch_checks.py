@@ -10,33 +10,11 @@ tensors that have any, so all others can be asked about tensors on the meta devi
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from enginebundle.errors import RuntimeFailure
+from enginebundle.runtimes.checking import Bound, Check, need, within
 from enginebundle.runtimes.recurrent_checks import RECURRENT
-
-Bound = Mapping[str, Any]
-Check = Callable[[Bound], None]
-
-MOST = 1 << 28
-"""Elements that a size may give which data decide."""
-_ORDER = 4096
-"""Of a polynomial: its kernel loops as often, for each element."""
-
-
-def need(holds: bool, what: str) -> None:
-    """RuntimeFailure unless it holds."""
-    if not holds:
-        raise RuntimeFailure(f"expected {what}")
-
-
-def within(tensor: Any, low: int, high: int, what: str) -> None:
-    """All values in low..high, if the tensor has values."""
-    if tensor is not None and not tensor.is_meta and tensor.numel():
-        least, most = tensor.aminmax()
-        need(low <= int(least) and int(most) <= high, f"{what} of {low} to {high}")
+from enginebundle.runtimes.size_checks import SIZED
 
 
 def _norm(bound: Bound) -> None:
@@ -44,11 +22,16 @@ def _norm(bound: Bound) -> None:
     need(source.dim() >= 2, "an input of at least 2 dimensions")
     for name in ("weight", "bias", "running_mean", "running_var"):
         given = bound.get(name)
-        need(given is None or given.shape == source.shape[1:2], f"{name} with one element a channel")
+        need(
+            given is None or given.shape == source.shape[1:2], f"{name} with one element a channel"
+        )
     stats = [bound.get(name) is not None for name in ("running_mean", "running_var")]
     # The second name is instance_norm's.
     if bound.get("training", bound.get("use_input_stats", False)):
-        need(not any(stats) or bound.get("pure", False), "no training: it changes the running statistics")
+        need(
+            not any(stats) or bound.get("pure", False),
+            "no training: it changes the running statistics",
+        )
         need(not any(stats) or all(stats), "both running statistics")
         need(source.numel() > 0, "elements to take statistics of")
     else:
@@ -67,7 +50,10 @@ def _group_norm(bound: Bound) -> None:
 
 def _rms_norm(bound: Bound) -> None:
     shape = tuple(bound["normalized_shape"])
-    need(len(shape) > 0 and tuple(bound["input"].shape[-len(shape) :]) == shape, "the input's last sizes")
+    need(
+        len(shape) > 0 and tuple(bound["input"].shape[-len(shape) :]) == shape,
+        "the input's last sizes",
+    )
     weight = bound["weight"]
     need(weight is None or tuple(weight.shape) == shape, "a weight of the normalized shape")
 
@@ -85,7 +71,10 @@ def _flash(bound: Bound) -> None:
     q, k, v, mask = (bound[name] for name in ("query", "key", "value", "attn_mask"))
     need(q.dim() == k.dim() == v.dim() == 4, "query, key and value of 4 dimensions")
     need(q.shape[:2] == k.shape[:2] == v.shape[:2], "the same batch and heads in all of them")
-    need(k.shape[2] == v.shape[2] and q.shape[3] == k.shape[3] == v.shape[3], "sizes that fit together")
+    need(
+        k.shape[2] == v.shape[2] and q.shape[3] == k.shape[3] == v.shape[3],
+        "sizes that fit together",
+    )
     need(q.dtype == k.dtype == v.dtype, "one dtype")
     if mask is not None:
         full = (*q.shape[:3], k.shape[2])[-mask.dim() :]
@@ -108,14 +97,21 @@ def _fused_weight_norm(bound: Bound) -> None:
 def _fft(bound: Bound) -> None:
     rank = bound["self"].dim()
     axes = [axis + rank if axis < 0 else axis for axis in bound["dim"]]
-    need(all(0 <= axis < rank for axis in axes) and len(set(axes)) == len(axes), "distinct dimensions")
+    need(
+        all(0 <= axis < rank for axis in axes) and len(set(axes)) == len(axes),
+        "distinct dimensions",
+    )
     need(0 <= bound["normalization"] <= 2, "a normalization of 0 to 2")
     need(bound["self"].numel() > 0, "elements")
     complex_input = "onesided" not in bound
-    need(bound["self"].dtype.is_complex == complex_input, "complex or real numbers as it takes them")
+    need(
+        bound["self"].dtype.is_complex == complex_input, "complex or real numbers as it takes them"
+    )
     if (length := bound.get("last_dim_size")) is not None:
         need(length > 0 and len(axes) > 0, "a last size")
-        need(bound["self"].shape[axes[-1]] >= length // 2 + 1, "as much input as the last size needs")
+        need(
+            bound["self"].shape[axes[-1]] >= length // 2 + 1, "as much input as the last size needs"
+        )
 
 
 def _pdist(bound: Bound) -> None:
@@ -128,9 +124,13 @@ def _embedding_bag(bound: Bound) -> None:
     need(bound["mode"] in (0, 1, 2), "a mode of 0 to 2")
     within(indices, 0, weight.shape[0] - 1, "indices")
     if indices.dim() == 1:
-        need(offsets.dim() == 1 and offsets.shape[0] >= int(bound["include_last_offset"]), "offsets")
+        need(
+            offsets.dim() == 1 and offsets.shape[0] >= int(bound["include_last_offset"]), "offsets"
+        )
         within(offsets, 0, indices.shape[0], "offsets")
-        within(offsets.diff() if offsets.shape[0] else None, 0, indices.shape[0], "offsets in steps")
+        within(
+            offsets.diff() if offsets.shape[0] else None, 0, indices.shape[0], "offsets in steps"
+        )
     given = bound["per_sample_weights"]
     need(given is None or given.shape == indices.shape, "a weight for each index")
 
@@ -142,7 +142,10 @@ def _segments(bound: Bound) -> None:
     for name in ("lengths", "offsets"):
         given = bound[name]
         if given is not None:
-            need(given.shape[:-1] == data.shape[:axis] and given.dim() == axis + 1, f"{name} for all rows")
+            need(
+                given.shape[:-1] == data.shape[:axis] and given.dim() == axis + 1,
+                f"{name} for all rows",
+            )
             within(given, 0, data.shape[axis], name)
     if (given := bound["offsets"]) is not None:
         need(given.shape[-1] >= 1, "offsets")
@@ -155,13 +158,19 @@ def _segments(bound: Bound) -> None:
 def _pivots(bound: Bound) -> None:
     matrix = next(bound[name] for name in ("LU", "LD", "LU_data") if name in bound)
     pivots = bound.get("pivots", bound.get("LU_pivots"))
-    need(matrix.dim() >= 2 and pivots.shape == (*matrix.shape[:-2], min(matrix.shape[-2:])), "a pivot a row")
+    need(
+        matrix.dim() >= 2 and pivots.shape == (*matrix.shape[:-2], min(matrix.shape[-2:])),
+        "a pivot a row",
+    )
     within(pivots.abs() if "LD" in bound else pivots, 1, matrix.shape[-2], "pivots")
 
 
 def _grid(bound: Bound) -> None:
     need(bound["interpolation_mode"] in (0, 1, 2), "an interpolation of 0 to 2")
-    need(bound["interpolation_mode"] < 2 or bound["input"].dim() == 4, "bicubic interpolation of images only")
+    need(
+        bound["interpolation_mode"] < 2 or bound["input"].dim() == 4,
+        "bicubic interpolation of images only",
+    )
     need(bound["padding_mode"] in (0, 1, 2), "a padding of 0 to 2")
 
 
@@ -169,9 +178,14 @@ def _resize(bound: Bound) -> None:
     """Scales that say about the same as the sizes: kernels compute places in the input from them."""
     sizes = tuple(bound["self"].shape[2:]), tuple(bound["output_size"])
     need(len(sizes[0]) == len(sizes[1]), "an output size for each dimension")
-    scales = [bound[name] for name in ("scales", "scales_d", "scales_h", "scales_w") if name in bound]
+    scales = [
+        bound[name] for name in ("scales", "scales_d", "scales_h", "scales_w") if name in bound
+    ]
     for before, after, scale in zip(*sizes, scales, strict=True):
-        need(scale is None or (scale > 0 and abs(before * scale - after) <= 1), "scales that fit the sizes")
+        need(
+            scale is None or (scale > 0 and abs(before * scale - after) <= 1),
+            "scales that fit the sizes",
+        )
 
 
 def _fractional(bound: Bound) -> None:
@@ -179,72 +193,23 @@ def _fractional(bound: Bound) -> None:
     spatial = len(bound["output_size"])
     batch = tuple(source.shape[:-spatial])
     need(len(batch) in (1, 2), "an image, or a batch of them")
-    need(tuple(samples.shape) == ((1, *batch)[-2:] + (spatial,)), "a sample for each channel")
+    need(tuple(samples.shape) == (*(1, *batch)[-2:], spatial), "a sample for each channel")
     need(samples.dtype == source.dtype, "one dtype")
     if not samples.is_meta and samples.numel():
-        need(0 <= float(samples.min()) and float(samples.max()) < 1, "samples from 0 to below 1")
+        need(float(samples.min()) >= 0 and float(samples.max()) < 1, "samples from 0 to below 1")
 
 
 def _grouped(bound: Bound) -> None:
     a, b, offsets = bound["self"], bound["mat2"], bound["offs"]
     if offsets is not None:
-        ragged = a.shape[-1] if b.dim() == a.dim() == 2 else a.shape[0] if a.dim() == 2 else b.shape[-1]
+        ragged = (
+            a.shape[-1] if b.dim() == a.dim() == 2 else a.shape[0] if a.dim() == 2 else b.shape[-1]
+        )
         need(offsets.dim() == 1, "one offset a group")
         within(offsets, 0, ragged, "offsets")
         within(offsets.diff() if offsets.shape[0] else None, 0, ragged, "offsets in steps")
 
 
-def _polynomial(bound: Bound) -> None:
-    n = bound["n"]
-    if isinstance(n, int | float):
-        need(n <= _ORDER, f"an order of at most {_ORDER}")
-    elif not n.is_meta and n.numel():
-        need(float(n.max()) <= _ORDER, f"orders of at most {_ORDER}")
-
-
-def _bins(bound: Bound) -> None:
-    need(bound["minlength"] <= MOST, f"at most {MOST} bins")
-    within(bound["self"], 0, MOST, "values")
-
-
-def _histogram(bound: Bound) -> None:
-    bins = bound["bins"]
-    if isinstance(bins, int):
-        need(0 < bins <= MOST, f"1 to {MOST} bins")
-    elif all(isinstance(count, int) for count in bins):
-        need(all(0 < count <= MOST for count in bins), f"1 to {MOST} bins")
-        need(math.prod(bins) <= MOST, f"at most {MOST} bins")
-
-
-def _classes(bound: Bound) -> None:
-    need(bound["num_classes"] * max(bound["self"].numel(), 1) <= MOST, f"at most {MOST} elements")
-    within(bound["self"], 0, MOST // max(bound["self"].numel(), 1), "classes")
-
-
-def _repeats(bound: Bound) -> None:
-    repeats = bound["repeats"]
-    given = bound.get("self")
-    each = 1 if given is None or not given.numel() else max(given.numel() // max(repeats.numel(), 1), 1)
-    if not repeats.is_meta and repeats.numel():
-        within(repeats, 0, MOST, "repeats")
-        total = int(repeats.sum())
-        need(total * each <= MOST, f"at most {MOST} elements")
-        size = bound["output_size"]
-        # Kernels write the repeats into as many places as they are told of.
-        need(size is None or repeats.numel() == 1 or size == total, "the output size that repeats give")
-
-
-def _combinations(bound: Bound) -> None:
-    count, taken = bound["self"].numel(), bound["r"]
-    need(0 <= taken <= 32 and count**taken <= MOST, f"at most {MOST} combinations")
-
-
-_POLYNOMIALS = [
-    f"special_{name}_polynomial_{kind}.{form}"
-    for name in ("chebyshev", "shifted_chebyshev", "hermite", "laguerre", "legendre")
-    for kind in ("t", "u", "v", "w", "h", "he", "l", "p")
-    for form in ("default", "n_scalar", "x_scalar")
-]
 _RESIZES = [
     f"{name}.default" for name in (
         "upsample_bicubic2d", "upsample_bilinear2d", "upsample_linear1d", "upsample_nearest1d",
@@ -274,15 +239,11 @@ _ROWS: tuple[tuple[Check, str], ...] = (
     (_resize, " ".join(_RESIZES)),
     (_fractional, "fractional_max_pool2d.default fractional_max_pool3d.default"),
     (_grouped, "_grouped_mm.default"),
-    (_polynomial, " ".join(_POLYNOMIALS)),
-    (_bins, "bincount.default"),
-    (_histogram, "histc.default histogram.bin_ct _histogramdd_from_bin_cts.default _histogramdd_bin_edges.default"),
-    (_classes, "one_hot.default"),
-    (_repeats, "repeat_interleave.Tensor repeat_interleave.self_Tensor"),
-    (_combinations, "combinations.default"),
 )  # fmt: skip
 
 CHECKS: Mapping[str, Check] = {
-    f"aten.{name}": check for check, names in _ROWS for name in names.split()
-} | RECURRENT
+    **{f"aten.{name}": check for check, names in _ROWS for name in names.split()},
+    **RECURRENT,
+    **SIZED,
+}
 """By operator. The order within a check decides which of several faults is told."""

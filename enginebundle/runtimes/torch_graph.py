@@ -19,14 +19,28 @@ from enginebundle.format.graph import Argument, Graph, Node, Ref, Value, Word
 from enginebundle.format.spec import TensorSpec
 from enginebundle.runtimes import torch_plan
 from enginebundle.runtimes.torch_plan import Plan
-from enginebundle.runtimes.torch_step import Result, Slot, Step, Symbols, function_of, learn, sizes_of, takes_device
+from enginebundle.runtimes.torch_step import (
+    Result,
+    Slot,
+    Step,
+    Symbols,
+    function_of,
+    learn,
+    sizes_of,
+    takes_device,
+)
 
 if TYPE_CHECKING:
     import torch
 
 _PLANS = 64
 """Sizes of inputs for which plans are kept."""
-_SCALARS: Mapping[str, Any] = {"symint": int, "symbool": int, "symfloat": (int, float), "none": None}
+_SCALARS: Mapping[str, Any] = {
+    "symint": int,
+    "symbool": int,
+    "symfloat": (int, float),
+    "none": None,
+}
 _STRIDED = ("as_strided", "sym_storage_offset", "sym_stride")
 """What tells operators apart that see a tensor's memory rather than its elements."""
 
@@ -59,7 +73,9 @@ class TorchGraph:
         """Outputs by name. KeyError if an input is missing, RuntimeFailure if an operator fails, makes something
         else than the graph says, or would take more memory or time than `torch_plan` allows."""
         with _as_written():
-            given = [self._own_memory(inputs[spec.name].to(self.device)) for spec in self.graph.inputs]
+            given = [
+                self._own_memory(inputs[spec.name].to(self.device)) for spec in self.graph.inputs
+            ]
             plan = self._plan(given)
             values: list[Any] = self._values([*given, *self._weights], self.device)
             self._run(plan, values)
@@ -101,7 +117,9 @@ class TorchGraph:
             _check_input(spec, tensor, symbols)
         numbers = [size for tensor in given for size in tensor.shape]
         hull = self._hull
-        if hull is not None and all(a <= n <= b for n, (a, b) in zip(numbers, hull[1], strict=True)):
+        if hull is not None and all(
+            a <= n <= b for n, (a, b) in zip(numbers, hull[1], strict=True)
+        ):
             plan = torch_plan.resized(hull[0], self._steps, symbols)
         else:
             meta = torch.device("meta")
@@ -150,7 +168,7 @@ class TorchGraph:
             placed.append(self._own_memory(tensor.detach().to(self.device)))
         return placed
 
-    def _prepare(self) -> tuple[_Step, ...]:
+    def _prepare(self) -> tuple[Step, ...]:
         last: dict[str, int] = {}
         read = set(self.graph.returns)
         for number, node in enumerate(self.graph.nodes):

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 SECONDS = 600.0
 """After which a call starts no further operator."""
-_NO_CALL = frozenset({"aten._local_scalar_dense.default", "aten.item.default", "aten.equal.default"})
+_NO_CALL = frozenset(
+    {"aten._local_scalar_dense.default", "aten.item.default", "aten.equal.default"}
+)
 
 
 class _Unknown:
@@ -92,7 +94,9 @@ def resized(plan: Plan, steps: Sequence[Step], symbols: Symbols) -> Plan:
 
 def ask(step: Step, values: Sequence[Any], symbols: Symbols, limit: int) -> tuple[Size | None, ...]:
     """The sizes that the results of a late step must have. RuntimeFailure if they would take too much."""
-    known = {slot: _meta(values[slot]) for slot in _read(step.args) | _read(list(step.kwargs.values()))}
+    known = {
+        slot: _meta(values[slot]) for slot in _read(step.args) | _read(list(step.kwargs.values()))
+    }
     expected = tuple(sizes_of(result.shape, symbols) for result in step.results)
     found = _ask(step, known)  # type: ignore[arg-type]
     if found is not None:

@@ -57,7 +57,7 @@ class Step:
             result = self.function(*args, **kwargs)
         except RuntimeFailure as error:
             raise self.failed(str(error)) from error
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise self.failed((str(error).splitlines() or [type(error).__name__])[0]) from error
         found: Sequence[Any] = result if isinstance(result, tuple | list) else (result,)
         if len(found) != len(self.results):
@@ -73,7 +73,9 @@ class Step:
                 continue
             if isinstance(kind, type | tuple):
                 if not isinstance(value, kind):
-                    raise self.failed(f"{result.name}: expected a number, got {type(value).__name__}")
+                    raise self.failed(
+                        f"{result.name}: expected a number, got {type(value).__name__}"
+                    )
                 continue
             got = getattr(value, "dtype", type(value).__name__)
             shape = list(getattr(value, "shape", ()))
@@ -110,7 +112,12 @@ def learn(shape: Sequence[Dim], size: Sequence[int], symbols: Symbols) -> None:
             symbols.setdefault(dim, number)
 
 
-_WORDS = {"ScalarType": "dtype", "Layout": "layout", "MemoryFormat": "memory_format", "Device": "device"}
+_WORDS = {
+    "ScalarType": "dtype",
+    "Layout": "layout",
+    "MemoryFormat": "memory_format",
+    "Device": "device",
+}
 
 
 def takes_device(node: Node) -> bool:
@@ -132,7 +139,9 @@ def takes_device(node: Node) -> bool:
             continue
         given = node.args[place] if place < len(node.args) else dict(node.kwargs).get(argument.name)
         if given is not None and not (isinstance(given, Word) and given.kind == kind):
-            raise FormatError(f"node {node.name}: expected a {kind} as {argument.name}, got {given!r}")
+            raise FormatError(
+                f"node {node.name}: expected a {kind} as {argument.name}, got {given!r}"
+            )
         absent |= kind == "device" and given is None and place >= len(node.args)
     return absent
 
@@ -183,13 +192,16 @@ def _zeroed(tensor: torch.Tensor) -> torch.Tensor:
     """Zeros in all of its memory, between its elements too."""
     if tensor.is_meta:
         return tensor
-    tensor.untyped_storage().fill_(0)
+    storage: Any = tensor.untyped_storage()
+    storage.fill_(0)
     return tensor
 
 
 def _checked(operator: Any, check: Callable[[Mapping[str, Any]], None]) -> Callable[..., Any]:
     names = [argument.name for argument in operator._schema.arguments]
-    defaults = {a.name: a.default_value for a in operator._schema.arguments if a.has_default_value()}
+    defaults = {
+        a.name: a.default_value for a in operator._schema.arguments if a.has_default_value()
+    }
 
     def call(*args: Any, **kwargs: Any) -> Any:
         check({**defaults, **dict(zip(names, args, strict=False)), **kwargs})

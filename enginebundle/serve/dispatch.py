@@ -106,7 +106,9 @@ def hold(
             size in (None, got) for size, got in zip(want, tensor.shape, strict=True)
         )
         if dtype != spec.dtype or not fits:
-            shown = _shown([dim if size is None else size for dim, size in zip(spec.shape, want, strict=True)])
+            shown = _shown(
+                [dim if size is None else size for dim, size in zip(spec.shape, want, strict=True)]
+            )
             raise RuntimeFailure(
                 f"output {spec.name!r}: expected {spec.dtype} {shown}, got {dtype} {list(tensor.shape)}"
             )

@@ -64,7 +64,8 @@ class Session:
 
         Outputs are on the device of the first input that is on a GPU, else on the CPU. Raises
         InputError (names, dtypes or sizes do not fit), RuntimeFailure (it can't run, or returns other
-        dtypes or sizes than the bundle says) and, on the first use of a part, IntegrityError, NotFoundError or FormatError (its blobs).
+        dtypes or sizes than the bundle says) and, on the first use of a part, IntegrityError, NotFoundError
+        or FormatError (its blobs).
         """
         given = tensors_of(self.inputs, inputs)
         symbols = bind(self.inputs, {name: tuple(tensor.shape) for name, tensor in given.items()})

@@ -105,4 +105,3 @@ def _blob(digest: Digest) -> str:
 def _check(got: Digest, want: Digest, where: str) -> None:
     if got != want:
         raise IntegrityError(f"expected content {want}, got {got}: {where}. Copy it again")
-

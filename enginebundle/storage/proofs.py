@@ -57,7 +57,8 @@ class ProofStore(BundleStore):
 
         `targets`: those that count; None for all that the store has.
         """
-        folder, found = _evidence(version), []
+        folder = _evidence(version)
+        found: Documents = []
         for paths in self._by_target(folder, targets):
             left, newest = TOGETHER, []
             for path in sorted(_named(_RECORD, paths), key=_age, reverse=True)[:LATEST]:

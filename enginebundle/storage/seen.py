@@ -18,8 +18,8 @@ from enginebundle.errors import FormatError, StoreError
 from enginebundle.format.digest import Digest, hexadecimal
 from enginebundle.format.evidence import LAST
 from enginebundle.format.spec import Target
-from enginebundle.storage.local import LocalStorage
 from enginebundle.storage.home import home
+from enginebundle.storage.local import LocalStorage
 
 Numbers = Mapping[tuple[Target, Digest], int]
 """The highest sequence number by target and key."""

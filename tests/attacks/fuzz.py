@@ -45,7 +45,8 @@ BYTES = 256 << 20
 BATCH = 250
 """Mutants in one process."""
 CLASSES = (
-    "index", "evidence", "head", "signature", "record", "blob", "graph", "calls", "safetensors", "golden", "name", "key",
+    "index", "evidence", "head", "signature", "record", "blob", "graph", "calls", "safetensors", "golden", "name",
+    "key",
 )  # fmt: skip
 SIGNED = ("index", "evidence", "head", "graph", "calls", "safetensors", "golden")
 """Classes of which most mutants are signed again."""
@@ -124,7 +125,11 @@ class Prey:
 
 
 def _document(draw: random.Random, content: bytes) -> bytes:
-    return mutate.data(draw, content) if draw.random() < 0.3 else mutate.text(mutate.tree(draw, parse_json(content)))
+    return (
+        mutate.data(draw, content)
+        if draw.random() < 0.3
+        else mutate.text(mutate.tree(draw, parse_json(content)))
+    )
 
 
 def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
@@ -133,7 +138,9 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
     match kind:
         case "index":
             content = _document(draw, prey.read(prey.record, "index")[1])
-            prey.sign(prey.record, "index", content) if signed else prey.change(prey.record, index=content)
+            prey.sign(prey.record, "index", content) if signed else prey.change(
+                prey.record, index=content
+            )
         case "evidence" | "head":
             record = prey.file({"evidence": "evidence", "head": "heads"}[kind])
             content = _document(draw, prey.read(record, kind)[1])
@@ -145,14 +152,19 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
             files = [*prey.root.rglob("*.json")]
             record = draw.choice(sorted(files))
             content = _document(draw, record.read_bytes())
-            (record.with_name(f"{draw.choice([2, 9])}.json") if draw.random() < 0.3 else record).write_bytes(content)
+            (
+                record.with_name(f"{draw.choice([2, 9])}.json") if draw.random() < 0.3 else record
+            ).write_bytes(content)
         case "blob":
-            path = draw.choice(sorted(path for path in (prey.root / "blobs").rglob("*") if path.is_file()))
+            path = draw.choice(
+                sorted(path for path in (prey.root / "blobs").rglob("*") if path.is_file())
+            )
             path.write_bytes(mutate.data(draw, path.read_bytes()))
         case "graph" | "calls" | "safetensors" | "golden":
-            old = {"safetensors": prey.segment["weights"], "golden": prey.index["goldens"][0]["blob"]}.get(
-                kind, prey.segment["blob"]
-            )
+            old = {
+                "safetensors": prey.segment["weights"],
+                "golden": prey.index["goldens"][0]["blob"],
+            }.get(kind, prey.segment["blob"])
             before = prey.blob(old).read_bytes()
             if kind == "calls":
                 content = mutate.text(mutate.calls(draw, parse_json(before)))
@@ -160,7 +172,9 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
                 content = _document(draw, before) if kind == "graph" else mutate.data(draw, before)
             prey.swap(old, content) if signed else prey.blob(old).write_bytes(content)
         case "name":
-            reference = draw.choice([f"{prey.root}/tiny", f"{prey.root}/tiny@1", f"{prey.root}/tiny:latest"])
+            reference = draw.choice(
+                [f"{prey.root}/tiny", f"{prey.root}/tiny@1", f"{prey.root}/tiny:latest"]
+            )
             return mutate.data(draw, reference.encode()).decode(errors="replace")
         case "key":
             path = next((prey.home / "trusted").iterdir())
@@ -185,7 +199,8 @@ def outcome(prey: Prey, reference: str, kind: str, signed: bool) -> str:
         return f"raised {type(error).__name__}: {str(error)[:200]}"
     want = expected(x, mask)
     right = got.keys() == want.keys() and all(
-        got[name].dtype == want[name].dtype and torch.allclose(got[name], want[name]) for name in want
+        got[name].dtype == want[name].dtype and torch.allclose(got[name], want[name])
+        for name in want
     )
     return "right" if right else "signed" if signed else "wrong"
 
@@ -247,7 +262,9 @@ def run(mutants: int, seed: int, told: Callable[[str], None] = lambda _: None) -
             if status:
                 kind = CLASSES[number % len(CLASSES)]
                 counts[kind]["fault"] += 1
-                faults.append({"number": number, "class": kind, "what": f"the process died: {status}"})
+                faults.append(
+                    {"number": number, "class": kind, "what": f"the process died: {status}"}
+                )
                 number += 1
             told(f"{number} of {mutants}, {len(faults)} faults")
     total = sum((collections.Counter(c) for c in counts.values()), collections.Counter())
@@ -263,7 +280,9 @@ def main() -> int:
     parser.add_argument("--mutants", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    result: Mapping[str, Any] = run(options.mutants, options.seed, lambda line: print(line, flush=True))
+    result: Mapping[str, Any] = run(
+        options.mutants, options.seed, lambda line: print(line, flush=True)
+    )
     RESULTS.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
     print(json.dumps(result["total"]))
     for fault in result["faults"]:

@@ -12,9 +12,10 @@ import torch
 from enginebundle.runtimes.torch_ops import ALLOWED
 
 NASTY: list[Any] = [
-    None, True, False, 0, 1, -1, 2, 7, 2**31, 2**53, 2**63 - 1, -(2**63), 10**30, 10**9, 0.5, -1.5, 1e308, "", "x", "b",
-    "../../etc/passwd", "\0", "é", "\ud800", "9**9**9", "b//0", "sha256:" + "0" * 64, [], {}, [[]], [0], ["b"], {"ref": "x"},
-    {"ref": "nothing"}, {"dtype": "int64"}, {"dtype": "float16"}, {"device": "cuda:9"}, {"float": "nan"}, {"float": "inf"},
+    None, True, False, 0, 1, -1, 2, 7, 2**31, 2**53, 2**63 - 1, -(2**63), 10**30, 10**9, 0.5, -1.5, 1e308, "", "x",
+    "b", "../../etc/passwd", "\0", "é", "\ud800", "9**9**9", "b//0", "sha256:" + "0" * 64, [], {}, [[]], [0], ["b"],
+    {"ref": "x"}, {"ref": "nothing"}, {"dtype": "int64"}, {"dtype": "float16"}, {"device": "cuda:9"},
+    {"float": "nan"}, {"float": "inf"},
 ]  # fmt: skip
 INTEGERS = [-9, -2, -1, 0, 0, 1, 1, 1, 2, 2, 3, 4, 17, 1000, 10**6, 10**9, 2**31, 2**62]
 
@@ -37,7 +38,9 @@ def data(draw: random.Random, old: bytes) -> bytes:
             case 4:
                 new[place:place] = new[place:end] * draw.choice([1, 2, 50])
             case 5:
-                new[place:end] = draw.choice([b"0", b"-1", b"9" * 30, b'"', b"[", b"}", b"\xff", b"1e999", b"\\ud800"])
+                new[place:end] = draw.choice(
+                    [b"0", b"-1", b"9" * 30, b'"', b"[", b"}", b"\xff", b"1e999", b"\\ud800"]
+                )
             case _:
                 new[place:end] = b"\0" * (end - place)
     return bytes(new)
@@ -60,7 +63,9 @@ def tree(draw: random.Random, value: Any) -> Any:
                 parent[draw.choice([str(key) + "x", "ref", "format", ""])] = parent.pop(key)
             case 3:
                 other, name = draw.choice(places)
-                if (isinstance(other, dict) and name in other) or (isinstance(other, list) and name < len(other)):
+                if (isinstance(other, dict) and name in other) or (
+                    isinstance(other, list) and name < len(other)
+                ):
                     parent[key] = copy.deepcopy(other[name])
             case _:
                 parent[key] = copy.deepcopy(draw.choice(NASTY))
@@ -120,7 +125,9 @@ def _argument(draw: random.Random, names: list[str], kind: str) -> Any:
         "float": lambda: draw.choice([0.0, 1.0, -1.0, 0.5, 1e-9, 1e30, {"float": "nan"}]),
         "number": lambda: draw.choice([*INTEGERS, 0.5, -2.5]),
         "bool": lambda: draw.random() < 0.5,
-        "str": lambda: draw.choice(["none", "sum", "mean", "constant", "reflect", "ij->ji", "\0", ""]),
+        "str": lambda: draw.choice(
+            ["none", "sum", "mean", "constant", "reflect", "ij->ji", "\0", ""]
+        ),
         "Device": lambda: {"device": "cpu"},
     }.get(kind, lambda: draw.choice(NASTY))()
 

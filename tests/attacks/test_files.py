@@ -113,7 +113,9 @@ def test_a_stray_file_beside_evidence(
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff", b"[]", b'{"evidence":"sha256:0","signature":7}', b"0" * 70_000]
 )
-@pytest.mark.parametrize("where", ["evidence", "heads", "versions", "aliases/latest", "aliases/next"])
+@pytest.mark.parametrize(
+    "where", ["evidence", "heads", "versions", "aliases/latest", "aliases/next"]
+)
 def test_a_damaged_file_beside_good_ones(victim: Victim, where: str, content: bytes) -> None:
     place = victim.root / "bundles/tiny" / where
     stray = place / "9.json.bak" if where == "aliases/latest" else place / "9.json"
@@ -267,7 +269,11 @@ def test_a_trusted_key_that_is_no_file(
 
 def test_a_file_of_this_machines_memory_that_is_none_of_its_own(victim: Victim, home: Path) -> None:
     place = home / "seen" / hexadecimal(victim.index.digest) / "torch:cpu"
-    for path in (place / "notes.txt", place / ("z" * 64) / "one", place.with_name("gpu") / "k" / "1"):
+    for path in (
+        place / "notes.txt",
+        place / ("z" * 64) / "one",
+        place.with_name("gpu") / "k" / "1",
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     assert enginebundle.load(f"{victim.root}/tiny").target == CPU

@@ -13,7 +13,9 @@ PROGRAM = "import json; from tests.attacks.fuzz import run; print(json.dumps(run
 
 def test_five_hundred_mutants() -> None:
     """In a process of its own: it forks, and has a home and limits of its own."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["faults"] == []
     assert set(found["classes"]) == set(fuzz.CLASSES)

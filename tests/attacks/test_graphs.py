@@ -53,14 +53,20 @@ BAD: dict[str, tuple[str, tuple[Argument, ...], dict[str, torch.Tensor]]] = {
     "batch norm that trains": ("batch_norm", (x, w, w, Ref("m"), Ref("s"), True, 0.1, 1e-5, False), NORM),
     "instance norm that trains": ("instance_norm", (x, w, w, Ref("m"), Ref("s"), True, 0.1, 1e-5, False), NORM),
     "statistics that are none": ("_native_batch_norm_legit.no_stats", (x, None, None, False, 0.1, 1e-5), NORM),
-    "statistics of few weights": ("_native_batch_norm_legit.no_stats", (x, w, w, True, 0.1, 1e-5), t(x=r(2, 9, 4), w=r(1))),
-    "statistics of few channels": ("_native_batch_norm_legit_functional", (x, w, w, w, w, True, 0.1, 1e-5), t(x=r(2, 9, 4), w=r(1))),
+    "statistics of few weights": (
+        "_native_batch_norm_legit.no_stats", (x, w, w, True, 0.1, 1e-5), t(x=r(2, 9, 4), w=r(1)),
+    ),
+    "statistics of few channels": (
+        "_native_batch_norm_legit_functional", (x, w, w, w, w, True, 0.1, 1e-5), t(x=r(2, 9, 4), w=r(1)),
+    ),
     "group norm": ("native_group_norm", (x, w, w, 100_000, 4, 4, 2, 1e-5), t(x=r(1, 4, 4), w=r(4))),
     "rms norm": ("_fused_rms_norm", (x, (30_000,), None, 1e-5), t(x=r(2, 3))),
     "dropout": ("dropout", (x, 0.5, True), t(x=r(4))),
     "native dropout": ("native_dropout", (x, 0.5, None), t(x=r(4))),
     "attention with dropout": ("scaled_dot_product_attention", (Ref("q"), Ref("k"), Ref("v"), None, 0.5), QKV),
-    "attention by hand with dropout": ("_scaled_dot_product_attention_math", (Ref("q"), Ref("k"), Ref("v"), None, 0.5), QKV),
+    "attention by hand with dropout": (
+        "_scaled_dot_product_attention_math", (Ref("q"), Ref("k"), Ref("v"), None, 0.5), QKV,
+    ),
     "flash with dropout": (FLASH, (Ref("q"), Ref("k"), Ref("v"), 0.5), QKV),
     "flash of few heads": (FLASH, (Ref("q"), Ref("k"), Ref("v")), QKV | t(k=r(1, 1, 6, 32), v=r(1, 1, 6, 32))),
     "flash of few values": (FLASH, (Ref("q"), Ref("k"), Ref("v")), QKV | t(v=r(2, 8, 1, 32))),
@@ -70,7 +76,9 @@ BAD: dict[str, tuple[str, tuple[Argument, ...], dict[str, torch.Tensor]]] = {
     "recurrent biases": ("lstm.input", (x, HX, P4, *LAYER), LSTM | t(c=r(1), d=r(1))),
     "recurrent states": ("lstm.input", (x, HX, P4, *LAYER), LSTM | t(h=r(1, 1, 5))),
     "recurrent layers": ("gru.input", (x, Ref("h"), P4, True, 10**9, 0.0, False, False, False), LSTM),
-    "packed sizes": ("lstm.data", (x, Ref("n"), HX, P4, True, 1, 0.0, False, False), LSTM | t(x=r(4, 3), n=ints(10**6, 5))),
+    "packed sizes": (
+        "lstm.data", (x, Ref("n"), HX, P4, True, 1, 0.0, False, False), LSTM | t(x=r(4, 3), n=ints(10**6, 5)),
+    ),
     "packed sizes that rise": ("rnn_tanh.data", (x, Ref("n"), Ref("h"), P4, True, 1, 0.0, False, False),
                                t(x=r(5, 3), n=ints(2, 3), h=r(1, 2, 5), a=r(5, 3), b=r(5, 5), c=r(5), d=r(5))),
     "weight norm": ("_weight_norm_interface", (x, w, 0), t(x=r(30, 30), w=r(1, 1))),
@@ -100,7 +108,10 @@ BAD: dict[str, tuple[str, tuple[Argument, ...], dict[str, torch.Tensor]]] = {
     "segments unsafe": ("segment_reduce", (x, "sum", w, None, None, 0, True), t(x=r(4), w=ints(10**8))),
     "segment offsets": ("segment_reduce", (x, "sum", None, None, w), t(x=r(4), w=ints(0, 10**8))),
     "segment axis": ("segment_reduce", (x, "sum", w, None, None, 1), t(x=r(4, 4), w=ints(4).view(1, 1))),
-    "grouped": ("_grouped_mm", (x, w, Ref("o")), t(x=r(16, 16).bfloat16(), w=r(2, 16, 16).bfloat16(), o=ints(9, 10**8, dtype=I32))),
+    "grouped": (
+        "_grouped_mm", (x, w, Ref("o")),
+        t(x=r(16, 16).bfloat16(), w=r(2, 16, 16).bfloat16(), o=ints(9, 10**8, dtype=I32)),
+    ),
     "polynomial": ("special_legendre_polynomial_p.n_scalar", (x, 10**9), t(x=r(4))),
     "polynomials": ("special_chebyshev_polynomial_u", (x, w), t(x=r(2), w=torch.tensor([1e9, 2.0]))),
     "bins": ("bincount", (x,), t(x=ints(1 << 40))),
@@ -138,7 +149,8 @@ def two_steps(first: Node, *, inputs: tuple[TensorSpec, ...], out: TensorSpec) -
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype"), [((3,), "float32"), (("n", 1), "float32"), (("n",), "int64"), (("n*2",), "float32")]
+    ("shape", "dtype"),
+    [((3,), "float32"), (("n", 1), "float32"), (("n",), "int64"), (("n*2",), "float32")],
 )
 def test_a_result_that_the_graph_says_otherwise(shape: tuple[object, ...], dtype: str) -> None:
     value = Value("v", dtype, shape)  # type: ignore[arg-type]
@@ -159,7 +171,9 @@ def test_a_lie_at_some_sizes_only() -> None:
     run = TorchGraph(lie, {})
     for size in (2, 5, 3):
         assert run({"x": torch.ones(size)})["out"].shape == (size,)
-    with pytest.raises(RuntimeFailure, match=r"v: expected torch.float32 \[5\], got torch.float32 \[7\]"):
+    with pytest.raises(
+        RuntimeFailure, match=r"v: expected torch.float32 \[5\], got torch.float32 \[7\]"
+    ):
         run({"x": torch.ones(7)})
 
 
@@ -178,16 +192,18 @@ def test_between_sizes_that_were_looked_at_results_are_still_held() -> None:
 
 def test_sizes_that_data_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows where x is true: as many as there are, twice, and never more memory than is allowed."""
-    X = TensorSpec("x", "int64", ("n",))
+    spec = TensorSpec("x", "int64", ("n",))
     nodes = (
         Node("aten.nonzero.default", (x,), (), (Value("rows", "int64", ("u0", 1)),)),
-        Node("aten.repeat.default", (Ref("rows"), (1, 4)), (), (Value("wide", "int64", ("u0", 4)),)),
+        Node(
+            "aten.repeat.default", (Ref("rows"), (1, 4)), (), (Value("wide", "int64", ("u0", 4)),)
+        ),
         Node("aten.sum.default", (x,), (), (Value("sum", "int64"),)),
         Node("aten._local_scalar_dense.default", (Ref("sum"),), (), (Value("count", "symint"),)),
         Node("aten.full.default", ((Ref("count"),), 1.0), (), (Value("ones", "float32", ("u1",)),)),
     )
     outs = TensorSpec("wide", "int64", ("u0", 4)), TensorSpec("ones", "float32", ("u1",))
-    run = TorchGraph(Graph((X,), (), nodes, outs, ("wide", "ones")), {})
+    run = TorchGraph(Graph((spec,), (), nodes, outs, ("wide", "ones")), {})
     for data in ([0, 1, 2, 0], [1, 1, 1, 9], [0, 0, 0, 0]):
         got = run({"x": torch.tensor(data)})
         want = torch.tensor(data).nonzero().repeat(1, 4)
@@ -195,7 +211,9 @@ def test_sizes_that_data_decide(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(got["ones"], torch.ones(sum(data)))
     monkeypatch.setenv("ENGINEBUNDLE_MAX_BYTES", "1000")
     small = TorchGraph(run.graph, {})
-    with pytest.raises(RuntimeFailure, match=r"aten.full.default \(ones\) failed: 40000 bytes at once"):
+    with pytest.raises(
+        RuntimeFailure, match=r"aten.full.default \(ones\) failed: 40000 bytes at once"
+    ):
         small({"x": torch.tensor([0, 0, 0, 10_000])})
 
 
@@ -203,11 +221,20 @@ def test_memory_counts_what_is_alive_at_once(monkeypatch: pytest.MonkeyPatch) ->
     """Ten results of 4,000 bytes one after another, views of them, and none kept."""
     nodes, last = [], "x"
     for number in range(10):
-        nodes.append(Node("aten.relu.default", (Ref(last),), (), (Value(f"a{number}", "float32", (1000,)),)))
-        nodes.append(Node("aten.view.default", (Ref(f"a{number}"), (1000,)), (), (Value(f"v{number}", "float32", (1000,)),)))
+        nodes.append(
+            Node("aten.relu.default", (Ref(last),), (), (Value(f"a{number}", "float32", (1000,)),))
+        )
+        nodes.append(
+            Node(
+                "aten.view.default",
+                (Ref(f"a{number}"), (1000,)),
+                (),
+                (Value(f"v{number}", "float32", (1000,)),),
+            )
+        )
         last = f"v{number}"
-    X = TensorSpec("x", "float32", (1000,))
-    graph = Graph((X,), (), tuple(nodes), (replace(X, name="y"),), (last,))
+    spec = TensorSpec("x", "float32", (1000,))
+    graph = Graph((spec,), (), tuple(nodes), (replace(spec, name="y"),), (last,))
     monkeypatch.setenv("ENGINEBUNDLE_MAX_BYTES", "8000")
     assert run_graph(graph, {}, {"x": torch.ones(1000)})["y"].sum() == 1000
     monkeypatch.setenv("ENGINEBUNDLE_MAX_BYTES", "7999")
@@ -239,8 +266,18 @@ def test_a_graph_sees_no_more_of_a_callers_memory_than_its_input(op: str) -> Non
 def test_memory_between_elements_is_zero_too() -> None:
     """Strides leave gaps, which a second call could read."""
     nodes = (
-        Node("aten.empty_strided.default", ((10, 2), (2000, 1)), (), (Value("e", "float32", (10, 2)),)),
-        Node("aten.as_strided.default", (Ref("e"), (18_000,), (1,)), (), (Value("g", "float32", (18_000,)),)),
+        Node(
+            "aten.empty_strided.default",
+            ((10, 2), (2000, 1)),
+            (),
+            (Value("e", "float32", (10, 2)),),
+        ),
+        Node(
+            "aten.as_strided.default",
+            (Ref("e"), (18_000,), (1,)),
+            (),
+            (Value("g", "float32", (18_000,)),),
+        ),
     )
     graph = Graph((), (), nodes, (TensorSpec("g", "float32", (18_000,)),), ("g",))
     for _ in range(20):
@@ -264,7 +301,9 @@ def test_a_default_dtype_of_the_callers_is_never_a_silent_change() -> None:
     halves = call("aten.div.Tensor", x, 2, given=given)
     torch.set_default_dtype(torch.float64)
     try:
-        with pytest.raises(RuntimeFailure, match=r"expected torch.float32 \[3\], got torch.float64 \[3\]"):
+        with pytest.raises(
+            RuntimeFailure, match=r"expected torch.float32 \[3\], got torch.float64 \[3\]"
+        ):
             run_graph(halves, {}, given)
     finally:
         torch.set_default_dtype(torch.float32)
@@ -321,5 +360,7 @@ def test_outputs_are_held_against_the_index(victim: Victim) -> None:
         return value
 
     victim.resign(change)
-    with pytest.raises(BundleError, match=r"output 'y': expected float32 \[1, 3\], got float32 \[1, 2\]"):
+    with pytest.raises(
+        BundleError, match=r"output 'y': expected float32 \[1, 3\], got float32 \[1, 2\]"
+    ):
         victim.load()

@@ -90,7 +90,9 @@ def test_no_home(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreError, match="set HOME, or ENGINEBUNDLE_CACHE to a folder"):
         cache_folder()
     assert enginebundle.load(f"{victim.root}/tiny", trust=trust).target == CPU
-    with pytest.raises(UntrustedError, match="into the folder of trusted keys, which holds no keys"):
+    with pytest.raises(
+        UntrustedError, match="into the folder of trusted keys, which holds no keys"
+    ):
         enginebundle.load(f"{victim.root}/tiny", trust=Trust.of())
 
 
@@ -143,7 +145,9 @@ def test_a_reference_that_no_bundle_can_have(victim: Victim, reference: str, kin
         enginebundle.load(kind(reference.replace("{root}", str(victim.root))))
 
 
-@pytest.mark.parametrize("target", ["", ":", "torch:", "torch:cpu+cpu+", "rtx:sm_\ud800", "trt:sm_²", "x" * 9999])
+@pytest.mark.parametrize(
+    "target", ["", ":", "torch:", "torch:cpu+cpu+", "rtx:sm_\ud800", "trt:sm_²", "x" * 9999]
+)
 def test_a_target_that_is_none(victim: Victim, target: str) -> None:
     with pytest.raises(FormatError):
         enginebundle.load(f"{victim.root}/tiny", target=target)

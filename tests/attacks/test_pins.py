@@ -34,7 +34,11 @@ def test_a_folder_of_that_name_inside_the_store_does_not_win(
         (victim.root / name).symlink_to(other)
     else:
         shutil.copytree(other, victim.root / name)
-    for reference in (f"{victim.root}/{name}", f"{victim.root}/./{name}/", f"file://{victim.root}/{name}"):
+    for reference in (
+        f"{victim.root}/{name}",
+        f"{victim.root}/./{name}/",
+        f"file://{victim.root}/{name}",
+    ):
         try:
             found = open_bundle(reference)
         except BundleError:

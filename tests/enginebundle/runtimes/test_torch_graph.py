@@ -55,7 +55,9 @@ def test_anything_off_the_list_is_refused_before_a_call(op: str) -> None:
 def test_uninitialized_memory_never_comes_out() -> None:
     assert {"aten.empty.memory_format", "aten.new_empty.default"} <= UNINITIALIZED
     x = torch.ones(999)
-    got = run_graph(call("aten.empty_like.default", Ref("x"), given={"x": x}, made=[x]), {}, {"x": x})
+    got = run_graph(
+        call("aten.empty_like.default", Ref("x"), given={"x": x}, made=[x]), {}, {"x": x}
+    )
     assert got["out.0"].count_nonzero() == 0
 
 
