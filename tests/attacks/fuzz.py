@@ -13,6 +13,7 @@ import collections
 import json
 import logging
 import os
+import platform
 import random
 import resource
 import shutil
@@ -22,6 +23,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +273,8 @@ def run(mutants: int, seed: int, told: Callable[[str], None] = lambda _: None) -
     return {
         "mutants": mutants, "seed": seed, "seconds_at_most": SECONDS, "bytes_at_most": BYTES,
         "total": dict(total), "classes": {kind: dict(c) for kind, c in counts.items()}, "faults": faults,
-        "toolchain": dict(runtime_versions()),
+        "toolchain": dict(runtime_versions()), "machine": platform.processor() or platform.machine(),
+        "date": datetime.now(UTC).date().isoformat(),
     }  # fmt: skip
 
 

@@ -118,7 +118,9 @@ def test_a_folder_of_keys_that_is_none(
         enginebundle.load(f"{victim.root}/tiny", trust=kind(path.format(tmp=tmp_path, home=home)))
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"rsa AAAA", b"ed25519 AAAA", b"x" * 99_999])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"rsa AAAA", b"ed25519 AAAA", "ed25519 é".encode(), b"x" * 99_999]
+)
 def test_a_damaged_key_beside_a_good_one(
     victim: Victim, home: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
