@@ -125,7 +125,7 @@ def trace_recorded(
     except Exception as error:  # as above
         if is_data_dependent(error):
             raise data_dependent(error) from error
-        refuse_if_forward_fails(model, args, kwargs)
+        _refuse_if_forward_fails(model, args, kwargs)
         refusal = error
     if refusal is not None:
         LOG.info("named dimensions refused, trying Dim.AUTO: %s", first_lines(refusal))

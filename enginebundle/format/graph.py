@@ -103,7 +103,7 @@ class Graph:
                 tuple(TensorSpec.from_json(t) for t in value["outputs"]),
                 tuple(value["returns"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"graph: {type(error).__name__} {error}") from error
 
     def without_origins(self) -> Graph:

@@ -13,7 +13,7 @@ from typing import Any
 
 from enginebundle.errors import FormatError
 from enginebundle.format.dims import Dim
-from enginebundle.format.parse import array, fields
+from enginebundle.format.parse import array, fields, text
 from enginebundle.format.spec import DTYPES
 
 MAX_DEPTH = 8
@@ -195,14 +195,14 @@ def node_to_json(node: Node, origins: bool) -> dict[str, Any]:
 def node_from_json(value: Any) -> Node:
     """Read a node. FormatError, KeyError or TypeError if it is none."""
     value = fields(value, "node", ("op", "args", "kwargs", "outputs"), ("origin",))
-    outputs = [_value_from_json(output) for output in value["outputs"]]
+    outputs = array(value["outputs"], "outputs", _value_from_json)
     if not outputs:
         raise FormatError(f"node {value['op']!r} has no outputs")
     return Node(
-        value["op"],
+        text(value["op"], "operator"),
         tuple(_from_json(a) for a in value["args"]),
         tuple((k, _from_json(a)) for k, a in value["kwargs"].items()),
-        tuple(outputs),
+        outputs,
         Origin(*value["origin"]) if "origin" in value else Origin(),
     )
 
@@ -213,9 +213,16 @@ def _value_to_json(value: Value) -> dict[str, Any]:
 
 def _value_from_json(value: Any) -> Value:
     value = fields(value, "value", ("name", "dtype", "shape"))
-    if value["dtype"] not in DTYPES and value["dtype"] not in SCALARS:
+    if value["dtype"] in SCALARS:
+        if value["shape"] != []:
+            raise FormatError(f"value {value['name']!r}: {value['dtype']} has no shape")
+        return Value(text(value["name"], "value name"), value["dtype"])
+    if value["dtype"] not in DTYPES:
         raise FormatError(f"value {value['name']!r}: unknown dtype {value['dtype']!r}")
-    return Value(value["name"], value["dtype"], tuple(value["shape"]))
+    shape = array(value["shape"], "value shape", lambda dim: dim)
+    if not all(type(dim) in (int, str) for dim in shape):
+        raise FormatError(f"value {value['name']!r}: shape must list numbers and expressions")
+    return Value(text(value["name"], "value name"), value["dtype"], shape)
 
 
 def _body_to_json(body: Body, origins: bool) -> dict[str, Any]:
@@ -256,17 +263,17 @@ def _from_json(value: Any) -> Argument:
     if isinstance(value, dict):
         if len(value) != 1:
             raise FormatError(f"argument {value!r}: expected one tag")
-        ((kind, text),) = value.items()
+        ((kind, word),) = value.items()
         if kind == "body":
-            return _body_from_json(text)
-        if not isinstance(text, str):
+            return _body_from_json(word)
+        if not isinstance(word, str):
             raise FormatError(f"argument {value!r}: a tag holds text")
         if kind == "ref":
-            return Ref(text)
-        if kind == "float" and text in ("nan", "inf", "-inf"):
-            return float(text)
+            return Ref(word)
+        if kind == "float" and word in ("nan", "inf", "-inf"):
+            return float(word)
         if kind in ("dtype", "device", "layout", "memory_format"):
-            return Word(kind, text)
+            return Word(kind, word)
         raise FormatError(f"argument {value!r}: unknown tag {kind!r}")
     if value is None or isinstance(value, bool | int | float | str):
         return value

@@ -11,6 +11,7 @@ before; all the loops of one call may take `MAX_TURNS` turns together.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,11 +22,16 @@ MAX_TURNS = 1_000_000
 """Turns that the loops of one call may take together, whatever the data say."""
 
 
+SECONDS = 600.0
+"""After which a call starts no further operator."""
+
+
 class Turns:
-    """Counts the turns of one call's loops. RuntimeFailure beyond the limit."""
+    """Counts the turns of one call's loops. RuntimeFailure beyond the limit. `end`: when its time is over."""
 
     def __init__(self) -> None:
         self.left = MAX_TURNS
+        self.end = time.monotonic() + SECONDS
 
     def take(self) -> None:
         self.left -= 1

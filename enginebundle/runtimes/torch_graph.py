@@ -3,22 +3,29 @@
     run = TorchGraph(graph, weights, device)       checks operators, weights and words once
     run({name: tensor}) -> {name: tensor}          pure: any number of threads may call it
 
-Calls, and the bodies of control flow inside them, are run by enginebundle/runtimes/routine.py.
+Calls, and the bodies of control flow inside them, are run by enginebundle/runtimes/routine.py. Autocast around a
+call changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, RuntimeFailure
-from enginebundle.format.graph import Graph, Ref
+from enginebundle.format.graph import Graph, Node, Ref
+from enginebundle.format.spec import TensorSpec
 from enginebundle.runtimes.control import Turns
 from enginebundle.runtimes.operators import NONE, Operators
 from enginebundle.runtimes.routine import Routine
+from enginebundle.runtimes.torch_step import Symbols, sizes_of
 
 if TYPE_CHECKING:
     import torch
+
+_STRIDED = ("as_strided", "sym_storage_offset", "sym_stride")
+"""What tells operators apart that see a tensor's memory rather than its elements."""
 
 
 class TorchGraph:
@@ -36,31 +43,42 @@ class TorchGraph:
 
         self.graph = graph
         self.device = torch.device(device)
-        names = [spec.name for spec in graph.inputs] + [weight.name for weight in graph.weights]
+        ops = [node.op for node in _all_nodes(graph.nodes)]
+        self._confined = any(word in op for op in ops for word in _STRIDED)
         self._weights = self._place(weights)
         self._storages = {_storage(tensor) for tensor in self._weights}
+        shapes = {spec.name: spec.shape for spec in graph.inputs}
+        shapes |= {weight.name: weight.spec.shape for weight in graph.weights}
         returns = tuple(map(Ref, graph.returns))
-        self.routine = Routine(names, graph.nodes, returns, self.device, operators)
+        self.routine = Routine(shapes, graph.nodes, returns, self.device, operators)
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Outputs by name. KeyError if an input is missing, RuntimeFailure if an operator fails."""
-        import torch
-
-        with torch.no_grad():
-            given = [inputs[spec.name].to(self.device) for spec in self.graph.inputs]
-            results = self.routine([*given, *self._weights], Turns())
+        """Outputs by name. KeyError if an input is missing, RuntimeFailure if an operator fails, makes something
+        else than the graph says, or would take more memory or time than `torch_plan` allows."""
+        with _as_written():
+            given = [
+                self._own_memory(inputs[spec.name].to(self.device)) for spec in self.graph.inputs
+            ]
+            everything = [*given, *self._weights]
+            symbols = self.routine.symbols(everything)
+            for spec, tensor in zip(self.graph.inputs, given, strict=True):
+                _check_input(spec, tensor, symbols)
+            results = self.routine(everything, Turns())
             kept = self._storages | {_storage(tensor) for tensor in given}
             return {
-                spec.name: _own(self._tensor(value, spec.name), kept)
+                spec.name: _own(_tensor(value, spec.name), kept)
                 for spec, value in zip(self.graph.outputs, results, strict=True)
             }
 
-    def _tensor(self, value: Any, name: str) -> torch.Tensor:
+    def _own_memory(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor, or a copy where its memory holds more than its elements, which the graph could see."""
         import torch
 
-        if not isinstance(value, torch.Tensor):
-            raise RuntimeFailure(f"output {name!r}: expected a tensor, got {type(value).__name__}")
-        return value
+        if not self._confined:
+            return tensor
+        if tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size():
+            return tensor
+        return tensor.clone(memory_format=torch.contiguous_format)
 
     def _place(self, weights: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         placed = []
@@ -74,7 +92,7 @@ class TorchGraph:
                     f"weight {weight.name!r}: expected {weight.spec.dtype}{list(weight.spec.shape)}, "
                     f"got {dtype}{list(tensor.shape)}"
                 )
-            placed.append(tensor.detach().to(self.device))
+            placed.append(self._own_memory(tensor.detach().to(self.device)))
         return placed
 
 
@@ -84,6 +102,46 @@ def run_graph(
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     """Run a graph once, on the CPU. Raises what TorchGraph and its call raise."""
     return TorchGraph(graph, weights, operators=operators)(inputs)
+
+
+def _all_nodes(nodes: Sequence[Node]) -> Iterator[Node]:
+    """Nodes, and those of the bodies inside them."""
+    for node in nodes:
+        yield node
+        for body in node.bodies():
+            yield from _all_nodes(body.nodes)
+
+
+def _tensor(value: Any, name: str) -> torch.Tensor:
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise RuntimeFailure(f"output {name!r}: expected a tensor, got {type(value).__name__}")
+    return value
+
+
+def _check_input(spec: TensorSpec, tensor: torch.Tensor, symbols: Symbols) -> None:
+    size, dtype = sizes_of(spec.shape, symbols), str(tensor.dtype).removeprefix("torch.")
+    fits = tensor.shape == size if size is not None else tensor.dim() == len(spec.shape)
+    if dtype != spec.dtype or not fits:
+        raise RuntimeFailure(
+            f"input {spec.name!r} of a graph: expected {spec.dtype} {list(spec.shape)}, "
+            f"got {dtype} {list(tensor.shape)}"
+        )
+
+
+def _as_written() -> AbstractContextManager[Any]:
+    """Operators as the graph has them: no gradients, and no casts of a caller's autocast."""
+    import torch
+
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    if not kinds:
+        return torch.no_grad()
+    stack = ExitStack()
+    for kind in kinds:
+        stack.enter_context(torch.autocast(kind, enabled=False))
+    stack.enter_context(torch.no_grad())
+    return stack
 
 
 def _storage(tensor: torch.Tensor) -> int:

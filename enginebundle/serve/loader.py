@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from enginebundle.errors import NoVariantError
-from enginebundle.format.reference import split
+from enginebundle.errors import IntegrityError, NoVariantError
+from enginebundle.format.reference import Reference, split
 from enginebundle.format.spec import Target
 from enginebundle.runtimes.operators import functions
 from enginebundle.runtimes.plugins import registered
@@ -15,7 +15,7 @@ from enginebundle.serve.export import is_export, open_export
 from enginebundle.serve.machine import Machine, this_machine
 from enginebundle.serve.selection import Accepted, Choice, rank
 from enginebundle.serve.session import Session
-from enginebundle.storage.store import Store
+from enginebundle.storage.store import Store, is_store
 from enginebundle.storage.trust import Trust
 
 TrustLike = Trust | Path | str | None
@@ -55,13 +55,42 @@ def load(
 
 
 def open_bundle(reference: str | Path, trust: TrustLike = None) -> Bundle:
-    """Find a bundle and check its signature. Raises what `load` raises, except NoVariantError."""
+    """Find a bundle and check its signature. Raises what `load` raises, except NoVariantError.
+
+    A reference to a store is never answered by a folder of the same name inside it.
+    """
     keys = Trust.folder(trust) if isinstance(trust, str | Path) else trust
-    if is_export(reference):
-        return Bundle.open(*open_export(Path(reference)), keys)
-    uri, name = split(str(reference))
+    text = str(reference)
+    if "://" in text:
+        return _open_in_store(*split(text), keys)
+    path = Path(text)
+    in_store = is_store(path.parent)
+    if not in_store and is_export(path):
+        return _same(Bundle.open(*open_export(path), keys), path.name)
+    # Without a store there, `split` and the store say what is wrong with the text as it was given.
+    return _open_in_store(*((str(path.parent), path.name) if in_store else split(text)), keys)
+
+
+def _open_in_store(uri: str, name: str, trust: Trust | None) -> Bundle:
     store = Store.open(uri)
-    return Bundle.open(store, store.resolve(name), keys)
+    return _same(Bundle.open(store, store.resolve(name), trust), name)
+
+
+def _same(bundle: Bundle, asked: str) -> Bundle:
+    """The bundle, if it has the name, number and digest in the reference that was asked for.
+
+    Without `@` and `:` the name of an exported folder is only a name.
+    """
+    if "@" not in asked and ":" not in asked:
+        return bundle
+    wanted, version = Reference.parse(asked), bundle.version
+    got = bundle.index.name, version.number, bundle.index.digest
+    for what, want, have in zip(
+        ("name", "version", "digest"), (wanted.name, wanted.number, wanted.digest), got, strict=True
+    ):
+        if want not in (None, have):
+            raise IntegrityError(f"{asked}: expected the {what} {want}, got {have} of {version}")
+    return bundle
 
 
 def select(

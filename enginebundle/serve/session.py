@@ -17,7 +17,7 @@ from enginebundle.format.spec import Profile, Target, TensorSpec
 from enginebundle.format.variant import Part, Segment, Variant
 from enginebundle.runtimes.operators import NONE, Operators
 from enginebundle.serve.bundle import Bundle
-from enginebundle.serve.dispatch import bind, choose, tensors_of
+from enginebundle.serve.dispatch import bind, choose, hold, tensors_of
 from enginebundle.serve.selection import Choice
 
 if TYPE_CHECKING:
@@ -69,11 +69,13 @@ class Session:
         """Run on torch tensors or NumPy arrays, and return torch tensors by output name.
 
         Outputs are on the device of the first input that is on a GPU, else on the CPU. Raises
-        InputError (names, dtypes or sizes do not fit), RuntimeFailure and, on the first use of a
-        part, IntegrityError, NotFoundError or FormatError (its blobs).
+        InputError (names, dtypes or sizes do not fit), RuntimeFailure (it can't run, or returns other
+        dtypes or sizes than the bundle says) and, on the first use of a part, IntegrityError, NotFoundError
+        or FormatError (its blobs).
         """
         given = tensors_of(self.inputs, inputs)
-        profile = self.profile_for(**given)
+        symbols = bind(self.inputs, {name: tuple(tensor.shape) for name, tensor in given.items()})
+        profile = choose(self.profiles, symbols)
         part = self.variant.part(profile.name)
         back = next((t.device for t in given.values() if t.device.type != "cpu"), None)
         values: dict[str, torch.Tensor] = dict(given)
@@ -81,7 +83,9 @@ class Session:
             values.update(runner(values, profile.name))
         returned = zip(self.outputs, part.returns, strict=True)
         device = back or "cpu"
-        return {spec.name: values[name].to(device) for spec, name in returned}
+        outputs = {spec.name: values[name].to(device) for spec, name in returned}
+        hold(self.outputs, outputs, symbols)
+        return outputs
 
     def profile_for(self, **inputs: Any) -> Profile:
         """The profile that a call with these tensors would use. InputError if no profile fits."""

@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from enginebundle.errors import StoreError
+from enginebundle.errors import FormatError, StoreError
 from enginebundle.format.digest import Digest, hexadecimal
+from enginebundle.format.evidence import LAST
 from enginebundle.format.spec import Target
+from enginebundle.storage.home import home
 from enginebundle.storage.local import LocalStorage
-from enginebundle.storage.trust import home
 
 Numbers = Mapping[tuple[Target, Digest], int]
 """The highest sequence number by target and key."""
@@ -28,18 +29,20 @@ def seen(index: Digest) -> Numbers:
     """What is remembered about an index."""
     found: dict[tuple[Target, Digest], int] = {}
     with suppress(StoreError):
-        for path in LocalStorage(home()).files(_folder(index)):
-            _, _, target, key, number = path.split("/")
-            place = Target.parse(target), f"sha256:{key}"
-            found[place] = max(found.get(place, 0), int(number))
+        for path in LocalStorage(home(), links=True).files(_folder(index)):
+            with suppress(ValueError, FormatError):  # not one of ours: an editor's, the system's
+                _, _, target, key, number = path.split("/")
+                place = Target.parse(target), f"sha256:{key}"
+                if 0 < int(number) <= LAST:
+                    found[place] = max(found.get(place, 0), int(number))
     return found
 
 
 def remember(index: Digest, numbers: Numbers) -> None:
     """Remember these numbers."""
-    storage = LocalStorage(home())
     for (target, key), number in numbers.items():
         with suppress(StoreError):
+            storage = LocalStorage(home(), links=True)
             storage.create(f"{_folder(index)}/{target}/{hexadecimal(key)}/{number}", b"")
 
 

@@ -18,8 +18,14 @@ X = Value("x", "float32", ("n",))
 COUNT = Value("count", "symint")
 
 
-def call(op: str, *args: Argument, to: str = "y") -> Node:
-    return Node(op, args, (), (Value(to, "float32", ("n",)),))
+ROW = Value("x", "float32")
+SCALARS = {"aten.sum.default": "float32", "aten.scalar_tensor.default": "float32", "aten.gt.Scalar": "bool",
+           "sym.lt": "symbool"}  # fmt: skip
+
+
+def call(op: str, *args: Argument, to: str = "y", shape: tuple[str, ...] = ("n",)) -> Node:
+    value = Value(to, SCALARS[op]) if op in SCALARS else Value(to, "float32", shape)
+    return Node(op, args, (), (value,))
 
 
 def body(
@@ -34,8 +40,12 @@ def graph(*nodes: Node) -> Graph:
     return Graph(inputs, (), nodes, (TensorSpec("out", "float32", ("n",)),), (nodes[-1].name,))
 
 
-def flow(op: str, *args: Argument, outputs: int = 1) -> Node:
-    values = tuple(Value(f"made.{place}", "float32", ("n",)) for place in range(outputs))
+def flow(op: str, *args: Argument, outputs: int = 1, first: Value = X) -> Node:
+    """`first`: what the first output is like; the others are like x."""
+    values = (
+        replace(first, name="made.0"),
+        *(replace(X, name=f"made.{n}") for n in range(1, outputs)),
+    )
     return Node(f"higher_order.{op}", args, (), values)
 
 
@@ -66,16 +76,17 @@ def test_a_branch_that_returns_its_input_gives_a_copy() -> None:
     assert x.tolist() == [1.0, 2.0]
 
 
-def loop(limit: int | float) -> Graph:
+def loop(limit: int | float, x: Value = X) -> Graph:
     """Doubles x `limit` times, with a number as counter."""
-    go = body(call("sym.lt", Ref("count"), limit, to="p"), inputs=(COUNT, X))
+    go = body(call("sym.lt", Ref("count"), limit, to="p"), inputs=(COUNT, x))
     step = body(
         Node("sym.add", (Ref("count"), 1), (), (Value("next", "symint"),)),
-        call("aten.mul.Tensor", Ref("x"), 2.0),
-        inputs=(COUNT, X), returns=(Ref("next"), Ref("y")),
+        call("aten.mul.Tensor", Ref("x"), 2.0, shape=x.shape),
+        inputs=(COUNT, x), returns=(Ref("next"), Ref("y")),
     )  # fmt: skip
-    made = flow("while_loop", go, step, (0, Ref("x")), (), outputs=2)
-    return graph(made, call("aten.add.Tensor", Ref("made.1"), 0.0, to="end"))
+    outputs = (replace(COUNT, name="made.0"), replace(x, name="made.1"))
+    made = Node("higher_order.while_loop", (go, step, (0, Ref("x")), ()), (), outputs)
+    return graph(made, call("aten.add.Tensor", Ref("made.1"), 0.0, to="end", shape=x.shape))
 
 
 @pytest.mark.parametrize("turns", [0, 1, 5])
@@ -92,10 +103,11 @@ def test_a_loop_without_an_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_turns_are_counted_over_all_loops_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop in a loop can't multiply the limit, and the next call begins at nothing."""
-    inner = loop(10)
-    step = body(*inner.nodes, inputs=(X,), returns=(Ref("end"),))
-    rows = flow("scan", body(*inner.nodes, inputs=(Value("c", "float32"), X), returns=(Ref("c"), Ref("end"))),
-                (1.0,), (Ref("x"),), (), outputs=2)  # fmt: skip
+    inner = loop(10, ROW)
+    step = body(*inner.nodes, inputs=(ROW,), returns=(Ref("end"),))
+    carried = Value("c", "symfloat")
+    rows = flow("scan", body(*inner.nodes, inputs=(carried, ROW), returns=(Ref("c"), Ref("end"))),
+                (1.0,), (Ref("x"),), (), outputs=2, first=carried)  # fmt: skip
     assert step.depth == 2
     outer = graph(rows, call("aten.add.Tensor", Ref("made.1"), 0.0, to="sum"))
     monkeypatch.setattr(control, "MAX_TURNS", 33)
@@ -108,10 +120,11 @@ def test_turns_are_counted_over_all_loops_of_a_call(monkeypatch: pytest.MonkeyPa
 
 def test_a_scan_stacks_what_its_steps_give() -> None:
     step = body(
-        call("aten.add.Tensor", Ref("c"), Ref("x"), to="sum"), call("aten.mul.Tensor", Ref("sum"), Ref("k")),
-        inputs=(Value("c", "float32"), X, Value("k", "float32")), returns=(Ref("sum"), Ref("y")),
+        call("aten.add.Tensor", Ref("c"), Ref("x"), to="sum", shape=()),
+        call("aten.mul.Tensor", Ref("sum"), Ref("k"), shape=()),
+        inputs=(Value("c", "float32"), ROW, Value("k", "float32")), returns=(Ref("sum"), Ref("y")),
     )  # fmt: skip
-    made = flow("scan", step, (Ref("zero"),), (Ref("x"),), (Ref("ten"),), outputs=2)
+    made = flow("scan", step, (Ref("zero"),), (Ref("x"),), (Ref("ten"),), outputs=2, first=ROW)
     start = call("aten.scalar_tensor.default", 0.0, to="zero")
     ten = call("aten.scalar_tensor.default", 10.0, to="ten")
     end = call("aten.add.Tensor", Ref("made.1"), Ref("made.0"), to="end")
@@ -123,7 +136,7 @@ def test_a_scan_stacks_what_its_steps_give() -> None:
 
 def test_an_associative_scan_combines_each_row_with_all_before() -> None:
     combine = body(
-        call("aten.mul.Tensor", Ref("a"), Ref("b")),
+        call("aten.mul.Tensor", Ref("a"), Ref("b"), shape=()),
         inputs=(Value("a", "float32"), Value("b", "float32")),
     )
     made = flow("associative_scan", combine, (Ref("x"),), ())
