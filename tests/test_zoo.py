@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy
 import pytest
 import torch
 
 from benchmarks import zoo
+from benchmarks.zoo import audio
 
 
 def test_both_sizes_list_the_same_twelve_names() -> None:
@@ -24,6 +28,17 @@ def test_small_model_depends_on_its_input_and_is_built_the_same_twice(name: str)
     torch.testing.assert_close(result, again, atol=0, rtol=0)
     assert result.isfinite().all()
     assert (result[0] - result[1]).abs().max() > 0.02 * result.std()
+
+
+@pytest.mark.parametrize("name", [e.name for e in audio.ENTRIES])
+def test_weights_take_nothing_from_other_generators(name: str) -> None:
+    """numpy's and Python's own are seeded by the system, so each process would have other weights."""
+    told = []
+    for seed in (1, 2):
+        random.seed(seed)
+        numpy.random.seed(seed)
+        told.append(zoo.build(name, small=True).state_dict())
+    torch.testing.assert_close(*told, atol=0, rtol=0)
 
 
 def test_the_sweep_holds_every_architecture_asked_for_once() -> None:

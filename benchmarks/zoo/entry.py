@@ -39,7 +39,8 @@ def enliven(entry: Entry, model: nn.Module) -> nn.Module:
     As initialized, the residual branches of resnet50 and convnext end in a factor of 0 or 1e-6, biases
     are 0, those of heads too, and in a deep network whose batch norms do not normalize, the image fades
     to nothing. Every image gave the same output, so a wrong converter would still compare equal. So
-    norms, scales and biases are drawn at random, and batch norms measure a batch of images.
+    norms, scales and biases are drawn at random, and batch norms measure a batch of images. They alone
+    are in train mode for that: what else trains draws at random, wav2vec2's masks from numpy's own seed.
     """
     generator = torch.Generator().manual_seed(7)
 
@@ -55,10 +56,11 @@ def enliven(entry: Entry, model: nn.Module) -> nn.Module:
             elif leaf == "bias" if tensor.ndim == 1 else not bool((tensor.abs() > 0.01).any()):
                 uniform(tensor, -0.1, 0.1)
         if norms:
+            model.eval()
             for norm in norms:
-                norm.momentum = 1.0
+                norm.train().momentum = 1.0
             sizes = entry.profiles[0].at("opt") | {"b": 8}
-            model.train()(**{s.name: draw(s, sizes, entry.high, generator) for s in entry.inputs})
+            model(**{s.name: draw(s, sizes, entry.high, generator) for s in entry.inputs})
     return model.eval()
 
 

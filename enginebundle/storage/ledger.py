@@ -10,7 +10,13 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from enginebundle.errors import ConflictError, FormatError, IntegrityError, UntrustedError
+from enginebundle.errors import (
+    ConflictError,
+    FormatError,
+    IntegrityError,
+    StoreError,
+    UntrustedError,
+)
 from enginebundle.format.digest import Digest, digest_bytes
 from enginebundle.format.evidence import Evidence
 from enginebundle.format.head import Head
@@ -23,6 +29,9 @@ from enginebundle.storage.seen import Numbers, remember, seen
 from enginebundle.storage.trust import Trust
 
 T = TypeVar("T", Evidence, Head)
+TRIES = 100
+"""How often a writer looks again. It loses only to writers that win, so this ends where the store does not keep
+what is written."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,7 @@ def attest(
 
     What a trusted key has signed already is not signed again. `trust` defaults to this machine's keys; the
     signer's own is always among them. Raises FormatError if the evidence contradicts itself, ConflictError if
-    it is about another index.
+    it is about another index, StoreError if the store does not keep what is written.
     """
     trust = Trust.default() if trust is None else trust
     trust = Trust({**trust.keys, signer.key_id: signer.public})
@@ -136,7 +145,7 @@ def attest(
             f"evidence about index {evidence.index} can't be signed for {version}, {version.digest}"
         )
     target = evidence.target
-    while True:
+    for _ in range(TRIES):
         ledger = read(store, version, trust, (target,))
         known = [e for e in ledger.evidence if e.content.measured == evidence.measured]
         if known:
@@ -150,6 +159,8 @@ def attest(
         if store.add_evidence(version, target, number, data, signer.sign(data)):
             own = [signed]
             break
+    else:
+        raise _lost(version, target)
     if not own or not own[-1].sequence:
         return known[-1].content
     _advance(store, version, signer, trust, target)
@@ -160,7 +171,7 @@ def _advance(
     store: ProofStore, version: Version, signer: Signer, trust: Trust, target: Target
 ) -> None:
     """Let the signer's head name its newest evidence."""
-    while True:
+    for _ in range(TRIES):
         last = store.head_record(version, target, signer.key_id)
         ledger = read(store, version, trust, (target,))
         newest = max(
@@ -174,6 +185,14 @@ def _advance(
             return
         head = Head(version.digest, target, number, digest_bytes(newest.document)).to_bytes()
         store.put_head(version, target, signer.key_id, head, signer.sign(head), last)
+    raise _lost(version, target)
+
+
+def _lost(version: Version, target: Target) -> StoreError:
+    return StoreError(
+        f"evidence about {version} on {target} was written {TRIES} times, and the store does not show it. "
+        "Check that nothing else removes or replaces files under bundles/"
+    )
 
 
 def _signed(

@@ -52,9 +52,9 @@ class LocalStorage:
 
     def replace(self, path: str, old: bytes, data: bytes) -> bool:
         with self._refusals("write", path), self._lock():
+            final = self._file(path)
             if (found := self.get(path)) != old:
                 return found == data
-            final = self._file(path)
             with _temporary(final, data, 0o644) as temporary:
                 os.replace(temporary, final)
         return True
@@ -72,7 +72,7 @@ class LocalStorage:
             start = self._file(folder)
             found = [
                 Path(parent, name).relative_to(self.root).as_posix()
-                for parent, _, names in os.walk(start)
+                for parent, names in _walk(start)
                 for name in names
                 if not name.startswith(TEMPORARY)
             ]
@@ -81,7 +81,7 @@ class LocalStorage:
     def entries(self, folder: str) -> list[Entry]:
         found = []
         with self._refusals("list", folder):
-            for parent, _, names in os.walk(self._file(folder)):
+            for parent, names in _walk(self._file(folder)):
                 for name in names:
                     with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
                         about = os.stat(os.path.join(parent, name))
@@ -135,6 +135,18 @@ class LocalStorage:
                 f"store {self.root}: can't {verb} {path}: {_why(error)}. "
                 "Check that the folder exists, has space and belongs to this user, or name another store"
             ) from error
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder at and below this one with its files' names; none if there is none. OSError where one can't
+    be read: what it holds would seem to be gone."""
+
+    def failed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise error
+
+    for parent, _, names in os.walk(folder, onerror=failed):
+        yield parent, names
 
 
 @contextmanager

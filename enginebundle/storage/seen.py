@@ -26,15 +26,17 @@ Numbers = Mapping[tuple[Target, Digest], int]
 
 
 def seen(index: Digest) -> Numbers:
-    """What is remembered about an index."""
+    """What is remembered about an index. Files that others left there say nothing."""
     found: dict[tuple[Target, Digest], int] = {}
+    paths: list[str] = []
     with suppress(StoreError):
-        for path in LocalStorage(home(), links=True).files(_folder(index)):
-            with suppress(ValueError, FormatError):  # not one of ours: an editor's, the system's
-                _, _, target, key, number = path.split("/")
-                place = Target.parse(target), f"sha256:{key}"
-                if 0 < int(number) <= LAST:
-                    found[place] = max(found.get(place, 0), int(number))
+        paths = LocalStorage(home(), links=True).files(_folder(index))
+    for path in paths:
+        with suppress(ValueError, FormatError):
+            _, _, target, key, number = path.split("/")
+            place = Target.parse(target), f"sha256:{key}"
+            if 0 < int(number) <= LAST:
+                found[place] = max(found.get(place, 0), int(number))
     return found
 
 

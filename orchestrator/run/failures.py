@@ -1,10 +1,11 @@
-"""Builds that will fail again: remembered with their inputs and toolchain, which a task's key stands for.
+"""Traces and builds that will fail again: remembered with their inputs and toolchain, which a task's key stands for.
 
     failures/<2 hex>/<64 hex>.json    {"code", "message", "log", "date", "run", "request", "task", "timeout",
                                        "memory"}; `request` is the digest of the task's identity without inputs
 
 A crash and a timeout are remembered after their last attempt, a timeout and a lack of memory only up to
-the limit that was in force. What the machine or the moment may be to blame for is not remembered.
+the limit that was in force. What the machine or the moment may be to blame for is not remembered: a lack
+of memory where the limit was an estimate, which grows with the machine, is such.
 """
 
 from __future__ import annotations
@@ -23,14 +24,24 @@ from orchestrator.plan.keys import records
 from orchestrator.plan.task import Task
 from orchestrator.worker.outcome import Failed
 
-STEPS = frozenset({"build"})
-"""The steps whose failures are kept. A trace runs the user's code, which may depend on more than its key."""
+STEPS = frozenset({"trace", "build"})
+"""The steps whose failures are kept. Others prove or write down, and ask the machine or the store as it is now."""
 _PASSING = frozenset(
-    {"infra", "no-machine", "cancelled", "no-engine", "evidence", "not_installed", "no_gpu"}
+    {
+        "infra",
+        "changed",
+        "no-machine",
+        "cancelled",
+        "no-engine",
+        "evidence",
+        "not_installed",
+        "no_gpu",
+    }
 )
 """Codes that another machine or moment may not give again, or that cost nothing to find out."""
 _MOMENT = re.compile(
-    r"\b\w*(OSError|PermissionError|FileNotFoundError|TimeoutError)\b|SIGKILL|ran out of"
+    r"\b\w*(OSError|PermissionError|FileNotFoundError|TimeoutError|ConnectionError|URLError|HTTPError)\b"
+    r"|SIGKILL|ran out of|\bCUDA\b"
 )
 
 
@@ -76,7 +87,9 @@ class Failures:
             if failed.key is None:
                 return
             key = failed.key
-        if failed.code in ("error", "crashed", "memory") and _MOMENT.search(failed.message):
+        if failed.code == "memory" and task.resources.guess:
+            return
+        if _MOMENT.search(failed.message):
             return
         record = {
             "code": failed.code,

@@ -97,9 +97,13 @@ class RayExecutor:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # a bare Exception where a node starts too slowly, say
             text = " ".join(str(error).split())[:_MESSAGE]
-            raise UnreachableError(f"no Ray cluster at {address}: {text}") from error
+            where = (
+                f"no Ray cluster at {address}" if address else "Ray does not start on this machine"
+            )
+            advice = "" if address else ". Try again, or run with --executor local"
+            raise UnreachableError(f"{where}: {text}{advice}") from error
         if main:  # Ray installs its own handler, which would end this process silently.
             signal.signal(signal.SIGTERM, handler)
         self._nodes = [Node.of(node) for node in ray.nodes() if node["Alive"]]

@@ -165,13 +165,15 @@ def _read(attempt: Attempt, told: Sequence[Mapping[str, JSON]]) -> Read:
 def _with_key(
     attempt: Attempt, store: Store, failed: Failed, told: Sequence[Mapping[str, JSON]]
 ) -> Failed:
-    """The failure with the key of what could not be made from what was read. Those of traces are not
-    remembered, so they need none."""
-    if attempt.step == "trace" or not told:
+    """The failure with the key of what could not be made from what was read. It has none where no record shows
+    all of that: what is not seen may be other the next time."""
+    if not told:
         return failed
     try:
         read = _read(attempt, told)
     except Changed:
+        return failed
+    if read.unkeyed and failed.code != "unrecorded":
         return failed
     if read.inputs is not None:
         save(store, attempt.identity, read.inputs)

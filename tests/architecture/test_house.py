@@ -48,6 +48,7 @@ PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "sh
 BROAD = {
     "enginebundle/runtimes/torch_step.py",  # an operator raises what it likes
     "orchestrator/worker/child.py",  # a step's own process: turns anything into a value
+    "orchestrator/run/ray_executor.py",  # Ray starts, or raises what it likes
     # Where the user's own code runs, or torch's export of it. Both raise what they like; each of
     # these turns that into a typed refusal which quotes the cause.
     "compiler/trace/truths.py",

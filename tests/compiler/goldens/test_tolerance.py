@@ -240,7 +240,12 @@ def test_an_output_that_only_some_goldens_have_is_scaled_by_those():
 
 
 def test_an_outlier_on_either_side_does_not_move_a_tolerance():
-    for sizes in ((1e-9, 1.0, 1.0), (1.0, 1e9, 1.0), (1e-9, 1.0, 1.0, 1e9)):
+    for sizes in (
+        (1e-9, 1.0, 1.0),
+        (1.0, 1e9, 1.0),
+        (1e-9, 1.0, 1.0, 1e9),
+        (1e-9, 1e-9, 1.0, 1.0, 1e9),
+    ):
         goldens = [{"y": torch.full((2,), size)} for size in sizes]
         assert tolerances(TRT, "fp32", goldens) == (("y", Tolerance(3e-4, 3e-4)),)
 

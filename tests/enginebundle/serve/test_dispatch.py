@@ -93,6 +93,16 @@ def test_the_tightest_profile_that_contains_the_sizes(b: int, s: int, name: str)
         assert choose(order, {"b": b, "s": s}).name == name
 
 
+def test_every_size_of_a_range_counts_its_ends_too() -> None:
+    """Seven shapes are fewer than eight, though a range of its own reaches further."""
+    seven, eight = profile("seven", (1, 7, 7), (1, 1, 1)), profile("eight", (1, 1, 4), (1, 1, 2))
+    ten, nine = profile("ten", (1, 1, 1), (1, 1, 10)), profile("nine", (1, 3, 3), (1, 3, 3))
+    for order in ((seven, eight, ten, nine), (nine, ten, eight, seven)):
+        assert choose(order, {"b": 1, "s": 1}).name == "seven"
+    for order in ((ten, nine), (nine, ten)):
+        assert choose(order, {"b": 1, "s": 1}).name == "nine"
+
+
 def test_of_equally_wide_profiles_the_nearest_optimum() -> None:
     small, large = profile("a", (1, 2, 16), (1, 1, 1)), profile("b", (1, 14, 16), (1, 1, 1))
     assert choose((small, large), {"b": 12, "s": 1}).name == "b"

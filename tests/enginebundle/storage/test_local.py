@@ -49,6 +49,41 @@ def test_of_many_creators_at_once_all_get_one_content(files: LocalStorage) -> No
         assert found == {files.get(name)}
 
 
+def test_a_file_is_replaced_only_if_it_holds_what_the_writer_last_saw(files: LocalStorage) -> None:
+    files.put("other", b"")
+    assert not files.replace("a/b", b"one", b"two")
+    assert files.get("a/b") is None
+    files.put("a/b", b"one")
+    assert files.replace("a/b", b"one", b"two")
+    assert not files.replace("a/b", b"one", b"three"), "another was first"
+    assert files.get("a/b") == b"two"
+    assert files.replace("a/b", b"one", b"two"), "it holds what is wanted, whoever wrote that"
+    assert mode(files.root / "a/b") == 0o644
+    assert files.files("a") == ["a/b"]
+
+
+def test_of_many_replacements_at_once_one_counts(files: LocalStorage) -> None:
+    files.put("n", b"0")
+    for last in range(20):
+        with ThreadPoolExecutor(8) as threads:
+            old, wanted = b"%d" % last, [b"%d" % (last + 1) + b" " * n for n in range(8)]
+            won = list(threads.map(lambda data: files.replace("n", old, data), wanted))  # noqa: B023
+        assert sum(won) == 1
+        assert files.get("n") == wanted[won.index(True)]
+        files.put("n", b"%d" % (last + 1))
+
+
+def test_a_file_that_is_removed_while_it_is_replaced_is_there_or_not(files: LocalStorage) -> None:
+    """A removal between the look and the write would be undone by the write."""
+    for _ in range(50):
+        files.put("n", b"0")
+        with ThreadPoolExecutor(2) as threads:
+            replaced = threads.submit(files.replace, "n", b"0", b"1")
+            threads.submit(files.remove, "n").result()
+        replaced.result()
+        assert files.get("n") is None
+
+
 def test_nothing_half_written_is_left_or_shown(files: LocalStorage) -> None:
     files.put("a/b", b"one")
     files.create("a/c", b"two")
@@ -104,6 +139,7 @@ OPERATIONS: dict[str, Callable[[LocalStorage, str], object]] = {
     "get": lambda files, path: files.get(path),
     "put": lambda files, path: files.put(path, b""),
     "create": lambda files, path: files.create(path, b""),
+    "replace": lambda files, path: files.replace(path, b"", b"other"),
     "size": lambda files, path: files.size(path),
     "files": lambda files, path: files.files(path),
     "entries": lambda files, path: files.entries(path),
@@ -131,6 +167,10 @@ def test_no_path_leaves_the_folder(name: str, files: LocalStorage) -> None:
         ("remove", "remove", "folder"),
         ("touch", "write", "file/below"),
         ("children", "list", "n" * 300),
+        ("files", "list", "n" * 300),
+        ("entries", "list", "n" * 300),
+        ("files", "list", "loop"),
+        ("entries", "list", "loop"),
     ],
 )
 def test_an_operating_systems_refusal_says_what_where_and_what_would_help(
@@ -138,6 +178,7 @@ def test_an_operating_systems_refusal_says_what_where_and_what_would_help(
 ) -> None:
     files.put("file", b"")
     files.put("folder/inside", b"")
+    (files.root / "loop").symlink_to("loop")
     with pytest.raises(StoreError) as caught:
         OPERATIONS[name](files, path)
     told = str(caught.value)
@@ -148,6 +189,26 @@ def test_an_operating_systems_refusal_says_what_where_and_what_would_help(
         f": {cause.strerror}. Check that the folder exists, has space and belongs to this user, or name "
         "another store"
     )
+
+
+def test_no_file_is_replaced_where_there_is_no_folder(files: LocalStorage) -> None:
+    with pytest.raises(StoreError, match=r"can't write a/b: No such file or directory"):
+        files.replace("a/b", b"one", b"two")
+
+
+def test_a_file_that_is_gone_before_it_was_looked_at_is_not_listed(
+    files: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("t/a", "t/b", "t/c"):
+        files.put(name, b"")
+    stat = os.stat
+
+    def late(path: str) -> os.stat_result:
+        files.remove("t/b")
+        return stat(path)
+
+    monkeypatch.setattr(os, "stat", late)
+    assert [entry.path for entry in files.entries("t")] == ["t/a", "t/c"]
 
 
 def test_a_failed_write_leaves_what_was_there_and_nothing_else(files: LocalStorage) -> None:

@@ -25,6 +25,23 @@ def test_the_highest_number_of_each_key_and_target_is_remembered() -> None:
     assert seen(OTHER) == {}
 
 
+def test_zero_is_a_number_that_was_seen() -> None:
+    remember(INDEX, {(CPU, ME): 0})
+    assert seen(INDEX) == {(CPU, ME): 0}
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "{target}/notes.txt", "{target}/{key}/Icon", "x/{key}/9"]
+)
+def test_a_stray_file_takes_nothing_away(name: str, home: Path) -> None:
+    remember(INDEX, {(CPU, ME): 3, (GROUP, YOU): 4})
+    stray = name.format(target=CPU, key=ME.removeprefix("sha256:"))
+    path = home / "seen" / INDEX.removeprefix("sha256:") / stray
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    assert seen(INDEX) == {(CPU, ME): 3, (GROUP, YOU): 4}
+
+
 def test_it_lies_in_the_users_home(home: Path) -> None:
     remember(INDEX, {(CPU, ME): 3})
     parts = [digest.removeprefix("sha256:") for digest in (INDEX, ME)]
@@ -44,5 +61,13 @@ def test_where_one_number_can_t_be_written_the_others_are(home: Path) -> None:
 
 def test_a_home_that_can_t_be_used_remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGINEBUNDLE_HOME", "/proc/no-such-home")
+    remember(INDEX, {(CPU, ME): 3})
+    assert seen(INDEX) == {}
+
+
+def test_a_folder_that_can_t_be_read_remembers_nothing(home: Path) -> None:
+    loop = home / "seen" / INDEX.removeprefix("sha256:")
+    loop.parent.mkdir(parents=True)
+    loop.symlink_to(loop.name)
     remember(INDEX, {(CPU, ME): 3})
     assert seen(INDEX) == {}

@@ -57,6 +57,14 @@ def test_an_address_that_is_none_is_refused_with_what_was_expected(uri: str) -> 
     assert str(caught.value) == f"store {uri!r}: expected a folder, file://, s3:// or gs://"
 
 
+@pytest.mark.parametrize("scheme", ["s3", "gs", "gcs"])
+def test_what_is_wrong_in_a_buckets_address_is_told_before_any_request(scheme: str) -> None:
+    uri = f"{scheme}://bucket/x?nonsense=1"
+    with pytest.raises(StoreError) as caught:
+        Store.open(uri)
+    assert str(caught.value).startswith(f"store {uri}: no option 'nonsense'")
+
+
 def test_a_folder_that_is_no_store_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError) as caught:
         Store.open(tmp_path)
@@ -74,9 +82,13 @@ def test_a_folder_that_is_no_store_is_told(tmp_path: Path) -> None:
     assert " " * 200 not in str(e.value)
 
 
-def test_of_two_results_the_first_counts_until_it_is_replaced(store: Store) -> None:
+def test_of_two_results_the_first_counts_until_it_is_replaced(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     assert store.result(KEY) is None
-    assert store.put_result(KEY, {"n": 1}) == {"n": 1}
+    with caplog.at_level(logging.WARNING):
+        assert store.put_result(KEY, {"n": 1}) == {"n": 1}
+    assert not caplog.records, "what is new is not damaged"
     assert store.put_result(KEY, {"n": 2}) == {"n": 1}
     assert store.result(KEY) == {"n": 1}
     assert store.result(OTHER) is None
@@ -96,7 +108,9 @@ def test_a_damaged_result_counts_as_none_and_is_told_and_replaced(
     (record,) = caplog.records
     told = record.getMessage()
     assert told.startswith(f"store {store.uri}: a damaged result counts as none: {path}")
-    assert store.put_result(KEY, {"n": 1}) == {"n": 1}
+    with caplog.at_level(logging.WARNING):
+        assert store.put_result(KEY, {"n": 1}) == {"n": 1}
+    assert path in caplog.records[-1].getMessage()
     assert store.result(KEY) == {"n": 1}
 
 
@@ -124,6 +138,8 @@ def test_files_stay_out_of_what_has_its_own_rules(folder: str, store: Store) -> 
 def test_files_are_listed_with_or_without_a_slash(store: Store) -> None:
     for path in ("runs/b", "runs/a/c", "other/d"):
         store.put_file(path, b"")
+    store.put_file("runsX/b", b"")
+    assert store.list_files("runsX") == ["runsX/b"]
     assert store.list_files("runs") == store.list_files("runs/") == ["runs/a/c", "runs/b"]
     assert store.list_files("no") == []
     with pytest.raises(FormatError):

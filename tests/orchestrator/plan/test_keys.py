@@ -215,11 +215,11 @@ def test_files_that_the_manifest_names_count_wherever_its_code_runs() -> None:
 
 
 def test_steps_that_run_the_users_code_are_recorded() -> None:
-    for model in (MODEL, replace(MODEL, replace=()), TRT):
+    for model in (MODEL, replace(MODEL, replace=()), TRT, replace(TRT, replace=())):
         made = tasks(model, CONTENT, INSTALLED, ("cpu", "sm_89"))
         recorded = {task.task_id.role for task in made if keys.records(task.step, task.spec)}
         builds = {task.task_id.role for task in made if task.step == "build"}
-        own = builds if model.replace else set()
+        own = {role for role in builds if model.replace or (model.plugins and "/trt:" in role)}
         plugins = {"validate/trt:sm_89"} if model.plugins else set()
         assert recorded == {"trace"} | own | plugins
 
@@ -373,7 +373,9 @@ def test_a_missing_need_is_an_error_unless_it_may_fail() -> None:
 def test_identities_do_not_share_structure_with_their_inputs() -> None:
     task = MADE[0]
     before = digest_json(task.spec)
-    keys.identity(task, {})["spec"]["source"]["kwargs"]["depth"] = 99
+    found = keys.identity(task, {})["spec"]
+    found["source"]["kwargs"]["depth"] = 99
+    found["inputs"].append("another")
     assert digest_json(task.spec) == before
 
 

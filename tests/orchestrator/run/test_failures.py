@@ -62,10 +62,21 @@ def remembered(store: Store, failed: Failed, task: Task = BUILD) -> Failed | Non
         ("no_gpu", "no GPU", False),
         ("not_installed", "tensorrt", False),
         ("no-engine", "7 of 7 nodes run in torch", False),
+        ("export", "the model's forward branches on a value", True),
+        ("raised", "zoo:m raised KeyError: 'x'", True),
+        ("unrecorded", "the model's code used subprocess /bin/ls", True),
+        ("changed", "w.bin was not the same", False),
+        ("raised", "zoo:m raised requests.exceptions.ConnectionError: no route", False),
+        ("raised", "zoo:m raised OSError: [Errno 28] No space left on device", False),
+        ("import", "no module: FileNotFoundError: /data/w.bin", False),
+        ("raised", "zoo:m raised RuntimeError: No CUDA GPUs are available", False),
     ],
 )
-def test_what_is_kept(store: Store, code: str, message: str, kept: bool) -> None:
-    found = remembered(store, Failed(code, message, "the log"))
+@pytest.mark.parametrize("step", ["build", "trace"])
+def test_what_is_kept(store: Store, step: str, code: str, message: str, kept: bool) -> None:
+    task = BUILD if step == "build" else TRACE
+    key = None if step == "build" else KEY  # that of what the trace read
+    found = remembered(store, Failed(code, message, "the log", key=key), task)
     if kept:
         assert found is not None
         assert (found.code, found.log) == (code, "the log")
@@ -79,7 +90,14 @@ def test_it_belongs_to_the_key_and_can_be_forgotten(store: Store) -> None:
     assert remembered(store, Failed("builder", "no")) is not None
     assert Failures(store).known(BUILD, {"toolchain": "another"}) is None
     assert Failures(store, forget=True).known(BUILD, IDENTITY) is None
-    assert remembered(store, Failed("raised", "no"), TRACE) is None
+
+
+@pytest.mark.parametrize("step", ["publish", "validate", "promote"])
+def test_steps_that_look_at_the_machine_or_the_store_are_tried_in_every_run(
+    store: Store, step: str
+) -> None:
+    task = Task(TaskId("m", step), {}, (), BUILD.resources)
+    assert remembered(store, Failed("error", "no", key=KEY), task) is None
 
 
 @pytest.mark.parametrize(("code", "limit"), [("timeout", "timeout"), ("memory", "memory")])
@@ -89,6 +107,13 @@ def test_a_higher_limit_is_worth_another_try(store: Store, code: str, limit: str
         value = getattr(BUILD.resources, limit) * factor
         task = replace(BUILD, resources=replace(BUILD.resources, **{limit: value}))
         assert (Failures(store).known(task, IDENTITY) is not None) == kept
+
+
+def test_a_lack_of_memory_that_was_only_estimated_is_the_machines(store: Store) -> None:
+    """The estimate was doubled up to what that machine had; the next one may have more."""
+    task = replace(BUILD, resources=replace(BUILD.resources, guess=True))
+    assert remembered(store, Failed("memory", "held more than 100 bytes"), task) is None
+    assert remembered(store, Failed("timeout", "still running"), task) is not None
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"code": "x"}'])
@@ -165,51 +190,93 @@ def test_a_failure_of_the_moment_is_tried_every_night(store: Store) -> None:
         assert night(store, Failed("infra", "the node was lost"))[0] == 3
 
 
-def test_a_known_failure_of_the_users_code_counts_until_a_file_that_it_read_is_another(
-    store: Store, tmp_path: Path
-) -> None:
-    folder = tmp_path / "ws"
-    folder.mkdir()
-    (folder / "own.py").write_text(
-        "from pathlib import Path\n"
-        "def value():\n    raise ValueError((Path(__file__).parent / 'w.txt').read_text())\n"
-    )
-    source = {"entrypoint": "own:value", "search_path": [str(folder)]}
-    spec = {"target": "torch:cpu", "replace": [{"by": "own:value"}], "source": source}
-    task = Task(TaskId("m", "build"), spec, (), Resources(1.0, 1 << 30, 60.0))
+class Workspace:
+    """A folder with a model whose code fails, and runs of the step that uses it."""
 
-    def attempt(task: Task, identity: Any, upstream: Any, number: int) -> Attempt:
-        return Attempt(
-            task.id, number, "r", task.step, task.spec, upstream, identity, store.uri, 1.0, 1 << 30, 60.0,
-            function="reading_steps:read", path=(BUILDERS,),
-        )  # fmt: skip
+    def __init__(self, store: Store, folder: Path, step: str, **more: Any) -> None:
+        self.store, self.folder = store, folder
+        folder.mkdir()
+        source = {"entrypoint": "own:value", "search_path": [str(folder)]}
+        spec = {"target": "torch:cpu", "replace": [{"by": "own:value"}], "source": source, **more}
+        self.task = Task(TaskId("m", step), spec, (), Resources(1.0, 1 << 30, 60.0))
 
-    def tried() -> bool:
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def tried(self) -> tuple[bool, Failed]:
+        """Whether a run tried it, and how it failed."""
         states: list[str] = []
-        finder = Finder(store, store.result)
-        failures = Failures(store, "r", keys=finder.keys)
+        finder = Finder(self.store, self.store.result)
+        failures = Failures(self.store, "r", keys=finder.keys)
         farm = Farm(
-            finder.find, lambda task, upstream: {"id": task.id}, attempt, lambda: LocalExecutor(1),
+            finder.find, lambda task, upstream: {"id": task.id}, self._attempt, lambda: LocalExecutor(1),
             lambda task, upstream: task, {}, lambda task, upstream, outcome: outcome,
             known=failures.known, remember=failures.remember,
             listen=lambda transition: states.append(transition.state),
         )  # fmt: skip
-        (outcome,) = drive((task,), farm)[0].values()
+        (outcome,) = drive((self.task,), farm)[0].values()
         assert isinstance(outcome, Failed)
-        assert (folder / "w.txt").read_text() in outcome.message
-        return "started" in states
+        return "started" in states, outcome
 
-    def write(name: str, text: str) -> None:
-        (folder / name).write_text(text)
+    def _attempt(self, task: Task, identity: Any, upstream: Any, number: int) -> Attempt:
+        return Attempt(
+            task.id, number, "r", task.step, task.spec, upstream, identity, self.store.uri, 1.0, 1 << 30, 60.0,
+            function="reading_steps:read", path=(BUILDERS,),
+        )  # fmt: skip
 
-    write("w.txt", "first")
+
+@pytest.mark.parametrize("step", ["build", "trace"])
+def test_a_known_failure_of_the_users_code_counts_until_a_file_that_it_read_is_another(
+    store: Store, tmp_path: Path, step: str
+) -> None:
+    ws = Workspace(store, tmp_path / "ws", step)
+    ws.write(
+        "own.py",
+        "from pathlib import Path\n"
+        "def value():\n    raise ValueError((Path(__file__).parent / 'w.txt').read_text())\n",
+    )
+
+    def tried() -> bool:
+        again, failed = ws.tried()
+        assert (ws.folder / "w.txt").read_text() in failed.message
+        return again
+
+    ws.write("w.txt", "first")
     assert tried()
     assert not tried()
-    write("w.txt", "another")
+    ws.write("w.txt", "another")
     assert tried()
-    write("unread.txt", "another")
-    write("w.txt", "first")
+    ws.write("unread.txt", "another")
+    ws.write("w.txt", "first")
     assert not tried()
+
+
+STARTS = "def value():\n    import subprocess\n    subprocess.run(['true'])\n    raise ValueError('no')\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "again"), [({}, "unrecorded", False), ({"unrecorded": "allow"}, "error", True)]
+)
+def test_what_came_from_where_no_record_shows_may_be_other_the_next_time(
+    store: Store, tmp_path: Path, more: dict[str, str], code: str, again: bool
+) -> None:
+    """Stopped before anything came, the same will happen again."""
+    ws = Workspace(store, tmp_path / "ws", "trace", **more)
+    ws.write("own.py", STARTS)
+    first, failed = ws.tried()
+    assert (first, failed.code) == (True, code)
+    assert ws.tried()[0] is again
+
+
+def test_a_trace_that_dies_is_remembered_with_what_it_read(store: Store, tmp_path: Path) -> None:
+    ws = Workspace(store, tmp_path / "ws", "trace")
+    ws.write("own.py", "def value():\n    import w, os\n    os.kill(os.getpid(), w.SIGNAL)\n")
+    ws.write("w.py", "SIGNAL = 11\n")
+    assert ws.tried()[0]
+    again, failed = ws.tried()
+    assert (again, failed.code) == (False, "crashed")
+    ws.write("w.py", "SIGNAL = 6 \n")
+    assert ws.tried()[0]
 
 
 def test_a_failure_without_what_was_read_is_not_kept(store: Store) -> None:

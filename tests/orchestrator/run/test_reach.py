@@ -82,7 +82,8 @@ def test_nobody_listens_nobody_answers_or_somebody_else_does(monkeypatch):
         server.shutdown()
 
 
-def test_the_command_ends_with_one_line_and_its_code(tmp_path):
+def run(tmp_path, *arguments, **environment):
+    """`kiln run` of one small model."""
     shutil.copy(BUILDERS / "tiny_models.py", tmp_path)
     (tmp_path / "manifest.yaml").write_text(
         "models:\n  - name: m\n    source: {entrypoint: 'tiny_models:tiny'}\n"
@@ -90,15 +91,30 @@ def test_the_command_ends_with_one_line_and_its_code(tmp_path):
         "    targets: ['torch:cpu']\n    goldens: {seed: 1, cases: 2}\n"
     )
     command = [sys.executable, "-m", "orchestrator.cli", "run", str(tmp_path / "manifest.yaml")]
+    own = {"PYTHONPATH": str(ROOT), "ENGINEBUNDLE_HOME": str(tmp_path / "home")}
+    return subprocess.run(
+        [*command, "--store", str(tmp_path / "store"), *arguments],
+        env=os.environ | own | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_command_ends_with_one_line_and_its_code(tmp_path):
     with listening() as address:
-        done = subprocess.run(
-            [*command, "--store", str(tmp_path / "store"), "--address", address],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "ENGINEBUNDLE_HOME": str(tmp_path / "home")},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = run(tmp_path, "--address", address)
     assert done.returncode == 3
     (line,) = done.stderr.splitlines()
     assert f"no Ray cluster at {address}" in line
+
+
+def test_a_ray_of_ones_own_that_does_not_start_is_one_line_too(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    done = run(tmp_path, "--executor", "ray", RAY_TMPDIR=str(tmp_path / "file"))
+    assert done.returncode == 3
+    line = done.stderr.splitlines()[-1]
+    assert "Ray does not start on this machine: " in line
+    assert line.endswith("Try again, or run with --executor local")
+    assert "Traceback" not in done.stderr

@@ -99,6 +99,25 @@ def test_a_secret_is_unset_to_the_step_and_to_its_key(
     assert user.value() == ("https://me:two@host", False)
 
 
+def test_a_node_finds_what_its_own_variables_give(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step sees the variables of the machine that runs it. Where the driver's are others, its plan finds no
+    result and asks for the step; the node, asked, finds its own and makes nothing again."""
+    user.code("def value():\n    return os.environ.get('SCALE', 'unset')\n")
+    monkeypatch.setenv("SCALE", "node")
+    assert user.value() == ("node", True)
+    for driver in ("driver", None):
+        if driver is None:
+            monkeypatch.delenv("SCALE")
+        else:
+            monkeypatch.setenv("SCALE", driver)
+        assert user.find() is None, "never the result of another value"
+        with monkeypatch.context() as node:
+            node.setenv("SCALE", "node")
+            assert user.value() == ("node", False)
+
+
 def test_where_a_step_works_is_no_input(user: User) -> None:
     """Each attempt has another folder."""
     user.code(
