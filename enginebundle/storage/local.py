@@ -51,6 +51,7 @@ class LocalStorage:
         return won
 
     def replace(self, path: str, old: bytes, data: bytes) -> bool:
+        safe(path)  # the lock needs a store, a wrong path none
         with self._refusals("write", path), self._lock():
             final = self._file(path)
             if (found := self.get(path)) != old:

@@ -35,7 +35,7 @@ def seen(index: Digest) -> Numbers:
         with suppress(ValueError, FormatError):
             _, _, target, key, number = path.split("/")
             place = Target.parse(target), f"sha256:{key}"
-            if 0 < int(number) <= LAST:
+            if 0 <= int(number) <= LAST:
                 found[place] = max(found.get(place, 0), int(number))
     return found
 
