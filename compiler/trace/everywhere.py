@@ -42,13 +42,13 @@ def counterexamples(condition: Any, profile: Profile) -> tuple[Mapping[str, int]
     if math.prod(r.max - r.min + 1 for r in ranges) > MOST:
         return _at_corners(condition, names, ranges)
     for axes in _chunks(ranges):
-        grids = dict(zip(names, np.ix_(*axes), strict=True)) if names else {}
+        grids = dict(zip(names, np.ix_(*axes), strict=True))
         shape = tuple(len(axis) for axis in axes)
-        holds = np.broadcast_to(np.asarray(evaluate(condition, grids), dtype=bool), shape)
+        holds = np.broadcast_to(evaluate(condition, grids), shape)
         broken = np.flatnonzero(~holds)
         if len(broken):
             ends = (broken[0], broken[-1]) if len(broken) > 1 else (broken[0],)
-            places = [np.unravel_index(int(end), shape) if shape else () for end in ends]
+            places = [np.unravel_index(int(end), shape) for end in ends]
             return tuple(
                 {n: int(axis[i]) for n, axis, i in zip(names, axes, place, strict=True)}
                 for place in places
@@ -59,13 +59,13 @@ def counterexamples(condition: Any, profile: Profile) -> tuple[Mapping[str, int]
 def sizes_that_hold(condition: Any, symbol: str, bounds: Range) -> list[int]:
     """The sizes in the bounds at which a condition on this symbol alone holds. Raises Undecided."""
     sizes = np.arange(bounds.min, min(bounds.max, bounds.min + MOST) + 1)
-    holds = np.broadcast_to(np.asarray(evaluate(condition, {symbol: sizes}), bool), sizes.shape)
+    holds = np.broadcast_to(evaluate(condition, {symbol: sizes}), sizes.shape)
     return [int(n) for n in sizes[holds]]
 
 
 def _chunks(ranges: list[Range]) -> Iterator[list[np.ndarray[Any, Any]]]:
     """All sizes, as one axis for each range; the first is cut so that a chunk is not too large."""
-    axes = [np.arange(r.min, r.max + 1, dtype=np.int64) for r in ranges]
+    axes = [np.arange(r.min, r.max + 1) for r in ranges]
     if not axes:
         yield axes
         return
@@ -103,29 +103,26 @@ def _ends(bounds: Range) -> tuple[int, int]:
     return bounds.min, bounds.max
 
 
-def _whole(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda x: np.asarray(function(x)).astype(np.int64)
-
-
-def _fold(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    return lambda *parts: functools.reduce(function, parts)
+def _whole(numbers: Any) -> Any:
+    return np.asarray(numbers).astype(np.int64)
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "Add": _fold(np.add), "Mul": _fold(np.multiply), "Pow": lambda a, b: a**b,
-    "PowByNatural": lambda a, b: a**b, "Max": _fold(np.maximum), "Min": _fold(np.minimum),
+    "Add": np.add, "Mul": np.multiply, "Pow": lambda a, b: a**b,
+    "PowByNatural": lambda a, b: a**b, "Max": np.maximum, "Min": np.minimum,
     "FloorDiv": np.floor_divide, "CleanDiv": np.floor_divide, "CeilDiv": lambda a, b: -(-a // b),
     "Mod": np.mod, "PythonMod": np.mod, "ModularIndexing": lambda a, b, c: a // b % c,
     "IntTrueDiv": np.true_divide, "FloatTrueDiv": np.true_divide,
     "ToFloat": lambda x: np.asarray(x).astype(np.float64), "FloatPow": lambda a, b: a**b,
-    "FloorToInt": _whole(np.floor), "TruncToInt": _whole(np.trunc), "CeilToInt": _whole(np.ceil),
-    "RoundToInt": _whole(np.round), "floor": np.floor, "ceiling": np.ceil, "Abs": np.abs,
+    "FloorToInt": lambda x: _whole(np.floor(x)), "TruncToInt": lambda x: _whole(np.trunc(x)),
+    "CeilToInt": lambda x: _whole(np.ceil(x)),
+    "RoundToInt": lambda x: _whole(np.round(x)), "floor": np.floor, "ceiling": np.ceil, "Abs": np.abs,
     "Equality": np.equal, "Unequality": np.not_equal, "StrictLessThan": np.less,
     "LessThan": np.less_equal, "StrictGreaterThan": np.greater, "GreaterThan": np.greater_equal,
-    "And": _fold(np.logical_and), "Or": _fold(np.logical_or), "Not": np.logical_not,
+    "And": np.logical_and, "Or": np.logical_or, "Not": np.logical_not,
     "Where": np.where, "Identity": lambda x: x,
 }  # fmt: skip
-"""Sympy's and torch's classes of expressions, on arrays."""
+"""Sympy's and torch's classes of expressions, on arrays. A numpy function of two is applied to any more in turn."""
 
 
 def evaluate(expr: Any, values: Mapping[str, Any]) -> Any:
@@ -143,4 +140,6 @@ def evaluate(expr: Any, values: Mapping[str, Any]) -> Any:
         raise Undecided(f"{type(expr).__name__} of sizes has no values here")
     parts = [evaluate(part, values) for part in expr.args]
     with np.errstate(divide="ignore", invalid="ignore"):
+        if isinstance(function, np.ufunc) and function.nin == 2:
+            return functools.reduce(function, parts)
         return function(*parts)
