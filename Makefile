@@ -21,7 +21,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 FOUND := $(PYTHONPATH)
 export PYTHONPATH =
 
-.PHONY: help install demo test lint format test-slow s3 test-gpu gpu-trt coverage sweep opinfo operators fuzz mutants signatures import-time clean distclean
+.PHONY: help install demo test lint format test-slow s3 test-gpu gpu-trt coverage sweep opinfo operators fuzz attacks mutants signatures import-time clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -82,6 +82,10 @@ operators: $(STAMP)  ## write docs/operators.md from the recorded results
 
 fuzz: $(STAMP)  ## random programs of PyTorch operators, through the whole compiler
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz --programs 5000 --jobs $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.arguments --samples 5000
+
+attacks: $(STAMP)  ## 20,400 random attacks on a bundle; writes benchmarks/results/attacks.json
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.attacks.fuzz --mutants 20400
 
 mutants: $(STAMP)  ## one-line changes of the modules that hold promises: which do tests notice? MODULE=dims runs one
 	$(BIN)/python -m benchmarks.mutants $(MODULE) --jobs $(JOBS)

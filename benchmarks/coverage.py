@@ -56,6 +56,7 @@ def measure(name: str, small: bool, target: str) -> Row:
     report = built.report
     row: Row = {
         "model": name,
+        "fixed": entry.fixed,
         "nodes": report["engine_nodes"] + report["torch_nodes"],
         "converted": report["engine_nodes"],
         "engine_segments": len(engines),

@@ -35,7 +35,7 @@ def prepare(store: str, out: Path) -> None:
     """Build the extra variants here and copy what the GPU machine needs."""
     from enginebundle.format.spec import Target
     from enginebundle.serve.bundle import Bundle
-    from enginebundle.storage import trust
+    from enginebundle.storage.home import home
     from enginebundle.storage.store import Store
 
     text = MANIFEST.read_text()
@@ -65,7 +65,7 @@ def prepare(store: str, out: Path) -> None:
         for digest in wanted:
             small.put_blob(source.blob_path(digest))
         small.publish(name, *source.read_index(bundle.version))
-    shutil.copytree(trust.home() / "trusted", out / "home" / "trusted")
+    shutil.copytree(home() / "trusted", out / "home" / "trusted")
 
 
 def run(folder: Path) -> int:

@@ -4,11 +4,12 @@
 
 Each model is traced with a dynamic batch (and sequence), lowered, partitioned, converted, built without
 a GPU and evaluated on the CPU at its profile's min, opt and max against eager PyTorch, in a fork of this
-process. A model is `whole` if it becomes one engine with every node converted. It compiles if its
-numbers are right, whatever runs in torch. Models without a program to compile (torch.export refuses
-them, or eager PyTorch itself returns random results) are listed separately. Prints the table and every
-refusal and, if all models ran, writes benchmarks/results/sweep.json. Exits 1 if a model that has a
-program fails.
+process. A model is `whole` if it becomes one engine with every node converted, for every size of its
+inputs; one whose length had to be fixed to a number, as where Python loops over it, is counted apart as
+`fixed`. A model compiles if its numbers are right, whatever runs in torch. Models without a program to
+compile (torch.export refuses them, or eager PyTorch itself returns random results) are listed
+separately. Prints the table and every refusal and, if all models ran, writes
+benchmarks/results/sweep.json. Exits 1 if a model that has a program fails.
 """
 
 from __future__ import annotations
@@ -51,13 +52,14 @@ def measure(name: str, target: str) -> Row:
 
 
 def summary(rows: list[Row]) -> dict[str, list[str]]:
-    """Names by outcome: whole, partly in torch, without a program to compile, failed."""
-    found: dict[str, list[str]] = {"whole": [], "partly": [], "not_traced": [], "failed": []}
+    """Names by outcome: whole, whole at a fixed length, partly in torch, without a program, failed."""
+    kinds = ("whole", "fixed", "partly", "not_traced", "failed")
+    found: dict[str, list[str]] = {kind: [] for kind in kinds}
     for row in rows:
         if "refused" in row:
             kind = "not_traced" if row["refused"]["kind"] in NOT_TRACED else "failed"
         else:
-            kind = "whole" if row["ok"] else "partly"
+            kind = ("fixed" if row["fixed"] else "whole") if row["ok"] else "partly"
         found[kind].append(row["model"])
     return found
 

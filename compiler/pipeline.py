@@ -36,7 +36,8 @@ from compiler.build.networks import (
 from compiler.build.plugins import missing_plugins, refused_nodes, register_plugins
 from compiler.build.segments import BuiltSegment, build_segment
 from compiler.convert.registry import Refusal
-from compiler.goldens.goldens import GoldenCase, GoldenSource, make_goldens
+from compiler.goldens.goldens import GoldenCase, GoldenSource, GoldensRefused, make_goldens
+from compiler.goldens.random import refuse_random
 from compiler.goldens.tolerance import chain, computed, tolerances
 from compiler.lower import lower
 from compiler.lower.capture import capture
@@ -136,8 +137,14 @@ def trace_model(request: TraceRequest) -> Traced:
     model = load_model(request.source)
     path = request.source.search_path
     goldens: tuple[GoldenCase, ...] = ()
+    unsteady: GoldensRefused | None = None
     if request.goldens is not None:
-        goldens = make_goldens(model, request.goldens, request.inputs, request.profiles, path)
+        try:
+            goldens = make_goldens(model, request.goldens, request.inputs, request.profiles, path)
+        except GoldensRefused as refused:
+            if refused.code != "random":
+                raise
+            unsteady = refused  # the program may show at which line, or that forward keeps state
     # From here on, the model is no longer the one that produced the goldens.
     registry = registry_with(request.replace, None, path)
     model, modules = replace_modules(model, request.replace, path)
@@ -152,7 +159,11 @@ def trace_model(request: TraceRequest) -> Traced:
     if apart is not None:
         apart = lower(apart, registry.ops(), precision=request.precision)
         plain = capture(apart, request.inputs)
-    return Traced(capture(lowered, request.inputs), goldens, replaced, unchecked, plain, rung)
+    program = capture(lowered, request.inputs)
+    refuse_random(program.graph, registry.ops())
+    if unsteady is not None:
+        raise unsteady
+    return Traced(program, goldens, replaced, unchecked, plain, rung)
 
 
 @collector_paused()
@@ -244,8 +255,9 @@ def _own_process(aids: Aids | None) -> Iterator[Apart]:
 
 def _missing_plugins(request: BuildRequest) -> dict[str, Refusal]:
     """The operators that are to have a plugin and can't, with the reason."""
-    if request.target.backend == "trt":
+    if request.target.backend == "trt" or request.operators:
         register_plugins(request.plugins, request.search_path)
+    if request.target.backend == "trt":
         return missing_plugins(request.replace)
     reason = Refusal("plugin", f"{request.target} has no plugins", "list a trt: target")
     return {operator_name(r.pattern): reason for r in request.replace if r.way == "plugin"}

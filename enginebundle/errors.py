@@ -39,5 +39,12 @@ class RuntimeFailure(BundleError):
     """A backend refused to open or run what a segment holds."""
 
 
+class UnreadableError(FormatError, StoreError):
+    """One file is not what a store may hold: a pipe, a device, a link out of the store, too large, locked.
+
+    Whoever can go on without a damaged document can go on without this one.
+    """
+
+
 class ConflictError(StoreError):
     """A compare-and-set found a different value from the one expected."""

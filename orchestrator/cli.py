@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     _manifest(one)
     one = command("schema", "manifests:schema", "Print the manifest's JSON Schema.")
     one = command("plan", "manifests:plan", "Show what would be built or reused, and why.")
-    _manifest(one)
+    one.add_argument("manifest", nargs="?", help="the manifest's YAML file; may stand after --deep")
     _store(one)
     _output(one)
     one.add_argument(
@@ -124,7 +124,14 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="MODULE:FUNCTION",
-        help="registers TensorRT plugins first; found in the current folder or installed",
+        help="registers TensorRT plugins first, or operators; found in the current folder or installed",
+    )
+    one.add_argument(
+        "--operator",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="an operator (mylib::scale) that the bundle's torch segments may call",
     )
     one.add_argument(
         "--timeout", type=_seconds, default=TIMEOUT, help="seconds (default: %(default)g)"

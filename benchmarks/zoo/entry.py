@@ -27,6 +27,11 @@ class Entry:
     profiles: tuple[Profile, ...]
     high: Mapping[str, int]
 
+    @property
+    def fixed(self) -> list[str]:
+        """Sizes that would be dynamic if the model did not need them to be one number."""
+        return [symbol for symbol, r in self.profiles[0].ranges if r.min == r.max]
+
 
 def enliven(entry: Entry, model: nn.Module) -> nn.Module:
     """Make a fresh model's output depend on all of its weights and on its input.

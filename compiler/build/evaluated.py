@@ -6,7 +6,7 @@ the numbers of the network, not of the engine: only validation on a GPU proves t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,8 +20,10 @@ from compiler.network.network import Network
 from compiler.partition import Partition
 from compiler.program import Program
 from compiler.refused import Refused
-from enginebundle.format.graph import Node
+from enginebundle.format.graph import Graph, Node
 from enginebundle.format.spec import Target, TensorSpec, Tolerance
+from enginebundle.runtimes.control import OPERATORS
+from enginebundle.runtimes.operators import Operators, function_of
 from enginebundle.runtimes.torch_graph import run_graph
 from enginebundle.runtimes.torch_ops import ALLOWED
 from enginebundle.serve.compare import compare
@@ -52,8 +54,26 @@ class Evaluated:
 
 
 def callable_in_torch(node: Node) -> bool:
-    """Whether the runtime of torch segments may call a node's operator."""
-    return node.op in ALLOWED or node.op.startswith("sym.")
+    """Whether the runtime of torch segments may call a node's operator without being asked."""
+    return not foreign((node,))
+
+
+def foreign(nodes: Iterable[Node]) -> list[Node]:
+    """The nodes, in bodies too, whose operators the runtime of torch segments calls only on request."""
+    found = []
+    for node in nodes:
+        if node.op in OPERATORS:
+            found += foreign(inner for body in node.bodies() for inner in body.nodes)
+        elif node.op not in ALLOWED and not node.op.startswith("sym."):
+            found.append(node)
+    return found
+
+
+def foreign_operators(graph: Graph) -> Operators:
+    """The functional operators of such nodes, as far as torch has them here."""
+    names = {node.op for node in foreign(graph.nodes)}
+    known = ((name, function_of(name)) for name in sorted(names))
+    return {name: function for name, function in known if function is not None}
 
 
 def evaluate_partition(
@@ -110,7 +130,7 @@ def _run(
         given = {spec.name: env[spec.name] for spec in segment.graph.inputs}
         if network is None:
             weights = {w.name: program.weights[w.name] for w in segment.graph.weights}
-            env |= run_graph(segment.graph, weights, given)
+            env |= run_graph(segment.graph, weights, given, foreign_operators(segment.graph))
         else:
             env |= evaluate(network, given, observe)
     return env

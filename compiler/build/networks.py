@@ -45,13 +45,16 @@ class BuildRequest:
     search_path: tuple[str, ...] = ()
     """Folders searched for the entrypoints of `replace` and `plugins` before `sys.path`."""
     plugins: tuple[str, ...] = ()
-    """Entrypoints that register TensorRT plugins; called for a `trt` target."""
+    """Entrypoints that register TensorRT plugins, or `operators`; called for a `trt` target, or for these."""
     effort: str = DEFAULT
     """How much work TensorRT puts into an engine; other backends have no such choice."""
     version_compatible: bool = False
     """Later versions of TensorRT open the engines too: for trt targets only."""
     refit: bool = False
     """Build engines without weights, which they get when they are opened; `trt` targets only."""
+
+    operators: tuple[str, ...] = ()
+    """What torch segments may call besides the reviewed operators, by full name."""
 
     def without_choices(self) -> BuildRequest:
         """The request without what chooses nodes for torch by name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from compiler.build.apart import DIED
 from compiler.build.builder import BuildRefused, EngineOptions, make_engine
 from compiler.build.effort import DEFAULT
 from compiler.build.engine_cache import EngineCache, identity
-from compiler.build.evaluated import callable_in_torch
+from compiler.build.evaluated import foreign
 from compiler.build.networks import BuildRequest, Demote, Failure
 from compiler.build.replay import ReplayRefused
 from compiler.convert.registry import Refusal
@@ -48,6 +48,8 @@ class BuiltSegment:
     reused: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
+    """What its graph calls besides the operators that every bundle may call."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -100,7 +102,7 @@ def build_segment(
     graph for torch. Raises Demote if nodes are known to be at fault, Failure if some are and nobody knows
     which, BuildRefused otherwise."""
     if network is None:
-        _check_callable(segment)
+        called = _check_callable(segment, request.operators)
         names = [weight.name for weight in segment.graph.weights]
         weights = {name: program.weights[name] for name in names}
         return BuiltSegment(
@@ -108,6 +110,7 @@ def build_segment(
             segment.graph.without_origins(),
             None,
             program.weights if request.refit and names else weights,
+            operators=called,
         )
     prepared = prepare(trt, network, program, request)
     network, options, bound = prepared.network, prepared.options, prepared.bound
@@ -176,14 +179,18 @@ def _first(nodes: Mapping[str, Refusal]) -> tuple[str, str]:
     return reason.detail, reason.remedy
 
 
-def _check_callable(segment: SegmentGraph) -> None:
-    """BuildRefused if an operator has to run in torch but bundles can't call it."""
-    for node in segment.graph.nodes:
-        if not callable_in_torch(node):
+def _check_callable(segment: SegmentGraph, allowed: Collection[str]) -> tuple[str, ...]:
+    """The operators that it may call only because they are `allowed`. BuildRefused if another has to run
+    in torch but bundles can't call it."""
+    own = foreign(segment.graph.nodes)
+    for node in own:
+        if node.op not in allowed:
             raise BuildRefused(
                 "operator",
                 f"{node.op} ({node.name}) at {node.origin} has to run in torch, but bundles "
                 "call only the operators in enginebundle/runtimes/torch_ops.py",
-                "rewrite that line with other operators, or replace the operator",
+                "rewrite that line with other operators, replace the operator, or name it under `operators:`, "
+                "which whoever loads the bundle then has to allow",
                 node.name,
             )
+    return tuple(sorted({node.op for node in own}))

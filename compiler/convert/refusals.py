@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.convert.registry import Refusal
+from enginebundle.runtimes.control import OPERATORS
 
 _TRAINING = """
     _adaptive_avg_pool2d_backward.default _adaptive_avg_pool3d_backward.default
@@ -32,7 +33,14 @@ def _rows(names: str, code: str, reason: str, remedy: str) -> dict[str, Refusal]
     return {op: Refusal(code, f"{op} {reason}", remedy) for op in ops}
 
 
+_CONTROL_FLOW = Refusal(
+    "control_flow",
+    "data choose what runs next, and how often; expected operators that always run",
+    "torch runs it; torch.where computes both branches in the engine, where both are cheap",
+)
+
 STATED: Mapping[str, Refusal] = {
+    **dict.fromkeys(sorted(OPERATORS), _CONTROL_FLOW),
     **_rows(
         _TRAINING, "training", "computes a gradient; expected an inference operator",
         "export the model's forward under torch.no_grad()",

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from compiler.build.aids import Aids
 from compiler.build.apart import Apart
 from compiler.build.engine_cache import EngineCache
-from compiler.build.evaluated import EXACT
+from compiler.build.evaluated import EXACT, foreign_operators
 from compiler.dynamo.options import Options
 from compiler.dynamo.region import META, Region, RegionRefused
 from compiler.goldens.tolerance import chain, computed, tolerance
@@ -149,6 +149,7 @@ def _request(program: Program, region: Region, options: Options, target: Target)
         replace=tuple(one for one in options.replace if one.way != "with"),
         search_path=options.search_path,
         effort=options.effort,
+        operators=tuple(foreign_operators(program.graph)),  # torch itself is at hand here
     )
 
 
@@ -206,7 +207,7 @@ def _opened(
 ) -> Step:  # fmt: skip
     if kind != "engine":
         own = {weight.name: weights[weight.name] for weight in graph.weights}
-        return TorchGraph(graph, own, device)
+        return TorchGraph(graph, own, device, foreign_operators(graph))
     assert engine is not None
     if target.backend == "rtx":
         from enginebundle.runtimes.tensorrt_rtx import open_engine

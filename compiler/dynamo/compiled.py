@@ -88,12 +88,14 @@ class Compiled:
                 "torch._dynamo.mark_dynamic(tensor, dim, min=.., max=..) before the first call",
             )
             return self.eager(*args)
+        drawn = _Dice() if self.options.check and not made.checked else None
         try:
             with torch.no_grad():
                 results = made.runner(inputs)
         except BundleError as error:
             return self._give_up(made, "runtime", str(error), "see the message", args)
-        if not made.checked and self.options.check:
+        if drawn is not None:
+            drawn.restore()
             with torch.no_grad():
                 want = self.eager(*args)
             wrong = made.runner.differs(results, self._computed(want))
@@ -230,6 +232,19 @@ class Compiled:
 
     def _spelled(self) -> str:
         return ", ".join(f"{s} {r.min} to {r.max}" for s, r in self._ranges.items())
+
+
+class _Dice:
+    """The state of torch's random numbers, so that the eager graph draws what the runner drew."""
+
+    def __init__(self) -> None:
+        self.cpu = torch.get_rng_state()
+        self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def restore(self) -> None:
+        torch.set_rng_state(self.cpu)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(self.cuda)
 
 
 def told(report: PartitionReport) -> list[tuple[str, str, str]]:

@@ -18,15 +18,17 @@ from typing import Any
 import torch
 
 from compiler.goldens.inputs import GoldensRefused, read_inputs
-from compiler.goldens.profile_fit import misfits
 from compiler.goldens.reach import reach
 from compiler.goldens.source import GoldenSource
 from compiler.program import weights_from_bytes, weights_to_bytes
-from compiler.refused import with_causes
+from compiler.refused import Refused, with_causes
+from compiler.trace import masks
 from compiler.trace.examples import ExampleMaker, resized
 from compiler.trace.export import passed_by_name
 from compiler.trace.outputs import output_tensors
+from enginebundle.errors import InputError
 from enginebundle.format.spec import Profile, TensorSpec
+from enginebundle.serve.dispatch import bind, choose
 
 __all__ = [
     "GoldenCase",
@@ -82,16 +84,15 @@ def make_goldens(
     profiles = profiles or (Profile("static", ()),)
     cases = read_inputs(source, inputs, profiles, search_path, partial(_bounds, model, inputs))
     for name, tensors in cases.items():
-        shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-        reasons = {profile.name: misfits(shapes, inputs, profile) for profile in profiles}
-        if all(reasons.values()):
-            told = "; ".join(f"{profile}: {reason}" for profile, reason in reasons.items())
+        try:
+            choose(profiles, bind(inputs, {key: tensor.shape for key, tensor in tensors.items()}))
+        except InputError as error:
             raise GoldensRefused(
                 "profile",
-                f"golden {name!r} fits no profile ({told})",
+                f"golden {name!r} fits no profile: {error}",
                 "widen a profile, or cut the golden's inputs to its sizes",
-            )
-    with _deterministic():
+            ) from error
+    with _deterministic(), masks.as_given():
         results = {
             name: _run(model, inputs, tensors, name, source) for name, tensors in cases.items()
         }
@@ -127,6 +128,8 @@ def _run(
         with torch.inference_mode():
             result = _call(model, inputs, tensors)
         outputs = output_tensors(result)
+    except Refused:
+        raise  # forward has no such inputs: nothing ran
     except Exception as error:  # the user's forward may raise anything
         shapes = ", ".join(f"{n} {tensors[n].dtype} {tuple(tensors[n].shape)}" for n in tensors)
         drawn = ", which nobody gave: it was drawn at random" if source.drawn else ""

@@ -8,9 +8,6 @@ the same digest. Sizes are written in the user's symbols (compiler/trace/symbols
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,37 +15,16 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
+from compiler.lower.calls import SYM_FUNCTIONS, Calls, CaptureRefused
 from compiler.program import Program, weight_of
-from compiler.refused import Refused
 from compiler.trace.guards import input_symbols, user_inputs
 from compiler.trace.names import unused
 from compiler.trace.origin import origin_of
 from compiler.trace.outputs import named_leaves
 from enginebundle.format.graph import Argument, Graph, Node, Ref, Value, Weight, Word
-from enginebundle.format.spec import DTYPES, TensorSpec
+from enginebundle.format.spec import TensorSpec
 
-
-class CaptureRefused(Refused):
-    """The program has no form as a Graph. Codes: `mutation`, `operator`, `argument`, `output`."""
-
-
-SYM_FUNCTIONS: Mapping[Callable[..., Any], str] = {
-    operator.add: "add", operator.sub: "sub", operator.mul: "mul", operator.floordiv: "floordiv",
-    operator.mod: "mod", operator.truediv: "truediv", operator.neg: "neg", operator.pow: "pow",
-    operator.eq: "eq", operator.ne: "ne", operator.lt: "lt", operator.le: "le", operator.gt: "gt",
-    operator.ge: "ge", operator.and_: "and", operator.or_: "or", operator.not_: "not",
-    torch.sym_max: "max", torch.sym_min: "min", torch.sym_not: "not", torch.sym_int: "int",
-    torch.sym_float: "float", torch.sym_ite: "ite", math.trunc: "int", math.ceil: "ceil",
-    math.floor: "floor", math.sqrt: "sqrt", torch._sym_sqrt: "sqrt",  # type: ignore[attr-defined]
-}  # fmt: skip
-"""Python's and torch's functions on sizes, and their names in enginebundle.format.graph.SYM_OPS."""
-
-_WORDS = {
-    torch.dtype: "dtype",
-    torch.device: "device",
-    torch.layout: "layout",
-    torch.memory_format: "memory_format",
-}
+__all__ = ["SYM_FUNCTIONS", "CaptureRefused", "capture"]
 
 
 def capture(exported: ExportedProgram, inputs: tuple[TensorSpec, ...]) -> Program:
@@ -61,23 +37,21 @@ class _Capture:
         self.exported = exported
         self.inputs = inputs
         self.symbols = input_symbols(exported, inputs)
-        self.taken: set[str] = set()
-        self.counts: dict[str, int] = {}
-        self.values: dict[torch.fx.Node, tuple[Value, ...]] = {}
+        self.calls = Calls(self.symbols, exported.graph_module)
+        self.values = self.calls.values
         self.weights: dict[str, Weight] = {}
         self.tensors: dict[str, torch.Tensor] = {}
-        self.nodes: list[Node] = []
 
     def program(self) -> Program:
         returned = self._returned()
         for spec, node in user_inputs(self.exported, self.inputs):
-            self.taken.add(spec.name)
+            self.calls.taken.add(spec.name)
             self.values[node] = (Value(spec.name, spec.dtype, spec.shape),)
         needed = self._needed([node for _, node in returned if isinstance(node, torch.fx.Node)])
         self._read_weights(needed)
         for node in self.exported.graph.nodes:
             if node.op == "call_function" and node in needed:
-                self._read_call(node)
+                self.calls.read(node)
         outputs, returns = [], []
         for name, leaf in returned:
             value = self._output(name, leaf)
@@ -86,7 +60,7 @@ class _Capture:
         graph = Graph(
             self.inputs,
             tuple(self.weights.values()),
-            tuple(self.nodes),
+            tuple(self.calls.nodes),
             tuple(outputs),
             tuple(returns),
         )
@@ -169,85 +143,17 @@ class _Capture:
             weight = weight_of(target, tensor)
             key = (weight.spec.dtype, tuple(tensor.shape), weight.digest)
             if key not in seen or _is_initial(tensor):
-                weight = weight_of(unused(target, self.taken), tensor, weight.digest)
+                weight = weight_of(unused(target, self.calls.taken), tensor, weight.digest)
                 self.weights[weight.name] = weight
                 self.tensors[weight.name] = tensor
                 seen[key] = Value(weight.name, weight.spec.dtype, weight.spec.shape)
             self.values[node] = (seen[key],)
 
-    def _read_call(self, node: torch.fx.Node) -> None:
-        if node.target is operator.getitem and isinstance(node.args[0], torch.fx.Node):
-            index = node.args[1]
-            assert isinstance(index, int)
-            self.values[node] = (self.values[node.args[0]][index],)
-            return
-        op, schema = self._operator(node)
-        args = tuple(self._argument(node, arg) for arg in node.args)
-        unset = _none_by_default(schema)
-        kwargs = []
-        for name, value in sorted(node.kwargs.items()):
-            # None where None is the default means nothing, and pin_memory concerns a host
-            # allocator, never a value: both would only give equal programs different digests.
-            if name != "pin_memory" and not (value is None and name in unset):
-                kwargs.append((name, self._argument(node, value)))
-        outputs = self._outputs(node, op)
-        self.values[node] = outputs
-        self.nodes.append(Node(op, args, tuple(kwargs), outputs, origin_of(node)))
-
-    def _operator(self, node: torch.fx.Node) -> tuple[str, Any]:
-        target = node.target
-        if isinstance(target, torch._ops.OpOverload):
-            schema = target._schema
-            namespace, _, name = schema.name.partition("::")
-            return f"{namespace}.{name}.{target._overloadname}", schema
-        if callable(target) and target in SYM_FUNCTIONS:
-            return f"sym.{SYM_FUNCTIONS[target]}", None
-        raise CaptureRefused(
-            "operator",
-            f"{target} at {origin_of(node)} is not an operator call",
-            "keep control-flow and higher-order operators out of the model",
-        )
-
-    def _outputs(self, node: torch.fx.Node, op: str) -> tuple[Value, ...]:
-        parts = op.split(".")
-        name = self._numbered(parts[1] if parts[0] != "sym" else f"sym_{parts[1]}")
-        meta = node.meta["val"]
-        if isinstance(meta, list | tuple):
-            return tuple(self._value(f"{name}.{i}", item) for i, item in enumerate(meta))
-        return (self._value(name, meta),)
-
-    def _value(self, name: str, meta: Any) -> Value:
-        if isinstance(meta, torch.Tensor):
-            return Value(
-                name, dtype_name(meta.dtype), tuple(self.symbols.dim(n) for n in meta.shape)
-            )
-        if isinstance(meta, bool | torch.SymBool):
-            return Value(name, "symbool")
-        if isinstance(meta, int | torch.SymInt):
-            return Value(name, "symint")
-        if isinstance(meta, float | torch.SymFloat):
-            return Value(name, "symfloat")
-        return Value(name, "none")
-
-    def _argument(self, node: torch.fx.Node, argument: Any) -> Argument:
-        if isinstance(argument, torch.fx.Node):
-            return Ref(self.values[argument][0].name)
-        if isinstance(argument, list | tuple):
-            return tuple(self._argument(node, item) for item in argument)
-        if argument is None or isinstance(argument, bool | int | float | str):
-            return argument
-        if type(argument) in _WORDS:
-            return Word(_WORDS[type(argument)], str(argument).removeprefix("torch."))
-        raise CaptureRefused(
-            "argument",
-            f"{node.target} at {origin_of(node)} takes a {type(argument).__name__}; "
-            "expected numbers, text, dtypes and tensors",
-            "keep complex scalars and other Python objects out of operator calls",
-        )
-
     def _output(self, name: str, leaf: Any) -> Value:
         """The value that an output returns; a number becomes a tensor of rank 0."""
-        value = self.values[leaf][0] if isinstance(leaf, torch.fx.Node) else self._value("", leaf)
+        value = (
+            self.values[leaf][0] if isinstance(leaf, torch.fx.Node) else self.calls.value("", leaf)
+        )
         if value.is_tensor:
             return value
         kinds = {"symint": "int64", "symfloat": "float32", "symbool": "bool"}
@@ -258,34 +164,13 @@ class _Capture:
                 "return tensors only",
             )
         argument: Argument = Ref(value.name) if isinstance(leaf, torch.fx.Node) else leaf
-        scalar = Value(self._numbered("scalar_tensor"), kinds[value.dtype])
+        scalar = Value(self.calls.numbered("scalar_tensor"), kinds[value.dtype])
         dtype = (("dtype", Word("dtype", scalar.dtype)),)
-        self.nodes.append(Node("aten.scalar_tensor.default", (argument,), dtype, (scalar,)))
+        self.calls.nodes.append(Node("aten.scalar_tensor.default", (argument,), dtype, (scalar,)))
         return scalar
-
-    def _numbered(self, base: str) -> str:
-        """`add_1`, `add_2`: an engine output named just `add` can clash with a tensor that TensorRT's
-        compiler creates under that name, and then the build fails."""
-        self.counts[base] = self.counts.get(base, 0) + 1
-        return unused(f"{base}_{self.counts[base]}", self.taken)
 
 
 def _is_initial(tensor: torch.Tensor) -> bool:
     """Whether a tensor is a vector of floats, all of them the same number."""
     flat = tensor.reshape(-1) if max(tensor.shape, default=0) == tensor.numel() > 1 else None
     return flat is not None and flat.is_floating_point() and bool((flat == flat[0]).all())
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """The name of a torch dtype; CaptureRefused for one that bundles lack."""
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise CaptureRefused(
-            "argument", f"dtype {name} has no form in a bundle", f"use one of {', '.join(DTYPES)}"
-        )
-    return name
-
-
-def _none_by_default(schema: Any) -> set[str]:
-    arguments = schema.arguments if schema else ()
-    return {a.name for a in arguments if a.has_default_value() and a.default_value is None}

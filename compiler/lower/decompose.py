@@ -12,11 +12,14 @@ from torch.export import ExportedProgram
 from compiler.lower import linear_cross_entropy
 from compiler.lower.conditions import functional, values_known
 from compiler.lower.graphs import calls
+from compiler.lower.hoist import hoisted
 from compiler.lower.noops import ASSERTS, is_inactive_dropout
 from compiler.lower.passes import LowerOptions, LowerRefused, Pass
+from compiler.lower.spelled import spelled_out
 from compiler.lower.undecomposed import without_decomposition
 from compiler.refused import first_lines
 from compiler.trace import composites
+from compiler.trace.short_sizes import kept_short
 
 _KEPT = """
     scaled_dot_product_attention.default layer_norm.default native_layer_norm.default
@@ -24,7 +27,7 @@ _KEPT = """
     conv1d.default conv2d.default conv3d.default conv1d.padding conv2d.padding
     _native_batch_norm_legit_no_training.default convolution.default
     conv_transpose1d.default conv_transpose2d.input conv_transpose3d.input
-    lstm.input gru.input gelu.default silu.default mish.default hardswish.default
+    lstm.input gru.input rnn_tanh.input rnn_relu.input gelu.default silu.default mish.default hardswish.default
     hardsigmoid.default elu.default selu.default celu.default leaky_relu.default softplus.default
     log_sigmoid.default prelu.default relu6.default softmax.int log_softmax.int _softmax.default
     _log_softmax.default upsample_nearest1d.vec upsample_nearest2d.vec upsample_nearest3d.vec
@@ -43,8 +46,9 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
         return spared
     dynamic = _dynamic(exported)
     try:
-        with torch.no_grad():
-            lowered: ExportedProgram = exported.run_decompositions(_table(options.keep))
+        with torch.no_grad(), kept_short():
+            ready = spelled_out(hoisted(exported), options.keep)
+            lowered: ExportedProgram = ready.run_decompositions(_table(options.keep))
     except Exception as error:  # decompositions run operators' Python code, which raises anything
         raise LowerRefused(
             "decompose",

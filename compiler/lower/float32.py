@@ -9,7 +9,7 @@ Three kinds of calls stay:
   between two of them, so that `x.pow(2).mean().add(eps).rsqrt()` never leaves float32;
 * arithmetic on positions and masks: floats computed from integers or booleans alone, until they
   meet an activation. Half can't count past 2,048, and rotary angles need more digits;
-* anything complex.
+* anything complex, and control flow with what it runs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HEAVY = frozenset((
 def wide_nodes(exported: ExportedProgram, weights: set[torch.fx.Node]) -> set[torch.fx.Node]:
     """The calls that stay in float32."""
     calls = [n for n in exported.graph.nodes if n.op == "call_function" and tensors(n)]
-    wide = {n for n in calls if op_name(n) in WIDE or touches_complex(n)}
+    wide = {n for n in calls if op_name(n) in WIDE or touches_complex(n) or is_flow(n)}
     after, before = set(wide), set(wide)
     for node in calls:
         if op_name(node) in GLUE and any(source in after for source in node.all_input_nodes):
@@ -94,6 +94,11 @@ def is_heavy(node: torch.fx.Node) -> bool:
         # An outer product (frequencies by positions) is still arithmetic on positions.
         return bool(node.args[0].meta["val"].shape[-1] != 1)  # type: ignore[union-attr]
     return name in HEAVY or name.startswith("conv")
+
+
+def is_flow(node: torch.fx.Node) -> bool:
+    """Whether a node is a branch or a loop, whose body keeps the dtypes that it was traced with."""
+    return isinstance(node.target, torch._ops.HigherOrderOperator)
 
 
 def op_name(node: torch.fx.Node) -> str:

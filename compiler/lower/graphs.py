@@ -24,6 +24,12 @@ def calls(exported: ExportedProgram) -> list[torch.fx.Node]:
     return [node for node in exported.graph.nodes if node.op == "call_function"]
 
 
+def bodies(module: torch.nn.Module) -> list[torch.fx.GraphModule]:
+    """The graphs of the branches and steps of a graph's control flow, those inside others included."""
+    graphs = [one for one in module.children() if isinstance(one, torch.fx.GraphModule)]
+    return [one for graph in graphs for one in (graph, *bodies(graph))]
+
+
 def is_pure(node: torch.fx.Node) -> bool:
     """Whether equal arguments always give an equal result, without side effects."""
     if isinstance(node.target, torch._ops.OpOverload):

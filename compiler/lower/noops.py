@@ -9,7 +9,7 @@ from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from compiler.lower.conditions import functional
-from compiler.lower.graphs import calls
+from compiler.lower.graphs import bodies, calls
 from compiler.lower.passes import LowerOptions, Pass
 
 aten = torch.ops.aten
@@ -53,9 +53,11 @@ COPIES = (
 
 
 def _remove_asserts(exported: ExportedProgram, _: LowerOptions) -> ExportedProgram:
-    for node in reversed(list(exported.graph.nodes)):
-        if node.target in ASSERTS:
-            exported.graph.erase_node(node)
+    inner = [body.graph for body in bodies(exported.graph_module)]
+    for graph in (exported.graph, *inner):
+        for node in reversed(list(graph.nodes)):
+            if node.target in ASSERTS:
+                graph.erase_node(node)
     return exported
 
 

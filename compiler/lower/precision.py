@@ -24,6 +24,7 @@ from compiler.lower.conditions import functional
 from compiler.lower.float32 import (
     FLOATS,
     is_float,
+    is_flow,
     is_heavy,
     op_name,
     prepared,
@@ -102,8 +103,9 @@ class _Caster:
             return
         if not floats and not is_result:
             return
-        if not is_result and any(map(_is_half_or_float, tensors(node))):
-            # The model itself asks for half here: it gets what it would without this pass.
+        if is_flow(node) or (not is_result and any(map(_is_half_or_float, tensors(node)))):
+            # A body's dtypes are the traced ones, and where the model itself asks for half, it gets what
+            # it would without this pass.
             for source in floats:
                 want = self.original[source].dtype
                 if source.meta["val"].dtype != want:

@@ -7,11 +7,13 @@ as functional ones, where nothing else can see the tensor that they change.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 
+from compiler.lower.calls import SYM_FUNCTIONS
 from compiler.lower.graphs import copied
 from compiler.lower.noops import ASSERTS, is_inactive_dropout
 
@@ -47,7 +49,12 @@ def _is_simple(node: torch.fx.Node, keep: frozenset[str]) -> bool:
     if node.op != "call_function" or isinstance(node.target, torch._ops.HigherOrderOperator):
         return False
     if not isinstance(node.target, torch._ops.OpOverload):
-        return True  # arithmetic on sizes, getitem
+        # Others, such as what torch.vmap leaves around the calls that it maps, go when they are retraced.
+        return (
+            node.target is operator.getitem
+            or node.target in SYM_FUNCTIONS
+            or node.target in ASSERTS
+        )
     if node.target in ASSERTS or is_inactive_dropout(node):
         return True
     target = _twin(node.target) if _writes(node) else node.target

@@ -16,6 +16,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from compiler.trace import masks
 from compiler.trace.examples import ExampleMaker, default_example, envelope, example_sizes
 from compiler.trace.guards import Complaint
 from enginebundle.format.spec import Profile, TensorSpec, Tolerance
@@ -71,7 +72,7 @@ class Agreement:
         return module
 
     def _agree(self, values: Mapping[str, int]) -> bool | None:
-        with _state_kept(self._model), torch.no_grad():
+        with _state_kept(self._model), masks.as_given(), torch.no_grad():
             try:
                 want, again = (self._run(self._model, values) for _ in range(2))
             except Exception as error:  # noqa: BLE001  the user's forward may raise anything

@@ -17,12 +17,15 @@ from typing import Any
 import torch
 from torch._C import DispatchKey
 
+from compiler.trace import recurrent
+
 Tensor = torch.Tensor
 
 
 @functools.cache
 def install() -> None:
     """Use these forms of the operators wherever torch traces; eager calls keep torch's own."""
+    recurrent.install()
     for op, function in (
         (torch.ops.aten.cov.default, covariance),
         (torch.ops.aten.combinations.default, combinations),

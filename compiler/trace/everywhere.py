@@ -44,7 +44,7 @@ def counterexamples(condition: Any, profile: Profile) -> tuple[Mapping[str, int]
     for axes in _chunks(ranges):
         grids = dict(zip(names, np.ix_(*axes), strict=True))
         shape = tuple(len(axis) for axis in axes)
-        holds = np.broadcast_to(_evaluate(condition, grids), shape)
+        holds = np.broadcast_to(evaluate(condition, grids), shape)
         broken = np.flatnonzero(~holds)
         if len(broken):
             ends = (broken[0], broken[-1]) if len(broken) > 1 else (broken[0],)
@@ -59,7 +59,7 @@ def counterexamples(condition: Any, profile: Profile) -> tuple[Mapping[str, int]
 def sizes_that_hold(condition: Any, symbol: str, bounds: Range) -> list[int]:
     """The sizes in the bounds at which a condition on this symbol alone holds. Raises Undecided."""
     sizes = np.arange(bounds.min, min(bounds.max, bounds.min + MOST) + 1)
-    holds = np.broadcast_to(_evaluate(condition, {symbol: sizes}), sizes.shape)
+    holds = np.broadcast_to(evaluate(condition, {symbol: sizes}), sizes.shape)
     return [int(n) for n in sizes[holds]]
 
 
@@ -91,9 +91,9 @@ def _at_corners(
     ):
         raise Undecided("there are too many sizes to try")
     corners = [dict(zip(names, c, strict=True)) for c in itertools.product(*map(_ends, ranges))]
-    broken = [corner for corner in corners if not bool(_evaluate(condition, corner))]
+    broken = [corner for corner in corners if not bool(evaluate(condition, corner))]
     if not broken and isinstance(condition, sympy.Ne):
-        above = {bool(_evaluate(difference, corner) > 0) for corner in corners}
+        above = {bool(evaluate(difference, corner) > 0) for corner in corners}
         if len(above) > 1:
             raise Undecided("there are too many sizes to try")
     return tuple(broken[:2])
@@ -125,7 +125,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 """Sympy's and torch's classes of expressions, on arrays. A numpy function of two is applied to any more in turn."""
 
 
-def _evaluate(expr: Any, values: Mapping[str, Any]) -> Any:
+def evaluate(expr: Any, values: Mapping[str, Any]) -> Any:
     """The expression at arrays (or numbers) of its symbols. Raises Undecided."""
     if expr.is_Symbol:
         return values[str(expr)]
@@ -138,7 +138,7 @@ def _evaluate(expr: Any, values: Mapping[str, Any]) -> Any:
     function = _FUNCTIONS.get(type(expr).__name__)
     if function is None:
         raise Undecided(f"{type(expr).__name__} of sizes has no values here")
-    parts = [_evaluate(part, values) for part in expr.args]
+    parts = [evaluate(part, values) for part in expr.args]
     with np.errstate(divide="ignore", invalid="ignore"):
         if isinstance(function, np.ufunc) and function.nin == 2:
             return functools.reduce(function, parts)

@@ -21,21 +21,28 @@ import importlib
 import inspect
 import logging
 import sys
-import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch.export import ExportedProgram
 
 from compiler.refused import first_lines
-from compiler.trace import composites
+from compiler.trace import composites, masks
 from compiler.trace.agreement import Agreement
+from compiler.trace.associative import lengths_kept
+from compiler.trace.constants import folded
 from compiler.trace.dynamic_shapes import by_position, dynamic_shapes
 from compiler.trace.examples import ExampleMaker, TraceRefused, envelope, make_examples
+from compiler.trace.failures import (
+    data_dependent,
+    export_refused,
+    is_data_dependent,
+    place,
+)
 from compiler.trace.guards import Complaint, check_dimensions
+from compiler.trace.short_sizes import kept_short
 from compiler.trace.truths import export_without
 from enginebundle.format.spec import Profile, TensorSpec
 
@@ -45,12 +52,9 @@ __all__ = [
     "passed_by_name",
     "trace",
     "trace_recorded",
-    "user_frame",
 ]
 
 LOG = logging.getLogger(__name__)
-
-_TORCH = Path(torch.__file__).parent
 
 Rung = Literal["named", "auto", "strict", "strict_auto"]
 """The steps to an exported program, in the order in which they are tried."""
@@ -94,16 +98,18 @@ def trace_recorded(
         shapes = dynamic_shapes(inputs, ranges, rung in ("named", "strict"))
         dynamic = shapes if keywords else by_position(model, tuple(shapes.values()))
 
+        strict = rung in STRICT
+
         def once() -> ExportedProgram:
-            with torch.no_grad(), _spelled_out(model, inputs if keywords else ()):
+            with _prepared(model, inputs if keywords else (), strict):
                 return torch.export.export(
-                    model, args, kwargs, dynamic_shapes=dynamic, strict=rung in STRICT
+                    model, args, kwargs, dynamic_shapes=dynamic, strict=strict
                 )
 
         try:
             return once(), ()
         except Exception as error:  # export and the user's forward may raise anything
-            if not _is_data_dependent(error):
+            if not is_data_dependent(error):
                 raise
             stopped = error
         return export_without(once, stopped, model, args, kwargs)
@@ -117,8 +123,8 @@ def trace_recorded(
         exported, unchecked = export(rung)
         refusal = None
     except Exception as error:  # as above
-        if _is_data_dependent(error):
-            raise _data_dependent(error) from error
+        if is_data_dependent(error):
+            raise data_dependent(error) from error
         _refuse_if_forward_fails(model, args, kwargs)
         refusal = error
     if refusal is not None:
@@ -127,7 +133,7 @@ def trace_recorded(
         try:
             exported, unchecked = export(rung)
         except Exception as error:  # as above
-            raise _export_refused(error, refusal) from error
+            raise export_refused(error, refusal) from error
     complaint = complaint_of(exported)
     if complaint is not None and complaint.code == "fixed":
         LOG.info("%s; trying strict export", complaint.message)
@@ -144,6 +150,24 @@ def trace_recorded(
             message += f"\ntorch.export said: {first_lines(refusal, 6)}"
         raise TraceRefused(complaint.code, message, complaint.remedy) from refusal
     return exported, unchecked, rung
+
+
+@contextmanager
+def _prepared(
+    model: torch.nn.Module, named: tuple[TensorSpec, ...], strict: bool
+) -> Iterator[None]:
+    """While open, torch and the model are as an export needs them."""
+    # Dynamo, which strict export begins with, would trace the hooks of `folded` as well.
+    numbers = nullcontext() if strict else folded(model)
+    with (
+        torch.no_grad(),
+        _spelled_out(model, named),
+        numbers,
+        masks.as_given(),
+        kept_short(),
+        lengths_kept(),
+    ):
+        yield
 
 
 @contextmanager
@@ -187,7 +211,14 @@ def _register_outputs() -> None:
 
 def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bool:
     """Whether forward takes the inputs by name; TraceRefused if it takes only some of them by name."""
-    parameters = inspect.signature(model.forward).parameters
+    try:
+        parameters = inspect.signature(model.forward).parameters
+    except ValueError as error:  # a function of C++, TorchScript's too
+        raise TraceRefused(
+            "inputs",
+            f"forward of {type(model).__name__} has no signature that Python can read: {error}",
+            "write a forward in Python that calls it",
+        ) from error
     names = [spec.name for spec in inputs]
     kinds = {p.kind for p in parameters.values()}
     named = {
@@ -212,19 +243,6 @@ def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bo
     return False
 
 
-def user_frame(error: BaseException) -> traceback.FrameSummary | None:
-    """The innermost frame outside torch, Python and this package: the user's own line."""
-    here = Path(__file__).parents[1]
-    found = None
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename)
-        if _TORCH in path.parents or here in path.parents or frame.filename.startswith("<"):
-            continue
-        if "/contextlib.py" not in frame.filename and "/functools.py" not in frame.filename:
-            found = frame
-    return found
-
-
 def _refuse_if_forward_fails(
     model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
@@ -238,49 +256,8 @@ def _refuse_if_forward_fails(
         )
         raise TraceRefused(
             "forward",
-            f"forward fails before any export{_place(error)}, with inputs {shapes}: "
+            f"forward fails before any export{place(error)}, with inputs {shapes}: "
             f"{first_lines(error)}",
             "correct the inputs' shapes and dtypes (give sizes that must agree one symbol, and a size "
             "that can't change a number), or trace with real inputs",
         ) from error
-
-
-def _is_data_dependent(error: BaseException) -> bool:
-    return any("DataDependent" in type(e).__name__ for e in _chain(error)) or (
-        "data-dependent" in str(error)
-    )
-
-
-def _data_dependent(error: BaseException) -> TraceRefused:
-    return TraceRefused(
-        "data_dependent",
-        f"control flow depends on a tensor's values{_place(error)}: {first_lines(error, 1)}",
-        "express the choice with torch.where or torch.cond, or move it out of the model. "
-        "Every target needs the export: the model can run as torch:cpu only if it exports",
-    )
-
-
-def _export_refused(error: Exception, named: Exception) -> TraceRefused:
-    if _is_data_dependent(error):
-        return _data_dependent(error)
-    return TraceRefused(
-        "export",
-        f"torch.export refuses the model{_place(error)}: {first_lines(error)}"
-        f"\nwith named dimensions: {first_lines(named, 6)}",
-        "narrow the profiles as the guard asks, make the dimension a number, "
-        "or change the line it names. Every target, torch:cpu too, needs the export",
-    )
-
-
-def _place(error: BaseException) -> str:
-    for one in _chain(error):
-        frame = user_frame(one)
-        if frame is not None:
-            return f" at {frame.filename}:{frame.lineno} in {frame.name}: `{frame.line}`"
-    return ""
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -22,7 +22,8 @@ from compiler.trace.source import JSON, Source
 class ModelRefused(Refused):
     """The source gives no model.
 
-    Codes: `source`, `import`, `shadowed`, `function`, `raised`, `not_a_module`, `untrusted`, `program`.
+    Codes: `source`, `import`, `shadowed`, `function`, `raised`, `not_a_module`, `torchscript`, `untrusted`,
+    `program`.
     """
 
 
@@ -46,6 +47,16 @@ def load_model(source: Source) -> torch.nn.Module:
             f"{source.entrypoint} returned {type(model).__name__}; expected a torch.nn.Module",
             "return the module itself (wrap a plain function in a module's forward)",
         )
+    for path, inner in model.named_modules():
+        if isinstance(inner, torch.jit.ScriptModule):
+            where = f"in its module {path!r}" if path else "itself"
+            raise ModelRefused(
+                "torchscript",
+                f"{source.entrypoint} returned TorchScript ({type(inner).__name__}) {where}, whose code "
+                "torch.export can't read",
+                "return the nn.Module that it was scripted or traced from, with its state_dict loaded; "
+                "a file by torch.jit.save holds that state_dict, but not the module's Python code",
+            )
     return model.eval()
 
 

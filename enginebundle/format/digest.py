@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ from enginebundle.errors import FormatError
 
 PREFIX = "sha256:"
 _PATTERN = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _CHUNK = 1 << 20
 
 Digest = str
@@ -36,7 +38,7 @@ def canonical_json(value: Any) -> bytes:
 
 
 def parse_json(data: bytes) -> Any:
-    """Parse JSON strictly: duplicate keys and NaN raise ValueError."""
+    """Parse JSON strictly: duplicate keys, NaN, numbers beyond a float and half a surrogate pair raise ValueError."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -47,7 +49,14 @@ def parse_json(data: bytes) -> Any:
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is not a JSON number")
 
-    return json.loads(data, object_pairs_hook=unique, parse_constant=refuse)
+    def finite(literal: str) -> float:
+        number = float(literal)
+        return number if math.isfinite(number) else refuse(literal)
+
+    value = json.loads(data, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite)
+    if _SURROGATE.search(data):
+        canonical_json(value)  # raises UnicodeEncodeError, which is a ValueError, for half a pair
+    return value
 
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> Digest:

@@ -32,14 +32,14 @@ def evaluate(dim: Dim, symbols: Mapping[str, int]) -> int:
     """The value of `dim`, given each symbol's value. FormatError if it has none."""
     if isinstance(dim, int):
         return dim
-    return _value(_parse(dim), symbols, dim)
+    return _value(parse(dim), symbols, dim)
 
 
 def symbols_of(dim: Dim) -> frozenset[str]:
     """The symbols in a dimension."""
     if isinstance(dim, int):
         return frozenset()
-    names = {node.id for node in ast.walk(_parse(dim)) if isinstance(node, ast.Name)}
+    names = {node.id for node in ast.walk(parse(dim)) if isinstance(node, ast.Name)}
     return frozenset(names - set(_FUNCTIONS))
 
 
@@ -49,7 +49,8 @@ def check(dim: Dim) -> None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse(text: str) -> ast.expr:
+def parse(text: str) -> ast.expr:
+    """The tree of an expression. FormatError if it is too long or too deep, or none."""
     if len(text) > 1000:
         raise FormatError(f"dimension expression of {len(text)} characters; at most 1000 allowed")
     try:

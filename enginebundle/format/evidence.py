@@ -25,7 +25,7 @@ from enginebundle.format.parse import (
 from enginebundle.format.spec import Target, Toolchain
 
 FORMAT = "enginebundle.evidence/1"
-MAX_BYTES = 16 << 20
+MAX_BYTES = 4 << 20
 LAST = 2**53 - 1
 """The highest sequence number: the largest integer that every reader of JSON keeps exactly."""
 

@@ -7,7 +7,6 @@ A public key is 32 raw bytes, and its id is their SHA-256. As text it is one lin
 from __future__ import annotations
 
 import base64
-import binascii
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -128,7 +127,7 @@ def parse_public(text: str, where: str) -> bytes:
 def _decode(text: object, length: int, what: str) -> bytes:
     try:
         raw = base64.b64decode(text if isinstance(text, str) else "", validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error is one; text beyond ASCII raises another
         raise FormatError(f"{what}: not base64: {error}") from error
     if len(raw) != length:
         raise FormatError(f"{what}: expected {length} bytes in base64, got {len(raw)}")

@@ -34,9 +34,13 @@ class Segment:
     profiles: tuple[str, ...]
     constants: Digest | None = None
     plugins: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
+    """What a torch graph calls besides the operators that every bundle may call."""
 
     def __post_init__(self) -> None:
         _segment_kind(self.kind)
+        if self.operators and self.kind != "torch_graph":
+            raise FormatError("segment: only a torch graph calls operators")
         if self.constants is not None and (self.kind != "engine" or self.weights is None):
             raise FormatError("segment: only an engine with weights apart has constants")
 
@@ -59,12 +63,13 @@ class Segment:
                 "profiles": list(self.profiles),
             }
             | ({"plugins": list(self.plugins)} if self.plugins else {})
+            | ({"operators": list(self.operators)} if self.operators else {})
         )
 
     @classmethod
     def from_json(cls, value: Any) -> Segment:
         keys = ("kind", "blob", "weights", "inputs", "outputs", "profiles")
-        value = fields(value, "segment", keys, ("constants", "plugins"))
+        value = fields(value, "segment", keys, ("constants", "plugins", "operators"))
         weights = value["weights"]
         return cls(
             _segment_kind(text(value["kind"], "segment kind")),
@@ -75,6 +80,7 @@ class Segment:
             array(value["profiles"], "segment profiles", lambda v: check_name(v, "profile")),
             digest(value["constants"], "segment constants") if "constants" in value else None,
             array(value.get("plugins", []), "segment plugins", lambda v: text(v, "plugin")),
+            array(value.get("operators", []), "segment operators", lambda v: text(v, "operator")),
         )
 
 
@@ -141,6 +147,12 @@ class Variant:
         """Every TensorRT plugin that its engines call."""
         segments = (segment for part in self.parts for segment in part.segments)
         return tuple(sorted({plugin for segment in segments for plugin in segment.plugins}))
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """Every operator that its torch graphs call and that the loader's user has to allow."""
+        segments = (segment for part in self.parts for segment in part.segments)
+        return tuple(sorted({operator for segment in segments for operator in segment.operators}))
 
     def part(self, profile: str) -> Part:
         """The part that serves a profile. KeyError if the variant has none."""

@@ -3,84 +3,82 @@
     run = TorchGraph(graph, weights, device)       checks operators, weights and words once
     run({name: tensor}) -> {name: tensor}          pure: any number of threads may call it
 
-A value is dropped after its last use. Any device named in the graph means the device it runs on.
+Calls, and the bodies of control flow inside them, are run by enginebundle/runtimes/routine.py. Autocast around a
+call changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, RuntimeFailure
-from enginebundle.format.graph import Argument, Graph, Node, Ref, Word
-from enginebundle.runtimes import sizes
-from enginebundle.runtimes.torch_ops import ALLOWED, UNINITIALIZED
+from enginebundle.format.graph import Graph, Node, Ref
+from enginebundle.format.spec import TensorSpec
+from enginebundle.runtimes.control import Turns
+from enginebundle.runtimes.operators import NONE, Operators
+from enginebundle.runtimes.routine import Routine
+from enginebundle.runtimes.torch_step import Symbols, sizes_of
 
 if TYPE_CHECKING:
     import torch
 
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """The position of a value among the values of a call."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One call, ready to run. `drop`: the slots that no later step reads."""
-
-    node: Node
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    outputs: tuple[int, ...]
-    drop: tuple[int, ...]
+_STRIDED = ("as_strided", "sym_storage_offset", "sym_stride")
+"""What tells operators apart that see a tensor's memory rather than its elements."""
 
 
 class TorchGraph:
     """A graph ready to run on one device."""
 
     def __init__(
-        self, graph: Graph, weights: Mapping[str, torch.Tensor], device: str | torch.device = "cpu"
-    ) -> None:
-        """Raises FormatError (operator or word not allowed, weights that do not fit the graph)."""
+        self, graph: Graph, weights: Mapping[str, torch.Tensor], device: str | torch.device = "cpu",
+        operators: Operators = NONE,
+    ) -> None:  # fmt: skip
+        """`operators` are those that it may call besides the reviewed ones, by full name.
+
+        Raises FormatError (operator or word not allowed, weights that do not fit the graph).
+        """
         import torch
 
         self.graph = graph
         self.device = torch.device(device)
-        names = [spec.name for spec in graph.inputs] + [weight.name for weight in graph.weights]
-        names += [value.name for node in graph.nodes for value in node.outputs]
-        self._slots = {name: _Slot(number) for number, name in enumerate(names)}
+        ops = [node.op for node in _all_nodes(graph.nodes)]
+        self._confined = any(word in op for op in ops for word in _STRIDED)
         self._weights = self._place(weights)
         self._storages = {_storage(tensor) for tensor in self._weights}
-        self._steps = self._prepare()
-        self._returns = [self._slots[name].index for name in graph.returns]
+        shapes = {spec.name: spec.shape for spec in graph.inputs}
+        shapes |= {weight.name: weight.spec.shape for weight in graph.weights}
+        returns = tuple(map(Ref, graph.returns))
+        self.routine = Routine(shapes, graph.nodes, returns, self.device, operators)
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Outputs by name. KeyError if an input is missing, RuntimeFailure if an operator fails."""
-        import torch
-
-        with torch.no_grad():
-            given = [inputs[spec.name].to(self.device) for spec in self.graph.inputs]
-            values: list[Any] = [*given, *self._weights]
-            values += [None] * (len(self._slots) - len(values))
-            for step in self._steps:
-                _run(step, values)
+        """Outputs by name. KeyError if an input is missing, RuntimeFailure if an operator fails, makes something
+        else than the graph says, or would take more memory or time than `torch_plan` allows."""
+        with _as_written():
+            given = [
+                self._own_memory(inputs[spec.name].to(self.device)) for spec in self.graph.inputs
+            ]
+            everything = [*given, *self._weights]
+            symbols = self.routine.symbols(everything)
+            for spec, tensor in zip(self.graph.inputs, given, strict=True):
+                _check_input(spec, tensor, symbols)
+            results = self.routine(everything, Turns())
             kept = self._storages | {_storage(tensor) for tensor in given}
             return {
-                spec.name: _own(self._tensor(values[slot], spec.name), kept)
-                for spec, slot in zip(self.graph.outputs, self._returns, strict=True)
+                spec.name: _own(_tensor(value, spec.name), kept)
+                for spec, value in zip(self.graph.outputs, results, strict=True)
             }
 
-    def _tensor(self, value: Any, name: str) -> torch.Tensor:
+    def _own_memory(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor, or a copy where its memory holds more than its elements, which the graph could see."""
         import torch
 
-        if not isinstance(value, torch.Tensor):
-            raise RuntimeFailure(f"output {name!r}: expected a tensor, got {type(value).__name__}")
-        return value
+        if not self._confined:
+            return tensor
+        if tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size():
+            return tensor
+        return tensor.clone(memory_format=torch.contiguous_format)
 
     def _place(self, weights: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         placed = []
@@ -94,109 +92,56 @@ class TorchGraph:
                     f"weight {weight.name!r}: expected {weight.spec.dtype}{list(weight.spec.shape)}, "
                     f"got {dtype}{list(tensor.shape)}"
                 )
-            placed.append(tensor.detach().to(self.device))
+            placed.append(self._own_memory(tensor.detach().to(self.device)))
         return placed
-
-    def _prepare(self) -> tuple[_Step, ...]:
-        last: dict[str, int] = {}
-        for number, node in enumerate(self.graph.nodes):
-            for name in (*node.inputs(), *(value.name for value in node.outputs)):
-                last[name] = number
-        for name in self.graph.returns:
-            last.pop(name, None)
-        drops: dict[int, list[int]] = {}
-        for name, number in last.items():
-            drops.setdefault(number, []).append(self._slots[name].index)
-        return tuple(
-            _Step(
-                node,
-                _function(node),
-                tuple(self._argument(argument) for argument in node.args),
-                {name: self._argument(argument) for name, argument in node.kwargs},
-                tuple(self._slots[value.name].index for value in node.outputs),
-                tuple(drops.get(number, ())),
-            )
-            for number, node in enumerate(self.graph.nodes)
-        )
-
-    def _argument(self, argument: Argument) -> Any:
-        match argument:
-            case Ref(name):
-                return self._slots[name]
-            case Word("device", _):
-                return self.device
-            case Word(kind, value):
-                return _word(kind, value)
-            case tuple():
-                return [self._argument(item) for item in argument]
-        return argument
 
 
 def run_graph(
-    graph: Graph, weights: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+    graph: Graph, weights: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor],
+    operators: Operators = NONE,
+) -> dict[str, torch.Tensor]:  # fmt: skip
     """Run a graph once, on the CPU. Raises what TorchGraph and its call raise."""
-    return TorchGraph(graph, weights)(inputs)
+    return TorchGraph(graph, weights, operators=operators)(inputs)
 
 
-def _word(kind: str, value: str) -> Any:
-    """The torch object of this kind and name. FormatError if there is none."""
+def _all_nodes(nodes: Sequence[Node]) -> Iterator[Node]:
+    """Nodes, and those of the bodies inside them."""
+    for node in nodes:
+        yield node
+        for body in node.bodies():
+            yield from _all_nodes(body.nodes)
+
+
+def _tensor(value: Any, name: str) -> torch.Tensor:
     import torch
 
-    kinds = {"dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format}
-    found = getattr(torch, value, None)
-    if kind not in kinds or not isinstance(found, kinds[kind]):
-        raise FormatError(f"{kind} {value!r}: torch {torch.__version__} has none")
-    return found
+    if not isinstance(value, torch.Tensor):
+        raise RuntimeFailure(f"output {name!r}: expected a tensor, got {type(value).__name__}")
+    return value
 
 
-def _function(node: Node) -> Callable[..., Any]:
-    import torch
-
-    namespace, _, name = node.op.partition(".")
-    if namespace == "sym" and (function := sizes.function(name)) is not None:
-        return function
-    if node.op not in ALLOWED:
-        raise FormatError(
-            f"node {node.name}: operator {node.op!r} is not one that a bundle may call "
-            "(enginebundle/runtimes/torch_ops.py lists them)"
-        )
-    packet, _, overload = name.rpartition(".")
-    operator = getattr(getattr(torch.ops.aten, packet, None), overload, None)
-    if operator is None:
-        raise FormatError(f"node {node.name}: torch {torch.__version__} has no {node.op}")
-    if node.op in UNINITIALIZED:
-        return lambda *args, **kwargs: operator(*args, **kwargs).zero_()
-    found: Callable[..., Any] = operator
-    return found
-
-
-def _run(step: _Step, values: list[Any]) -> None:
-    args = [_resolve(argument, values) for argument in step.args]
-    kwargs = {name: _resolve(argument, values) for name, argument in step.kwargs.items()}
-    try:
-        result = step.function(*args, **kwargs)
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RuntimeFailure(f"{step.node.op} ({step.node.name}) failed: {first}") from error
-    results: Sequence[Any] = result if isinstance(result, tuple | list) else (result,)
-    if len(results) != len(step.outputs):
+def _check_input(spec: TensorSpec, tensor: torch.Tensor, symbols: Symbols) -> None:
+    size, dtype = sizes_of(spec.shape, symbols), str(tensor.dtype).removeprefix("torch.")
+    fits = tensor.shape == size if size is not None else tensor.dim() == len(spec.shape)
+    if dtype != spec.dtype or not fits:
         raise RuntimeFailure(
-            f"{step.node.op} ({step.node.name}): expected {len(step.outputs)} results, "
-            f"got {len(results)}"
+            f"input {spec.name!r} of a graph: expected {spec.dtype} {list(spec.shape)}, "
+            f"got {dtype} {list(tensor.shape)}"
         )
-    for slot, value in zip(step.outputs, results, strict=True):
-        values[slot] = value
-    for slot in step.drop:
-        values[slot] = None
 
 
-def _resolve(argument: Any, values: list[Any]) -> Any:
-    if isinstance(argument, _Slot):
-        return values[argument.index]
-    if isinstance(argument, list):
-        return [_resolve(item, values) for item in argument]
-    return argument
+def _as_written() -> AbstractContextManager[Any]:
+    """Operators as the graph has them: no gradients, and no casts of a caller's autocast."""
+    import torch
+
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    if not kinds:
+        return torch.no_grad()
+    stack = ExitStack()
+    for kind in kinds:
+        stack.enter_context(torch.autocast(kind, enabled=False))
+    stack.enter_context(torch.no_grad())
+    return stack
 
 
 def _storage(tensor: torch.Tensor) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from enginebundle.errors import IntegrityError, NotFoundError
+from enginebundle.errors import IntegrityError, NotFoundError, UnreadableError
 from enginebundle.format.digest import Digest
 from enginebundle.format.evidence import Evidence
 from enginebundle.format.index import Index
@@ -14,8 +14,9 @@ from enginebundle.format.spec import Target
 from enginebundle.format.variant import Variant
 from enginebundle.format.verdict import State, Verdict, verdict
 from enginebundle.serve.machine import Machine, this_machine
-from enginebundle.storage.bundles import BundleStore, Version
+from enginebundle.storage.bundles import Version
 from enginebundle.storage.ledger import Ledger, Signed, read
+from enginebundle.storage.proofs import ProofStore
 from enginebundle.storage.trust import Trust
 
 
@@ -23,14 +24,14 @@ from enginebundle.storage.trust import Trust
 class Bundle:
     """One version of a bundle in a store. `signer` is the id of the trusted key that signed it."""
 
-    store: BundleStore
+    store: ProofStore
     version: Version
     index: Index
     signer: Digest
     ledger: Ledger
 
     @classmethod
-    def open(cls, store: BundleStore, version: Version, trust: Trust | None = None) -> Bundle:
+    def open(cls, store: ProofStore, version: Version, trust: Trust | None = None) -> Bundle:
         """Check the signature over the raw index, and only then parse it.
 
         `trust` defaults to this machine's keys. Raises UntrustedError, IntegrityError, FormatError
@@ -45,7 +46,8 @@ class Bundle:
             raise IntegrityError(
                 f"the store has the index of {index.name!r} under the name {version.name!r}"
             )
-        return cls(store, version, index, signer, read(store, version, trust))
+        targets = {variant.target for variant in index.variants}
+        return cls(store, version, index, signer, read(store, version, trust, targets))
 
     @property
     def evidence(self) -> tuple[Signed[Evidence], ...]:
@@ -86,10 +88,11 @@ class Bundle:
 
     def read(self, digest: Digest) -> bytes:
         """A blob of this bundle, checked against its digest and its size in the index."""
-        sizes = dict(self.index.blobs)
-        data = self.store.read_blob(digest)
-        if len(data) != sizes.get(digest):
-            raise IntegrityError(
-                f"blob {digest}: the index says {sizes.get(digest)} bytes, got {len(data)}"
-            )
+        size = dict(self.index.blobs).get(digest, 0)
+        try:
+            data = self.store.read_blob(digest, size)
+        except UnreadableError as error:
+            raise IntegrityError(f"expected content {digest}: {error}. Copy it again") from error
+        if len(data) != size:
+            raise IntegrityError(f"blob {digest}: the index says {size} bytes, got {len(data)}")
         return data

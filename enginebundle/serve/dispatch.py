@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from enginebundle.errors import InputError
+from enginebundle.errors import FormatError, InputError, RuntimeFailure
 from enginebundle.format import dims
 from enginebundle.format.dims import Dim
+from enginebundle.format.solve import solve, symbols_of_all
 from enginebundle.format.spec import Profile, TensorSpec
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> di
     """Each symbol's value, read from the call's shapes. InputError if two shapes disagree."""
     symbols: dict[str, int] = {}
     source: dict[str, str] = {}
+    sizes: list[tuple[Dim, int]] = []
     for spec in specs:
         shape = list(shapes[spec.name])
         if len(shape) != len(spec.shape):
@@ -53,6 +55,7 @@ def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> di
                 f"got shape {shape}"
             )
         for axis, (dim, size) in enumerate(zip(spec.shape, shape, strict=True)):
+            sizes.append((dim, size))
             if not isinstance(dim, str) or not dim.isidentifier():
                 continue
             if symbols.setdefault(dim, size) != size:
@@ -61,6 +64,12 @@ def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> di
                     f"input {source[dim]!r}, but got {size}"
                 )
             source.setdefault(dim, spec.name)
+    try:
+        symbols = solve(sizes)
+    except FormatError as error:
+        raise InputError(f"sizes of {', '.join(spec.name for spec in specs)}: {error}") from error
+    if unknown := symbols_of_all(dim for dim, _ in sizes) - symbols.keys():
+        raise InputError(f"the inputs' sizes do not tell {', '.join(sorted(unknown))}")
     for spec in specs:
         for axis, (dim, size) in enumerate(zip(spec.shape, shapes[spec.name], strict=True)):
             expected = dims.evaluate(dim, symbols)
@@ -83,6 +92,43 @@ def choose(profiles: Sequence[Profile], symbols: Mapping[str, int]) -> Profile:
             "Pad, split or crop the input, or build a profile for it"
         )
     return min(fitting, key=lambda profile: _looseness(profile, symbols))
+
+
+def hold(
+    specs: Sequence[TensorSpec], outputs: Mapping[str, torch.Tensor], symbols: Mapping[str, int]
+) -> None:
+    """RuntimeFailure unless outputs have the dtypes and sizes that the bundle says.
+
+    A size that no input has, since data decide it, is taken from the first output that has it alone.
+    """
+    known = dict(symbols)
+    for spec in specs:
+        shape = tuple(outputs[spec.name].shape)
+        for dim, size in zip(spec.shape, shape, strict=False):
+            if isinstance(dim, str) and dim.isidentifier():
+                known.setdefault(dim, size)
+    for spec in specs:
+        tensor = outputs[spec.name]
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        want = [_size(dim, known) for dim in spec.shape]
+        fits = len(want) == tensor.dim() and all(
+            size in (None, got) for size, got in zip(want, tensor.shape, strict=True)
+        )
+        if dtype != spec.dtype or not fits:
+            shown = _shown(
+                [dim if size is None else size for dim, size in zip(spec.shape, want, strict=True)]
+            )
+            raise RuntimeFailure(
+                f"output {spec.name!r}: expected {spec.dtype} {shown}, got {dtype} {list(tensor.shape)}"
+            )
+
+
+def _size(dim: Dim, symbols: Mapping[str, int]) -> int | None:
+    """None if it depends on a size that is not known, or has no value."""
+    try:
+        return dims.evaluate(dim, symbols)
+    except FormatError:
+        return None
 
 
 def _misfits(profile: Profile, symbols: Mapping[str, int]) -> list[str]:

@@ -17,6 +17,7 @@ from enginebundle.format.digest import Digest, canonical_json
 from enginebundle.format.parse import check_name, digest, document_of, text
 from enginebundle.format.spec import Target
 from enginebundle.serve.bundle import Bundle
+from enginebundle.storage.reading import SMALL, is_file
 from enginebundle.storage.store import Store, Version
 
 FORMAT = "enginebundle.export/1"
@@ -60,13 +61,13 @@ def export(bundle: Bundle, folder: Path, targets: Iterable[Target] | None = None
 
 def is_export(reference: str | Path) -> bool:
     """Whether a reference is an exported folder on this machine."""
-    return "://" not in str(reference) and (Path(reference) / _MARKER).is_file()
+    return "://" not in str(reference) and is_file(Path(reference) / _MARKER)
 
 
 def open_export(folder: Path) -> tuple[Store, Version]:
     """The store and the version of an exported folder. Raises FormatError or NotFoundError."""
     store = Store.open(folder)
-    value = document_of(store.get_file(_MARKER) or b"", FORMAT, ("name", "index"), 1 << 16)
+    value = document_of(store.get_file(_MARKER, SMALL) or b"", FORMAT, ("name", "index"), SMALL)
     name = check_name(text(value["name"], "name"), "bundle name")
     return store, store.resolve(f"{name}@{digest(value['index'], 'index')}")
 

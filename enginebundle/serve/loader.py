@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from enginebundle.errors import NoVariantError
-from enginebundle.format.reference import split
+from enginebundle.errors import IntegrityError, NoVariantError
+from enginebundle.format.reference import Reference, split
 from enginebundle.format.spec import Target
+from enginebundle.runtimes.operators import functions
 from enginebundle.runtimes.plugins import registered
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.export import is_export, open_export
 from enginebundle.serve.machine import Machine, this_machine
 from enginebundle.serve.selection import Accepted, Choice, rank
 from enginebundle.serve.session import Session
-from enginebundle.storage.store import Store
+from enginebundle.storage.store import Store, is_store
 from enginebundle.storage.trust import Trust
 
 TrustLike = Trust | Path | str | None
@@ -26,6 +28,7 @@ def load(
     target: Target | str | None = None,
     allow_pending: bool = False,
     trust: TrustLike = None,
+    operators: Iterable[str] = (),
 ) -> Session:
     """Load the best variant of a bundle that may run here.
 
@@ -34,26 +37,60 @@ def load(
         target: use this variant, whatever the architecture of this machine's GPU.
         allow_pending: also accept variants that nobody has validated.
         trust: whose signatures count.
+        operators: what its torch graphs may call besides PyTorch's reviewed operators, by name
+            (`mylib::scale`); torch must know them in this process.
 
     Raises:
         NoVariantError: no variant may run here; the message gives the reason for each.
-        NotFoundError, StoreError: the bundle can't be found or read.
+        NotFoundError, StoreError: the bundle can't be found or read, or torch has no such operator.
         UntrustedError, IntegrityError, FormatError: the bundle must not be used.
     """
     bundle = open_bundle(reference, trust)
     wanted = Target.parse(target) if isinstance(target, str) else target
-    selection = select(bundle, this_machine(), target=wanted, allow_pending=allow_pending)
-    return Session(bundle, bundle.variant(selection[0].target), selection)
+    allowed = functions(operators)
+    selection = select(
+        bundle, this_machine(), target=wanted, allow_pending=allow_pending, operators=allowed
+    )
+    return Session(bundle, bundle.variant(selection[0].target), selection, allowed)
 
 
 def open_bundle(reference: str | Path, trust: TrustLike = None) -> Bundle:
-    """Find a bundle and check its signature. Raises what `load` raises, except NoVariantError."""
+    """Find a bundle and check its signature. Raises what `load` raises, except NoVariantError.
+
+    A reference to a store is never answered by a folder of the same name inside it.
+    """
     keys = Trust.folder(trust) if isinstance(trust, str | Path) else trust
-    if is_export(reference):
-        return Bundle.open(*open_export(Path(reference)), keys)
-    uri, name = split(str(reference))
+    text = str(reference)
+    if "://" in text:
+        return _open_in_store(*split(text), keys)
+    path = Path(text)
+    in_store = is_store(path.parent)
+    if not in_store and is_export(path):
+        return _same(Bundle.open(*open_export(path), keys), path.name)
+    # Without a store there, `split` and the store say what is wrong with the text as it was given.
+    return _open_in_store(*((str(path.parent), path.name) if in_store else split(text)), keys)
+
+
+def _open_in_store(uri: str, name: str, trust: Trust | None) -> Bundle:
     store = Store.open(uri)
-    return Bundle.open(store, store.resolve(name), keys)
+    return _same(Bundle.open(store, store.resolve(name), trust), name)
+
+
+def _same(bundle: Bundle, asked: str) -> Bundle:
+    """The bundle, if it has the name, number and digest in the reference that was asked for.
+
+    Without `@` and `:` the name of an exported folder is only a name.
+    """
+    if "@" not in asked and ":" not in asked:
+        return bundle
+    wanted, version = Reference.parse(asked), bundle.version
+    got = bundle.index.name, version.number, bundle.index.digest
+    for what, want, have in zip(
+        ("name", "version", "digest"), (wanted.name, wanted.number, wanted.digest), got, strict=True
+    ):
+        if want not in (None, have):
+            raise IntegrityError(f"{asked}: expected the {what} {want}, got {have} of {version}")
+    return bundle
 
 
 def select(
@@ -62,12 +99,14 @@ def select(
     *,
     target: Target | None = None,
     allow_pending: bool = False,
+    operators: Collection[str] = (),
 ) -> tuple[Choice, ...]:
     """The bundle's variants as `rank` orders them. NoVariantError if it accepts none."""
     plugins = registered(name for variant in bundle.index.variants for name in variant.plugins)
     selection = rank(
         bundle.index.variants, bundle.verdicts, machine,
         allow_pending=allow_pending, target=target, plugins=plugins,
+        operators=operators,
     )  # fmt: skip
     if not selection or not isinstance(selection[0], Accepted):
         reasons = "\n  ".join(str(choice) for choice in selection) or "it has no variants"

@@ -49,6 +49,7 @@ def rank(
     allow_pending: bool = False,
     target: Target | None = None,
     plugins: Collection[str] = (),
+    operators: Collection[str] = (),
 ) -> tuple[Choice, ...]:
     """One Choice per variant: first the accepted ones, the best in front, then the rejected ones.
 
@@ -59,7 +60,8 @@ def rank(
     pending.
 
     `target` rejects all others. Naming it is the caller's word that its engine runs here, so
-    architectures are not compared. `plugins` are those registered with TensorRT in this process.
+    architectures are not compared. `plugins` are those registered with TensorRT in this process,
+    `operators` those that the caller allows, by full name.
     """
     accepted: list[tuple[tuple[int | str, ...], Choice]] = []
     rejected: list[Choice] = []
@@ -68,7 +70,7 @@ def rank(
         state = found.state
         reason = _reason(variant, found, machine, allow_pending, target)
         if reason is None:
-            reason = _plugin_reason(variant, plugins)
+            reason = _plugin_reason(variant, plugins) or _operator_reason(variant, operators)
         if reason is None:
             place = _place(variant, state)
             accepted.append((place, Accepted(variant.target, state)))
@@ -132,6 +134,17 @@ def _plugin_reason(variant: Variant, plugins: Collection[str]) -> str | None:
     return (
         f"needs the TensorRT plugin {', '.join(missing)}, which is not registered in this process. "
         "Register its creator with tensorrt.get_plugin_registry() before loading (docs/loading.md)"
+    )
+
+
+def _operator_reason(variant: Variant, operators: Collection[str]) -> str | None:
+    missing = [operator for operator in variant.operators if operator not in operators]
+    if not missing:
+        return None
+    named = ", ".join(repr(operator) for operator in missing)
+    return (
+        f"calls {named}, which no bundle may call unasked. Import the library that registers it with torch, "
+        f"and pass load(..., operators=[{named}]) if you trust it (docs/loading.md)"
     )
 
 

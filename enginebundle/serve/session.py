@@ -15,8 +15,9 @@ from enginebundle.format.digest import Digest, parse_json
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import Profile, Target, TensorSpec
 from enginebundle.format.variant import Part, Segment, Variant
+from enginebundle.runtimes.operators import NONE, Operators
 from enginebundle.serve.bundle import Bundle
-from enginebundle.serve.dispatch import bind, choose, tensors_of
+from enginebundle.serve.dispatch import bind, choose, hold, tensors_of
 from enginebundle.serve.selection import Choice
 
 if TYPE_CHECKING:
@@ -28,11 +29,16 @@ if TYPE_CHECKING:
 class Session:
     """One variant of a bundle, ready to be called. Any number of threads may call it."""
 
-    def __init__(self, bundle: Bundle, variant: Variant, selection: Sequence[Choice] = ()) -> None:
-        """`selection`: the loader's decision about each variant, the chosen one first."""
+    def __init__(
+        self, bundle: Bundle, variant: Variant, selection: Sequence[Choice] = (),
+        operators: Operators = NONE,
+    ) -> None:  # fmt: skip
+        """`selection`: the loader's decision about each variant, the chosen one first. `operators`: what
+        torch graphs may call besides the reviewed ones, if the index says that they do."""
         self.bundle = bundle
         self.variant = variant
         self.selection = tuple(selection)
+        self._operators = operators
         served = {name for part in variant.parts for name in part.profiles}
         self.profiles: tuple[Profile, ...] = tuple(
             profile for profile in bundle.index.profiles if profile.name in served
@@ -63,11 +69,13 @@ class Session:
         """Run on torch tensors or NumPy arrays, and return torch tensors by output name.
 
         Outputs are on the device of the first input that is on a GPU, else on the CPU. Raises
-        InputError (names, dtypes or sizes do not fit), RuntimeFailure and, on the first use of a
-        part, IntegrityError, NotFoundError or FormatError (its blobs).
+        InputError (names, dtypes or sizes do not fit), RuntimeFailure (it can't run, or returns other
+        dtypes or sizes than the bundle says) and, on the first use of a part, IntegrityError, NotFoundError
+        or FormatError (its blobs).
         """
         given = tensors_of(self.inputs, inputs)
-        profile = self.profile_for(**given)
+        symbols = bind(self.inputs, {name: tuple(tensor.shape) for name, tensor in given.items()})
+        profile = choose(self.profiles, symbols)
         part = self.variant.part(profile.name)
         back = next((t.device for t in given.values() if t.device.type != "cpu"), None)
         values: dict[str, torch.Tensor] = dict(given)
@@ -75,7 +83,9 @@ class Session:
             values.update(runner(values, profile.name))
         returned = zip(self.outputs, part.returns, strict=True)
         device = back or "cpu"
-        return {spec.name: values[name].to(device) for spec, name in returned}
+        outputs = {spec.name: values[name].to(device) for spec, name in returned}
+        hold(self.outputs, outputs, symbols)
+        return outputs
 
     def profile_for(self, **inputs: Any) -> Profile:
         """The profile that a call with these tensors would use. InputError if no profile fits."""
@@ -121,7 +131,9 @@ class Session:
         try:
             graph = Graph.from_json(parse_json(data))
             names = {weight.name for weight in graph.weights}
-            run = TorchGraph(graph, self._read_weights(segment.weights, names, device), device)
+            known = {op: f for op, f in self._operators.items() if op in segment.operators}
+            weights = self._read_weights(segment.weights, names, device)
+            run = TorchGraph(graph, weights, device, known)
         except (ValueError, RecursionError) as error:
             raise FormatError(f"graph {segment.blob} is not JSON, or nested too deep") from error
         if (graph.inputs, graph.outputs) != (segment.inputs, segment.outputs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from enginebundle.errors import FormatError, NotFoundError, NoVariantError
@@ -10,6 +11,7 @@ from enginebundle.format.evidence import CaseResult, Evidence
 from enginebundle.format.index import Golden
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target, Toolchain
+from enginebundle.runtimes.operators import functions
 from enginebundle.runtimes.plugins import registered
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.compare import Comparison, compare
@@ -46,22 +48,27 @@ def run_goldens(session: Session) -> Evidence:
 
 
 def validate(
-    store: Store, version: Version, target: Target, trust: Trust | None = None
-) -> Evidence:
+    store: Store, version: Version, target: Target, trust: Trust | None = None,
+    operators: Iterable[str] = (),
+) -> Evidence:  # fmt: skip
     """Open one variant, whatever its state, and run its goldens; the evidence, not yet signed.
+
+    `operators`: what its torch graphs may call besides the reviewed ones, as for `load`.
 
     Raises NotFoundError if the bundle has no such variant, NoVariantError if this machine lacks
     what the variant needs, and what `run_goldens` raises. None of these is evidence.
     """
     bundle = Bundle.open(store, version, trust)
     variant = bundle.variant(target)
+    allowed = functions(operators)
     choices = rank(
         [variant], {}, this_machine(),
         allow_pending=True, target=target, plugins=registered(variant.plugins),
+        operators=allowed,
     )  # fmt: skip
     if not isinstance(choices[0], Accepted):
         raise NoVariantError(f"{version} can't be validated here: {choices[0]}")
-    return run_goldens(Session(bundle, variant, choices))
+    return run_goldens(Session(bundle, variant, choices, allowed))
 
 
 def validate_and_sign(

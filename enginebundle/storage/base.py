@@ -24,8 +24,11 @@ class Storage(Protocol):
     All methods raise StoreError if the place can't be read or written, and FormatError for an unsafe path.
     """
 
-    def get(self, path: str) -> bytes | None:
-        """The file's content, or None if it does not exist."""
+    def get(self, path: str, limit: int | None = None) -> bytes | None:
+        """The file's content, or None if it does not exist.
+
+        UnreadableError, before it is read, if it has more than `limit` bytes, or is no regular file of the store.
+        """
 
     def put(self, path: str, data: bytes | memoryview) -> None:
         """Write or replace a file."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from enginebundle.errors import IntegrityError, NotFoundError
 from enginebundle.format.digest import Digest, digest_bytes, digest_file, hexadecimal
 from enginebundle.storage.base import Storage
+from enginebundle.storage.home import cache_folder
 from enginebundle.storage.local import LocalStorage
+from enginebundle.storage.reading import is_file
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,9 +65,12 @@ class BlobStore:
         _LOG.warning("store %s: blob %s had other content, now in %s", self.uri, digest, aside)
         return False
 
-    def read_blob(self, digest: Digest) -> bytes:
-        """The blob's content. NotFoundError if it is missing, IntegrityError if its digest is wrong."""
-        data = self._storage.get(_blob(digest))
+    def read_blob(self, digest: Digest, limit: int | None = None) -> bytes:
+        """The blob's content. NotFoundError if it is missing, IntegrityError if its digest is wrong.
+
+        UnreadableError, before it is read, if it has more than `limit` bytes.
+        """
+        data = self._storage.get(_blob(digest), limit)
         if data is None:
             raise self._missing(digest)
         _check(digest_bytes(data), digest, f"{len(data)} bytes in store {self.uri}")
@@ -82,9 +86,9 @@ class BlobStore:
         if local is None:
             cache = LocalStorage(cache_folder())
             local = cache.root / path
-            if not local.exists() or digest_file(local) != digest:
+            if not is_file(local) or digest_file(local) != digest:
                 cache.put(path, self.read_blob(digest))
-        if not local.is_file():
+        if not is_file(local):
             raise self._missing(digest)
         _check(digest_file(local), digest, str(local))
         return local
@@ -101,9 +105,3 @@ def _blob(digest: Digest) -> str:
 def _check(got: Digest, want: Digest, where: str) -> None:
     if got != want:
         raise IntegrityError(f"expected content {want}, got {got}: {where}. Copy it again")
-
-
-def cache_folder() -> Path:
-    """Where copies of a remote store's blobs are kept on this machine."""
-    named = os.environ.get("ENGINEBUNDLE_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "enginebundle"

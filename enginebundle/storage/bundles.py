@@ -1,4 +1,4 @@
-"""Bundles by name: versions that never change, aliases that move, evidence that accumulates.
+"""Bundles by name: versions that never change, aliases that move.
 
 Versions, and the moves of one alias, are slots numbered from 1 and filled in order. Each is filled by
 one `Storage.create`: the first writer wins, and every writer learns who won.
@@ -12,16 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from enginebundle.errors import ConflictError, FormatError, NotFoundError
-from enginebundle.format.digest import Digest, canonical_json, hexadecimal, is_digest
+from enginebundle.errors import ConflictError, FormatError, IntegrityError, NotFoundError
+from enginebundle.format.digest import Digest, canonical_json, is_digest
+from enginebundle.format.index import MAX_BYTES as MAX_INDEX
 from enginebundle.format.parse import check_name, fields, is_name, json_object
 from enginebundle.format.reference import Reference
-from enginebundle.format.spec import Target
 from enginebundle.storage.blobs import BlobStore
+from enginebundle.storage.reading import SMALL
 
 _LOG = logging.getLogger(__name__)
-_RECORD = re.compile(r"/([1-9][0-9]*|[0-9a-f]{64}-[0-9a-f]{16}|[0-9a-f]{64})\.json\Z")
-"""Names of evidence, by number and as it was before it had numbers, and of heads."""
+_SLOT = re.compile(r"([1-9][0-9]{0,8})\.json\Z")
+"""The name of what fills a slot: as many digits as a reference may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +101,12 @@ class BundleStore(BlobStore):
     def read_index(self, version: Version) -> tuple[bytes, bytes]:
         """The raw index and its signature document. Neither is trusted yet: see `Trust.verify`."""
         record = self._version_record(version.name, version.number)
-        return self.read_blob(version.digest), self.read_blob(record["signature"])
+        signature = self.read_blob(record["signature"], SMALL)
+        return self.read_blob(version.digest, MAX_INDEX), signature
 
     def names(self) -> list[str]:
         """The names of the bundles in the store."""
         return [name for name in self._storage.children("bundles") if is_name(name)]
-
-    def check_evidence(self, version: Version) -> None:
-        """Set damaged evidence and heads aside: new ones are about to come, and could not be read beside them."""
-        for folder, word in ((_evidence(version), "evidence"), (_heads(version), "head")):
-            for record in self._records(folder, word):
-                self.check_blob(record[word])
-                self.check_blob(record["signature"])
-
-    def _records(self, folder: str, word: str) -> list[dict[str, Digest]]:
-        """The records below a folder. Other files are no concern of ours: .DS_Store, an editor's copy."""
-        paths = self._storage.files(folder)
-        return [self._record(p, (word, "signature")) for p in paths if _RECORD.search(p)]
-
-    def _documents(self, folder: str, word: str) -> list[tuple[bytes, bytes]]:
-        """What the records name, each with its signature. What is not there any more says nothing."""
-        found = []
-        for record in self._records(folder, word):
-            with self._said(f"{word} in {folder} is left out"):
-                found.append((self.read_blob(record[word]), self.read_blob(record["signature"])))
-        return found
 
     def numbers(self, name: str) -> list[int]:
         """The numbers of all versions of a bundle, ascending, whether they can be read or not."""
@@ -171,66 +153,18 @@ class BundleStore(BlobStore):
             if self._storage.create(f"{folder}/{slot + 1}.json", record) == record:
                 return
 
-    def put_evidence(
-        self, version: Version, target: Target, evidence: bytes, signature: bytes
-    ) -> Digest:
-        """Store a signed Evidence document about a version's target. Returns the document's digest."""
-        digest, signed = self.put_blob(evidence), self.put_blob(signature)
-        path = f"{_evidence(version, target)}/{hexadecimal(digest)}-{hexadecimal(signed)[:16]}.json"
-        self._storage.put(path, canonical_json({"evidence": digest, "signature": signed}))
-        return digest
-
-    def evidence(self, version: Version) -> list[tuple[bytes, bytes]]:
-        """The (evidence, signature) documents about a version's index. None is trusted yet."""
-        return self._documents(_evidence(version), "evidence")
-
     @contextmanager
     def _said(self, what: str) -> Iterator[None]:
         """Go on without a record that is damaged or gone, and say so: it must not stop the others."""
         try:
             yield
-        except (FormatError, NotFoundError) as error:
+        except (FormatError, IntegrityError, NotFoundError) as error:
             _LOG.warning("store %s: %s: %s", self.uri, what, error)
-
-    def add_evidence(
-        self, version: Version, target: Target, number: int, evidence: bytes, signature: bytes
-    ) -> bool:
-        """Store a signed Evidence document under its number. False if another took that number first."""
-        record = canonical_json(
-            {"evidence": self.put_blob(evidence), "signature": self.put_blob(signature)}
-        )
-        path = f"{_evidence(version, target)}/{number}.json"
-        return self._storage.create(path, record) == record
-
-    def evidence_numbers(self, version: Version, target: Target) -> list[int]:
-        """The numbers that evidence about a target has, ascending."""
-        return self._slots(_evidence(version, target))
-
-    def put_head(
-        self, version: Version, target: Target, key: Digest, head: bytes, signature: bytes,
-        last: bytes | None = None,
-    ) -> bool:  # fmt: skip
-        """Store a key's signed Head document about a target. False if `last` is not its last record any more."""
-        record = canonical_json(
-            {"head": self.put_blob(head), "signature": self.put_blob(signature)}
-        )
-        path = _heads(version, target, key)
-        if last is None:
-            return self._storage.create(path, record) == record
-        return self._storage.replace(path, last, record)
-
-    def head_record(self, version: Version, target: Target, key: Digest) -> bytes | None:
-        """The record that `put_head` would replace."""
-        return self._storage.get(_heads(version, target, key))
-
-    def heads(self, version: Version) -> list[tuple[bytes, bytes]]:
-        """The (head, signature) documents about a version's index. None is trusted yet."""
-        return self._documents(_heads(version), "head")
 
     def _slots(self, folder: str) -> list[int]:
         """The numbers of the files `<n>.json` in a folder, ascending."""
-        stems = [name.removesuffix(".json") for name in self._storage.children(folder)]
-        return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
+        found = map(_SLOT.match, self._storage.children(folder))
+        return sorted(int(slot[1]) for slot in found if slot)
 
     def _move(self, name: str, alias: str) -> tuple[int, int] | None:
         """The (slot, version) of an alias's last move."""
@@ -239,7 +173,7 @@ class BundleStore(BlobStore):
         if not slots:
             return None
         path = f"{folder}/{slots[-1]}.json"
-        value = fields(json_object(self._storage.get(path) or b"", path), path, ("version",))
+        value = fields(json_object(self._storage.get(path, SMALL) or b"", path), path, ("version",))
         if type(value["version"]) is not int or value["version"] < 1:
             raise FormatError(f"{path}: expected a version number, got {value['version']!r}")
         return slots[-1], value["version"]
@@ -255,7 +189,7 @@ class BundleStore(BlobStore):
 
     def _record(self, path: str, keys: tuple[str, ...]) -> dict[str, Digest]:
         """A stored object whose values are digests."""
-        data = self._storage.get(path)
+        data = self._storage.get(path, SMALL)
         if data is None:
             raise NotFoundError(f"store {self.uri} has no {path}")
         record = fields(json_object(data, path), path, keys)
@@ -282,17 +216,3 @@ def _versions(name: str) -> str:
 
 def _moves(name: str, alias: str) -> str:
     return f"bundles/{check_name(name, 'bundle name')}/aliases/{check_name(alias, 'alias')}"
-
-
-def _evidence(version: Version, target: Target | None = None) -> str:
-    folder = f"bundles/{check_name(version.name, 'name')}/evidence/{hexadecimal(version.digest)}"
-    return folder if target is None else f"{folder}/{_folder(target)}"
-
-
-def _heads(version: Version, target: Target | None = None, key: Digest = "") -> str:
-    folder = f"bundles/{check_name(version.name, 'name')}/heads/{hexadecimal(version.digest)}"
-    return folder if target is None else f"{folder}/{_folder(target)}/{hexadecimal(key)}.json"
-
-
-def _folder(target: Target) -> str:
-    return str(target).replace(":", "-").replace("+", "-")

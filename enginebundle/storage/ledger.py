@@ -6,7 +6,7 @@ attest(store, version, evidence, signer, trust)    -> the evidence as it was sig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -23,7 +23,8 @@ from enginebundle.format.head import Head
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target
 from enginebundle.format.verdict import Missing
-from enginebundle.storage.bundles import BundleStore, Version
+from enginebundle.storage.bundles import Version
+from enginebundle.storage.proofs import ProofStore
 from enginebundle.storage.seen import Numbers, remember, seen
 from enginebundle.storage.trust import Trust
 
@@ -102,14 +103,16 @@ class Ledger:
         return [Missing(target, n, f"{why} (target {target}, key {key})") for n, why in found]
 
 
-def read(store: BundleStore, version: Version, trust: Trust) -> Ledger:
-    """What trusted keys signed about a version. All else is ignored, also what they signed in vain:
-    evidence that contradicts itself.
+def read(
+    store: ProofStore, version: Version, trust: Trust, targets: Collection[Target] | None = None
+) -> Ledger:
+    """What trusted keys signed about a version's `targets`; None for all. All else is ignored, also what they
+    signed in vain: evidence that contradicts itself.
 
     Remembers the highest numbers on this machine.
     """
-    evidence = _signed(store.evidence(version), trust, Evidence.from_bytes)
-    heads = _signed(store.heads(version), trust, Head.from_bytes)
+    evidence = _signed(store.evidence(version, targets), trust, Evidence.from_bytes)
+    heads = _signed(store.heads(version, targets, trust.keys), trust, Head.from_bytes)
     known = seen(version.digest)
     ledger = Ledger(
         tuple(one for one in evidence if one.content.index == version.digest),
@@ -122,7 +125,7 @@ def read(store: BundleStore, version: Version, trust: Trust) -> Ledger:
 
 
 def attest(
-    store: BundleStore,
+    store: ProofStore,
     version: Version,
     evidence: Evidence,
     signer: Signer,
@@ -143,7 +146,7 @@ def attest(
         )
     target = evidence.target
     for _ in range(TRIES):
-        ledger = read(store, version, trust)
+        ledger = read(store, version, trust, (target,))
         known = [e for e in ledger.evidence if e.content.measured == evidence.measured]
         if known:
             own = [one.content for one in known if one.signer == signer.key_id]
@@ -165,12 +168,12 @@ def attest(
 
 
 def _advance(
-    store: BundleStore, version: Version, signer: Signer, trust: Trust, target: Target
+    store: ProofStore, version: Version, signer: Signer, trust: Trust, target: Target
 ) -> None:
     """Let the signer's head name its newest evidence."""
     for _ in range(TRIES):
         last = store.head_record(version, target, signer.key_id)
-        ledger = read(store, version, trust)
+        ledger = read(store, version, trust, (target,))
         newest = max(
             (e for e in ledger.evidence if (e.content.target, e.signer) == (target, signer.key_id)),
             key=lambda one: one.content.sequence,

@@ -5,31 +5,34 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from enginebundle.errors import StoreError
+from enginebundle.errors import StoreError, UnreadableError
 from enginebundle.storage.base import TEMPORARY, Entry, safe
+from enginebundle.storage.reading import check_inside, read_file
 
 
 class LocalStorage:
-    """Files below `root`. `storage.base.Storage` documents the methods."""
+    """Files below `root`. `storage.base.Storage` documents the methods.
 
-    def __init__(self, root: Path) -> None:
+    Links may lead out of `root` only if `links` says so: where nobody but this user writes.
+    """
+
+    def __init__(self, root: Path, *, links: bool = False) -> None:
         self.root = root
+        self._links = links
 
-    def get(self, path: str) -> bytes | None:
+    def get(self, path: str, limit: int | None = None) -> bytes | None:
         with self._refusals("read", path):
-            try:
-                return (self.root / safe(path)).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+            return read_file(self._file(path), limit)
 
     def put(self, path: str, data: bytes | memoryview) -> None:
         with self._refusals("write", path):
-            final = self.root / safe(path)
+            final = self._file(path)
             with _temporary(final, data, 0o644) as temporary:
                 os.replace(temporary, final)
 
@@ -37,18 +40,20 @@ class LocalStorage:
         if (existing := self.get(path)) is not None:
             return existing
         with self._refusals("write", path):
-            final = self.root / safe(path)
-            with _temporary(final, data, mode) as temporary:
-                try:
-                    # A hard link is the only portable way to create a complete file unless it exists.
-                    os.link(temporary, final)
-                except FileExistsError:
-                    return final.read_bytes()
-        return data
+            final = self._file(path)
+            with _temporary(final, data, mode) as temporary, contextlib.suppress(FileExistsError):
+                # A hard link is the only portable way to create a complete file unless it exists.
+                os.link(temporary, final)
+                return data
+        won = self.get(path)
+        if won is None:
+            raise UnreadableError(f"store {self.root}: {path} is a link that leads nowhere")
+        return won
 
     def replace(self, path: str, old: bytes, data: bytes) -> bool:
-        final = self.root / safe(path)
+        safe(path)  # the lock needs a store, a wrong path none
         with self._refusals("write", path), self._lock():
+            final = self._file(path)
             if (found := self.get(path)) != old:
                 return found == data
             with _temporary(final, data, 0o644) as temporary:
@@ -58,13 +63,14 @@ class LocalStorage:
     def size(self, path: str) -> int | None:
         with self._refusals("read", path):
             try:
-                return os.stat(f"{self.root}/{safe(path)}").st_size
+                about = os.stat(f"{self.root}/{safe(path)}")
             except (FileNotFoundError, NotADirectoryError):
                 return None
+        return about.st_size if stat.S_ISREG(about.st_mode) else None
 
     def files(self, folder: str) -> list[str]:
         with self._refusals("list", folder):
-            start = self.root / safe(folder)
+            start = self._file(folder)
             found = [
                 Path(parent, name).relative_to(self.root).as_posix()
                 for parent, names in _walk(start)
@@ -76,7 +82,7 @@ class LocalStorage:
     def entries(self, folder: str) -> list[Entry]:
         found = []
         with self._refusals("list", folder):
-            for parent, names in _walk(self.root / safe(folder)):
+            for parent, names in _walk(self._file(folder)):
                 for name in names:
                     with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
                         about = os.stat(os.path.join(parent, name))
@@ -85,24 +91,32 @@ class LocalStorage:
         return sorted(found, key=lambda entry: entry.path)
 
     def remove(self, path: str) -> None:
-        file = self.root / safe(path)
+        # A link goes itself, wherever it leads, so only the way to it has to stay inside.
+        folder, _, name = safe(path).rpartition("/")
         with self._refusals("remove", path), self._lock():
-            file.unlink(missing_ok=True)
+            (self._file(folder) if folder else self.root).joinpath(name).unlink(missing_ok=True)
 
     def touch(self, path: str) -> None:
         with self._refusals("write", path), contextlib.suppress(FileNotFoundError):
-            os.utime(self.root / safe(path))
+            os.utime(self._file(path))
 
     def children(self, folder: str) -> list[str]:
         with self._refusals("list", folder):
             try:
-                names = os.listdir(self.root / safe(folder))
+                names = os.listdir(self._file(folder))
             except (FileNotFoundError, NotADirectoryError):
                 return []
         return sorted(name for name in names if not name.startswith(TEMPORARY))
 
     def local(self, path: str) -> Path | None:
-        return self.root / safe(path)
+        return self._file(path)
+
+    def _file(self, path: str) -> Path:
+        """Where a path is. UnreadableError if a link on the way leads out of the root."""
+        file = self.root / safe(path)
+        if not self._links:
+            check_inside(self.root, path)
+        return file
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -115,9 +129,11 @@ class LocalStorage:
     def _refusals(self, verb: str, path: str) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except UnreadableError as error:
+            raise UnreadableError(f"store {self.root}: can't {verb} {path}: {error}") from error
+        except (OSError, ValueError) as error:  # a ValueError: the root is no path
             raise StoreError(
-                f"store {self.root}: can't {verb} {path}: {error.strerror or error}. "
+                f"store {self.root}: can't {verb} {path}: {_why(error)}. "
                 "Check that the folder exists, has space and belongs to this user, or name another store"
             ) from error
 
@@ -149,6 +165,10 @@ def _temporary(final: Path, data: bytes | memoryview, mode: int) -> Iterator[str
         _flush_folder(final.parent)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _why(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import Digest, canonical_json, hexadecimal
 from enginebundle.format.parse import json_object
-from enginebundle.storage.bundles import BundleStore
+from enginebundle.storage.proofs import ProofStore
+from enginebundle.storage.reading import SMALL
 
 
-class MovingStore(BundleStore):
+class MovingStore(ProofStore):
     """The part of a store that keeps TensorRT's timing caches."""
 
     def timing(self, key: Digest) -> tuple[int, dict[str, Any]]:
@@ -25,7 +26,7 @@ class MovingStore(BundleStore):
             return 0, {}
         path = f"{folder}/{slots[-1]}.json"
         try:
-            return slots[-1], json_object(self._storage.get(path) or b"", path)
+            return slots[-1], json_object(self._storage.get(path, SMALL) or b"", path)
         except FormatError:
             return slots[-1], {}  # only helps builds along: the next one moves past it
 

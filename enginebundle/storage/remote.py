@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from enginebundle.errors import StoreError
+from enginebundle.errors import StoreError, UnreadableError
 from enginebundle.storage.address import client
 from enginebundle.storage.base import Entry, safe
 
@@ -44,8 +44,8 @@ class RemoteStorage:
         self._errors: Any = exceptions
         self._proved = False
 
-    def get(self, path: str) -> bytes | None:
-        return self._ask("read", path, lambda: self._read(safe(path)))[0]
+    def get(self, path: str, limit: int | None = None) -> bytes | None:
+        return self._ask("read", path, lambda: self._read(safe(path), limit))[0]
 
     def put(self, path: str, data: bytes | memoryview) -> None:
         def once() -> bool:
@@ -128,11 +128,15 @@ class RemoteStorage:
     def local(self, path: str) -> Path | None:
         return None
 
-    def _read(self, path: str) -> tuple[bytes | None, Any]:
+    def _read(self, path: str, limit: int | None = None) -> tuple[bytes | None, Any]:
         """An object's content and description; (None, {}) if there is none."""
         try:
             found = self._library.get(self._client, path)
             about = found.meta
+            if limit is not None and about["size"] > limit:
+                raise UnreadableError(
+                    f"store {self.uri}: can't read {path}: it has {about['size']} bytes, expected at most {limit}"
+                )
             if about["size"] <= _PIECE:
                 return bytes(found.bytes()), about
             content = io.BytesIO()

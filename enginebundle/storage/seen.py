@@ -16,9 +16,10 @@ from contextlib import suppress
 
 from enginebundle.errors import FormatError, StoreError
 from enginebundle.format.digest import Digest, hexadecimal
+from enginebundle.format.evidence import LAST
 from enginebundle.format.spec import Target
+from enginebundle.storage.home import home
 from enginebundle.storage.local import LocalStorage
-from enginebundle.storage.trust import home
 
 Numbers = Mapping[tuple[Target, Digest], int]
 """The highest sequence number by target and key."""
@@ -29,20 +30,21 @@ def seen(index: Digest) -> Numbers:
     found: dict[tuple[Target, Digest], int] = {}
     paths: list[str] = []
     with suppress(StoreError):
-        paths = LocalStorage(home()).files(_folder(index))
+        paths = LocalStorage(home(), links=True).files(_folder(index))
     for path in paths:
         with suppress(ValueError, FormatError):
             _, _, target, key, number = path.split("/")
             place = Target.parse(target), f"sha256:{key}"
-            found[place] = max(found.get(place, 0), int(number))
+            if 0 <= int(number) <= LAST:
+                found[place] = max(found.get(place, 0), int(number))
     return found
 
 
 def remember(index: Digest, numbers: Numbers) -> None:
     """Remember these numbers."""
-    storage = LocalStorage(home())
     for (target, key), number in numbers.items():
         with suppress(StoreError):
+            storage = LocalStorage(home(), links=True)
             storage.create(f"{_folder(index)}/{target}/{hexadecimal(key)}/{number}", b"")
 
 

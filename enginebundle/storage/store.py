@@ -24,8 +24,10 @@ from enginebundle.format.digest import Digest, canonical_json, hexadecimal
 from enginebundle.format.parse import json_object
 from enginebundle.storage.base import Storage, safe
 from enginebundle.storage.bundles import Version
+from enginebundle.storage.home import expand
 from enginebundle.storage.leases import LeaseStore
 from enginebundle.storage.local import LocalStorage
+from enginebundle.storage.reading import SMALL, is_file
 
 __all__ = ["Store", "Version"]
 
@@ -51,7 +53,7 @@ class Store(LeaseStore):
         """
         uri = str(uri)
         storage = _storage(uri)
-        marker = storage.get(_MARKER)
+        marker = storage.get(_MARKER, SMALL)
         if marker is None and create:
             marker = storage.create(_MARKER, canonical_json(_FORMAT))
         if marker is None:
@@ -91,13 +93,18 @@ class Store(LeaseStore):
         """Write or replace a file, such as `runs/<id>/results.json`. The last writer wins."""
         self._storage.put(_unreserved(path), data)
 
-    def get_file(self, path: str) -> bytes | None:
-        """A file's content, or None if it does not exist."""
-        return self._storage.get(_unreserved(path))
+    def get_file(self, path: str, limit: int | None = None) -> bytes | None:
+        """A file's content, or None if it does not exist. UnreadableError if it has more than `limit` bytes."""
+        return self._storage.get(_unreserved(path), limit)
 
     def list_files(self, prefix: str) -> list[str]:
         """The paths of the files at any depth below a folder, sorted."""
         return self._storage.files(_unreserved(prefix.rstrip("/")))
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder on this machine has the marker of a store."""
+    return is_file(folder / _MARKER)
 
 
 def _storage(uri: str) -> Storage:
@@ -105,7 +112,7 @@ def _storage(uri: str) -> Storage:
     if "://" not in uri:
         if not uri or re.match(r"(file|s3|gs|gcs|https?):", uri):
             raise expected
-        return LocalStorage(Path(uri).expanduser().absolute())
+        return LocalStorage(expand(uri))
     try:
         parts = urlsplit(uri)
     except ValueError as error:

@@ -83,7 +83,7 @@ def validate(args: argparse.Namespace) -> int:
         known = [str(one.target) for one in index.variants]
         raise unknown("variant", args.target, known)
     publisher = Publisher(store, default_signer())
-    task = _task(version, target, args.timeout, args.plugin)
+    task = _task(version, target, args.timeout, args.plugin, args.operator)
     ended, upstream = _run(store, task, version, publisher.trust)
     final = publisher.finish(task, upstream, ended)
     result = {
@@ -108,12 +108,15 @@ def validate(args: argparse.Namespace) -> int:
     return exit_code([final])
 
 
-def _task(version: Version, target: Target, timeout: float, plugins: list[str]) -> Task:
+def _task(
+    version: Version, target: Target, timeout: float, plugins: list[str], operators: list[str]
+) -> Task:
     gpus = () if target.backend == "torch" else target.archs
     name = version.name
-    more = (
+    more: dict[str, Any] = (
         {"plugins": {"entrypoints": plugins, "search_path": [str(Path.cwd())]}} if plugins else {}
     )
+    more |= {"operators": operators} if operators else {}
     return Task(
         TaskId(name, "validate", target),
         spec={"name": name, "target": str(target)} | more,

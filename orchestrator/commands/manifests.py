@@ -51,6 +51,8 @@ def schema(args: argparse.Namespace) -> int:
 
 def plan(args: argparse.Namespace) -> int:
     """Show what would happen. A store that does not exist yet counts as empty."""
+    if args.manifest is None:
+        args.manifest, args.deep = _after_deep(args.deep)
     manifest = load(Path(args.manifest))
     if args.deep is not None:
         return _deep(manifest, args)
@@ -78,6 +80,15 @@ def _near(given: str) -> str:
     stores = [entry.name for entry in path.parent.iterdir() if (entry / "store.json").is_file()]
     close = difflib.get_close_matches(path.name, stores, 1)
     return str(Path(given).parent / close[0]) if close else ""
+
+
+def _after_deep(words: list[str] | None) -> tuple[str, list[str]]:
+    """The manifest among the words after `--deep`, and the models: argparse gives that option all of them."""
+    if not words:
+        raise UsageError("plan: name the manifest's YAML file, as in `kiln plan manifest.yaml`")
+    files = [word for word in words if Path(word).suffix in (".yaml", ".yml")]
+    manifest = files[0] if files else words[-1]
+    return manifest, [word for word in words if word != manifest]
 
 
 def _deep(manifest: Manifest, args: argparse.Namespace) -> int:

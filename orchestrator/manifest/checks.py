@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from enginebundle.errors import FormatError
 from enginebundle.format import dims
+from enginebundle.format.solve import unsolvable
 from orchestrator.manifest.errors import Problem, nearest
 from orchestrator.manifest.schema import ModelForm
 from orchestrator.manifest.yaml import Located
@@ -98,6 +99,14 @@ def _symbols(form: ModelForm, node: Located) -> Iterator[Problem]:
             )
         if not used.keys() - ranges.keys():
             yield from _sizes(form, node, profile)
+    shapes = [dim for tensor in form.inputs.values() for dim in tensor.shape]
+    for symbol in sorted(unsolvable(shapes)):
+        name, index = used[symbol]
+        yield _at(node, "inputs", name, "shape", index).problem(
+            f"no input's size tells the value of {symbol!r}, which a call needs; give it a dimension of its own, "
+            f"or one that is a line over it, such as `2*{symbol} + 1` (for `{symbol}//2` name the half: "
+            f"`h`, and `2*h` elsewhere)"
+        )
 
 
 def _sizes(form: ModelForm, node: Located, profile: str) -> Iterator[Problem]:

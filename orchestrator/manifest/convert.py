@@ -50,6 +50,7 @@ def convert(form: ModelForm, folder: Path) -> Model:
         refit=form.refit,
         allow_torch=form.allow_torch,
         plugins=tuple(form.plugins),
+        operators=tuple(form.operators),
         unrecorded=form.unrecorded,
     )
 

@@ -56,6 +56,8 @@ class Model:
     engine_profiles: Literal["separate", "shared"] = "separate"
     replace: tuple[Replacement, ...] = ()
     plugins: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
+    """What torch segments may call besides the operators that every bundle may call."""
     effort: str = DEFAULT_EFFORT
     version_compatible: bool = False
     refit: bool = False
@@ -88,6 +90,7 @@ class Model:
             "engine_profiles": self.engine_profiles,
             "replace": [one.to_json() for one in self.replace],
             "plugins": list(self.plugins),
+            "operators": list(self.operators),
             "effort": self.effort,
             "version_compatible": self.version_compatible,
             "refit": self.refit,

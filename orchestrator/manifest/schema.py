@@ -183,7 +183,13 @@ class ModelForm(Form):
     )
     plugins: list[EntrypointField] = Field(
         [],
-        description="Functions that register TensorRT plugins where trt targets are built and validated.",
+        description="Functions that register TensorRT plugins where trt targets are built and validated, and "
+        "the `operators` where any target is.",
+    )
+    operators: list[str] = Field(
+        [],
+        description="Operators of your own (mylib::scale) that torch may call in this bundle. Whoever loads it "
+        "has to allow them by name.",
     )
     require_full_compilation: bool = Field(
         False, description="Fail rather than leave any operator in torch."

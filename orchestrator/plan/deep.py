@@ -69,6 +69,11 @@ def _plan(model: Model) -> list[DeepPlan]:
         traced = _trace(model)
     except Refused as refused:
         return [DeepPlan(model.name, model.targets, refused=str(refused))]
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+            ValueError) as error:  # fmt: skip
+        # A fault of the compiler's must not cost the user the plans of all other models.
+        told = f"the compiler failed: {type(error).__name__}: {error}; please report it"
+        return [DeepPlan(model.name, model.targets, refused=told)]
     planned = []
     for targets in _alike(model):
         try:

@@ -7,7 +7,7 @@ The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
               require_full_compilation, min_nodes, tolerances {output or "*": {atol, rtol}}, toolchain,
               version_compatible, refit,
               replace (operators and functions that have converters or plugins; then also search_path,
-              content), effort (trt targets only), plugins (as below)
+              content), effort (trt targets only), plugins, operators (as below)
     publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
     validate  name, target, toolchain, plugins {entrypoints, search_path, content} (only if a trt target
               has any)
@@ -160,10 +160,12 @@ def _named(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plugins(model: Model, target: Target, content: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a spec about the code that registers TensorRT plugins; empty if there is none."""
-    if not model.plugins or target.backend != "trt":
-        return {}
-    return {
+    """The part of a spec about the code that registers TensorRT plugins and the user's operators, and about
+    these; empty if there is none."""
+    operators = {"operators": list(model.operators)} if model.operators else {}
+    if not model.plugins or not (operators or target.backend == "trt"):
+        return operators
+    return operators | {
         "plugins": {
             "entrypoints": list(model.plugins),
             "search_path": list(model.source.search_path),

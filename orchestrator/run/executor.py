@@ -63,7 +63,9 @@ class LocalExecutor:
         self._archs = archs
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._threads: set[threading.Thread] = set()
+        self._asked: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
+        self._watch = threading.Thread(target=self._start_each, daemon=True)
+        self._watch.start()
 
     def pools(self, labels: Collection[str | None]) -> Mapping[str | None, Pool]:
         """The GPU is a pool of its own, for one step at a time: none disturbs another's timings or
@@ -83,9 +85,18 @@ class LocalExecutor:
         return Pool(label, 0, absent=absent_here(label, self._archs))
 
     def submit(self, attempt: Attempt) -> None:
-        thread = threading.Thread(target=self._work, args=(attempt,), daemon=True)
-        self._threads.add(thread)
-        thread.start()
+        self._asked.put(attempt)
+
+    def _start_each(self) -> None:
+        """Start a thread for each attempt, then wait for all of them. Python raises Ctrl-C in the main
+        thread only: started there, a thread could be half started when `close` joins it."""
+        threads: list[threading.Thread] = []
+        while (attempt := self._asked.get()) is not None:
+            thread = threading.Thread(target=self._work, args=(attempt,), daemon=True)
+            thread.start()
+            threads = [*(known for known in threads if known.is_alive()), thread]
+        for thread in threads:
+            thread.join()
 
     def _work(self, attempt: Attempt) -> None:
         outcome: Outcome = Failed("error", "the thread that watched the step died")
@@ -105,13 +116,12 @@ class LocalExecutor:
             return []
         while not self._ended.empty():
             ended.append(self._ended.get_nowait())
-        self._threads = {thread for thread in self._threads if thread.is_alive()}
         return ended
 
     def close(self) -> None:
         self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._asked.put(None)
+        self._watch.join()
 
 
 def serves(label: str, archs: Collection[str]) -> bool:

@@ -12,7 +12,7 @@ import site
 from collections.abc import Mapping
 from pathlib import Path
 
-from enginebundle.storage.trust import home
+from enginebundle.storage.home import home
 
 _LIBRARY = Path(__file__).resolve().parents[2]
 _FILES = (

@@ -16,6 +16,7 @@ from typing import Any
 
 from enginebundle import errors
 from enginebundle.storage.base import Entry
+from enginebundle.storage.reading import read_file
 from enginebundle.storage.store import Store
 
 SOCKET = "KILN_STEP_STORE"
@@ -41,9 +42,9 @@ class LentStorage:
         self._count = 0
         self._lock = threading.Lock()
 
-    def get(self, path: str) -> bytes | None:
+    def get(self, path: str, limit: int | None = None) -> bytes | None:
         found = self._ask("get", path)
-        return None if found is None else Path(found).read_bytes()
+        return None if found is None else read_file(Path(found), limit)
 
     def put(self, path: str, data: bytes | memoryview) -> None:
         self._ask("put", path, data)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from enginebundle.format.digest import Digest, digest_json
-from enginebundle.storage.blobs import cache_folder
+from enginebundle.storage.home import cache_folder
 from enginebundle.storage.store import Store
 from orchestrator.plan.inputs import now
 from orchestrator.plan.inputs.lists import with_inputs

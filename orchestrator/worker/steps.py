@@ -119,6 +119,7 @@ def build_request(spec: Spec) -> BuildRequest:
     from compiler.build.effort import DEFAULT
     from compiler.pipeline import BuildRequest
     from enginebundle.format.spec import Tolerance
+    from enginebundle.runtimes.operators import full_name
 
     plugins = spec.get("plugins", {})
     overrides = {name: Tolerance.from_json(one) for name, one in spec["tolerances"].items()}
@@ -134,6 +135,7 @@ def build_request(spec: Spec) -> BuildRequest:
         replace=_replacements(spec),
         search_path=tuple(spec.get("search_path", plugins.get("search_path", ()))),
         plugins=tuple(plugins.get("entrypoints", ())),
+        operators=tuple(map(full_name, spec.get("operators", ()))),
         effort=spec.get("effort", DEFAULT),
         version_compatible=spec.get("version_compatible", False),
         refit=spec.get("refit", False),
@@ -226,7 +228,15 @@ def _save_segment(segment: BuiltSegment, profiles: tuple[str, ...], put: Put) ->
     if segment.engine is None:
         blob = put(canonical_json(segment.graph.to_json(origins=False)))
         weights = put(segment.weights or {})
-        return Segment(segment.kind, blob, weights, segment.inputs, segment.outputs, ())
+        return Segment(
+            segment.kind,
+            blob,
+            weights,
+            segment.inputs,
+            segment.outputs,
+            (),
+            operators=segment.operators,
+        )
     return Segment(
         segment.kind,
         put(segment.engine),
@@ -260,14 +270,15 @@ def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     version, trust = store.resolve(f"{spec['name']}@{index}"), _trust(spec["trust"])
     target = Target.parse(spec["target"])
     store.check_evidence(version)
+    operators = tuple(spec.get("operators", ()))
     if plugins := spec.get("plugins"):
         with recorded():
             from compiler.build.plugins import register_plugins
 
             register_plugins(plugins["entrypoints"], tuple(plugins["search_path"]))
-            evidence = validate_variant(store, version, target, trust)
+            evidence = validate_variant(store, version, target, trust, operators)
     else:
-        evidence = validate_variant(store, version, target, trust)
+        evidence = validate_variant(store, version, target, trust, operators)
     return {
         "passed": evidence.passed,
         "worst": evidence.worst,

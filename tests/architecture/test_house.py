@@ -46,6 +46,7 @@ HEAVY = {
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 
 BROAD = {
+    "enginebundle/runtimes/torch_step.py",  # an operator raises what it likes
     "orchestrator/worker/child.py",  # a step's own process: turns anything into a value
     "orchestrator/run/ray_executor.py",  # Ray starts, or raises what it likes
     # Where the user's own code runs, or torch's export of it. Both raise what they like; each of

@@ -66,6 +66,14 @@ def test_a_signature_over_something_else(victim: Victim) -> None:
         victim.load()
 
 
+@pytest.mark.parametrize("text", ["é", "\u2028" * 88, "=" * 88, "", 7, None, ["A" * 88]])
+def test_a_signature_that_is_no_base64(victim: Victim, text: object) -> None:
+    document = parse_json(default_signer().sign(victim.index.to_bytes()))
+    victim.swap(signature=canonical_json(document | {"signature": text}))
+    with pytest.raises(FormatError, match="signature: "):
+        victim.load()
+
+
 def test_a_signature_by_an_unknown_key(victim: Victim) -> None:
     victim.swap(signature=Signer.generate().sign(victim.index.to_bytes()))
     with pytest.raises(UntrustedError, match="which is not trusted here"):

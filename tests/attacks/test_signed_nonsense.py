@@ -116,7 +116,7 @@ def test_a_graph_that_calls_what_is_not_allowed(victim: Victim, op: str, message
         (b'{"dtype":"int64"}', b"[" * 600 + b"]" * 600, "nested too deep"),
         (b'{"dtype":"int64"}', b"[" * 99_999 + b"]" * 99_999, "nested too deep"),
         (b'"nodes":[', b'"hook":1,"nodes":[', r"unknown keys \['hook'\]"),
-        (b'"name":"lin"', b'"name":["lin"]', "graph: TypeError"),
+        (b'"name":"lin"', b'"name":["lin"]', "value name: expected text"),
         (b'"name":"act"', b'"name":"lin"', "two values are named 'lin'"),
     ],
 )

@@ -66,12 +66,17 @@ class Limited(nn.Module):
 
 
 class Unrolled(nn.Module):
+    """A loop over time that Python runs."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.rnn = nn.LSTM(8, 6, batch_first=True)
+        self.cell = nn.LSTMCell(8, 6)
 
     def forward(self, x: torch.Tensor) -> Any:
-        return self.rnn(x)
+        state = None
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+        return state
 
 
 class Structured(nn.Module):

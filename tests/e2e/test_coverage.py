@@ -60,13 +60,19 @@ def test_the_sweep_tells_what_does_not_export_from_what_fails() -> None:
         return {"model": model, "ok": False, "refused": {"kind": kind, "code": "", "message": ""}}
 
     rows = [
-        {"model": "a", "ok": True},
-        {"model": "b", "ok": False},
+        {"model": "a", "ok": True, "fixed": []},
+        {"model": "aa", "ok": True, "fixed": ["s"]},
+        {"model": "b", "ok": False, "fixed": ["s"]},
         refused("c", "TraceRefused"),
         refused("d", "InaccurateBuild"),
     ]
     found = sweep.summary(rows)
-    assert found == {"whole": ["a"], "partly": ["b"], "not_traced": ["c"], "failed": ["d"]}
+    assert found == {
+        "whole": ["a"], "fixed": ["aa"], "partly": ["b"], "not_traced": ["c"], "failed": ["d"]
+    }  # fmt: skip
+    assert [entry.name for entry in zoo.SWEEP if entry.fixed] == [
+        "funnel", "canine", "mamba", "rwkv", "longt5",
+    ]  # fmt: skip
 
 
 def test_whatever_happens_in_a_fork_is_a_value() -> None:

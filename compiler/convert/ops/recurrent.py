@@ -1,14 +1,13 @@
-"""Recurrent layers, unrolled over a static number of steps.
+"""Recurrent layers: a loop over the steps, whose number may be dynamic.
 
-The products of the inputs are one product for all steps; each step is one product of the state and
-a few elementwise layers. TensorRT's loop layer would allow dynamic lengths, but runs every step
-separately.
+The products of the inputs are one product for all steps, outside of the loop; each step is one product
+of the state and a few elementwise layers. A turn of the loop takes a step in each direction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -21,9 +20,6 @@ from enginebundle.format.graph import Value
 TABLE = Table("recurrent")
 SUPPORT = Support(dtypes=FLOATS)
 
-STEPS = 256
-"""The most steps; longer sequences make networks that take minutes to build."""
-
 
 @dataclass(frozen=True)
 class Weights:
@@ -35,20 +31,28 @@ class Weights:
     hidden_bias: Tensor | None
     projection: Tensor | None
 
+    def read_by_steps(self) -> list[Tensor]:
+        """What each step reads, as opposed to the product of all inputs."""
+        return [t for t in (self.hidden, self.hidden_bias, self.projection) if t is not None]
+
+    def replaced(self, tensors: Iterator[Tensor]) -> Weights:
+        """With the next of these tensors for each that `read_by_steps` lists."""
+        return replace(
+            self,
+            hidden=next(tensors),
+            hidden_bias=self.hidden_bias and next(tensors),
+            projection=self.projection and next(tensors),
+        )
+
 
 State = tuple[Tensor, ...]
 Step = Callable[[Net, Tensor, State, Weights], State]
 """(net, the step's input product [b, gates * hidden], state, weights) -> the next state."""
 
 
-def _steps(input: Value, batch_first: bool, train: bool, dropout: float) -> str | None:
+def _check(input: Value, train: bool, dropout: float) -> str | None:
     if len(input.shape) != 3:
         return f"expected a batched input of rank 3, got {len(input.shape)}"
-    steps = input.shape[1 if batch_first else 0]
-    if isinstance(steps, str) or steps > STEPS:
-        return (
-            f"expected a static number of steps of at most {STEPS} (they are unrolled), got {steps}"
-        )
     if train and dropout:
         return (
             f"expected no dropout at inference, got {dropout}; export the model after model.eval()"
@@ -56,7 +60,7 @@ def _steps(input: Value, batch_first: bool, train: bool, dropout: float) -> str 
     return None
 
 
-@TABLE.converter("aten.lstm.input", support=SUPPORT, check=_steps)
+@TABLE.converter("aten.lstm.input", support=SUPPORT, check=_check)
 def lstm(
     net: Net, input: Tensor, hx: Sequence[Tensor], params: Sequence[Tensor], has_biases: bool,
     num_layers: int, dropout: float, train: bool, bidirectional: bool, batch_first: bool,
@@ -70,7 +74,7 @@ def lstm(
     return output, hidden, cell
 
 
-@TABLE.converter("aten.gru.input", support=SUPPORT, check=_steps)
+@TABLE.converter("aten.gru.input", support=SUPPORT, check=_check)
 def gru(
     net: Net, input: Tensor, hx: Tensor, params: Sequence[Tensor], has_biases: bool, num_layers: int,
     dropout: float, train: bool, bidirectional: bool, batch_first: bool,
@@ -96,8 +100,8 @@ def _elman(activation: str) -> Callable[..., tuple[Tensor, Tensor]]:
     return convert
 
 
-TABLE.row("aten.rnn_tanh.input", _elman("TANH"), SUPPORT, _steps)
-TABLE.row("aten.rnn_relu.input", _elman("RELU"), SUPPORT, _steps)
+TABLE.row("aten.rnn_tanh.input", _elman("TANH"), SUPPORT, _check)
+TABLE.row("aten.rnn_relu.input", _elman("RELU"), SUPPORT, _check)
 
 # -- one step --------------------------------------------------------------------------------
 
@@ -131,9 +135,9 @@ def _hidden_product(net: Net, hidden: Tensor, weights: Weights) -> Tensor:
 
 
 def _parts(net: Net, x: Tensor, count: int) -> list[Tensor]:
-    """Equal parts of the last dim."""
-    size = (x.shape[1] or 0) // count
-    return [net.narrow(x, 1, i * size, size) for i in range(count)]
+    """Equal parts of the last dim. Slices would compute a dynamic batch's size again at every step."""
+    parts = net.reshape(x, [-1, count, (x.shape[1] or 0) // count])
+    return [net.gather(parts, net.scalar(i, torch.int64), 1) for i in range(count)]
 
 
 # -- all steps, directions and layers ----------------------------------------------------------
@@ -160,15 +164,13 @@ def _layers(
     x = net.transpose(x, [1, 0, 2]) if batch_first else x
     directions = 2 if bidirectional else 1
     final: list[State] = []
-    for layer in range(len(weights) // directions):
-        outputs = []
-        for direction in range(directions):
-            index = layer * directions + direction
-            first = tuple(_row(net, s, index) for s in states)
-            made, last = _run(net, x, first, weights[index], step, backward=direction == 1)
-            outputs.append(made)
-            final.append(last)
+    for start in range(0, len(weights), directions):
+        these = weights[start : start + directions]
+        first = [tuple(_row(net, s, start + d) for s in states) for d in range(directions)]
+        inputs = [_input_product(net, x, w) for w in these]
+        outputs, last = _run(net, inputs, first, these, step)
         x = net.concat(outputs, 2)
+        final += last
     stacked = [
         net.concat([net.unsqueeze(last[kind], [0]) for last in final], 0)
         for kind in range(len(states))
@@ -176,19 +178,37 @@ def _layers(
     return (net.transpose(x, [1, 0, 2]) if batch_first else x), stacked
 
 
+def _input_product(net: Net, x: Tensor, weights: Weights) -> Tensor:
+    """x [steps, b, features] to [steps, b, gates * hidden]."""
+    made = product(net, x, weights.input, transpose_b=True)
+    return made if weights.input_bias is None else net.add(made, weights.input_bias)
+
+
 def _run(
-    net: Net, x: Tensor, state: State, weights: Weights, step: Step, backward: bool
-) -> tuple[Tensor, State]:
-    """x [steps, b, features] to [steps, b, hidden] and the last state."""
-    inputs = product(net, x, weights.input, transpose_b=True)
-    if weights.input_bias is not None:
-        inputs = net.add(inputs, weights.input_bias)
-    count = x.shape[0] or 0
-    rows: dict[int, Tensor] = {}
-    for t in reversed(range(count)) if backward else range(count):
-        state = step(net, _row(net, inputs, t), state, weights)
-        rows[t] = net.unsqueeze(state[0], [0])
-    return net.concat([rows[t] for t in range(count)], 0), state
+    net: Net, inputs: Sequence[Tensor], first: Sequence[State], weights: Sequence[Weights], step: Step
+) -> tuple[Sequence[Tensor], list[State]]:  # fmt: skip
+    """For each direction of a layer, the second backward: its output [steps, b, hidden] and last state."""
+    kinds = len(first[0])
+
+    def turn(
+        net: Net, rows: Sequence[Tensor], state: Sequence[Tensor], reads: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[tuple[Tensor, bool]]]:
+        read = iter(reads)
+        made = [
+            step(net, row, tuple(state[d * kinds : (d + 1) * kinds]), w.replaced(read))
+            for d, (row, w) in enumerate(zip(rows, weights, strict=True))
+        ]
+        return [s for one in made for s in one], [(one[0], d == 1) for d, one in enumerate(made)]
+
+    state = [s for one in first for s in one]
+    reads = [t for w in weights for t in w.read_by_steps()]
+    if inputs[0].shape[0] == 1:
+        last, kept = turn(net, [net.squeeze(x, [0]) for x in inputs], state, reads)
+        outputs = [net.unsqueeze(x, [0]) for x, _ in kept]
+    else:
+        rows = [(x, d == 1) for d, x in enumerate(inputs)]
+        last, outputs = net.scan(rows, state, reads, turn)
+    return outputs, [tuple(last[d * kinds : (d + 1) * kinds]) for d in range(len(weights))]
 
 
 def _row(net: Net, x: Tensor, index: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The kind that repeats a network: loop."""
+"""Kinds that repeat a network: loop, scan."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import torch
 
 from compiler.network.emit import Emitter, LayerOutputs
 from compiler.network.evaluate import evaluate
-from compiler.network.kind import Attributes, Kind, Value, method
-from compiler.network.network import Layer, Network, Tensor
+from compiler.network.kind import Attributes, EvaluationError, Kind, Value, method
+from compiler.network.kinds.indexing import Gather
+from compiler.network.kinds.shapes import ShapeOf
+from compiler.network.network import Layer, Network, Shape, Tensor
 from compiler.network.recorder import Recorder, expect
 
 N = TypeVar("N", bound=Recorder)
+
+Rows = tuple[Tensor, bool]
+"""A tensor whose rows along axis 0 are read or written one a turn, and whether from the last to the first."""
 
 
 class Loop(Kind):
@@ -35,8 +40,7 @@ class Loop(Kind):
         inner = net.inner()
         given = [inner.input(n, t.dtype, t.shape) for n, t in zip(names, state, strict=True)]
         made = body(inner, given)
-        for old, new in zip(state, made, strict=True):
-            expect(old.dtype == new.dtype and old.ndim == new.ndim, f"loop: {old} becomes {new}")
+        _expect_kept(state, made)
         network = inner.finish({f"{i}": tensor for i, tensor in enumerate(made)}, {})
         net.close(inner)
         results = [(t.dtype, t.shape) for t in state]
@@ -68,10 +72,122 @@ class Loop(Kind):
         return values
 
 
-KINDS: tuple[type[Kind], ...] = (Loop,)
+class Scan(Kind):
+    """ILoop over the rows of tensors, however many there are."""
+
+    name = "scan"
+
+    @staticmethod
+    def write(
+        net: N, rows: Sequence[Rows], state: Sequence[Tensor], reads: Sequence[Tensor],
+        body: Callable[
+            [N, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
+            tuple[Sequence[Tensor], Sequence[Rows]],
+        ],
+    ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
+        """ILoop with an iterator for each of `rows`, which have equally many along axis 0, at least one.
+
+        `body(net, rows, state, reads)` writes one turn into its own network: from a row of each
+        tensor, without axis 0, and the state it makes the next state, of the same dtypes and shapes,
+        and rows to keep. It may read these, `reads` (tensors of the outer network, the same at each
+        turn) and constants only. Returns the last state, and each kept row's stack along axis 0.
+        """
+        over = [x for x, _ in rows]
+        inner = net.inner()
+
+        def given(tensor: Tensor, shape: Shape) -> Tensor:
+            name = f"{net.node or 'scan'}.{inner.number()}"
+            return inner.input(name, tensor.dtype, shape)
+
+        turn = [given(x, x.shape[1:]) for x in over]
+        old = [given(x, x.shape) for x in state]
+        fixed = [x if x.constant is not None else given(x, x.shape) for x in reads]
+        new, kept = body(inner, turn, old, fixed)
+        _expect_kept(state, new)
+        made = [*new, *(x for x, _ in kept)]
+        network = inner.finish({f"{i}": tensor for i, tensor in enumerate(made)}, {})
+        net.close(inner)
+        attributes = {
+            "rows": tuple(backward for _, backward in rows),
+            "kept": tuple(backward for _, backward in kept),
+            "body": network,
+        }
+        count = Gather.write(net, ShapeOf.write(net, over[0]), net.constant(torch.tensor(0)), 0)
+        results = [(x.dtype, x.shape) for x in state]
+        results += [(x.dtype, (over[0].shape[0], *x.shape)) for x, _ in kept]
+        outer = (count, *over, *state, *(x for x in reads if x.constant is None))
+        found = net.record(Scan, outer, attributes, results)
+        return list(found[: len(state)]), list(found[len(state) :])
+
+    @staticmethod
+    def emit(e: Emitter, layer: Layer, a: Attributes) -> Any:
+        body: Network = a["body"]
+        count, *given = [e.tensor(tensor) for tensor in layer.inputs]
+        loop = e.net.add_loop()
+        loop.add_trip_limit(count, e.trt.TripLimit.COUNT)
+        over, state, reads = _parts(a, given)
+        turn = [
+            loop.add_iterator(x, 0, backward).get_output(0)
+            for x, backward in zip(over, a["rows"], strict=True)
+        ]
+        kept = [loop.add_recurrence(x) for x in state]
+        e.inner(body, [*turn, *(one.get_output(0) for one in kept), *reads])
+        made = [e.tensor(tensor) for _, tensor in body.outputs]
+        for one, new in zip(kept, made, strict=False):
+            one.set_input(1, new)
+        kinds = e.trt.LoopOutput
+        results = [
+            loop.add_loop_output(one.get_output(0), kinds.LAST_VALUE).get_output(0) for one in kept
+        ]
+        for row, backward in zip(made[len(kept) :], a["kept"], strict=True):
+            stack = loop.add_loop_output(row, kinds.REVERSE if backward else kinds.CONCATENATE, 0)
+            stack.set_input(1, count)
+            results.append(stack.get_output(0))
+        return LayerOutputs(results)
+
+    @staticmethod
+    def evaluate(a: Attributes, count: Value, *given: Value) -> list[Value]:
+        body: Network = a["body"]
+        over, state, reads = _parts(a, given)
+        stacks: list[list[Value]] = [[] for _ in a["kept"]]
+        if not int(count) or any(len(x) != int(count) for x in over):
+            raise EvaluationError(f"scan: {int(count)} turns over {[len(x) for x in over]} rows")
+        for turn in range(int(count)):
+            rows = [
+                x[-1 - turn if backward else turn]
+                for x, backward in zip(over, a["rows"], strict=True)
+            ]
+            feeds = zip((t.name for t in body.inputs), (*rows, *state, *reads), strict=True)
+            found = evaluate(body, dict(feeds))
+            made = [found[name] for name, _ in body.outputs]
+            state = made[: len(state)]
+            for stack, row in zip(stacks, made[len(state) :], strict=True):
+                stack.append(row)
+        ordered = zip(stacks, a["kept"], strict=True)
+        return [*state, *(torch.stack(s[::-1] if backward else s) for s, backward in ordered)]
+
+
+def _parts(
+    a: Attributes, given: Sequence[Any]
+) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+    """A scan's inputs after the count: what has rows, the state, what is read."""
+    body: Network = a["body"]
+    rows = len(a["rows"])
+    end = rows + len(body.outputs) - len(a["kept"])
+    return given[:rows], given[rows:end], given[end:]
+
+
+def _expect_kept(state: Sequence[Tensor], made: Sequence[Tensor]) -> None:
+    """NetworkError unless the next state is like this one."""
+    for old, new in zip(state, made, strict=True):
+        expect(old.dtype == new.dtype and old.ndim == new.ndim, f"loop: {old} becomes {new}")
+
+
+KINDS: tuple[type[Kind], ...] = (Loop, Scan)
 
 
 class Loops(Recorder):
-    """This kind as a method."""
+    """These kinds as methods."""
 
     loop = method(Loop.write)
+    scan = method(Scan.write)

@@ -140,20 +140,20 @@ def test_a_golden_outside_every_profile_is_named(written: Path) -> None:
     )
     assert error.code == "profile"
     assert "golden 'wide' fits no profile" in error.message
-    assert "short: x has 6 for b, but b is 1 to 4" in error.message
-    assert "long: x has 6 for b, but b is 8 to 16" in error.message
+    assert "short: b must be 1 to 4, got 6" in error.message
+    assert "long: b must be 8 to 16, got 6" in error.message
 
 
 def test_one_symbol_with_two_values(written: Path) -> None:
     error = refusal(
         entry(written, "[{'x': torch.ones(2, 2), 'n': torch.arange(3)}]"), folder=written
     )
-    assert "n has 3 for b, expected 2" in error.message
+    assert "'n': dimension 0 is 'b', which is 2 in input 'x', but got 3" in error.message
 
 
 def test_wrong_rank(written: Path) -> None:
     error = refusal(entry(written, "[{'x': torch.ones(2), 'n': torch.arange(2)}]"), folder=written)
-    assert "x has rank 1, expected 2" in str(error)
+    assert "expected 2 dimensions [b, 2], got shape [2]" in str(error)
 
 
 def test_derived_dimensions_fit() -> None:

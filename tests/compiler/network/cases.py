@@ -64,6 +64,25 @@ def _turn(net: Net, state: Sequence[Tensor]) -> list[Tensor]:
     return [y, net.add(net.mul(x, 0.5), net.mul(y, weights))]
 
 
+def _sum_both_ways(
+    net: Net, x: Tensor, y: Tensor, scale: Tensor, backward: bool
+) -> tuple[Tensor, ...]:
+    """Rows of x from the first and of y from the last, added up; each sum kept, in both orders."""
+
+    def turn(
+        inner: Net, rows: Sequence[Tensor], state: Sequence[Tensor], reads: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[tuple[Tensor, bool]]]:
+        weights = inner.constant(torch.arange(3.0) + 1)
+        total = inner.add(
+            inner.mul(state[0], reads[0]), inner.add(rows[0], inner.mul(rows[1], weights))
+        )
+        return [total], [(total, False), (total, True), (inner.mul(rows[1], 2.0), backward)]
+
+    state = net.full([net.size(x, 1), 3], 0.5, F32)
+    last, kept = net.scan([(x, False), (y, True)], [state], [scale], turn)
+    return (*last, *kept)
+
+
 def _cases() -> list[NetworkCase]:
     cases: list[NetworkCase] = []
 
@@ -341,6 +360,15 @@ def _cases() -> list[NetworkCase]:
             lambda net, x, y, k=count: net.loop(k, [x, y], _turn),
             (F32, (None, 3)),
             (F32, (None, 3)),
+        )
+    for steps in (1, 4, None):
+        add(
+            f"scan.{steps}",
+            lambda net, x, y, scale: _sum_both_ways(net, x, y, scale, True),
+            (F32, (steps, None, 3)),
+            (F32, (steps, None, 3)),
+            (F32, (1, 3)),
+            atol=1e-4,
         )
     add("identity", lambda net, x: x, (F32, (None, 2)))
     return cases

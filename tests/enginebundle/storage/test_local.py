@@ -160,7 +160,6 @@ def test_no_path_leaves_the_folder(name: str, files: LocalStorage) -> None:
 @pytest.mark.parametrize(
     ("name", "verb", "path"),
     [
-        ("get", "read", "folder"),
         ("put", "write", "file/below"),
         ("put", "write", "folder"),
         ("create", "write", "file/below"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import bad_builders
@@ -28,9 +29,17 @@ def slow(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
 
 
 def timed(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
-    """When it ran, by the machine's clock, and which GPUs it may see."""
+    """When it ran, by the machine's clock, and which GPUs it may see.
+
+    It leaves a file `spec["own"]` in a folder, and ends once there is one whose name begins with `spec["other"]`.
+    """
     began = time.monotonic()
-    time.sleep(spec["seconds"])
+    folder = Path(spec["folder"])
+    (folder / spec["own"]).touch()
+    while not any(folder.glob(f"{spec['other']}*")):
+        if time.monotonic() > began + 120:
+            raise TimeoutError(f"{spec['own']}: no {spec['other']} ran meanwhile")
+        time.sleep(0.05)
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
     return {"began": began, "ended": time.monotonic(), "gpus": gpus}
 

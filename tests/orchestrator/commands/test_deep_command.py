@@ -46,3 +46,18 @@ def test_a_name_that_is_not_there_is_a_usage_error(
 ) -> None:
     assert main(["plan", str(manifest), "--deep", "tinny"]) == 2
     assert "no model 'tinny'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("models", [(), ("tiny",)])
+def test_the_manifest_may_stand_after_it(
+    manifest: Path, models: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--deep", *models, str(manifest)]) == 0
+    assert "tiny for rtx:sm_89: 1 engine segment" in capsys.readouterr().out
+
+
+def test_without_a_manifest_it_says_which_word_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plan", "--deep"]) == 2
+    assert "name the manifest's YAML file" in capsys.readouterr().err

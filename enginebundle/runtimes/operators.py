@@ -1,0 +1,54 @@
+"""Operators that bundles call only where the loader's user allows them by name.
+
+    functions(["mylib::scale"]) -> {"mylib.scale.default": the overload in torch.ops}
+
+A library registers them with torch (`torch.library`, or when it is imported); a bundle holds no code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from enginebundle.errors import NotFoundError
+
+Operators = Mapping[str, Callable[..., Any]]
+"""Functions by torch's full name, such as `mylib.scale.default`."""
+NONE: Operators = MappingProxyType({})
+
+
+def full_name(name: str) -> str:
+    """`mylib::scale`, `mylib.scale` and `mylib::scale.default` -> `mylib.scale.default`."""
+    plain = name.removeprefix("torch.ops.").replace("::", ".")
+    return plain if plain.count(".") > 1 else f"{plain}.default"
+
+
+def functions(names: Iterable[str]) -> dict[str, Callable[..., Any]]:
+    """The named operators as torch knows them here. NotFoundError names one that can't be used."""
+    found = {}
+    for name in names:
+        function = function_of(full_name(name))
+        if function is None:
+            raise NotFoundError(
+                f"operator {name!r} is not registered with torch in this process, or it changes its "
+                "arguments; import the library that registers it before loading"
+            )
+        found[full_name(name)] = function
+    return found
+
+
+def function_of(op: str) -> Callable[..., Any] | None:
+    """The overload in torch.ops, if there is one and it leaves its arguments alone."""
+    import torch
+
+    namespace, _, rest = op.partition(".")
+    packet, _, overload = rest.rpartition(".")
+    library = getattr(torch.ops, namespace, None) if namespace else None
+    try:
+        found = getattr(getattr(library, packet), overload)
+    except AttributeError:
+        return None
+    if not isinstance(found, torch._ops.OpOverload) or found._schema.is_mutable:
+        return None
+    return found

@@ -1,0 +1,149 @@
+"""PyTorch's operator samples with unusual arguments: nothing but a refusal may leave the compiler.
+
+    python -m tests.fuzz.arguments --samples 5000    counts go to benchmarks/results/arguments.json
+
+Each sample is varied: an explicit None for every optional argument, tensors of no dimension, empty ones, ones
+that are not contiguous. What eager torch itself refuses is left out; of the rest, numbers are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from benchmarks import results
+from compiler.refused import Refused
+from tests.opinfo.judge import Verdict, examine
+from tests.opinfo.samples import Call, Sample, operators, samples
+
+EACH = 3
+"""Samples of an operator that are varied."""
+
+
+def variants(sample: Sample) -> Iterator[Sample]:
+    """The sample's variations, by name, that eager torch computes."""
+    for name, tensors in _SHAPES.items():
+        made = tuple(map(tensors, sample.tensors))
+        yield from _kept(replace(sample, op=f"{sample.op}+{name}", tensors=made))
+    leaves = list(sample.module.leaves)
+    for place, tensor in zip(sample.module.places, sample.tensors, strict=True):
+        leaves[place] = tensor
+    first, args, kwargs = tree_unflatten(leaves, sample.module.spec)
+    for key in sorted({*kwargs, *_optional(sample.op)}):
+        found, spec = tree_flatten((first, args, {**kwargs, key: None}))
+        call = Call(sample.module.op, found, spec).eval()
+        own = tuple(leaf for leaf in found if isinstance(leaf, torch.Tensor))
+        yield from _kept(replace(sample, op=f"{sample.op}+{key}=None", module=call, tensors=own))
+
+
+def _scalar(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.reshape(-1)[0] if tensor.numel() else tensor
+
+
+def _empty(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor[:0] if tensor.ndim else tensor
+
+
+def _strided(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.stack([tensor, tensor], -1)[..., 0]
+
+
+_SHAPES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "scalar": _scalar, "empty": _empty, "strided": _strided,
+}  # fmt: skip
+
+
+def _optional(op: str) -> set[str]:
+    """Names of the arguments for which some overload of the ATen operator takes None."""
+    packet = getattr(torch.ops.aten, op.rpartition(".")[2], None)
+    found: set[str] = set()
+    for overload in packet.overloads() if packet is not None else ():
+        schema = getattr(packet, overload)._schema
+        if not schema.is_mutable:
+            found |= {a.name for a in schema.arguments if isinstance(a.type, torch.OptionalType)}
+    return found - {"generator", "layout", "device", "pin_memory"}
+
+
+def _kept(sample: Sample) -> Iterator[Sample]:
+    try:
+        with torch.no_grad():
+            sample.module(*(t.clone() for t in sample.tensors))
+    except Exception:  # noqa: BLE001 - whatever eager torch raises, it is no sample
+        return
+    yield sample
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What a worker is given: all variations of one operator's samples."""
+
+    id: str
+
+    def __iter__(self) -> Iterator[Sample]:
+        for sample in samples(self.id, "float32", EACH):
+            yield from variants(sample)
+
+
+def judge(sample: Sample) -> Verdict:
+    """`untyped` where something else than a refusal leaves the compiler."""
+    try:
+        found = examine(sample)
+    except Refused as refused:
+        return Verdict(sample.id, "torch", f"{refused.code}: {refused.message[:160]}")
+    except Exception as error:  # noqa: BLE001 - a finding
+        text = f"{type(error).__name__}: {str(error)[:300]}"
+        return Verdict(sample.id, "untyped", text)  # type: ignore[arg-type]
+    return found if isinstance(found, Verdict) else found.verdict
+
+
+def share(count: int) -> Iterator[Verdict]:
+    """Verdicts on `count` variations, from operators spread over all of them."""
+    names = operators("float32")
+    order = sorted(names, key=lambda name: (hash_of(name), name))
+    given = (sample for name in order for sample in Operator(name))
+    for _, sample in zip(range(count), given, strict=False):
+        yield judge(sample)
+
+
+def hash_of(name: str) -> int:
+    """A fixed shuffle."""
+    return int.from_bytes(name.encode(), "big") * 2654435761 % 2**32
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=5000)
+    parser.add_argument("--seconds", type=float, default=3600.0)
+    options = parser.parse_args()
+    import time
+
+    end = time.monotonic() + options.seconds
+    counts: Counter[str] = Counter()
+    bad = []
+    for verdict in share(options.samples):
+        counts[verdict.state] += 1
+        if verdict.state in ("wrong", "untyped"):
+            bad.append({"sample": verdict.sample, "state": verdict.state, "reason": verdict.reason})
+            print(f"{verdict.sample}: {verdict.state}: {verdict.reason}", flush=True)
+        if time.monotonic() > end:
+            break
+    print(dict(counts))
+    results.write(
+        "arguments",
+        {"samples": sum(counts.values()), "states": dict(counts), "bad": bad},
+        show=False,
+    )
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
