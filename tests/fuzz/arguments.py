@@ -64,7 +64,10 @@ _SHAPES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 def _optional(op: str) -> set[str]:
     """Names of the arguments for which some overload of the ATen operator takes None."""
-    packet = getattr(torch.ops.aten, op.rpartition(".")[2], None)
+    # OpInfo's names: `nn.functional.gelu`, `linalg.vector_norm`, and a variant: `div.no_rounding_mode`.
+    names = (op.rpartition(".")[2], op.replace(".", "_"), op.partition(".")[0])
+    packets = (getattr(torch.ops.aten, name, None) for name in names)
+    packet = next((one for one in packets if one is not None), None)
     found: set[str] = set()
     for overload in packet.overloads() if packet is not None else ():
         schema = getattr(packet, overload)._schema
