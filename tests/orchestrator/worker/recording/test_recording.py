@@ -308,7 +308,8 @@ def test_a_crash_and_an_exit_end_as_they_do_without_a_record(user: User) -> None
     failed = user.run()
     assert isinstance(failed, Failed)
     assert failed.code == "error"
-    assert not user.store.list_files("inputs")
+    assert failed.key, "known again by what it read"
+    assert user.store.list_files("inputs")
 
 
 def test_the_store_is_no_input(user: User) -> None:
