@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from enginebundle.errors import IntegrityError
 from enginebundle.format.digest import Digest
 from enginebundle.format.evidence import Evidence
 from enginebundle.format.signing import Signer
@@ -37,13 +36,7 @@ class Proofs:
         """A version that a trusted key signed. Raises what `Bundle.open` raises."""
         found = self._opened.get(str(version))
         if found is None:
-            try:
-                found = Bundle.open(self.store, version, self.trust)
-            except IntegrityError:
-                # Evidence or a head that is damaged is of no use to anybody: it is written anew.
-                self.store.check_evidence(version)
-                found = Bundle.open(self.store, version, self.trust)
-            self._opened[str(version)] = found
+            found = self._opened[str(version)] = Bundle.open(self.store, version, self.trust)
         return found
 
     def attest(self, version: Version, blob: Digest) -> Failed | None:
@@ -53,6 +46,8 @@ class Proofs:
         """
         evidence = Evidence.from_bytes(self.store.read_blob(blob))
         if not self._known(version, evidence):
+            # What is damaged counts for nobody, and would lie beside what is written anew.
+            self.store.check_evidence(version)
             attest(self.store, version, evidence, self.signer, self.trust)
             self._opened.pop(str(version), None)
         verdict = self.verdicts(version).get(evidence.target, Verdict("pending"))
