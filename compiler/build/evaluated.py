@@ -21,6 +21,7 @@ from compiler.partition import Partition
 from compiler.program import Program
 from compiler.refused import Refused
 from enginebundle.format.graph import Graph, Node
+from enginebundle.format.node import every
 from enginebundle.format.spec import Target, TensorSpec, Tolerance
 from enginebundle.runtimes.control import OPERATORS
 from enginebundle.runtimes.operators import Operators, function_of
@@ -60,13 +61,8 @@ def callable_in_torch(node: Node) -> bool:
 
 def foreign(nodes: Iterable[Node]) -> list[Node]:
     """The nodes, in bodies too, whose operators the runtime of torch segments calls only on request."""
-    found = []
-    for node in nodes:
-        if node.op in OPERATORS:
-            found += foreign(inner for body in node.bodies() for inner in body.nodes)
-        elif node.op not in ALLOWED and not node.op.startswith("sym."):
-            found.append(node)
-    return found
+    own = ALLOWED | OPERATORS
+    return [n for n in every(nodes) if n.op not in own and not n.op.startswith("sym.")]
 
 
 def foreign_operators(graph: Graph) -> Operators:

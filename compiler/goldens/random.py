@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 
 import torch
 
 from compiler.goldens.inputs import GoldensRefused
 from enginebundle.format.graph import Graph, Node
+from enginebundle.format.node import every
 from enginebundle.runtimes.operators import function_of
 from enginebundle.runtimes.torch_ops import ALLOWED
 
@@ -18,20 +19,13 @@ def refuse_random(graph: Graph, converted: Collection[str]) -> None:
     Operators that are `converted` are left alone: a converter of the user's may write something else.
     """
     known = ALLOWED.union(converted)
-    for node in _calls(graph.nodes):
+    for node in every(graph.nodes):
         if _drops(node) or (node.op not in known and _draws(node.op)):
             raise GoldensRefused(
                 "random",
                 f"{node.op} at {node.origin} draws random numbers, so no golden can check the model",
                 "draw the numbers outside the model and pass them as an input",
             )
-
-
-def _calls(nodes: Iterable[Node]) -> Iterator[Node]:
-    for node in nodes:
-        yield node
-        for body in node.bodies():
-            yield from _calls(body.nodes)
 
 
 def _drops(node: Node) -> bool:

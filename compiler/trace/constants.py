@@ -11,7 +11,7 @@ is computed on the real ones; where it leads to sizes as well, compiler/trace/ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +74,7 @@ def _value(node: Node, known: Values) -> Any:
     """The number in a tensor of one element, or None if an input, a random number or a write has a part
     in it. May be symbolic."""
     behind = _behind(node)
-    if not _unwritten(behind, node.graph):
+    if not _unwritten(behind):
         return None
     found = dict(known)
     with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.no_grad():
@@ -96,15 +96,13 @@ def _follows(node: Node, known: Values) -> bool:
     return node.op == "call_function" and not random and known.keys() >= set(node.all_input_nodes)
 
 
-def _unwritten(needed: Set[Node], graph: Graph) -> bool:
+def _unwritten(needed: Set[Node]) -> bool:
     """Whether nothing was written so far to what these nodes are made from, or to a view of it."""
-    sources = {one for one in needed if not one.all_input_nodes and not _is_size(one)}
-    written = (
-        one
-        for one in graph.nodes
-        if _is(one, lambda op: op._schema.is_mutable and op is not _DETACH)
+    made = _reached(
+        (one for one in needed if not one.all_input_nodes and not _is_size(one)),
+        lambda one: (user for user in one.users if not _is_size(user)),
     )
-    return not any(_behind(one) & sources for one in written)
+    return not any(_is(one, lambda op: op._schema.is_mutable and op is not _DETACH) for one in made)
 
 
 def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -119,10 +117,14 @@ def _node(mode: Any, tensor: torch.Tensor) -> Node | None:
 
 def _behind(node: Node) -> set[Node]:
     """A node and all that it is made from; a size counts as made from nothing: no write changes it."""
-    found, left = {node}, [node]
+    return _reached([node], lambda one: () if _is_size(one) else one.all_input_nodes)
+
+
+def _reached(start: Iterable[Node], step: Callable[[Node], Iterable[Node]]) -> set[Node]:
+    found = set(start)
+    left = list(found)
     while left:
-        one = left.pop()
-        more = set() if _is_size(one) else set(one.all_input_nodes) - found
+        more = set(step(left.pop())) - found
         found |= more
         left += more
     return found

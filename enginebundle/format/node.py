@@ -7,14 +7,16 @@ own, which see nothing but what they are given.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from enginebundle.errors import FormatError
 from enginebundle.format.dims import Dim
 from enginebundle.format.parse import array, fields, text
 from enginebundle.format.spec import DTYPES
+
+T = TypeVar("T")
 
 MAX_DEPTH = 8
 """How deep bodies may stand inside bodies."""
@@ -124,7 +126,7 @@ class Node:
 
     def bodies(self) -> tuple[Body, ...]:
         """The bodies among the node's arguments, in order."""
-        return tuple(_bodies((self.args, tuple(value for _, value in self.kwargs))))
+        return tuple(_inside((self.args, tuple(value for _, value in self.kwargs)), Body))
 
     def without_origins(self) -> Node:
         args = tuple(a.without_origins() if isinstance(a, Body) else a for a in self.args)
@@ -154,19 +156,23 @@ def _add(known: set[str], name: str) -> None:
 
 def refs(argument: Argument) -> Iterator[Ref]:
     """Every reference inside an argument."""
-    if isinstance(argument, Ref):
+    return _inside(argument, Ref)
+
+
+def _inside(argument: Argument, kind: type[T]) -> Iterator[T]:
+    if isinstance(argument, kind):
         yield argument
     elif isinstance(argument, tuple):
         for item in argument:
-            yield from refs(item)
+            yield from _inside(item, kind)
 
 
-def _bodies(argument: Argument) -> Iterator[Body]:
-    if isinstance(argument, Body):
-        yield argument
-    elif isinstance(argument, tuple):
-        for item in argument:
-            yield from _bodies(item)
+def every(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Nodes, each followed by those of the bodies inside it."""
+    for node in nodes:
+        yield node
+        for body in node.bodies():
+            yield from every(body.nodes)
 
 
 def rename(argument: Argument, names: dict[str, str]) -> Argument:

@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from enginebundle.errors import FormatError
 from enginebundle.format.dims import Dim, evaluate, parse, symbols_of
 
 
-def solve(sizes: Sequence[tuple[Dim, int]]) -> dict[str, int]:
-    """Each symbol that the sizes tell, given each size's expression.
+def learn(shape: Sequence[Dim], size: Sequence[int], symbols: dict[str, int]) -> None:
+    """Take the values of new symbols that stand alone in a shape from a size."""
+    for dim, number in zip(shape, size, strict=False):
+        if isinstance(dim, str) and dim.isidentifier():
+            symbols.setdefault(dim, number)
+
+
+def solve(
+    sizes: Sequence[tuple[Dim, int]], known: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, int]:
+    """The `known` symbols, and each that the sizes tell, given each size's expression.
 
     Bare symbols first, then expressions that are a line over the one symbol that is not known yet, in the order
     given. FormatError if no whole number gives such a size. Does not compare the sizes with each other.
     """
-    values: dict[str, int] = {}
-    for dim, size in sizes:
-        if isinstance(dim, str) and dim.isidentifier():
-            values.setdefault(dim, size)
+    values = dict(known)
+    learn([dim for dim, _ in sizes], [size for _, size in sizes], values)
     while True:
         lines = ((dim, size, _line_over_one(dim, values)) for dim, size in sizes)
         found = next(((dim, size, line) for dim, size, line in lines if line is not None), None)

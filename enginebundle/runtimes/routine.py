@@ -7,12 +7,13 @@ read has the dtype and the size that the graph says.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError
 from enginebundle.format.dims import Dim
 from enginebundle.format.node import Argument, Body, Node, Ref, Value, Word, refs
+from enginebundle.format.solve import learn
 from enginebundle.runtimes import control, torch_plan
 from enginebundle.runtimes.control import Turns
 from enginebundle.runtimes.operators import NONE, Operators
@@ -23,7 +24,6 @@ from enginebundle.runtimes.torch_step import (
     Step,
     Symbols,
     function_of,
-    learn,
     resolve,
     takes_device,
 )
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 Shapes = Mapping[str, tuple[Dim, ...]]
+Check = Callable[[Sequence[Any], Symbols], None]
 
 _PLANS = 64
 """Sizes of inputs for which plans are kept."""
@@ -48,11 +49,14 @@ class Routine:
 
     def __init__(
         self, inputs: Shapes, nodes: Sequence[Node], returns: tuple[Argument, ...],
-        device: torch.device, operators: Operators = NONE,
+        device: torch.device, operators: Operators = NONE, check: Check = lambda given, symbols: None,
     ) -> None:  # fmt: skip
-        """`inputs`: names and shapes. `operators` are those that it may call besides the reviewed ones."""
+        """`inputs`: names and shapes. `operators` are those that it may call besides the reviewed ones.
+
+        `check` raises RuntimeFailure for inputs that it must not run with; asked once for each of their sizes.
+        """
         self.device = device
-        self._operators = operators
+        self._operators, self._check = operators, check
         names = [*inputs, *(value.name for node in nodes for value in node.outputs)]
         self.slots = {name: Slot(number) for number, name in enumerate(names)}
         self._here = Slot(len(names))
@@ -85,13 +89,6 @@ class Routine:
                 raise step.failed(f"the call takes longer than {control.SECONDS:g} s")
         return [resolve(argument, values) for argument in self._returns]
 
-    def symbols(self, given: Sequence[Any]) -> Symbols:
-        """What the sizes of the inputs say of the symbols in their shapes."""
-        found: Symbols = {}
-        for shape, value in zip(self._shapes, given, strict=True):
-            learn(shape, getattr(value, "shape", ()), found)
-        return found
-
     def _plan(self, given: Sequence[Any]) -> Plan:
         """What a call with inputs of these sizes will take. RuntimeFailure if it must not be made."""
         import torch
@@ -100,7 +97,10 @@ class Routine:
         key = tuple((v.shape, v.dtype) if isinstance(v, torch.Tensor) else v for v in given)
         if (known := self._plans.get(key)) is not None:
             return known
-        symbols = self.symbols(given)
+        symbols: Symbols = {}
+        for shape, value in zip(self._shapes, given, strict=True):
+            learn(shape, getattr(value, "shape", ()), symbols)
+        self._check(given, symbols)
         numbers = [size for tensor in tensors for size in tensor.shape]
         hull = self._hull if len(tensors) == len(given) else None
         if hull is not None and all(

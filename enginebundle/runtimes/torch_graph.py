@@ -9,12 +9,13 @@ call changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, RuntimeFailure
-from enginebundle.format.graph import Graph, Node, Ref
+from enginebundle.format.graph import Graph, Ref
+from enginebundle.format.node import every
 from enginebundle.format.spec import TensorSpec
 from enginebundle.runtimes.control import Turns
 from enginebundle.runtimes.operators import NONE, Operators
@@ -43,14 +44,16 @@ class TorchGraph:
 
         self.graph = graph
         self.device = torch.device(device)
-        ops = [node.op for node in _all_nodes(graph.nodes)]
+        ops = [node.op for node in every(graph.nodes)]
         self._confined = any(word in op for op in ops for word in _STRIDED)
         self._weights = self._place(weights)
         self._storages = {_storage(tensor) for tensor in self._weights}
         shapes = {spec.name: spec.shape for spec in graph.inputs}
         shapes |= {weight.name: weight.spec.shape for weight in graph.weights}
         returns = tuple(map(Ref, graph.returns))
-        self.routine = Routine(shapes, graph.nodes, returns, self.device, operators)
+        self.routine = Routine(
+            shapes, graph.nodes, returns, self.device, operators, self._check_inputs
+        )
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Outputs by name. KeyError if an input is missing, RuntimeFailure if an operator fails, makes something
@@ -59,16 +62,16 @@ class TorchGraph:
             given = [
                 self._own_memory(inputs[spec.name].to(self.device)) for spec in self.graph.inputs
             ]
-            everything = [*given, *self._weights]
-            symbols = self.routine.symbols(everything)
-            for spec, tensor in zip(self.graph.inputs, given, strict=True):
-                _check_input(spec, tensor, symbols)
-            results = self.routine(everything, Turns())
+            results = self.routine([*given, *self._weights], Turns())
             kept = self._storages | {_storage(tensor) for tensor in given}
             return {
                 spec.name: _own(_tensor(value, spec.name), kept)
                 for spec, value in zip(self.graph.outputs, results, strict=True)
             }
+
+    def _check_inputs(self, given: Sequence[Any], symbols: Symbols) -> None:
+        for spec, tensor in zip(self.graph.inputs, given, strict=False):  # the weights follow
+            _check_input(spec, tensor, symbols)
 
     def _own_memory(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor, or a copy where its memory holds more than its elements, which the graph could see."""
@@ -102,14 +105,6 @@ def run_graph(
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     """Run a graph once, on the CPU. Raises what TorchGraph and its call raise."""
     return TorchGraph(graph, weights, operators=operators)(inputs)
-
-
-def _all_nodes(nodes: Sequence[Node]) -> Iterator[Node]:
-    """Nodes, and those of the bodies inside them."""
-    for node in nodes:
-        yield node
-        for body in node.bodies():
-            yield from _all_nodes(body.nodes)
 
 
 def _tensor(value: Any, name: str) -> torch.Tensor:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import RuntimeFailure
-from enginebundle.runtimes.torch_step import Size, Slot, Step, Symbols, learn, sizes_of
+from enginebundle.format.solve import learn
+from enginebundle.runtimes.torch_step import Size, Slot, Step, Symbols, sizes_of
 
 if TYPE_CHECKING:
     import torch

@@ -114,13 +114,6 @@ def sizes_of(shape: Sequence[Dim], symbols: Mapping[str, int]) -> Size | None:
         return None
 
 
-def learn(shape: Sequence[Dim], size: Sequence[int], symbols: Symbols) -> None:
-    """Take the values of new symbols that stand alone in a shape from a size."""
-    for dim, number in zip(shape, size, strict=False):
-        if isinstance(dim, str) and dim.isidentifier():
-            symbols.setdefault(dim, number)
-
-
 _WORDS = {
     "ScalarType": "dtype",
     "Layout": "layout",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from enginebundle.errors import FormatError, InputError, RuntimeFailure
 from enginebundle.format import dims
 from enginebundle.format.dims import Dim
-from enginebundle.format.solve import solve, symbols_of_all
+from enginebundle.format.solve import learn, solve, symbols_of_all
 from enginebundle.format.spec import Profile, TensorSpec
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> di
     """Each symbol's value, read from the call's shapes. InputError if two shapes disagree."""
     symbols: dict[str, int] = {}
     source: dict[str, str] = {}
-    sizes: list[tuple[Dim, int]] = []
+    expressions: list[tuple[Dim, int]] = []
     for spec in specs:
         shape = list(shapes[spec.name])
         if len(shape) != len(spec.shape):
@@ -55,8 +55,10 @@ def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> di
                 f"got shape {shape}"
             )
         for axis, (dim, size) in enumerate(zip(spec.shape, shape, strict=True)):
-            sizes.append((dim, size))
-            if not isinstance(dim, str) or not dim.isidentifier():
+            if not isinstance(dim, str):
+                continue
+            if not dim.isidentifier():
+                expressions.append((dim, size))
                 continue
             if symbols.setdefault(dim, size) != size:
                 raise InputError(
@@ -64,12 +66,14 @@ def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> di
                     f"input {source[dim]!r}, but got {size}"
                 )
             source.setdefault(dim, spec.name)
-    try:
-        symbols = solve(sizes)
-    except FormatError as error:
-        raise InputError(f"sizes of {', '.join(spec.name for spec in specs)}: {error}") from error
-    if unknown := symbols_of_all(dim for dim, _ in sizes) - symbols.keys():
-        raise InputError(f"the inputs' sizes do not tell {', '.join(sorted(unknown))}")
+    if expressions:
+        try:
+            symbols = solve(expressions, symbols)
+        except FormatError as error:
+            names = ", ".join(spec.name for spec in specs)
+            raise InputError(f"sizes of {names}: {error}") from error
+        if unknown := symbols_of_all(dim for dim, _ in expressions) - symbols.keys():
+            raise InputError(f"the inputs' sizes do not tell {', '.join(sorted(unknown))}")
     for spec in specs:
         for axis, (dim, size) in enumerate(zip(spec.shape, shapes[spec.name], strict=True)):
             expected = dims.evaluate(dim, symbols)
@@ -103,10 +107,7 @@ def hold(
     """
     known = dict(symbols)
     for spec in specs:
-        shape = tuple(outputs[spec.name].shape)
-        for dim, size in zip(spec.shape, shape, strict=False):
-            if isinstance(dim, str) and dim.isidentifier():
-                known.setdefault(dim, size)
+        learn(spec.shape, outputs[spec.name].shape, known)
     for spec in specs:
         tensor = outputs[spec.name]
         dtype = str(tensor.dtype).removeprefix("torch.")
