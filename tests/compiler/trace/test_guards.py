@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from compiler.trace import guards
 from compiler.trace.export import TraceRefused, trace
 from enginebundle.format.spec import Profile, Range, TensorSpec
 from tests.compiler.small_models import profile, spec
@@ -219,3 +220,96 @@ def test_generated_models_in_number() -> None:
     assert not [(40 + n, text) for n, text in enumerate(said) if text.startswith("wrong")]
     assert said.count("") >= 30, "some are right"
     assert said.count("refused") >= 100, "most are not"
+
+
+# -- dimensions that the model fixes or ties --------------------------------------------------
+
+
+def complaint(
+    model: nn.Module,
+    inputs: tuple[TensorSpec, ...],
+    *tensors: Tensor,
+    **ranges: tuple[int, int, int],
+) -> guards.Complaint | None:
+    """What is said of a program that torch exports with every size left to it."""
+    free = dict.fromkeys(range(2), torch.export.Dim.AUTO)
+    exported = torch.export.export(model, tensors, dynamic_shapes=tuple(free for _ in tensors))
+    return guards.check_dimensions(exported, inputs, (profile(**ranges),), lambda values: False)
+
+
+class Sum(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class Doubled(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.cat([x, x], 1) + y
+
+
+class Unrolled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack(list(x.unbind(1))).sum(0)
+
+
+def test_a_size_that_the_model_ties_to_another_input() -> None:
+    inputs = (spec("x", FLOAT, "b", "s"), spec("y", FLOAT, "b", "t"))
+    found = complaint(
+        Sum(), inputs, torch.ones(3, 5), torch.ones(3, 5), b=(1, 3, 4), s=(2, 5, 8), t=(2, 6, 9)
+    )
+    assert found == guards.Complaint(
+        "tied",
+        "dimension 1 of input 'y' is declared as t, but the model needs it to be s",
+        "declare it as s",
+    )
+
+
+def test_a_size_that_the_model_ties_to_twice_another() -> None:
+    inputs = (spec("x", FLOAT, "b", "s"), spec("y", FLOAT, "b", "t"))
+    found = complaint(
+        Doubled(),
+        inputs,
+        torch.ones(3, 5),
+        torch.ones(3, 10),
+        b=(1, 3, 4),
+        s=(2, 5, 8),
+        t=(4, 10, 20),
+    )
+    assert found is not None
+    assert (found.code, found.remedy) == ("tied", "declare it as 2*s")
+    right = (spec("x", FLOAT, "b", "s"), spec("y", FLOAT, "b", "2*s"))
+    assert (
+        complaint(Doubled(), right, torch.ones(3, 5), torch.ones(3, 10), b=(1, 3, 4), s=(2, 5, 8))
+        is None
+    )
+
+
+def test_a_size_that_the_model_fixes() -> None:
+    found = complaint(
+        Unrolled(), (spec("x", FLOAT, "b", "s"),), torch.ones(3, 5), b=(1, 3, 4), s=(2, 5, 8)
+    )
+    assert found == guards.Complaint(
+        "fixed",
+        "dimension 1 of input 'x' is declared as s, but the model fixes it to the example's 5",
+        "declare it as a number, or change the code that unrolls over it or compares it with a constant "
+        "(a loop in Python over s, a buffer of one size)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("holds", "said"),
+    [
+        (lambda n: n < 7, "; it holds for s from 2 to 6"),
+        (lambda n: n > 60, "; it holds for s from 61 to 64"),
+        (lambda n: n % 30 == 2, "; it holds for s = 2, 32, 62 (3 sizes)"),
+        (lambda n: n % 15 == 2, "; it holds for s = 2, 17, 32, 47, 62 (5 sizes)"),
+        (lambda n: n % 12 == 2, "; it holds for s = 2, 14, 26, 38, 50, ... (6 sizes)"),
+    ],
+)
+def test_the_sizes_that_remain_are_told(holds: Callable[[int], bool], said: str) -> None:
+    size = next(n for n in range(62, 1, -1) if holds(n))
+    model = Call(lambda x: x * 2 if holds(x.shape[1]) else x)
+    x = spec("x", FLOAT, "b", "s")
+    found = complaint(model, (x,), torch.ones(3, size), b=(1, 2, 4), s=(2, 8, 64))
+    assert found is not None
+    assert found.message.endswith(said)

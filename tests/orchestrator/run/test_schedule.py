@@ -375,6 +375,26 @@ def test_memory_is_resized_until_a_task_starts():
     assert state.usage == (Usage(1, 0, 1.0, 2.0),)
 
 
+def test_another_need_of_memory_changes_no_other_tasks():
+    """One of five gets another estimate, and one twice as much after it ran out; the others keep theirs."""
+    needs = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "e": 5.0}
+    items = [Item(name, "p", memory=memory, guess=True) for name, memory in needs.items()]
+    graph = graph_of(items, [Pool("p", 1, memory=64.0)])
+    state, commands = begin(graph)
+    taken = {}
+    state, more = advance(graph, state, [Resized("c", 30.0)])
+    commands = [*commands, *more]
+    short = Failed("memory", "it was killed")
+    for _ in range(6):
+        (command,) = (c for c in commands if isinstance(c, Submit))
+        taken[command.id, command.attempt] = command.memory
+        outcome = short if (command.id, command.attempt) == ("b", 1) else OK
+        state, commands = advance(graph, state, [Ended(command.id, command.attempt, outcome)])
+    assert taken == {
+        ("a", 1): 1.0, ("b", 1): 2.0, ("b", 2): 4.0, ("c", 1): 30.0, ("d", 1): 4.0, ("e", 1): 5.0,
+    }  # fmt: skip
+
+
 def test_what_is_done_already_is_neither_run_nor_told():
     items = [Item("a", "p"), Item("b", "p", ("a",)), Item("c", "p", ("b",)), Item("d", "p", ("c",))]
     graph = graph_of(items, [Pool("p", 9)])
