@@ -36,7 +36,8 @@ from compiler.build.networks import (
 from compiler.build.plugins import missing_plugins, refused_nodes, register_plugins
 from compiler.build.segments import BuiltSegment, build_segment
 from compiler.convert.registry import Refusal
-from compiler.goldens.goldens import GoldenCase, GoldenSource, GoldensRefused, make_goldens
+from compiler.goldens import goldens as golden
+from compiler.goldens.goldens import GoldenCase, GoldenSource, GoldensRefused
 from compiler.goldens.random import refuse_random
 from compiler.goldens.tolerance import chain, computed, tolerances
 from compiler.lower import lower
@@ -140,7 +141,9 @@ def trace_model(request: TraceRequest) -> Traced:
     unsteady: GoldensRefused | None = None
     if request.goldens is not None:
         try:
-            goldens = make_goldens(model, request.goldens, request.inputs, request.profiles, path)
+            goldens = golden.make_goldens(
+                model, request.goldens, request.inputs, request.profiles, path
+            )
         except GoldensRefused as refused:
             if refused.code != "random":
                 raise
@@ -163,6 +166,7 @@ def trace_model(request: TraceRequest) -> Traced:
     refuse_random(program.graph, registry.ops())
     if unsteady is not None:
         raise unsteady
+    golden.check_names(goldens, [spec.name for spec in program.graph.outputs])
     return Traced(program, goldens, replaced, unchecked, plain, rung)
 
 

@@ -31,7 +31,8 @@ Reach = Callable[[Mapping[str, torch.Tensor]], Mapping[str, int]]
 
 
 class GoldensRefused(Refused):
-    """Goldens can't be made. Codes: `source`, `file`, `case`, `profile`, `forward`, `random`."""
+    """Goldens can't be made. Codes: `source`, `file`, `case`, `profile`, `forward`, `reshaped`,
+    `mutation`, `random`."""
 
 
 def read_inputs(
