@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch._decomp import decomposition_table
 from torch._export import config as export_config
 from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
@@ -112,7 +113,9 @@ def _default_table() -> Mapping[Any, Callable[..., Any]]:
     """Torch's table and ours, built once: that takes longer than decomposing a small model."""
     composites.install()  # torch's table takes the forms that there are when it is made
     table = torch.export.default_decompositions()
-    return dict(table.items()) | linear_cross_entropy.rules()  # type: ignore[no-untyped-call]
+    updates = torch.ops.aten._batch_norm_with_update_functional.default  # which torch leaves whole
+    more = {updates: decomposition_table[updates], **linear_cross_entropy.rules()}
+    return dict(table.items()) | more  # type: ignore[no-untyped-call]
 
 
 def decomposed(exported: ExportedProgram, options: LowerOptions) -> str | None:
