@@ -57,6 +57,7 @@ from compiler.replace.apply import (
 from compiler.replace.converters import operator_name
 from compiler.trace.export import Rung, trace_recorded
 from compiler.trace.load import load_model
+from compiler.trace.nested import take_each
 from compiler.trace.source import Source
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
 from enginebundle.runtimes.versions import runtime_versions
@@ -135,7 +136,7 @@ def collector_paused() -> Iterator[None]:
 @collector_paused()
 def trace_model(request: TraceRequest) -> Traced:
     """Trace, lower, capture. Raises ModelRefused, ReplaceRefused, TraceRefused or GoldensRefused."""
-    model = load_model(request.source)
+    model = take_each(load_model(request.source), request.inputs)
     path = request.source.search_path
     goldens: tuple[GoldenCase, ...] = ()
     unsteady: GoldensRefused | None = None
@@ -151,6 +152,7 @@ def trace_model(request: TraceRequest) -> Traced:
     # From here on, the model is no longer the one that produced the goldens.
     registry = registry_with(request.replace, None, path)
     model, modules = replace_modules(model, request.replace, path)
+    model = take_each(model, request.inputs)  # it may be another one
     with replace_functions(request.replace, path) as functions:
         exported, unchecked, rung = trace_recorded(model, request.inputs, request.profiles)
     exported, operators = replace_operators(exported, request.replace, path)
