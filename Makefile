@@ -82,7 +82,7 @@ operators: $(STAMP)  ## write docs/operators.md from the recorded results
 
 fuzz: $(STAMP)  ## random programs of PyTorch operators, through the whole compiler
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz --programs 5000 --jobs $(JOBS)
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.arguments --samples 5000
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.arguments --samples 5000 --jobs $(JOBS)
 
 attacks: $(STAMP)  ## 20,400 random attacks on a bundle; writes benchmarks/results/attacks.json
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.attacks.fuzz --mutants 20400
