@@ -13,7 +13,7 @@ from torch._export import config as export_config
 from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
 
-from compiler.lower import linear_cross_entropy
+from compiler.lower import linear_cross_entropy, resized
 from compiler.lower.conditions import functional, values_known
 from compiler.lower.graphs import calls
 from compiler.lower.hoist import hoisted
@@ -114,7 +114,11 @@ def _default_table() -> Mapping[Any, Callable[..., Any]]:
     composites.install()  # torch's table takes the forms that there are when it is made
     table = torch.export.default_decompositions()
     updates = torch.ops.aten._batch_norm_with_update_functional.default  # which torch leaves whole
-    more = {updates: decomposition_table[updates], **linear_cross_entropy.rules()}
+    more = {
+        updates: decomposition_table[updates],
+        **linear_cross_entropy.rules(),
+        **resized.rules(),
+    }
     return dict(table.items()) | more  # type: ignore[no-untyped-call]
 
 
