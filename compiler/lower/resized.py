@@ -24,7 +24,7 @@ def resized(
     self: torch.Tensor, size: Sequence[int], *, memory_format: torch.memory_format | None = None
 ) -> torch.Tensor:
     if not self.is_contiguous() or memory_format not in (None, torch.contiguous_format):
-        return NotImplemented  # its memory is in another order
+        return NotImplemented  # type: ignore[no-any-return]  # its memory is in another order
     flat, wanted = self.reshape(-1), math.prod(size)
     if flat.shape[0] < wanted:
         flat = torch.cat((flat, flat.new_zeros(wanted - flat.shape[0])))

@@ -264,7 +264,9 @@ def test_what_can_t_be_recorded_is_refused_or_named(user: User, what: str) -> No
     server.close()
 
 
-@pytest.mark.parametrize("asked", ["/tmp/nvidia-mps/control", "/run/nscd/socket", "/var/lib/sss/pipes/nss"])
+@pytest.mark.parametrize(
+    "asked", ["/tmp/nvidia-mps/control", "/run/nscd/socket", "/var/lib/sss/pipes/nss"]
+)
 def test_services_of_the_system_may_be_asked(user: User, asked: str) -> None:
     """CUDA connects to its own service when it starts; looking up a user's name, to the name service's."""
     code = (
