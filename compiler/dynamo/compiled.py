@@ -255,8 +255,9 @@ class Compiled:
                 case Computed(number, device, order):
                     tensors[number] = laid_out(tensors[number].to(device), order)
                     made.append(tensors[number])
-                case Given(argument):
-                    made.append(args[argument])
+                case Given(argument, alone):
+                    given = args[argument]
+                    made.append(given.detach() if alone and given.requires_grad else given)
                 case Sized(dim):
                     made.append(dims.evaluate(dim, symbols))
                 case Literal(value):

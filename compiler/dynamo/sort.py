@@ -198,7 +198,7 @@ class _Sorter:
                     )  # fmt: skip
                 other = storages.setdefault(_storage(leaf), leaf)
                 if other in self.holders and _lies_as(leaf, other):
-                    returns.append(Given(self.holders.index(other)))  # x.add_(1) is x
+                    returns.append(Given(self.holders.index(other), apart=True))  # x.add_(1)
                     continue
                 if other is not leaf:
                     raise RegionRefused(
@@ -254,8 +254,8 @@ def _lies_as(leaf: torch.fx.Node, other: torch.fx.Node) -> bool:
     """Whether a result is all of another tensor, as it lies in memory."""
     one, two = leaf.meta["example_value"], other.meta["example_value"]
     return bool(
-        (one.dtype, one.shape, one.stride(), one.storage_offset())
-        == (two.dtype, two.shape, two.stride(), two.storage_offset())
+        (one.dtype, one.shape, one.stride(), one.storage_offset(), one.is_conj(), one.is_neg())
+        == (two.dtype, two.shape, two.stride(), two.storage_offset(), two.is_conj(), two.is_neg())
     )
 
 

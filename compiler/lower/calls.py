@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch._higher_order_ops.auto_functionalize import auto_functionalized
 
+from compiler.lower.returning import original
 from compiler.refused import Refused
 from compiler.trace.names import unused
 from compiler.trace.origin import origin_of
@@ -104,7 +105,8 @@ class Calls:
         self.nodes.append(Node(op, (), kwargs, tuple(made), self._origin(node)))
 
     def _operator(self, node: torch.fx.Node) -> tuple[str, Any]:
-        target = node.args[0] if node.target is auto_functionalized else node.target
+        writes = node.target is auto_functionalized
+        target = original(node.args[0]) if writes else node.target
         if isinstance(target, torch._ops.OpOverload):
             schema = target._schema
             namespace, _, name = schema.name.partition("::")

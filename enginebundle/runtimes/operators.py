@@ -58,22 +58,24 @@ def function_of(op: str) -> Callable[..., Any] | None:
 
 
 def _on_copies(operator: Any) -> Callable[..., tuple[Any, ...]]:
-    """The operator without its effects: its results (None if it has none), then the new value of each argument
-    that it writes into; of a list, those of its tensors."""
+    """The operator without its effects: its results that are no written arguments (None if there is none), then the
+    new value of each argument that it writes into; of a list, those of its tensors."""
     arguments = operator._schema.arguments
     names = [argument.name for argument in arguments]
     changed = [argument.name for argument in arguments if argument.is_write]
+    own = [
+        one.alias_info is None or not one.alias_info.is_write for one in operator._schema.returns
+    ]
 
     def call(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
         given = dict(zip(names, args, strict=False)) | kwargs
         for name in changed:
             given[name] = _copied(given.get(name))
         result = operator(**given)
-        made = list(result) if isinstance(result, tuple) else [result]
-        for name in changed:
-            new = given[name]
-            made += new if isinstance(new, list) else [new]
-        return tuple(made)
+        results = result if isinstance(result, tuple) else (result,) * len(own)
+        made = [one for one, is_own in zip(results, own, strict=True) if is_own] or [None]
+        made += [given[name] for name in changed]
+        return tuple(tensor for one in made for tensor in (one if isinstance(one, list) else [one]))
 
     return call
 
