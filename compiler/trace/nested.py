@@ -71,7 +71,7 @@ def _program(model: torch.fx.GraphModule, names: tuple[str, ...]) -> torch.nn.Mo
     places = pytree.tree_unflatten(list(range(info.in_spec.num_leaves)), info.in_spec)
     own = [".".join(way) for way in _leaves(places, tuple(info.orig_args))]
     known = set(names) & set(own)
-    if not known and not any("." in name for name in own):
+    if not (known or places[1] or any("." in name for name in own)):
         return model
     if known != set(own) and (known or len(names) != len(own)):
         raise TraceRefused(

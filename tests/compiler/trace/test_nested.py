@@ -209,6 +209,23 @@ class TestPrograms:
             with torch.no_grad():
                 torch.testing.assert_close(got["output"], Plain()(*given))
 
+    @pytest.mark.parametrize("names", [("image", "mask"), ("mask", "image"), ("one", "two")])
+    def test_arguments_that_it_takes_by_name(self, tmp_path: Path, names: tuple[str, str]) -> None:
+        class Named(Base):
+            def forward(self, image: torch.Tensor, *, mask: torch.Tensor) -> torch.Tensor:
+                return self.linear(image) - mask
+
+        x, shapes = torch.randn(4, 4), {0: torch.export.Dim("b", min=2, max=6)}
+        exported = torch.export.export(
+            Named(), (x,), {"mask": x + 1}, dynamic_shapes={"image": shapes, "mask": shapes}
+        )
+        torch.export.save(exported, tmp_path / "m.pt2")
+        model = load_model(Source(program=str(tmp_path / "m.pt2"), trusted=True))
+        got, tensors = answers(model, names)
+        image, mask = tensors[::-1] if names[0] == "mask" else tensors
+        with torch.no_grad():
+            torch.testing.assert_close(got["output"], Named()(image, mask=mask))
+
     def test_other_names(self, tmp_path: Path) -> None:
         model = self.program(tmp_path, "dict")
         with pytest.raises(TraceRefused, match=r"the program takes batch.ids, batch.w, x; got ids"):
