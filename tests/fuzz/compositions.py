@@ -10,13 +10,15 @@ benchmarks/results/compositions.json; the exit code is 1 if one is wrong or fail
 from __future__ import annotations
 
 import argparse
+import copy
 import functools
 import os
 import random
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -26,19 +28,22 @@ from torch import Tensor, nn
 from benchmarks import results
 from compiler.build.aids import Aids
 from compiler.build.apart import Apart
-from compiler.build.evaluated import InaccurateBuild, evaluate_partition
+from compiler.build.evaluated import EXACT, InaccurateBuild, evaluate_partition
 from compiler.convert.library import REGISTRY
-from compiler.goldens.goldens import GoldenSource, make_goldens
+from compiler.goldens.goldens import GoldenCase, GoldenSource, make_goldens
+from compiler.goldens.tolerance import chain, tolerance
 from compiler.lower import lower
 from compiler.lower.capture import capture
 from compiler.pipeline import BuildRequest, build_program, convert_program
 from compiler.refused import Refused
 from compiler.trace.export import trace
-from enginebundle.format.spec import Profile, Range, Target, TensorSpec
+from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Tolerance
 from tests.fuzz.blocks import BLOCKS, SHARING, WIDTH
 from tests.opinfo.lane import run
 
 RANGES = {"b": (1, 2, 3), "s": (2, 5, 9)}
+SLACK = 32
+"""How many times eager torch's own rounding error, held against double precision, a result may be off more."""
 CHUNK = 20
 """How many compositions a worker is given at once."""
 
@@ -149,10 +154,13 @@ def judge(one: Composition) -> Verdict:
         goldens = make_goldens(one.model, GoldenSource(seed=one.seed), specs, profiles)
         program = capture(lower(trace(one.model, specs, profiles), REGISTRY.ops()), specs)
         converted = convert_program(program, request)
-        evaluate_partition(program, converted.parts, converted.networks, goldens, "fp32", {})
+        allowed = _allowed(one, goldens, chain(program.graph))
+        evaluate_partition(program, converted.parts, converted.networks, goldens, "fp32", allowed)
         report = converted.parts.report
         if one.build:
-            built = build_program(program, request, goldens, aids=Aids(None, apart=_own_process()))
+            aids = Aids(None, apart=_own_process())
+            request = replace(request, tolerance=tuple(allowed.items()))
+            built = build_program(program, request, goldens, aids=aids)
             report = built.parts.report
     except InaccurateBuild as error:
         return Verdict(one.id, "wrong", error.message[:400], one.text)
@@ -166,6 +174,23 @@ def judge(one: Composition) -> Verdict:
     if not kept:
         return Verdict(one.id, "whole", built=one.build)
     return Verdict(one.id, "parts", f"{kept[0].code}: {kept[0].detail[:200]}", one.text, one.build)
+
+
+def _allowed(one: Composition, goldens: Sequence[GoldenCase], depth: int) -> dict[str, Tolerance]:
+    """The compiler's own tolerance for each output, and SLACK times the rounding errors of eager torch: a norm of
+    what is nearly constant makes them large."""
+    exact = copy.deepcopy(one.model).double()
+    found: dict[str, Tolerance] = {}
+    for golden in goldens:
+        with torch.no_grad():
+            results = exact(*(tensor.double() for tensor in golden.inputs.values()))
+        for name, want in golden.outputs.items():
+            own, off = tolerance(EXACT, "fp32", want, depth), (want - results[name]).abs().max()
+            before = found.get(name, own)
+            found[name] = Tolerance(
+                max(before.atol, own.atol + SLACK * float(off)), max(before.rtol, own.rtol)
+            )
+    return found
 
 
 @functools.cache
