@@ -80,9 +80,10 @@ opinfo: $(STAMP)  ## all of PyTorch's operator samples; writes docs/operators.md
 operators: $(STAMP)  ## write docs/operators.md from the recorded results
 	$(BIN)/python -W ignore -m tests.opinfo --write-docs
 
-fuzz: $(STAMP)  ## random programs of PyTorch operators, through the whole compiler
+fuzz: $(STAMP)  ## random programs of operators, compositions of blocks and unusual arguments, through the whole compiler
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz --programs 5000 --jobs $(JOBS)
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.arguments --samples 5000
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.compositions --count 2000 --jobs $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.arguments --samples 5000 --jobs $(JOBS)
 
 attacks: $(STAMP)  ## 20,400 random attacks on a bundle; writes benchmarks/results/attacks.json
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.attacks.fuzz --mutants 20400

@@ -36,7 +36,8 @@ from compiler.build.networks import (
 from compiler.build.plugins import missing_plugins, refused_nodes, register_plugins
 from compiler.build.segments import BuiltSegment, build_segment
 from compiler.convert.registry import Refusal
-from compiler.goldens.goldens import GoldenCase, GoldenSource, GoldensRefused, make_goldens
+from compiler.goldens import goldens as golden
+from compiler.goldens.goldens import GoldenCase, GoldenSource, GoldensRefused
 from compiler.goldens.random import refuse_random
 from compiler.goldens.tolerance import chain, computed, tolerances
 from compiler.lower import lower
@@ -56,6 +57,7 @@ from compiler.replace.apply import (
 from compiler.replace.converters import operator_name
 from compiler.trace.export import Rung, trace_recorded
 from compiler.trace.load import load_model
+from compiler.trace.nested import take_each
 from compiler.trace.source import Source
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
 from enginebundle.runtimes.versions import runtime_versions
@@ -134,13 +136,15 @@ def collector_paused() -> Iterator[None]:
 @collector_paused()
 def trace_model(request: TraceRequest) -> Traced:
     """Trace, lower, capture. Raises ModelRefused, ReplaceRefused, TraceRefused or GoldensRefused."""
-    model = load_model(request.source)
+    model = take_each(load_model(request.source), request.inputs)
     path = request.source.search_path
     goldens: tuple[GoldenCase, ...] = ()
     unsteady: GoldensRefused | None = None
     if request.goldens is not None:
         try:
-            goldens = make_goldens(model, request.goldens, request.inputs, request.profiles, path)
+            goldens = golden.make_goldens(
+                model, request.goldens, request.inputs, request.profiles, path
+            )
         except GoldensRefused as refused:
             if refused.code != "random":
                 raise
@@ -148,6 +152,7 @@ def trace_model(request: TraceRequest) -> Traced:
     # From here on, the model is no longer the one that produced the goldens.
     registry = registry_with(request.replace, None, path)
     model, modules = replace_modules(model, request.replace, path)
+    model = take_each(model, request.inputs)  # it may be another one
     with replace_functions(request.replace, path) as functions:
         exported, unchecked, rung = trace_recorded(model, request.inputs, request.profiles)
     exported, operators = replace_operators(exported, request.replace, path)
@@ -163,6 +168,7 @@ def trace_model(request: TraceRequest) -> Traced:
     refuse_random(program.graph, registry.ops())
     if unsteady is not None:
         raise unsteady
+    golden.check_names(goldens, [spec.name for spec in program.graph.outputs])
     return Traced(program, goldens, replaced, unchecked, plain, rung)
 
 

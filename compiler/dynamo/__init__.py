@@ -21,11 +21,12 @@ import torch
 from torch._dynamo import register_backend
 from torch._dynamo.backends import registry
 
-from compiler.dynamo.build import SIMULATED, KilnWarning
-from compiler.dynamo.compiled import Compiled, fall_back
+from compiler.dynamo.build import SIMULATED, StateWritten
+from compiler.dynamo.compiled import Compiled
 from compiler.dynamo.options import Options
 from compiler.dynamo.region import RegionRefused
 from compiler.dynamo.sort import region_of
+from compiler.dynamo.tell import KilnWarning, fall_back
 from enginebundle.format.spec import Target
 
 __all__ = ["KilnWarning", "Options", "kiln"]
@@ -50,16 +51,26 @@ def kiln(
         _say_no_gpu()
         return graph.forward
     try:
-        region = region_of(graph, chosen.growth)
+        return _compiled(graph, inputs, chosen)
     except RegionRefused as refused:
         if chosen.require_full_compilation:
             raise
         if refused.code != "empty":
             fall_back("", refused.code, refused.message, refused.remedy)
         return graph.forward
-    compiled = Compiled(region, graph.forward, chosen, _target(chosen))
-    compiled.prepare(inputs)
-    return compiled
+
+
+def _compiled(graph: torch.fx.GraphModule, inputs: Sequence[Any], chosen: Options) -> Compiled:
+    """What is called in place of the graph. What it writes into, a buffer too, is an input of its engines."""
+    region = region_of(graph, chosen.growth)
+    try:
+        return Compiled(region, graph.forward, chosen, _target(chosen)).prepare(inputs)
+    except StateWritten as found:
+        if not found.names <= region.weights.keys():
+            raise
+        state = frozenset(region.weights[name] for name in found.names)
+    region = region_of(graph, chosen.growth, state)
+    return Compiled(region, graph.forward, chosen, _target(chosen)).prepare(inputs)
 
 
 _REMEDY = 'options={"simulate": True} computes the networks on the CPU instead'

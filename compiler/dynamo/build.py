@@ -20,6 +20,7 @@ from compiler.build.engine_cache import EngineCache
 from compiler.build.evaluated import EXACT, foreign_operators
 from compiler.dynamo.options import Options
 from compiler.dynamo.region import META, Region, RegionRefused
+from compiler.dynamo.tell import KilnWarning
 from compiler.goldens.tolerance import chain, computed, tolerance
 from compiler.lower import lower
 from compiler.lower.capture import capture
@@ -32,6 +33,7 @@ from compiler.program import Program
 from compiler.replace.apply import Replacement, registry_with, replace_operators
 from compiler.replace.converters import operator_name, operators_of
 from compiler.trace.export import trace
+from compiler.trace.written import written_buffers, written_inputs
 from enginebundle.format.digest import digest_bytes
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import DEFAULT_PROFILE, Target
@@ -49,8 +51,15 @@ Values = Mapping[str, torch.Tensor | float]
 Step = Callable[[Mapping[str, torch.Tensor]], Tensors]
 
 
-class KilnWarning(UserWarning):
-    """Part of a model runs in torch; the message says why."""
+class StateWritten(RegionRefused):
+    """The graph writes into these of the region's weights, which therefore can't be built in."""
+
+    def __init__(self, names: frozenset[str], place: str) -> None:
+        super().__init__(
+            "mutation", f"the graph{place} writes into {', '.join(sorted(names)[:3])}",
+            "put the model in eval mode if the write updates statistics",
+        )  # fmt: skip
+        self.names = names
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,8 @@ class Runner:
     judge: Target
     """The target whose tolerances apply to the results."""
     precision: str
+    written: tuple[str, ...] = ()
+    """Inputs that the graph writes into: their new values are the last results."""
 
     def __call__(self, inputs: Tensors) -> list[torch.Tensor]:
         """The graph's tensors in order. Raises RuntimeFailure."""
@@ -86,23 +97,29 @@ class Runner:
 
 
 def build(region: Region, values: Values, options: Options, target: Target) -> Runner:
-    """Compile a region for these weights and numbers. Raises the compiler's refusals and the loader's errors."""
+    """Compile a region for these weights and numbers. Raises the compiler's refusals, the loader's errors
+    and StateWritten."""
     # Outside Dynamo's context: tracing inside it would add guards to Dynamo's frame.
     with tracing(None):
-        program = _program(region, values, options)
+        program, written = _program(region, values, options)
     request = _request(program, region, options, target)
     if options.simulate:
         steps, report = _evaluated_steps(program, request, options)
-        return Runner(program, report, steps, program.graph.returns, EXACT, options.precision)
+        return Runner(
+            program, report, steps, program.graph.returns, EXACT, options.precision, written
+        )
     cache = _cache(options)
     built = build_program(program, request, engines=cache, aids=_aids(cache))
     steps = tuple(
         _opened(s.kind, s.graph, s.engine, s.weights or {}, target, "cuda") for s in built.segments
     )
-    return Runner(program, built.parts.report, steps, built.returns, target, options.precision)
+    return Runner(
+        program, built.parts.report, steps, built.returns, target, options.precision, written
+    )
 
 
-def _program(region: Region, values: Values, options: Options) -> Program:
+def _program(region: Region, values: Values, options: Options) -> tuple[Program, tuple[str, ...]]:
+    """The program, and the inputs that it writes into."""
     registry = registry_with(options.replace, None, options.search_path)
     with torch.no_grad():
         exported = trace(region.module(values), region.inputs, (region.profile,))
@@ -110,15 +127,13 @@ def _program(region: Region, values: Values, options: Options) -> Program:
     called = _called(exported, options.replace)
     exported, _ = replace_operators(exported, called, options.search_path)
     lowered = lower(exported, registry.ops(), precision=options.precision)
-    signature = lowered.graph_signature
-    written = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
-    if written:
-        raise RegionRefused(
-            "mutation",
-            f"the graph{region.place} writes into {', '.join(sorted(written)[:3])}",
-            "compute a new tensor instead; put the model in eval mode if the write updates statistics",
-        )
-    return capture(lowered, region.inputs)
+    if state := written_buffers(lowered):
+        raise StateWritten(frozenset(state), region.place)
+    written = tuple(name for name, _ in written_inputs(lowered, region.inputs))
+    program = capture(lowered, region.inputs)
+    if not program.graph.outputs:
+        raise RegionRefused("empty", "the graph computes no tensor", "nothing to do")
+    return program, written
 
 
 def _called(exported: ExportedProgram, replacements: tuple[Replacement, ...]) -> list[Replacement]:

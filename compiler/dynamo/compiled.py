@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +17,11 @@ from typing import Any
 import torch
 
 from compiler.convert.interpret import ConversionError
-from compiler.dynamo.build import KilnWarning, Runner, build
+from compiler.dynamo.build import Runner, StateWritten, build
+from compiler.dynamo.memory import apart, laid_out, shared
 from compiler.dynamo.options import Options
 from compiler.dynamo.region import Computed, Given, Literal, Region, Sized
-from compiler.partition import PartitionReport
+from compiler.dynamo.tell import fall_back, told
 from compiler.refused import Refused
 from enginebundle.errors import BundleError
 from enginebundle.format import dims
@@ -36,15 +36,16 @@ MAX_SETS = 64
 MAX_WRITES = 3
 """Times that the same tensors may change before the graph stays in torch for good."""
 
-Key = tuple[tuple[int | str, int], ...]
-"""(id, version) of each weight, and (hexadecimal form, 0) of each number."""
+Key = tuple[tuple[Any, ...], ...]
+"""Of each weight its id, and what changes when it is written or assigned; of each number its hexadecimal form."""
 
 
 @dataclass
 class _Made:
     """A runner, or None where this set of weights runs in torch.
 
-    `held` keeps the weights alive, so that their ids stay unique.
+    `held` keeps the weights alive, so that their ids stay unique, and the memory that they have now, so that no
+    tensor that is assigned to one later lies at the same address.
     """
 
     runner: Runner | None
@@ -66,13 +67,17 @@ class Compiled:
         self._made: dict[Key, _Made] = {}
         self._writes = 0
         self._said: set[str] = set()
+        self._arguments = {
+            spec.name: place for spec, place in zip(region.inputs, region.arguments, strict=True)
+        }
         self._indices = tuple(region.weights.values())
         self._numbers = tuple(region.numbers.values())
         self._ranges = region.profile.symbols
 
-    def prepare(self, args: Sequence[Any]) -> None:
-        """Compile for the weights among these arguments now, rather than at the first call."""
+    def prepare(self, args: Sequence[Any]) -> Compiled:
+        """Compile for the weights among these arguments now, rather than at the first call. Returns itself."""
         self._find(args)
+        return self
 
     def __call__(self, *args: Any) -> Any:
         made = self._find(args)
@@ -81,6 +86,10 @@ class Compiled:
         inputs = self._inputs(args)
         symbols = bind(self.region.inputs, {name: t.shape for name, t in inputs.items()})
         outside = [f"{s}={n}" for s, n in symbols.items() if n not in self._ranges[s]]
+        written = made.runner.written
+        places = [self._arguments[name] for name in written]
+        if written and not self._may_write(places, args):
+            return self.eager(*args)
         if outside:
             self._say(
                 "range",
@@ -91,28 +100,37 @@ class Compiled:
         drawn = _Dice() if self.options.check and not made.checked else None
         try:
             with torch.no_grad():
-                results = made.runner(inputs)
+                results = apart(made.runner(inputs), inputs.values())
         except BundleError as error:
-            return self._give_up(made, "runtime", str(error), "see the message", args)
+            made.runner = None
+            self._say("runtime", str(error), "see the message")
+            return self.eager(*args)
         if drawn is not None:
             drawn.restore()
             with torch.no_grad():
-                want = self.eager(*args)
-            wrong = made.runner.differs(results, self._computed(want))
+                want = self.eager(*args)  # which also writes into the arguments
+            wrong = made.runner.differs(
+                results, [*self._computed(want), *(inputs[n] for n in written)]
+            )
             if wrong:
-                self._give_up(
-                    made, "accuracy", f"the results differ from torch's: {wrong}",
-                    "keep the module that causes it in torch with torch_executed_modules", args,
+                made.runner = None
+                self._say(
+                    "accuracy", f"the results differ from torch's: {wrong}",
+                    "keep the module that causes it in torch with torch_executed_modules",
                 )  # fmt: skip
                 return want
             made.checked = True
+        elif written:
+            with torch.no_grad():
+                for place, value in zip(places, results[-len(written) :], strict=True):
+                    args[place].copy_(value)
         return self._results(results, args, symbols)
 
     def _find(self, args: Sequence[Any]) -> _Made:
         weights = tuple(args[index] for index in self._indices)
-        key: Key = tuple((id(t), _version(t)) for t in weights)
+        key: Key = tuple(map(_state, weights))
         numbers = tuple(float(args[index]) for index in self._numbers)
-        key += tuple((number.hex(), 0) for number in numbers)
+        key += tuple((number.hex(),) for number in numbers)
         made = self._made.get(key)
         if made is None:
             with self._lock:
@@ -122,8 +140,8 @@ class Compiled:
     def _make(
         self, key: Key, weights: tuple[torch.Tensor, ...], numbers: tuple[float, ...]
     ) -> _Made:
-        ids = [one for one, _ in key]
-        old = [k for k in self._made if [one for one, _ in k] == ids]
+        ids = [one[0] for one in key]
+        old = [k for k in self._made if [one[0] for one in k] == ids]
         self._writes += len(old)
         for stale in old:
             del self._made[stale]
@@ -141,7 +159,8 @@ class Compiled:
             )  # fmt: skip
         else:
             runner = self._build(weights, numbers)
-        self._made[key] = _Made(runner, weights, checked=False)
+        held = (*weights, *(weight.detach() for weight in weights))
+        self._made[key] = _Made(runner, held, checked=False)
         return self._made[key]
 
     def _build(
@@ -153,6 +172,8 @@ class Compiled:
         try:
             runner = build(self.region, named, self.options, self.target)
         except Refused as error:
+            if isinstance(error, StateWritten) and not self._made:
+                raise
             self._refuse(error, error.code, error.message, error.remedy)
         except BundleError as error:
             self._refuse(error, "runtime", str(error), "see the message")
@@ -180,14 +201,26 @@ class Compiled:
     def _refuse(self, error: Exception, code: str, message: str, remedy: str) -> None:
         if self.options.require_full_compilation:
             raise error
-        self._say(code, message, remedy)
+        if code != "empty":
+            self._say(code, message, remedy)
 
-    def _give_up(
-        self, made: _Made, code: str, message: str, remedy: str, args: Sequence[Any]
-    ) -> Any:
-        made.runner = None
-        self._say(code, message, remedy)
-        return self.eager(*args)
+    def _may_write(self, places: Sequence[int], args: Sequence[Any]) -> bool:
+        """Whether copying new values into these arguments does all that the eager graph would do."""
+        if torch.is_grad_enabled() and any(
+            isinstance(a, torch.Tensor) and a.requires_grad for a in args
+        ):
+            self._say(
+                "gradients", "it writes into its inputs while gradients are recorded",
+                "call the model under torch.no_grad() or torch.inference_mode()",
+            )  # fmt: skip
+            return False
+        if shared(places, args) is not None:
+            self._say(
+                "alias", "it writes into an input that shares its memory with another",
+                "pass tensors with memory of their own: .clone()",
+            )  # fmt: skip
+            return False
+        return True
 
     def _say(self, code: str, message: str, remedy: str) -> None:
         """Warn once for each graph and cause."""
@@ -220,10 +253,11 @@ class Compiled:
         for how in self.region.returns:
             match how:
                 case Computed(number, device, order):
-                    tensors[number] = _laid_out(tensors[number].to(device), order)
+                    tensors[number] = laid_out(tensors[number].to(device), order)
                     made.append(tensors[number])
-                case Given(argument):
-                    made.append(args[argument])
+                case Given(argument, alone):
+                    given = args[argument]
+                    made.append(given.detach() if alone and given.requires_grad else given)
                 case Sized(dim):
                     made.append(dims.evaluate(dim, symbols))
                 case Literal(value):
@@ -247,42 +281,8 @@ class _Dice:
             torch.cuda.set_rng_state_all(self.cuda)
 
 
-def told(report: PartitionReport) -> list[tuple[str, str, str]]:
-    """(code, message, remedy) for what a report has to tell the user, at most one entry."""
-    work = [g for g in report.groups if g.reason.code not in ("too_small", "constant")]
-    work = [g for g in work if any(kept.compute for kept in g.kept)]
-    if not work:
-        return []
-    lines = []
-    for group in work:
-        first = group.kept[0]
-        count = f" and {len(group.kept) - 1} more" if len(group.kept) > 1 else ""
-        lines.append(
-            f"{first.node} ({first.op}){count} at {first.origin}: "
-            f"{group.reason.code}: {group.reason.detail}"
-            + (f"; {group.reason.remedy}" if group.reason.remedy else "")
-        )
-    total = report.engine_nodes + report.torch_nodes
-    return [("torch", f"{report.torch_nodes} of {total} nodes:\n  " + "\n  ".join(lines), "")]
-
-
-def fall_back(place: str, code: str, message: str, remedy: str) -> None:
-    """Warn that a graph, or some of it, runs in torch."""
-    text = f"kiln: in the graph{place}, torch runs "
-    text += message if code == "torch" else f"everything: {message} [{code}]"
-    if remedy:
-        text += f"\nRemedy: {remedy}"
-    warnings.warn(text, KilnWarning, stacklevel=3)
-
-
-def _version(tensor: torch.Tensor) -> int:
-    """How often the tensor was written in place; -1 in inference mode, where nothing counts."""
-    return -1 if tensor.is_inference() else tensor._version
-
-
-def _laid_out(tensor: torch.Tensor, order: tuple[int, ...] | None) -> torch.Tensor:
-    """The tensor with its dimensions in that order in memory, as the eager graph would return it."""
-    if order is None:
-        return tensor.contiguous()
-    back = [order.index(axis) for axis in range(len(order))]
-    return tensor.permute(order).contiguous().permute(back)
+def _state(weight: torch.Tensor) -> tuple[Any, ...]:
+    """Its id, its memory, how its elements lie there (`p.data = ...` changes these), and how often it was written
+    in place; -1 in inference mode, where nothing counts."""
+    version = -1 if weight.is_inference() else weight._version
+    return id(weight), version, weight.data_ptr(), weight.shape, weight.stride()

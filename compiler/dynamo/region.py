@@ -44,9 +44,10 @@ class Computed:
 
 @dataclass(frozen=True)
 class Given:
-    """An output that is an argument of the call."""
+    """An output that is an argument of the call; `apart`: without its gradients, as from `x.detach()`."""
 
     argument: int
+    apart: bool = False
 
 
 @dataclass(frozen=True)

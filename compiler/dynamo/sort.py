@@ -35,12 +35,17 @@ from compiler.trace.names import unused
 from enginebundle.format.spec import DTYPES, TensorSpec
 
 
-def region_of(graph_module: torch.fx.GraphModule, growth: int) -> Region:
-    """Sort one of Dynamo's graphs. RegionRefused says why it has to run in torch."""
+def region_of(
+    graph_module: torch.fx.GraphModule, growth: int, state: frozenset[int] = frozenset()
+) -> Region:
+    """Sort one of Dynamo's graphs. RegionRefused says why it has to run in torch.
+
+    `state`: the places of parameters and buffers that the graph writes into, which become inputs.
+    """
     holders = [n for n in graph_module.graph.nodes if n.op == "placeholder"]
     _check_state(graph_module)
     sizes = SizesOf(holders, growth)
-    return _Sorter(graph_module, holders, sizes).region()
+    return _Sorter(graph_module, holders, sizes, state).region()
 
 
 def _check_state(graph_module: torch.fx.GraphModule) -> None:
@@ -54,11 +59,13 @@ def _check_state(graph_module: torch.fx.GraphModule) -> None:
 
 class _Sorter:
     def __init__(
-        self, module: torch.fx.GraphModule, holders: list[torch.fx.Node], sizes: SizesOf
-    ) -> None:
+        self, module: torch.fx.GraphModule, holders: list[torch.fx.Node], sizes: SizesOf,
+        state: frozenset[int],
+    ) -> None:  # fmt: skip
         self.source = module
         self.holders = holders
         self.sizes = sizes
+        self.state = state
         self.graph = torch.fx.Graph()
         self.new: dict[torch.fx.Node, Any] = {}
         self.inputs: list[TensorSpec] = []
@@ -72,7 +79,10 @@ class _Sorter:
         refused = self.sizes.refused()
         if refused is not None:
             raise RegionRefused("sizes", *refused)
-        kinds = [_kind(node) for node in self.holders]
+        kinds = [
+            "tensor" if index in self.state else _kind(node)
+            for index, node in enumerate(self.holders)
+        ]
         for index, (node, kind) in enumerate(zip(self.holders, kinds, strict=True)):
             if kind == "tensor":
                 self._input(index, node)
@@ -187,6 +197,9 @@ class _Sorter:
                         "call the model under torch.no_grad() or torch.inference_mode()",
                     )  # fmt: skip
                 other = storages.setdefault(_storage(leaf), leaf)
+                if other in self.holders and _lies_as(leaf, other):
+                    returns.append(Given(self.holders.index(other), apart=True))  # x.add_(1)
+                    continue
                 if other is not leaf:
                     raise RegionRefused(
                         "alias",
@@ -196,7 +209,7 @@ class _Sorter:
                     )
                 number = computed.setdefault(leaf, len(computed))
                 returns.append(Computed(number, value.device, _order(value)))
-        if not computed:
+        if not computed and not any(n.op.startswith("call") for n in self.source.graph.nodes):
             raise RegionRefused("empty", "the graph returns no tensor", "nothing to do")
         self.graph.output(tuple(self.new[node] for node in computed))
         return tuple(returns)
@@ -235,6 +248,15 @@ def _is_tensor(node: torch.fx.Node) -> bool:
 def _storage(node: torch.fx.Node) -> int:
     storage: int = node.meta["example_value"].untyped_storage()._cdata
     return storage
+
+
+def _lies_as(leaf: torch.fx.Node, other: torch.fx.Node) -> bool:
+    """Whether a result is all of another tensor, as it lies in memory."""
+    one, two = leaf.meta["example_value"], other.meta["example_value"]
+    return bool(
+        (one.dtype, one.shape, one.stride(), one.storage_offset(), one.is_conj(), one.is_neg())
+        == (two.dtype, two.shape, two.stride(), two.storage_offset(), two.is_conj(), two.is_neg())
+    )
 
 
 def _order(value: torch.Tensor) -> tuple[int, ...] | None:

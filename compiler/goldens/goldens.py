@@ -1,4 +1,5 @@
-"""Goldens: inputs with the outputs that the eager model gives for them, in the model's own dtype.
+"""Goldens: inputs with the outputs that the eager model gives for them, in the model's own dtype. An input that
+the model writes into is an output, too: `x_after`.
 
     make_goldens(model, source, inputs, profiles) -> (GoldenCase(name, inputs, outputs), ...)
     GoldenCase.to_bytes() / GoldenCase.from_bytes(name, data)       safetensors, input.* and output.*
@@ -9,7 +10,7 @@ compiler/goldens/inputs.py reads the inputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from compiler.trace import masks
 from compiler.trace.examples import ExampleMaker, resized
 from compiler.trace.export import passed_by_name
 from compiler.trace.outputs import output_tensors
+from compiler.trace.written import name_after, reshapes
 from enginebundle.errors import InputError
 from enginebundle.format.spec import Profile, TensorSpec
 from enginebundle.serve.dispatch import bind, choose
@@ -99,13 +101,25 @@ def make_goldens(
         first = next(iter(cases))
         again = _run(model, inputs, cases[first], first, source)
     for name, tensor in again.items():
-        if not torch.equal(_comparable(tensor), _comparable(results[first][name])):
+        if not _same(tensor, results[first][name]):
             raise GoldensRefused(
                 "random",
                 f"output {name!r} differs between two runs of the eager model on golden {first!r}",
                 "take randomness out of forward, or make the noise an input",
             )
     return tuple(GoldenCase(name, cases[name], results[name]) for name in cases)
+
+
+def check_names(goldens: tuple[GoldenCase, ...], outputs: Sequence[str]) -> None:
+    """GoldensRefused unless each case has these outputs: forward may write where torch.export sees nothing."""
+    for case in goldens:
+        if others := case.outputs.keys() ^ set(outputs):
+            raise GoldensRefused(
+                "mutation",
+                f"on golden {case.name!r} the eager model gives {', '.join(case.outputs)}, and the traced one "
+                f"{', '.join(outputs)}: only one of them writes into an input ({', '.join(sorted(others))})",
+                "write with torch's operators (not through `.data` or NumPy), and in every call",
+            )
 
 
 def examples_from(case: GoldenCase, inputs: tuple[TensorSpec, ...]) -> ExampleMaker:
@@ -124,9 +138,13 @@ def _run(
     name: str,
     source: GoldenSource,
 ) -> dict[str, torch.Tensor]:
+    given = {
+        spec.name: tensors[spec.name].clone() for spec in inputs
+    }  # forward may write into them
+    versions = {key: tensor._version for key, tensor in given.items()}
     try:
         with torch.inference_mode():
-            result = _call(model, inputs, tensors)
+            result = _call(model, inputs, given)
         outputs = output_tensors(result)
     except Refused:
         raise  # forward has no such inputs: nothing ran
@@ -138,6 +156,14 @@ def _run(
             f"the eager model fails on golden {name!r} ({shapes}){drawn}: {with_causes(error)}",
             _GIVE if source.drawn else "correct the golden's inputs, or the model",
         ) from error
+    taken = set(outputs)
+    for key, tensor in given.items():
+        if tensor.shape != tensors[key].shape:
+            found = reshapes(key)
+            raise GoldensRefused(found.code, found.message, found.remedy)
+        # A write that no version counts, through `.data` or NumPy, shows in the values.
+        if tensor._version != versions[key] or not _same(tensor, tensors[key]):
+            outputs[name_after(key, taken)] = tensor
     # Cloned, since an output may be one of the inputs, and inference tensors can't be saved twice.
     return {key: tensor.detach().clone().contiguous() for key, tensor in outputs.items()}
 
@@ -146,7 +172,8 @@ def _bounds(
     model: torch.nn.Module, inputs: tuple[TensorSpec, ...], probe: Mapping[str, torch.Tensor]
 ) -> Mapping[str, int]:
     try:
-        return reach(probe, partial(_call, model, inputs))
+        copies = {name: tensor.clone() for name, tensor in probe.items()}
+        return reach(copies, partial(_call, model, inputs))
     except Exception:  # noqa: BLE001 - what is wrong with the model shows when the goldens are made
         return {}
 
@@ -154,8 +181,7 @@ def _bounds(
 def _call(
     model: torch.nn.Module, inputs: tuple[TensorSpec, ...], tensors: Mapping[str, torch.Tensor]
 ) -> Any:
-    """Call the model on copies, since it may write to its arguments."""
-    arguments = {spec.name: tensors[spec.name].clone() for spec in inputs}
+    arguments = {spec.name: tensors[spec.name] for spec in inputs}
     if passed_by_name(model, inputs):
         return model(**arguments)
     return model(*arguments.values())
@@ -171,6 +197,10 @@ def _deterministic() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warned)
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.equal(_comparable(one), _comparable(other))
 
 
 def _comparable(tensor: torch.Tensor) -> torch.Tensor:

@@ -25,13 +25,15 @@ from compiler.trace.load import call_user, load_function
 from enginebundle.errors import FormatError
 from enginebundle.format.parse import check_name
 from enginebundle.format.spec import Profile, TensorSpec
+from enginebundle.serve.nested import flattened
 
 Cases = dict[str, dict[str, torch.Tensor]]
 Reach = Callable[[Mapping[str, torch.Tensor]], Mapping[str, int]]
 
 
 class GoldensRefused(Refused):
-    """Goldens can't be made. Codes: `source`, `file`, `case`, `profile`, `forward`, `random`."""
+    """Goldens can't be made. Codes: `source`, `file`, `case`, `profile`, `forward`, `reshaped`,
+    `mutation`, `random`."""
 
 
 def read_inputs(
@@ -177,6 +179,7 @@ def _checked(
     except FormatError as error:
         raise GoldensRefused("case", str(error), "rename the case") from error
     want = [spec.name for spec in inputs]
+    case = flattened(case, want)
     if set(case) != set(want):
         raise GoldensRefused(
             "case",

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch._higher_order_ops.auto_functionalize import auto_functionalized
 
+from compiler.lower.returning import original
 from compiler.refused import Refused
 from compiler.trace.names import unused
 from compiler.trace.origin import origin_of
@@ -62,9 +64,13 @@ class Calls:
         if node.target is operator.getitem and isinstance(node.args[0], torch.fx.Node):
             index = node.args[1]
             assert isinstance(index, int)
-            self.values[node] = (self.values[node.args[0]][index],)
+            found: Any = self.values[node.args[0]][index]
+            self.values[node] = found if isinstance(found, tuple) else (found,)
             return
         op, schema = self._operator(node)
+        if node.target is auto_functionalized:
+            self._read_writing(node, op, schema)
+            return
         args = tuple(self._argument(node, arg) for arg in node.args)
         unset = _none_by_default(schema)
         kwargs = []
@@ -77,8 +83,30 @@ class Calls:
         self.values[node] = outputs
         self.nodes.append(Node(op, args, tuple(kwargs), outputs, self._origin(node)))
 
+    def _read_writing(self, node: torch.fx.Node, op: str, schema: Any) -> None:
+        """A call on copies of what the operator writes into: its results, then their new values."""
+        unset = _none_by_default(schema)
+        kwargs = tuple(
+            (name, self._argument(node, value))
+            for name, value in sorted(node.kwargs.items())
+            if not (value is None and name in unset)
+        )
+        name = self.numbered(op.split(".")[1])
+        made: list[Value] = []
+        found: list[Any] = []
+        for item in node.meta["val"]:
+            group = item if isinstance(item, list | tuple) else [item]
+            values = tuple(
+                self.value(f"{name}.{len(made) + n}", one) for n, one in enumerate(group)
+            )
+            made.extend(values)
+            found.append(values if isinstance(item, list | tuple) else values[0])
+        self.values[node] = tuple(found)
+        self.nodes.append(Node(op, (), kwargs, tuple(made), self._origin(node)))
+
     def _operator(self, node: torch.fx.Node) -> tuple[str, Any]:
-        target = node.target
+        writes = node.target is auto_functionalized
+        target = original(node.args[0]) if writes else node.target
         if isinstance(target, torch._ops.OpOverload):
             schema = target._schema
             namespace, _, name = schema.name.partition("::")

@@ -2,8 +2,9 @@
 
     capture(exported, inputs) -> Program
 
-Values are named here, after the operators and their order, so that the same model traced twice gives
-the same digest. Sizes are written in the user's symbols (compiler/trace/symbols.py).
+An input that forward writes into is one more output, its value after the call: `x_after`. Values are named
+here, after the operators and their order, so that the same model traced twice gives the same digest.
+Sizes are written in the user's symbols (compiler/trace/symbols.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from compiler.trace.guards import input_symbols, user_inputs
 from compiler.trace.names import unused
 from compiler.trace.origin import origin_of
 from compiler.trace.outputs import named_leaves
+from compiler.trace.written import name_after, written_buffers, written_inputs
 from enginebundle.format.graph import Argument, Graph, Node, Ref, Value, Weight, Word
 from enginebundle.format.spec import TensorSpec
 
@@ -67,44 +69,36 @@ class _Capture:
         return Program(graph, self.tensors)
 
     def _returned(self) -> list[tuple[str, Any]]:
-        """(name, node or number) of each output that is not None; refuses mutations."""
+        """(name, node or number) of each output that is not None, and then of each input that forward
+        writes into: its value after the call. Refuses state that is kept between calls."""
         specs = self.exported.graph_signature.output_specs
         (output,) = [n for n in self.exported.graph.nodes if n.op == "output"]
-        leaves = []
-        for spec, leaf in zip(specs, output.args[0], strict=True):
-            if spec.kind == OutputKind.USER_OUTPUT:
-                leaves.append(leaf)
-            elif self._is_read(spec.target, leaf):
+        leaves = [
+            leaf
+            for spec, leaf in zip(specs, output.args[0], strict=True)
+            if spec.kind == OutputKind.USER_OUTPUT
+        ]
+        returned = named_leaves(pytree.tree_unflatten(leaves, self.exported.call_spec.out_spec))
+        taken = {name for name, _ in returned}
+        for name, node in written_inputs(self.exported, self.inputs):
+            returned.append((name_after(name, taken), node))
+        self._refuse_state([leaf for _, leaf in returned if isinstance(leaf, torch.fx.Node)])
+        return returned
+
+    def _refuse_state(self, returned: list[torch.fx.Node]) -> None:
+        """Refuse a buffer that forward writes if its old value reaches a result. One that forward never
+        reads, such as a counter, changes nothing."""
+        needed = self._needed(returned)
+        holders = {n.name: n for n in self.exported.graph.nodes if n.op == "placeholder"}
+        names = {s.target: s.arg.name for s in self.exported.graph_signature.input_specs}
+        for target, update in written_buffers(self.exported).items():
+            if holders[names[target]] in needed:
                 raise CaptureRefused(
                     "mutation",
-                    f"forward changes {spec.target!r} in place at {origin_of(leaf)}; "
+                    f"forward changes {target!r} in place at {origin_of(update)}; "
                     "a compiled model keeps no state between calls",
                     "return the new value as an output and take the old one as an input",
                 )
-            # A buffer that forward writes and never reads, such as a counter, changes no output.
-        tree = pytree.tree_unflatten(leaves, self.exported.call_spec.out_spec)
-        return named_leaves(tree)
-
-    def _is_read(self, target: str | None, update: torch.fx.Node) -> bool:
-        """Whether the mutated buffer (or input) reaches anything but its own update."""
-        holder = next(
-            s for s in self.exported.graph_signature.input_specs
-            if target in (s.target, s.arg.name)
-        )  # fmt: skip
-        (node,) = [n for n in self.exported.graph.nodes if n.name == holder.arg.name]
-        if update is node:
-            return False  # it is returned unchanged
-        if holder.kind == InputKind.USER_INPUT:
-            return True
-        (output,) = [n for n in self.exported.graph.nodes if n.op == "output"]
-        user_leaves = [
-            leaf
-            for spec, leaf in zip(
-                self.exported.graph_signature.output_specs, output.args[0], strict=True
-            )
-            if spec.kind == OutputKind.USER_OUTPUT and isinstance(leaf, torch.fx.Node)
-        ]
-        return node in self._needed(user_leaves)
 
     def _needed(self, roots: list[torch.fx.Node]) -> set[torch.fx.Node]:
         """Every node that the roots depend on."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch._decomp import decomposition_table
+from torch._export import config as export_config
+from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
 
-from compiler.lower import linear_cross_entropy
+from compiler.lower import linear_cross_entropy, resized
 from compiler.lower.conditions import functional, values_known
 from compiler.lower.graphs import calls
 from compiler.lower.hoist import hoisted
@@ -46,7 +50,7 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
         return spared
     dynamic = _dynamic(exported)
     try:
-        with torch.no_grad(), kept_short():
+        with torch.no_grad(), kept_short(), _writes_by_argument():
             ready = spelled_out(hoisted(exported), options.keep)
             lowered: ExportedProgram = ready.run_decompositions(_table(options.keep))
     except Exception as error:  # decompositions run operators' Python code, which raises anything
@@ -67,6 +71,19 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
     lowered._state_dict = dict(lowered.state_dict)
     lowered._constants = dict(lowered.constants)
     return lowered
+
+
+@contextmanager
+def _writes_by_argument() -> Iterator[None]:
+    """A library's operator that writes into its arguments becomes a call that returns their new values.
+
+    Torch's newer form of it returns those of the memory behind them, which no graph of ours has.
+    """
+    with (
+        inductor_config.patch(enable_auto_functionalized_v2=False),
+        export_config.patch(enable_auto_functionalized_v2_for_export=False),
+    ):
+        yield
 
 
 @functools.lru_cache(maxsize=8)
@@ -96,7 +113,13 @@ def _default_table() -> Mapping[Any, Callable[..., Any]]:
     """Torch's table and ours, built once: that takes longer than decomposing a small model."""
     composites.install()  # torch's table takes the forms that there are when it is made
     table = torch.export.default_decompositions()
-    return dict(table.items()) | linear_cross_entropy.rules()  # type: ignore[no-untyped-call]
+    updates = torch.ops.aten._batch_norm_with_update_functional.default  # which torch leaves whole
+    more = {
+        updates: decomposition_table[updates],
+        **linear_cross_entropy.rules(),
+        **resized.rules(),
+    }
+    return dict(table.items()) | more  # type: ignore[no-untyped-call]
 
 
 def decomposed(exported: ExportedProgram, options: LowerOptions) -> str | None:

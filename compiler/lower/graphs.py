@@ -41,12 +41,13 @@ def is_pure(node: torch.fx.Node) -> bool:
 def weight_nodes(exported: ExportedProgram) -> dict[torch.fx.Node, torch.Tensor]:
     """The placeholders of parameters, buffers and constants, with their tensors.
 
-    Buffers that forward writes are left out: they are not constant, and capture refuses them.
+    Those that forward writes into are left out: they are not constant.
     """
     nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
-    written = exported.graph_signature.buffers_to_mutate.values()
+    signature = exported.graph_signature
+    written = (*signature.buffers_to_mutate.values(), *signature.parameters_to_mutate.values())
     result = {}
-    for spec in exported.graph_signature.input_specs:
+    for spec in signature.input_specs:
         if spec.kind == InputKind.USER_INPUT or spec.target in (None, *written):
             continue
         state, constants = exported.state_dict, exported.constants

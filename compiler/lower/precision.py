@@ -38,6 +38,9 @@ from compiler.lower.passes import LowerOptions, Pass
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 aten = torch.ops.aten
 
+_RETURNED = (OutputKind.USER_OUTPUT, OutputKind.USER_INPUT_MUTATION)
+"""Forward's results, and the new values of inputs that it writes into."""
+
 
 def _cast(exported: ExportedProgram, options: LowerOptions) -> ExportedProgram:
     if options.precision not in HALVES:
@@ -143,12 +146,12 @@ class _Caster:
         return self.casts[key]
 
     def restore_outputs(self) -> None:
-        """Cast every floating output back to the dtype that the model returns."""
+        """Cast every floating output, and every input's new value, back to the dtype that the model gives."""
         (output,) = [n for n in self.graph.nodes if n.op == "output"]
         specs = self.exported.graph_signature.output_specs
         leaves = []
         for spec, leaf in zip(specs, output.args[0], strict=True):
-            if spec.kind == OutputKind.USER_OUTPUT and isinstance(leaf, torch.fx.Node):
+            if spec.kind in _RETURNED and isinstance(leaf, torch.fx.Node):
                 want = getattr(self.original.get(leaf), "dtype", None)
                 if want is not None and leaf.meta["val"].dtype != want:
                     leaf = self.cast(leaf, want, output)

@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from torch.nn import functional
 
 from compiler.lower.graphs import calls, copied
+from compiler.lower.returning import function
 
 aten = torch.ops.aten
 Tensor = torch.Tensor
@@ -53,6 +54,8 @@ def _function(node: torch.fx.Node) -> Callable[..., Any] | None:
             if plain is None
             else lambda **given: plain(*(given[n] for n in names if n in given))
         )
+    if (returning := function(target)) is not None:
+        return returning
     given = _named(node)
     if target in _ATTENTION:
         first_only = all(

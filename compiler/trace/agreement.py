@@ -98,7 +98,7 @@ class Agreement:
         else:
             tensors = {name: tensor.clone() for name, tensor in self._examples(sizes).items()}
         result = module(**tensors) if self._keywords else module(*tensors.values())
-        return pytree.tree_leaves(result)
+        return [*pytree.tree_leaves(result), *tensors.values()]  # it may write into these
 
 
 @contextmanager

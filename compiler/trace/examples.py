@@ -21,7 +21,8 @@ ExampleMaker = Callable[[Mapping[str, int]], Mapping[str, torch.Tensor]]
 class TraceRefused(Refused):
     """The model does not export with the profiles' dynamic dimensions.
 
-    Codes: `inputs`, `examples`, `forward`, `data_dependent`, `fixed`, `tied`, `guard`, `export`.
+    Codes: `inputs`, `examples`, `forward`, `data_dependent`, `fixed`, `tied`, `guard`, `reshaped`,
+    `export`.
     """
 
 

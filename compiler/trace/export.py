@@ -21,7 +21,7 @@ import importlib
 import inspect
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -44,6 +44,7 @@ from compiler.trace.failures import (
 from compiler.trace.guards import Complaint, check_dimensions
 from compiler.trace.short_sizes import kept_short
 from compiler.trace.truths import export_without
+from compiler.trace.written import reshaped, reshapes
 from enginebundle.format.spec import Profile, TensorSpec
 
 __all__ = [
@@ -116,7 +117,11 @@ def trace_recorded(
 
     def complaint_of(exported: ExportedProgram) -> Complaint | None:
         agrees = Agreement(model, exported, inputs, profiles, keywords, examples)
-        return check_dimensions(exported, inputs, profiles, agrees) or agrees.at_smallest()
+        return (
+            reshaped(exported, inputs)
+            or check_dimensions(exported, inputs, profiles, agrees)
+            or agrees.at_smallest()
+        )
 
     rung: Rung = "named"
     try:
@@ -125,7 +130,7 @@ def trace_recorded(
     except Exception as error:  # as above
         if is_data_dependent(error):
             raise data_dependent(error) from error
-        _refuse_if_forward_fails(model, args, kwargs)
+        _refuse_if_forward_fails(model, tensors, keywords)
         refusal = error
     if refusal is not None:
         LOG.info("named dimensions refused, trying Dim.AUTO: %s", first_lines(refusal))
@@ -244,16 +249,16 @@ def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bo
 
 
 def _refuse_if_forward_fails(
-    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], keywords: bool
 ) -> None:
-    """TraceRefused if forward fails even without export, so that export is not blamed for it."""
+    """TraceRefused if forward fails even without export, so that export is not blamed for it, or if it
+    changes an input's shape, which export only stumbles over."""
+    given = {name: tensor.clone() for name, tensor in tensors.items()}
     try:
         with torch.inference_mode():
-            model(*args, **kwargs)
+            model(**given) if keywords else model(*given.values())
     except Exception as error:  # the user's forward may raise anything
-        shapes = ", ".join(f"{n} {tuple(t.shape)}" for n, t in kwargs.items()) or ", ".join(
-            str(tuple(t.shape)) for t in args
-        )
+        shapes = ", ".join(f"{n} {tuple(t.shape)}" for n, t in tensors.items())
         raise TraceRefused(
             "forward",
             f"forward fails before any export{place(error)}, with inputs {shapes}: "
@@ -261,3 +266,7 @@ def _refuse_if_forward_fails(
             "correct the inputs' shapes and dtypes (give sizes that must agree one symbol, and a size "
             "that can't change a number), or trace with real inputs",
         ) from error
+    for name, tensor in given.items():
+        if (tensor.shape, tensor.stride()) != (tensors[name].shape, tensors[name].clone().stride()):
+            found = reshapes(name)
+            raise TraceRefused(found.code, found.message, found.remedy)

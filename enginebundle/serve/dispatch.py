@@ -14,6 +14,7 @@ from enginebundle.format import dims
 from enginebundle.format.dims import Dim
 from enginebundle.format.solve import learn, solve, symbols_of_all
 from enginebundle.format.spec import Profile, TensorSpec
+from enginebundle.serve.nested import flattened
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,7 @@ def tensors_of(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[st
     NumPy arrays share their memory unless torch can't read their layout.
     """
     wanted = [spec.name for spec in specs]
+    given = flattened(given, wanted)
     missing = [name for name in wanted if name not in given]
     extra = [name for name in given if name not in wanted]
     if missing or extra:

@@ -18,6 +18,7 @@ from enginebundle.format.variant import Part, Segment, Variant
 from enginebundle.runtimes.operators import NONE, Operators
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.dispatch import bind, choose, hold, tensors_of
+from enginebundle.serve.nested import flattened
 from enginebundle.serve.selection import Choice
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Session:
     def __call__(self, **inputs: Any) -> dict[str, torch.Tensor]:
         """Run on torch tensors or NumPy arrays, and return torch tensors by output name.
 
+        Inputs inside a list, dict or dataclass (`feats.0`) are passed in one, or by their names in `**`.
+
         Outputs are on the device of the first input that is on a GPU, else on the CPU. Raises
         InputError (names, dtypes or sizes do not fit), RuntimeFailure (it can't run, or returns other
         dtypes or sizes than the bundle says) and, on the first use of a part, IntegrityError, NotFoundError
@@ -89,7 +92,8 @@ class Session:
 
     def profile_for(self, **inputs: Any) -> Profile:
         """The profile that a call with these tensors would use. InputError if no profile fits."""
-        shapes = {name: tuple(tensor.shape) for name, tensor in inputs.items()}
+        given = flattened(inputs, [spec.name for spec in self.inputs])
+        shapes = {name: tuple(tensor.shape) for name, tensor in given.items()}
         return choose(self.profiles, bind(self.inputs, shapes))
 
     def open(self) -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from enginebundle.errors import FormatError
@@ -47,9 +48,16 @@ def _source(form: ModelForm, node: Located) -> Iterator[Problem]:
 def _inputs(form: ModelForm, node: Located) -> Iterator[Problem]:
     for name, tensor in form.inputs.items():
         place = _at(node, "inputs", name)
-        if not name.isidentifier():
+        first, *inner = name.split(".")
+        if not first.isidentifier() or not all(re.fullmatch(r"\w+", part) for part in inner):
             yield place.problem(
-                f"input {name!r}: expected a Python name, as in the model's forward"
+                f"input {name!r}: expected a Python name, as in the model's forward; in a list or dict that it "
+                "takes, with the way there: feats.0, batch.ids"
+            )
+        above = [n for n in form.inputs if name.startswith(f"{n}.")]
+        if above:
+            yield place.problem(
+                f"input {name!r} lies in {above[0]!r}, which is an input itself; remove one of them"
             )
         if tensor.high is not None and tensor.dtype not in INTEGERS:
             yield _at(place, "high").problem(

@@ -91,7 +91,7 @@ def _relative(
 def references(sample: Sample, want: Sequence[torch.Tensor], network: Network) -> list[Reference]:
     """One reference for each of eager torch's results."""
     sums = any(layer.kind in SUMS for layer in network.layers)
-    free = OPEN.get(sample.op, ())
+    free = OPEN.get(sample.operator, ())
     plain = [Reference(w, sums=sums, open=i in free) for i, w in enumerate(want)]
     if sample.dtype != "float16":
         return plain

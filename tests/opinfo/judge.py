@@ -111,6 +111,7 @@ def examine(sample: Sample) -> Whole | Verdict:
             program = capture(lower(exported, REGISTRY.ops()), specs)
     except (TraceRefused, LowerRefused, CaptureRefused) as error:
         return Verdict(sample.id, "torch", f"export: {error.code}: {error.message[:160]}")
+    want = [*want, *_written(sample, [spec.name for spec in program.graph.outputs[len(want) :]])]
     parts = split(program.graph)
     refused = reasons(parts)
     if _is_cut(parts, refused):
@@ -118,6 +119,15 @@ def examine(sample: Sample) -> Whole | Verdict:
     if refused:
         return _kept(sample, refused[0], program.graph)
     return _numbers(sample, program, want, program.graph, None)
+
+
+def _written(sample: Sample, outputs: list[str]) -> list[torch.Tensor]:
+    """The values after the call of the inputs that it writes into: `x3_after`."""
+    inputs = sample.inputs()
+    if outputs:
+        with torch.no_grad():
+            sample.module(*inputs)
+    return [inputs[int(name.removeprefix("x").removesuffix("_after"))] for name in outputs]
 
 
 def _kept(sample: Sample, reason: Refusal, graph: Graph) -> Verdict:

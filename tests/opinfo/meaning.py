@@ -40,9 +40,9 @@ def eager(sample: Sample) -> list[torch.Tensor] | Excluded:
         return Excluded("no tensor inputs: nothing depends on a request")
     if any(word in sample.op for word in BACKWARD):
         return Excluded("gradient: training only")
-    if sample.op.endswith(".grad_oriented"):
+    if sample.operator.endswith(".grad_oriented"):
         return Excluded("the same calls as the plain variant's, arranged to test gradients")
-    if sample.op in UNINITIALISED:
+    if sample.operator in UNINITIALISED:
         return Excluded("uninitialised memory")
     refused = _foreign(sample.tensors, "inputs")
     if refused is not None:

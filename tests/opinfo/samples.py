@@ -55,6 +55,11 @@ class Sample:
     tensors: tuple[torch.Tensor, ...]
 
     @property
+    def operator(self) -> str:
+        """OpInfo's name, without that of a variation of the sample (tests/fuzz/arguments.py)."""
+        return self.op.partition("+")[0]
+
+    @property
     def id(self) -> str:
         return f"{self.op}/{self.dtype}/{self.index}"
 

@@ -15,7 +15,8 @@ from compiler.network.network import Tensor
 def moments(
     net: Net, x: Tensor, dim: Dims, correction: Scalar | None, keepdim: bool
 ) -> tuple[Tensor, Tensor]:
-    """(variance, mean) of a float32 tensor; the variance divides by max(0, n - correction)."""
+    """(variance, mean) of a float32 tensor; the variance divides by max(0, n - correction). Without elements, both
+    are NaN."""
     axes = reduced_axes(x, dim)
     if not axes:
         lone = net.unsqueeze(x, [0])
@@ -25,8 +26,11 @@ def moments(
     apart = net.sub(x, mean)
     squares = net.reduce(net.mul(apart, apart), "SUM", axes, keepdim)
     count = net.product([net.size(x, a) for a in axes])
-    free = net.sub(net.tensor(count, torch.float32), float(1 if correction is None else correction))
+    number, less = net.tensor(count, torch.float32), float(1 if correction is None else correction)
+    free = net.sub(number, less)
     variance = net.div(squares, maximum(net, free, constant(net, 0, free)))
+    if less < 0:
+        variance = net.mul(variance, net.div(number, number))
     return variance, mean if keepdim else net.squeeze(mean, axes)
 
 

@@ -26,6 +26,12 @@ def _training_check(training: bool, running_mean: Value | None) -> str | None:
     return None
 
 
+def _channels_check(input: Value, running_mean: Value) -> str | None:
+    if running_mean.shape != (input.shape[1],):
+        return f"expected a mean for each of {input.shape[1]} channels, got {running_mean.shape}"
+    return None
+
+
 @TABLE.converter("aten.batch_norm.default", support=SUPPORT, check=_training_check)
 def batch_norm(
     net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
@@ -37,7 +43,9 @@ def batch_norm(
     return _stored(net, input, weight, bias, running_mean, running_var, eps)
 
 
-@TABLE.converter("aten._native_batch_norm_legit_no_training.default", support=SUPPORT)
+@TABLE.converter(
+    "aten._native_batch_norm_legit_no_training.default", support=SUPPORT, check=_channels_check
+)
 def batch_norm_stored(
     net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor,
     running_var: Tensor, momentum: float, eps: float,
@@ -61,7 +69,9 @@ def batch_norm_own(
     return _own(net, input, weight, bias, eps)
 
 
-@TABLE.converter("aten._native_batch_norm_legit_functional.default", support=SUPPORT)
+@TABLE.converter(
+    "aten._native_batch_norm_legit_functional.default", support=SUPPORT, check=_channels_check
+)
 def batch_norm_functional(
     net: Net, input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor,
     running_var: Tensor, training: bool, momentum: float, eps: float,

@@ -107,6 +107,8 @@ def _median(net: Net, x: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tenso
 
 def _check_median(self: Value, dim: int) -> str | None:
     size = self.shape[dim] if self.shape else 1
+    if size == 0:
+        return "expected numbers, got none"
     if isinstance(size, int) and (size + 1) // 2 > LONGEST_SORT:
         return (
             f"expected at most {2 * LONGEST_SORT} numbers (their lower half is sorted), got {size}"

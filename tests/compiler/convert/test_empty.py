@@ -37,6 +37,8 @@ EMPTY = [
     Case("aten._softmax.default", call(NONE, 2, False), name="kept"),
     Case("aten.logsumexp.default", call(NONE, [2])),
     Case("aten.var.correction", call(NONE, [1])),
+    *[Case(f"aten.{op}.correction", call(NONE, dim, correction=-2), name=f"less than none {dim}")
+      for op in ("var", "std", "var_mean", "std_mean") for dim in ([1], None)],
     Case("aten.linalg_vector_norm.default", call(NONE, 2, [1])),
     Case("aten.sort.default", call(NONE, 1)),
     Case("aten.topk.default", call(NONE, 0, 1)),

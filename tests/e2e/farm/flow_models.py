@@ -71,6 +71,31 @@ class Scaled(nn.Module):
         return {"y": self.after(made)}
 
 
+@torch.library.custom_op("kilntest::tally", mutates_args=("total",))
+def tally(total: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    total.add_(x)
+    return total.mean(1)
+
+
+@tally.register_fake
+def _(total: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return x.new_empty(x.shape[0])
+
+
+class Written(nn.Module):
+    """Writes into its input, itself and by an operator that does so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.after = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        made = self.before(x).relu()
+        x[:, 0] = 3
+        mean = torch.ops.kilntest.tally(x, made)
+        return {"y": self.after(x) * mean[:, None]}
+
+
 def register() -> None:
     """Nothing to do: the operator is there once this module is."""
 
@@ -88,3 +113,8 @@ def gated() -> nn.Module:
 def recurrent() -> nn.Module:
     torch.manual_seed(0)
     return Recurrent()
+
+
+def written() -> nn.Module:
+    torch.manual_seed(0)
+    return Written()

@@ -40,6 +40,9 @@ CASES = [
     Case("aten.batch_norm.default", call(x("n", 3, 4), *AFFINE, True, 0.1, 1e-5, True),
          refused=("argument", "model.eval()")),
     Case("aten._native_batch_norm_legit_no_training.default", call(x("n", 3, 4, 5), *AFFINE, 0.1, 1e-5)),
+    *[Case(op, call(x(0, 1), x(0), x(0), x(0), x(0), *flags, 0.1, 1e-5), static=True, name="other channels",
+           refused=("argument", "each of 1 channels"))
+      for op, flags in ((FUNCTIONAL, (False,)), ("aten._native_batch_norm_legit_no_training.default", ()))],
     Case("aten._native_batch_norm_legit.no_stats", call(x("n", 3, 4, 5), x(3), x(3), True, 0.1, 1e-5)),
 ]  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tests.compiler.convert.calls import call, i
+from tests.compiler.convert.calls import call, i, x
 from tests.compiler.convert.harness import Case, parametrize, run
 from tests.compiler.convert.ops.test_order import lone, shuffled, special, ties
 from tests.compiler.convert.values import BF16, BOOL, NAN, whole
@@ -48,6 +48,8 @@ CASES = [
     Case("aten.median.dim", call(shuffled("n", 5, dtype=torch.int64), -1), name="int64"),
     Case("aten.median.default", call(shuffled("n", 5))),
     Case("aten.median.default", call(ties), name="NaN"),
+    *[Case(f"aten.{op}.default", call(x(0, 3)), static=True, name="of nothing", refused=("argument", "got none"))
+      for op in ("median", "nanmedian")],
     Case("aten.nanmedian.dim", call(special, -1)),
     Case("aten.nanmedian.dim", call(shuffled("n", 6), 0, True), name="dynamic"),
     Case("aten.nanmedian.dim", call(lambda n: torch.full((n, 1), NAN), 1), name="no number"),
