@@ -30,8 +30,12 @@ SYM_FUNCTIONS: Mapping[Callable[..., Any], str] = {
     torch.sym_max: "max", torch.sym_min: "min", torch.sym_not: "not", torch.sym_int: "int",
     torch.sym_float: "float", torch.sym_ite: "ite", math.trunc: "int", math.ceil: "ceil",
     math.floor: "floor", math.sqrt: "sqrt", torch._sym_sqrt: "sqrt",  # type: ignore[attr-defined]
+    round: "round",
 }  # fmt: skip
 """Python's and torch's functions on sizes, and their names in enginebundle.format.graph.SYM_OPS."""
+
+_SHIFTS: Mapping[Any, str] = {operator.lshift: "mul", operator.rshift: "floordiv"}
+"""By a number of bits: the same as this, with a power of two."""
 
 _WORDS = {
     torch.dtype: "dtype",
@@ -66,6 +70,10 @@ class Calls:
             return
         op, schema = self._operator(node)
         args = tuple(self._argument(node, arg) for arg in node.args)
+        if node.target in _SHIFTS and isinstance(args[1], int):
+            args = (args[0], 1 << args[1])
+        if node.target is round and args[1:] == (None,):
+            args = args[:1]
         unset = _none_by_default(schema)
         kwargs = []
         for name, value in sorted(node.kwargs.items()):
@@ -83,6 +91,8 @@ class Calls:
             schema = target._schema
             namespace, _, name = schema.name.partition("::")
             return f"{namespace}.{name}.{target._overloadname}", schema
+        if target in _SHIFTS and isinstance(node.args[1], int):
+            return f"sym.{_SHIFTS[target]}", None
         if callable(target) and target in SYM_FUNCTIONS:
             return f"sym.{SYM_FUNCTIONS[target]}", None
         if f"higher_order.{target}" in OPERATORS:

@@ -5,7 +5,7 @@
         (compiler/trace/examples.py makes the default example inputs)
 
 Four steps: named `Dim`s over the envelope of the profiles; then `Dim.AUTO`, after which
-compiler/trace/guards.py checks what torch may have fixed or tied silently; where a size was fixed, both
+compiler/trace/guards.py checks what torch may have fixed or tied silently; where a size was read as a number, both
 again with `strict=True`, which reads `len(x)` and `int(x.shape[0])` off Python's bytecode and so keeps
 them symbolic; then TraceRefused, which quotes the guard and the line of the user's program behind it.
 
@@ -29,7 +29,7 @@ import torch
 from torch.export import ExportedProgram
 
 from compiler.refused import first_lines
-from compiler.trace import composites, masks
+from compiler.trace import composites, host_math, masks, sized
 from compiler.trace.agreement import Agreement
 from compiler.trace.associative import lengths_kept
 from compiler.trace.constants import folded
@@ -135,7 +135,7 @@ def trace_recorded(
         except Exception as error:  # as above
             raise export_refused(error, refusal) from error
     complaint = complaint_of(exported)
-    if complaint is not None and complaint.code == "fixed":
+    if complaint is not None and complaint.number:
         LOG.info("%s; trying strict export", complaint.message)
         for one in STRICT:
             try:
@@ -157,8 +157,10 @@ def _prepared(
     model: torch.nn.Module, named: tuple[TensorSpec, ...], strict: bool
 ) -> Iterator[None]:
     """While open, torch and the model are as an export needs them."""
-    # Dynamo, which strict export begins with, would trace the hooks of `folded` as well.
+    # Dynamo, which strict export begins with, would trace these as well.
     numbers = nullcontext() if strict else folded(model)
+    forms = nullcontext() if strict else sized.with_symbols()
+    host = nullcontext() if strict else host_math.with_symbols()
     with (
         torch.no_grad(),
         _spelled_out(model, named),
@@ -166,6 +168,8 @@ def _prepared(
         masks.as_given(),
         kept_short(),
         lengths_kept(),
+        forms,
+        host,
     ):
         yield
 

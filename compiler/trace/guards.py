@@ -37,6 +37,8 @@ class Complaint:
     code: str
     message: str
     remedy: str
+    number: bool = False
+    """Whether Python read a size as a number, which Dynamo's reading of the code may avoid."""
 
 
 def user_inputs(
@@ -85,7 +87,8 @@ def check_dimensions(
             for values in points:
                 got, want = symbols.value(size, values), dims.evaluate(dim, values)
                 if got != want:
-                    return _mismatch(spec, axis, size, dim, symbols)
+                    place = _where_fixed(exported, spec, axis)
+                    return _mismatch(spec, axis, size, dim, symbols, place)
     for guard in _guards(exported):
         complaint = _broken(guard, symbols, profiles, agrees)
         if complaint is not None:
@@ -93,14 +96,17 @@ def check_dimensions(
     return None
 
 
-def _mismatch(spec: TensorSpec, axis: int, size: Any, dim: Dim, symbols: Symbols) -> Complaint:
+def _mismatch(
+    spec: TensorSpec, axis: int, size: Any, dim: Dim, symbols: Symbols, fixed_at: str
+) -> Complaint:
     place = f"dimension {axis} of input {spec.name!r}"
     if expression(size).is_Integer:
         return Complaint(
             "fixed",
-            f"{place} is declared as {dim}, but the model fixes it to the example's {size}",
+            f"{place} is declared as {dim}, but the model fixes it to the example's {size}{fixed_at}",
             f"declare it as a number, or change the code that unrolls over it or compares it "
             f"with a constant (a loop in Python over {dim}, a buffer of one size)",
+            number=True,
         )
     return Complaint(
         "tied",
@@ -121,20 +127,37 @@ class _Guard:
     torchs: bool
 
 
+def _shape_env(exported: ExportedProgram) -> Any:
+    """What torch noted about sizes; None if the program has no tensor."""
+    modes = (getattr(n.meta.get("val"), "fake_mode", None) for n in exported.graph.nodes)
+    return next((mode.shape_env for mode in modes if mode is not None and mode.shape_env), None)
+
+
 def _guards(exported: ExportedProgram) -> Iterator[_Guard]:
     """The guards, over the symbols that are left: torch may have put one for another since."""
-    for node in exported.graph.nodes:
-        mode = getattr(node.meta.get("val"), "fake_mode", None)
-        if mode is not None and mode.shape_env is not None:
-            for guard in mode.shape_env.guards:
-                location = str(guard.sloc).strip("() ")
-                file = getattr(guard.sloc.framework_loc, "filename", "")
-                yield _Guard(
-                    mode.shape_env.replace(guard.expr),
-                    f" (from {location})" if location else "",
-                    _TORCH in Path(file).parents,
-                )
-            return
+    env = _shape_env(exported)
+    for guard in env.guards if env is not None else ():
+        yield _Guard(env.replace(guard.expr), _place(guard.sloc), _is_torchs(guard.sloc))
+
+
+def _is_torchs(location: Any) -> bool:
+    return _TORCH in Path(getattr(location.framework_loc, "filename", "")).parents
+
+
+def _place(location: Any) -> str:
+    text = str(location).strip("() ")
+    return f" (from {text})" if text else ""
+
+
+def _where_fixed(exported: ExportedProgram, spec: TensorSpec, axis: int) -> str:
+    """Where torch put a number for the symbol of this dimension; nothing where that is in torch."""
+    env = _shape_env(exported)
+    for symbol, location in getattr(env, "replacements_slocs", {}).items():
+        for source in env.var_to_sources.get(symbol, ()):
+            name = source.name() if callable(source.name) else source.name
+            if f"['{spec.name}']" in name and name.endswith(f".size()[{axis}]"):
+                return "" if _is_torchs(location) else _place(location)
+    return ""
 
 
 def _broken(
@@ -160,6 +183,7 @@ def _broken(
             f"breaks at {where}{_rest(condition, profile)}",
             "narrow the profile to sizes that satisfy it, split it into one for each branch with a "
             "model of its own, or change that line",
+            isinstance(condition, sympy.Eq) and any(side.is_Integer for side in condition.args),
         )
     return None
 
