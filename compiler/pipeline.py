@@ -54,6 +54,7 @@ from compiler.replace.apply import (
     without_plugins,
 )
 from compiler.replace.converters import operator_name
+from compiler.trace.examples import from_calls
 from compiler.trace.export import Rung, trace_recorded
 from compiler.trace.load import load_model
 from compiler.trace.source import Source
@@ -149,7 +150,11 @@ def trace_model(request: TraceRequest) -> Traced:
     registry = registry_with(request.replace, None, path)
     model, modules = replace_modules(model, request.replace, path)
     with replace_functions(request.replace, path) as functions:
-        exported, unchecked, rung = trace_recorded(model, request.inputs, request.profiles)
+        calls = [golden.inputs for golden in goldens]
+        exported, unchecked, rung = trace_recorded(
+            model, request.inputs, request.profiles,
+            from_calls(calls, request.inputs) if calls else None, calls[0] if calls else None,
+        )  # fmt: skip
     exported, operators = replace_operators(exported, request.replace, path)
     apart = without_plugins(exported, request.replace)
     lowered = lower(exported, registry.ops(), precision=request.precision)

@@ -2,7 +2,6 @@
 
     make_goldens(model, source, inputs, profiles) -> (GoldenCase(name, inputs, outputs), ...)
     GoldenCase.to_bytes() / GoldenCase.from_bytes(name, data)       safetensors, input.* and output.*
-    examples_from(case, inputs) -> ExampleMaker                     to trace with real inputs
 
 compiler/goldens/inputs.py reads the inputs.
 """
@@ -23,7 +22,6 @@ from compiler.goldens.source import GoldenSource
 from compiler.program import weights_from_bytes, weights_to_bytes
 from compiler.refused import Refused, with_causes
 from compiler.trace import masks
-from compiler.trace.examples import ExampleMaker, resized
 from compiler.trace.export import passed_by_name
 from compiler.trace.outputs import output_tensors
 from enginebundle.errors import InputError
@@ -34,7 +32,6 @@ __all__ = [
     "GoldenCase",
     "GoldenSource",
     "GoldensRefused",
-    "examples_from",
     "make_goldens",
 ]
 
@@ -106,15 +103,6 @@ def make_goldens(
                 "take randomness out of forward, or make the noise an input",
             )
     return tuple(GoldenCase(name, cases[name], results[name]) for name in cases)
-
-
-def examples_from(case: GoldenCase, inputs: tuple[TensorSpec, ...]) -> ExampleMaker:
-    """Trace with a golden's real inputs, cut or repeated to the sizes asked for."""
-
-    def make(symbols: Mapping[str, int]) -> dict[str, torch.Tensor]:
-        return {s.name: resized(case.inputs[s.name], s.sizes(symbols)) for s in inputs}
-
-    return make
 
 
 def _run(

@@ -21,7 +21,7 @@ import importlib
 import inspect
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -76,23 +76,28 @@ def trace_recorded(
     inputs: tuple[TensorSpec, ...],
     profiles: tuple[Profile, ...],
     examples: ExampleMaker | None = None,
+    known: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[ExportedProgram, tuple[str, ...], Rung]:
     """Export `model`, whose forward takes `inputs` by name (else by position), for all profiles.
 
     Inputs are passed as keyword arguments if forward's signature has their names, else by position,
     in order. Example tensors are always distinct objects: export would treat one object given twice
     as a single input. If export refuses forward because of assertions, they are left out with a
-    warning; forward runs eagerly on copies of the examples to find them. Their places are returned
-    as text, with file and line. The last of the three results is the step that served. Raises
-    TraceRefused.
+    warning; forward runs eagerly to find them, on copies of `known`, which are inputs that it takes, or
+    of the examples. Their places are returned as text, with file and line. The last of the three results
+    is the step that served. Raises TraceRefused.
     """
     composites.install()
     _register_outputs()
     ranges = envelope(inputs, profiles)
     tensors = make_examples(inputs, profiles, examples)
     keywords = passed_by_name(model, inputs)
-    args = () if keywords else tuple(tensors.values())
-    kwargs = tensors if keywords else {}
+
+    def call(tensors: Mapping[str, torch.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return ((), dict(tensors)) if keywords else (tuple(tensors[s.name] for s in inputs), {})
+
+    args, kwargs = call(tensors)
+    eagerly = call(tensors if known is None else known)
 
     def export(rung: Rung) -> tuple[ExportedProgram, tuple[str, ...]]:
         shapes = dynamic_shapes(inputs, ranges, rung in ("named", "strict"))
@@ -112,7 +117,7 @@ def trace_recorded(
             if not is_data_dependent(error):
                 raise
             stopped = error
-        return export_without(once, stopped, model, args, kwargs)
+        return export_without(once, stopped, model, *eagerly)
 
     def complaint_of(exported: ExportedProgram) -> Complaint | None:
         agrees = Agreement(model, exported, inputs, profiles, keywords, examples)
@@ -125,7 +130,7 @@ def trace_recorded(
     except Exception as error:  # as above
         if is_data_dependent(error):
             raise data_dependent(error) from error
-        _refuse_if_forward_fails(model, args, kwargs)
+        _refuse_if_forward_fails(model, *eagerly)
         refusal = error
     if refusal is not None:
         LOG.info("named dimensions refused, trying Dim.AUTO: %s", first_lines(refusal))
