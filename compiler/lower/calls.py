@@ -68,6 +68,9 @@ class Calls:
             assert isinstance(index, int)
             self.values[node] = (self.values[node.args[0]][index],)
             return
+        if node.target is torch.sym_sum:
+            self._add_up(node)
+            return
         op, schema = self._operator(node)
         args = tuple(self._argument(node, arg) for arg in node.args)
         if node.target in _SHIFTS and isinstance(args[1], int):
@@ -84,6 +87,16 @@ class Calls:
         outputs = self._outputs(node, op)
         self.values[node] = outputs
         self.nodes.append(Node(op, args, tuple(kwargs), outputs, self._origin(node)))
+
+    def _add_up(self, node: torch.fx.Node) -> None:
+        """A sum of any number of sizes, two by two."""
+        (terms,) = node.args
+        total, *rest = (self._argument(node, term) for term in terms)  # type: ignore[union-attr]
+        for term in rest:
+            value = Value(self.numbered("sym_add"), "symint")
+            self.nodes.append(Node("sym.add", (total, term), (), (value,), self._origin(node)))
+            total = Ref(value.name)
+        self.values[node] = (value,)
 
     def _operator(self, node: torch.fx.Node) -> tuple[str, Any]:
         target = node.target

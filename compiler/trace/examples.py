@@ -7,6 +7,7 @@ from_calls(calls, inputs) -> ExampleMaker               to trace with real input
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 
@@ -72,9 +73,11 @@ def make_examples(
     inputs: tuple[TensorSpec, ...],
     profiles: tuple[Profile, ...],
     examples: ExampleMaker | None = None,
+    at: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, torch.Tensor]:
-    """The tensors that `trace` exports with: the maker's, or random floats, 0/1 ints, true bools."""
-    symbols = example_sizes(inputs, envelope(inputs, profiles))
+    """The tensors that `trace` exports with: the maker's, or random floats, 0/1 ints, true bools. `at` gives some
+    symbols' sizes."""
+    symbols = {**example_sizes(inputs, envelope(inputs, profiles)), **at}
     made = examples(symbols) if examples is not None else {}
     generator = torch.Generator().manual_seed(0)
     result: dict[str, torch.Tensor] = {}

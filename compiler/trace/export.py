@@ -32,6 +32,7 @@ from compiler.refused import first_lines
 from compiler.trace import composites, host_math, masks, sized
 from compiler.trace.agreement import Agreement
 from compiler.trace.associative import lengths_kept
+from compiler.trace.branches import holds_elsewhere
 from compiler.trace.constants import folded
 from compiler.trace.dynamic_shapes import by_position, dynamic_shapes
 from compiler.trace.examples import ExampleMaker, TraceRefused, envelope, make_examples
@@ -56,6 +57,7 @@ __all__ = [
 
 LOG = logging.getLogger(__name__)
 
+Tensors = Mapping[str, torch.Tensor]
 Rung = Literal["named", "auto", "strict", "strict_auto"]
 """The steps to an exported program, in the order in which they are tried."""
 STRICT: tuple[Rung, ...] = ("strict", "strict_auto")
@@ -76,7 +78,7 @@ def trace_recorded(
     inputs: tuple[TensorSpec, ...],
     profiles: tuple[Profile, ...],
     examples: ExampleMaker | None = None,
-    known: Mapping[str, torch.Tensor] | None = None,
+    known: Tensors | None = None,
 ) -> tuple[ExportedProgram, tuple[str, ...], Rung]:
     """Export `model`, whose forward takes `inputs` by name (else by position), for all profiles.
 
@@ -93,13 +95,13 @@ def trace_recorded(
     tensors = make_examples(inputs, profiles, examples)
     keywords = passed_by_name(model, inputs)
 
-    def call(tensors: Mapping[str, torch.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def call(tensors: Tensors) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return ((), dict(tensors)) if keywords else (tuple(tensors[s.name] for s in inputs), {})
 
-    args, kwargs = call(tensors)
     eagerly = call(tensors if known is None else known)
 
-    def export(rung: Rung) -> tuple[ExportedProgram, tuple[str, ...]]:
+    def export(rung: Rung, tensors: Tensors = tensors) -> tuple[ExportedProgram, tuple[str, ...]]:
+        args, kwargs = call(tensors)
         shapes = dynamic_shapes(inputs, ranges, rung in ("named", "strict"))
         dynamic = shapes if keywords else by_position(model, tuple(shapes.values()))
 
@@ -121,7 +123,15 @@ def trace_recorded(
 
     def complaint_of(exported: ExportedProgram) -> Complaint | None:
         agrees = Agreement(model, exported, inputs, profiles, keywords, examples)
-        return check_dimensions(exported, inputs, profiles, agrees) or agrees.at_smallest()
+
+        def elsewhere(condition: Any) -> bool:
+            return holds_elsewhere(condition, exported, inputs, profiles, other_branch, agrees)
+
+        found = check_dimensions(exported, inputs, profiles, agrees, elsewhere)
+        return found or agrees.at_smallest()
+
+    def other_branch(at: Mapping[str, int]) -> ExportedProgram:
+        return export("auto", make_examples(inputs, profiles, examples, at))[0]
 
     rung: Rung = "named"
     try:

@@ -26,6 +26,8 @@ from enginebundle.format.spec import Profile, TensorSpec
 
 Agrees = Callable[[Mapping[str, int]], bool | None]
 """Whether program and model compute the same at values of some symbols; None if that does not show."""
+Elsewhere = Callable[[Any], bool]
+"""Whether the program is the model's also at every size that breaks a condition on sizes."""
 
 _TORCH = Path(torch.__file__).parent
 
@@ -74,11 +76,12 @@ def check_dimensions(
     inputs: tuple[TensorSpec, ...],
     profiles: tuple[Profile, ...],
     agrees: Agrees,
+    elsewhere: Elsewhere = lambda condition: False,
 ) -> Complaint | None:
     """The first dimension that was fixed or tied, or the first guard that some size of a profile breaks.
 
     `agrees` tells whether the program computes what the model does at some values of the symbols. It
-    is asked where a guard alone does not tell.
+    is asked where a guard alone does not tell. `elsewhere` is asked last, about a branch of the model's own.
     """
     symbols = input_symbols(exported, inputs)
     points = list(_points(inputs, profiles))
@@ -90,7 +93,7 @@ def check_dimensions(
                     place = _where_fixed(exported, spec, axis)
                     return _mismatch(spec, axis, size, dim, symbols, place)
     for guard in _guards(exported):
-        complaint = _broken(guard, symbols, profiles, agrees)
+        complaint = _broken(guard, symbols, profiles, agrees, elsewhere)
         if complaint is not None:
             return complaint
     return None
@@ -127,6 +130,12 @@ class _Guard:
     torchs: bool
 
 
+def conditions(exported: ExportedProgram, symbols: Symbols) -> dict[Any, bool]:
+    """What torch assumed about sizes, over the user's symbols; and whether both answers may lead to the
+    same values."""
+    return {symbols.value(g.condition, {}): _may_be_harmless(g) for g in _guards(exported)}
+
+
 def _shape_env(exported: ExportedProgram) -> Any:
     """What torch noted about sizes; None if the program has no tensor."""
     modes = (getattr(n.meta.get("val"), "fake_mode", None) for n in exported.graph.nodes)
@@ -161,8 +170,9 @@ def _where_fixed(exported: ExportedProgram, spec: TensorSpec, axis: int) -> str:
 
 
 def _broken(
-    guard: _Guard, symbols: Symbols, profiles: tuple[Profile, ...], agrees: Agrees
-) -> Complaint | None:
+    guard: _Guard, symbols: Symbols, profiles: tuple[Profile, ...], agrees: Agrees,
+    elsewhere: Elsewhere,
+) -> Complaint | None:  # fmt: skip
     condition = symbols.value(guard.condition, {})
     for profile in profiles:
         try:
@@ -175,6 +185,8 @@ def _broken(
                 "narrow the profile, or change that line",
             )
         if not broken or (_may_be_harmless(guard) and all(agrees(values) for values in broken)):
+            continue
+        if not guard.torchs and elsewhere(condition):
             continue
         where = ", ".join(f"{name}={size}" for name, size in broken[0].items())
         return Complaint(
