@@ -29,7 +29,7 @@ import torch
 from torch.export import ExportedProgram
 
 from compiler.refused import first_lines
-from compiler.trace import composites, host_math, masks, sized
+from compiler.trace import casts, composites, host_math, masks, sized
 from compiler.trace.agreement import Agreement
 from compiler.trace.associative import lengths_kept
 from compiler.trace.branches import holds_elsewhere
@@ -182,6 +182,7 @@ def _prepared(
         numbers,
         masks.as_given(),
         kept_short(),
+        casts.as_they_are(),
         lengths_kept(),
         forms,
         host,
