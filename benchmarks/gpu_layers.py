@@ -103,9 +103,9 @@ def far(got: Values, want: Values) -> dict[str, float]:
 
 def look(trt: Any, subject: Subject, level: int) -> None:
     from compiler.network.evaluate import evaluate
-    from compiler.network.older import lacking, without
+    from compiler.network.older import fitted
 
-    network = without(subject.network, lacking(trt))
+    network = fitted(subject.network, trt)
     print(f"== {subject.name}: {len(network.layers)} layers", flush=True)
     wrong = [
         feed

@@ -49,7 +49,7 @@ class Batches:
     def rows(self, parts: Sequence[Part]) -> list[Row]:
         """A row each. RuntimeError where the batch does not build or run."""
         from compiler.network.emit import EmitError, Emitter
-        from compiler.network.older import lacking, without
+        from compiler.network.older import fitted
         from enginebundle.format.spec import Profile, Range
 
         trt = self.trt
@@ -59,7 +59,7 @@ class Batches:
         kept = []
         try:
             for number, part in enumerate(parts):
-                named = prefixed(without(part.network, lacking(trt)), f"p{number}_")
+                named = prefixed(fitted(part.network, trt), f"p{number}_")
                 kept.append(Emitter(trt, definition).emit(named))
         except EmitError as error:
             raise RuntimeError(f"not emitted: {error}{self.log.quote()}") from error

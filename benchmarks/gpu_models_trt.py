@@ -1,13 +1,13 @@
 """Every model of the sweep on engines of full TensorRT: whole, and right?
 
-    python benchmarks/gpu_models_trt.py [--workers 8] [--seconds 500] [--only NAME ...] [--ways static dynamic]
+    python benchmarks/gpu_models_trt.py [--workers 8] [--builds 1] [--seconds 500] [--only NAME ...] [--ways WAY ...]
     python benchmarks/gpu_models_trt.py --trace --traced STORE --only NAME ...       needs no GPU
 
 On a machine with a GPU and TensorRT, for `trt:` of that GPU. Each model in its smallest form is
 traced, partitioned, built by the product's own build step and executed at its profile's min, opt
 and max (`dynamic`), or built for the opt sizes alone (`static`), and compared with eager float32 on
 the CPU: `worst` in units of the variant's tolerance, `l2` as the distance over the reference's
-norm. Worker processes trace at the same time and build one at a time. What another machine traced
+norm. Worker processes trace at the same time and build `--builds` at a time. What another machine traced
 into STORE, for models that the torch there can't trace, is taken from it. Rows are kept in
 benchmarks/results/gpu_models_trt.jsonl as they come; a second call goes on where the first stopped,
 and gpu_models_trt.json sums them up.
@@ -24,9 +24,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,10 +44,10 @@ if TYPE_CHECKING:
     from compiler.program import Program
 
 ROWS = results.FOLDER / "gpu_models_trt.jsonl"
-LIMIT = 200.0
+LIMIT = 300.0
 """Seconds for one model."""
-TURN = Path(tempfile.gettempdir()) / "kiln-gpu-models-trt.lock"
-"""Whoever holds it builds: two builds at a time would only wait for each other."""
+TURNS = Path(tempfile.gettempdir()) / "kiln-gpu-models-trt"
+"""Locks, one for each build at a time: more would only wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,27 @@ def profiles(name: str, way: str) -> tuple[Profile, ...]:
     return (Profile("p", tuple((symbol, Range(n, n, n)) for symbol, n in opt.items())),)
 
 
-def measure(name: str, way: str, folder: str | None) -> dict[str, Any]:
-    """One model's row; `folder` as in `traced`."""
+@contextmanager
+def turn(builds: int) -> Iterator[None]:
+    """Wait until fewer than `builds` processes build."""
+    TURNS.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        locks = [stack.enter_context((TURNS / str(n)).open("w")) for n in range(builds)]
+        while not any(map(_locked, locks)):
+            time.sleep(0.1)
+        yield
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def measure(name: str, way: str, folder: str | None, builds: int) -> dict[str, Any]:
+    """One model's row; `folder` as in `traced`, `builds` as in `turn`."""
     import tensorrt
     import torch
 
@@ -124,8 +145,7 @@ def measure(name: str, way: str, folder: str | None) -> dict[str, Any]:
     major, minor = torch.cuda.get_device_capability()
     job = BuildRequest(Target.parse(f"trt:sm_{major}{minor}"), profiles(name, way))
     row: dict[str, Any] = {"trace_seconds": model.seconds}
-    with TURN.open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with turn(builds):
         start = time.perf_counter()
         built = build_program(model.program, job, tuple(cases))
         row["build_seconds"] = round(time.perf_counter() - start, 1)
@@ -148,7 +168,7 @@ def measure(name: str, way: str, folder: str | None) -> dict[str, Any]:
     return row | {"state": "right" if worst <= 1 else "wrong"}
 
 
-def worker(pairs: list[tuple[str, str]], folder: str | None) -> None:
+def worker(pairs: list[tuple[str, str]], folder: str | None, builds: int) -> None:
     """For each line of standard input, a list of numbers of `pairs`, a line with their rows."""
     import tensorrt
     import torch
@@ -161,7 +181,7 @@ def worker(pairs: list[tuple[str, str]], folder: str | None) -> None:
         rows = []
         for number in json.loads(line):
             try:
-                row = measure(*pairs[number], folder)
+                row = measure(*pairs[number], folder, builds)
             except Exception as error:  # noqa: BLE001  a row is the step here, and says what ended it
                 row = {"state": "failed", "detail": f"{type(error).__name__}: {error}"[:500]}
             rows.append([number, row])
@@ -178,6 +198,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--ways", nargs="+", default=["static", "dynamic"])
     parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--builds", type=int, default=1, help="at a time")
     parser.add_argument("--seconds", type=float, default=500.0)
     parser.add_argument("--traced", metavar="STORE", help="where models traced elsewhere are")
     parser.add_argument("--trace", action="store_true", help="only trace, into that store")
@@ -185,7 +206,7 @@ def main() -> int:
     options = parser.parse_args()
     pairs = [(name, way) for name in names for way in ("static", "dynamic")]
     if options.worker:
-        worker(pairs, options.traced)
+        worker(pairs, options.traced, options.builds)
         return 0
     if options.trace:
         store = Store.open(options.traced, create=True)
@@ -199,7 +220,7 @@ def main() -> int:
         for number, (name, way) in enumerate(pairs)
         if name in options.only and way in options.ways and (name, way) not in known
     ]
-    command = [sys.executable, __file__, "--worker"]
+    command = [sys.executable, __file__, "--worker", "--builds", str(options.builds)]
     command += ["--traced", options.traced] if options.traced else []
     with ROWS.open("a") as record:
         for number, row in gpu_merged.run(

@@ -46,7 +46,7 @@ from compiler.build.networks import BuildRequest, convert_program  # noqa: E402
 from compiler.convert.library import REGISTRY  # noqa: E402
 from compiler.lower import lower  # noqa: E402
 from compiler.lower.capture import capture  # noqa: E402
-from compiler.network.older import lacking, without  # noqa: E402
+from compiler.network.older import fitted  # noqa: E402
 from compiler.network.refit import bindings  # noqa: E402
 from compiler.program import Program, weights_from_bytes, weights_to_bytes  # noqa: E402
 from compiler.trace.export import trace  # noqa: E402
@@ -105,7 +105,7 @@ def converted(name: str, seed: int, inputs: Mapping[str, Any]) -> Any:
     request = BuildRequest(Target.parse("trt:sm_90"), (profile,), "fp16")
     parts = convert_program(program, request)
     (network,) = parts.networks
-    network = without(network, lacking(tensorrt))
+    network = fitted(network, tensorrt)
     bound = bindings(network, program.weights)
     seconds = {"trace": traced - started, "convert": time.perf_counter() - traced}
     where = {name: tensor.cuda() for name, tensor in inputs.items()}

@@ -6,9 +6,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from benchmarks import results
 from benchmarks.speed.clock import Raw
+from benchmarks.speed.rows import Key
 
 CALLS = 40
+FOLDER = results.FOLDER / "gpu_speed_layers"
+
+
+def write(trt: Any, raw: Raw, key: Key) -> None:
+    """Describe the engine's layers in a file of FOLDER, named after the row."""
+    with torch.cuda.stream(torch.cuda.Stream()):
+        said = described(trt, raw)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{key.model}-{key.precision}-{key.path}.txt").write_text(said)
 
 
 def times(trt: Any, raw: Raw) -> dict[str, float]:
@@ -21,8 +34,6 @@ def times(trt: Any, raw: Raw) -> dict[str, float]:
 
         def report_layer_time(self, layer_name: str, ms: float) -> None:
             found.setdefault(layer_name, []).append(ms * 1000)
-
-    import torch
 
     for _ in range(10):
         raw()

@@ -18,7 +18,7 @@ from compiler.build.extents import extents
 from compiler.build.options import BuildRefused, EngineOptions, Made
 from compiler.network.emit import EmitError, Emitter
 from compiler.network.network import Network
-from compiler.network.older import lacking, without
+from compiler.network.older import fitted
 from compiler.network.refit import Bindings
 from enginebundle.format.graph import Graph
 from enginebundle.format.spec import Profile
@@ -58,7 +58,7 @@ def make_engine(
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     try:
         emitter = Emitter(trt, definition, bindings if options.refit else None)
-        emitted = emitter.emit(without(network, lacking(trt)))
+        emitted = emitter.emit(fitted(network, trt))
     except EmitError as error:
         raise BuildRefused(
             "layer", f"{error}{log.quote()}", "the node runs in torch instead", error.node

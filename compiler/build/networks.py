@@ -5,7 +5,7 @@ convert_program(program, request) -> Converted(parts, networks)      nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,7 +88,7 @@ def convert_or_demote(
     while len(demoted) <= MAX_DEMOTED:
         parts = _partition(program.graph, request, registry, demoted)
         try:
-            return Converted(parts, tuple(_convert(parts, program, registry)))
+            return Converted(parts, tuple(_convert(parts, program, request, registry)))
         except Demote as demotion:
             if request.require_full_compilation:
                 raise demotion.cause from None
@@ -115,18 +115,29 @@ def _partition(
     return partition(graph, refuse, options)
 
 
-def _convert(parts: Partition, program: Program, registry: Registry) -> list[Network | None]:
+def _convert(
+    parts: Partition, program: Program, request: BuildRequest, registry: Registry
+) -> list[Network | None]:
     """A network for each engine segment, None for the torch ones. Raises Demote if a converter fails."""
+    pinned = pinned_symbols(request.profiles)
     networks: list[Network | None] = []
     for segment in parts.segments:
         if segment.kind != "engine":
             networks.append(None)
             continue
         try:
-            networks.append(convert(segment.graph, program.weights, registry))
+            networks.append(convert(segment.graph, program.weights, registry, pinned))
         except ConversionError as error:
             raise Demote({error.node.name: error.refusal}, error) from error
     return networks
+
+
+def pinned_symbols(profiles: Sequence[Profile]) -> dict[str, int]:
+    """The symbols that have one value, the same in all profiles, with it."""
+    bounds: dict[str, set[int]] = {}
+    for symbol, of in (found for profile in profiles for found in profile.ranges):
+        bounds.setdefault(symbol, set()).update((of.min, of.max))
+    return {symbol: one for symbol, (one, *more) in bounds.items() if not more}
 
 
 def gave_up(demoted: Mapping[str, Refusal]) -> BuildRefused:

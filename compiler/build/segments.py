@@ -19,7 +19,7 @@ from compiler.build.replay import ReplayRefused
 from compiler.convert.registry import Refusal
 from compiler.network.kinds.plugin import has_plugins, plugins_of
 from compiler.network.network import Network
-from compiler.network.older import lacking, without
+from compiler.network.older import fitted
 from compiler.network.refit import Bindings, bindings
 from compiler.partition.segments import SegmentGraph
 from compiler.program import Program
@@ -84,7 +84,7 @@ def prepare(trt: Any, network: Network, program: Program, request: BuildRequest)
     effort = request.effort if request.target.backend == "trt" else DEFAULT
     bound = None
     if request.refit:
-        network = without(network, lacking(trt))  # the constants' names are those of the engine
+        network = fitted(network, trt)  # the constants' names are those of the engine
         bound = bindings(network, program.weights)
     options = EngineOptions(
         request.profiles, request.precision == "tf32", capabilities, effort=effort,

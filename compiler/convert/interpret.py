@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,8 +14,10 @@ from compiler.convert.registry import Refusal, Registry
 from compiler.convert.schema import bind
 from compiler.network.network import Network, Shape, Tensor
 from compiler.network.reads import set_apart
+from compiler.network.row_factors import sink
 from compiler.network.scales import vary_scales
 from compiler.program import replaceable
+from enginebundle.format import dims
 from enginebundle.format.dims import Dim
 from enginebundle.format.graph import Graph, Node, Ref, Value
 from enginebundle.format.spec import TensorSpec
@@ -29,12 +32,17 @@ class ConversionError(Exception):
         self.refusal = refusal
 
 
-def convert(graph: Graph, weights: Mapping[str, torch.Tensor], registry: Registry) -> Network:
+def convert(
+    graph: Graph, weights: Mapping[str, torch.Tensor], registry: Registry,
+    pinned: Mapping[str, int] = MappingProxyType({}),
+) -> Network:  # fmt: skip
     """Write the whole graph into a network.
 
     Args:
         graph: every node must have a converter; `partition` ensures that.
         weights: the graph's weights by name, on the CPU.
+        pinned: the symbols that always have one value. Sizes of them are numbers in the network, so what
+            is computed from sizes is computed now.
 
     Raises:
         ConversionError: a node without a converter, a converter that raised, or one whose result
@@ -44,13 +52,14 @@ def convert(graph: Graph, weights: Mapping[str, torch.Tensor], registry: Registr
     values = value_table(graph)
     env: dict[str, Any] = {}
     for spec in graph.inputs:
-        shape = _static_sizes(spec.shape)
+        shape = _static_sizes(spec.shape, pinned)
         env[spec.name] = net.input(spec.name, getattr(torch, spec.dtype), shape)
     for weight in graph.weights:
         env[weight.name] = net.constant(weights[weight.name], replaceable(weight.spec))
     read = {*graph.returns, *(name for node in graph.nodes for name in node.inputs())}
     for node in graph.nodes:
-        net.node, net.declared = node.name, tuple(_static_sizes(v.shape) for v in node.outputs)
+        net.node = node.name
+        net.declared = tuple(_static_sizes(v.shape, pinned) for v in node.outputs)
         for value, result in zip(
             node.outputs, _call(net, node, env, values, registry), strict=True
         ):
@@ -63,7 +72,7 @@ def convert(graph: Graph, weights: Mapping[str, torch.Tensor], registry: Registr
         spec.name: env[name] for spec, name in zip(graph.outputs, graph.returns, strict=True)
     }
     nodes = {name: tensor for name, tensor in env.items() if isinstance(tensor, Tensor)}
-    return set_apart(vary_scales(net.finish(outputs, nodes)))
+    return set_apart(vary_scales(sink(net.finish(outputs, nodes))))
 
 
 def value_table(graph: Graph) -> dict[str, Value]:
@@ -75,8 +84,11 @@ def value_table(graph: Graph) -> dict[str, Value]:
     return table
 
 
-def _static_sizes(dims: tuple[Dim, ...]) -> Shape:
-    return tuple(n if isinstance(n, int) else None for n in dims)
+def _static_sizes(shape: tuple[Dim, ...], pinned: Mapping[str, int]) -> Shape:
+    return tuple(
+        dims.evaluate(dim, pinned) if dims.symbols_of(dim) <= pinned.keys() else None
+        for dim in shape
+    )
 
 
 def _call(

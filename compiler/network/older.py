@@ -5,15 +5,19 @@ layers it has; one that it lacks is replaced by the layers that its kind writes 
 
     lacking(trt) -> the methods that this TensorRT lacks
     without(network, lacks) -> the same network without the layers that need them
+    fitted(network, trt) -> the network for that TensorRT: without these, and without searches for NaN
+                            where it can have none
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from compiler.network.kinds import KINDS, Layers
-from compiler.network.network import Network, Tensor
+from compiler.network.nan_guards import without_nan_guards
+from compiler.network.network import Layer, Network, Tensor
+from compiler.network.replay import replay
 
 
 def lacking(trt: Any) -> frozenset[str]:
@@ -24,13 +28,24 @@ def lacking(trt: Any) -> frozenset[str]:
 
 def without(network: Network, lacks: Collection[str]) -> Network:
     """The same network without such layers; itself if it has none."""
+
+    def older(
+        net: Layers, layer: Layer, inputs: Sequence[Tensor | None]
+    ) -> tuple[Tensor, ...] | None:
+        if layer.row.needs not in lacks:
+            return None
+        return tuple(layer.row.older(net, layer.attributes, *inputs))
+
     # A replacement may use another layer that is lacking, as an attention's uses an unsqueeze.
     while any(_needs(network, method) for method in lacks):
-        net = Layers()
-        known = _replay(net, network, lacks)
-        nodes = {name: known.get(t.name, t) for name, t in network.nodes.items()}
-        network = net.finish({name: known.get(t.name, t) for name, t in network.outputs}, nodes)
+        network = replay(network, older)
     return network
+
+
+def fitted(network: Network, trt: Any) -> Network:
+    """The network as this TensorRT is given it."""
+    network = without(network, lacking(trt))
+    return without_nan_guards(network) if trt.__name__ == "tensorrt" else network
 
 
 def _needs(network: Network, method: str) -> bool:
@@ -42,37 +57,3 @@ def _needs(network: Network, method: str) -> bool:
 
 def _bodies(attributes: Any) -> list[Network]:
     return [value for value in attributes.values() if isinstance(value, Network)]
-
-
-def _replay(net: Layers, network: Network, lacks: Collection[str]) -> dict[str, Tensor]:
-    """Record the network's layers again; returns the new tensors by their old names."""
-    known = {t.name: net.input(t.name, t.dtype, t.shape) for t in network.inputs}
-
-    def new(tensor: Tensor | None) -> Tensor | None:
-        """A constant gets a new name, since the new network may use its old one."""
-        if tensor is not None and tensor.constant is not None and tensor.name not in known:
-            known[tensor.name] = net.constant(tensor.constant, tensor.from_weights)
-        return None if tensor is None else known[tensor.name]
-
-    for layer in network.layers:
-        net.node = layer.node
-        inputs = tuple(new(tensor) for tensor in layer.inputs)
-        if layer.row.needs in lacks:
-            made = layer.row.older(net, layer.attributes, *inputs)
-        else:
-            results = [(t.dtype, t.shape) for t in layer.outputs]
-            attributes = {
-                name: _body(net, value, lacks) if isinstance(value, Network) else value
-                for name, value in layer.attributes.items()
-            }
-            made = net.record(layer.row, inputs, attributes, results, fold=False)
-        known.update(zip((tensor.name for tensor in layer.outputs), made, strict=True))
-    return known
-
-
-def _body(net: Layers, body: Network, lacks: Collection[str]) -> Network:
-    inner = net.inner()
-    known = _replay(inner, body, lacks)
-    made = inner.finish({name: known.get(t.name, t) for name, t in body.outputs}, {})
-    net.close(inner)
-    return made

@@ -10,7 +10,7 @@ import torch
 from compiler.build.builder import EngineOptions, build_engine
 from compiler.convert.net import Net
 from compiler.network.network import Network
-from compiler.network.older import lacking, without
+from compiler.network.older import fitted
 from compiler.network.refit import bindings
 from enginebundle.errors import FormatError
 from enginebundle.format.digest import digest_bytes
@@ -44,13 +44,13 @@ def network(given: dict[str, torch.Tensor]) -> Network:
 
 
 def supplied(given: dict[str, torch.Tensor], trt: Any) -> dict[str, torch.Tensor]:
-    return dict(bindings(without(network(given), lacking(trt)), given).tensors)
+    return dict(bindings(fitted(network(given), trt), given).tensors)
 
 
 def test_an_engine_is_right_with_either_model_s_weights() -> None:
     trt = pytest.importorskip("tensorrt")
     base = weights(0)
-    bare = without(network(base), lacking(trt))
+    bare = fitted(network(base), trt)
     bound = bindings(bare, base)
     assert len(bound.derived) == 1
     graph = Graph((X,), (), (), (), ())

@@ -93,13 +93,23 @@ def dot_product(
     if depth is not None and wanted is not None and depth != wanted:
         # TensorRT needs one depth; padding with zeros changes neither the products nor other columns.
         q, k, v = (_deepened(net, t, max(depth, wanted)) for t in (q, k, v))
+    some = None if mask is None else _some(net, mask)
+    if mask is not None and some is not None:
+        mask = _opened(net, mask, some)
     result = net.attention(q, k, v, mask, causal)
     if result.shape[3] != wanted and wanted is not None:
         result = net.narrow(result, 3, 0, wanted)
-    if mask is None:
-        return result
-    zero = net.scalar(0, result.dtype)
-    return net.select(_some(net, mask), result, zero)
+    return result if some is None else net.mul(result, net.cast(some, result.dtype))
+
+
+def _opened(net: Net, mask: Tensor, some: Tensor) -> Tensor:
+    """The mask, in which rows that see no key see every one: what comes of them is finite, to be multiplied
+    by zero. (Of a choice between the result and zero, TensorRT 10.6 makes NaN in such rows.)"""
+    none = net.unary(some, "NOT")
+    if mask.dtype == torch.bool:
+        return net.elementwise(mask, none, "OR")
+    hidden = net.elementwise(net.compare(mask, -math.inf, "EQUAL"), none, "AND")
+    return net.select(hidden, net.scalar(0, mask.dtype), mask)
 
 
 def _deepened(net: Net, x: Tensor, depth: int) -> Tensor:

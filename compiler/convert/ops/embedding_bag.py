@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from compiler.convert.idioms.accumulate import reduced_hits, too_large
-from compiler.convert.idioms.positions import size_tensor
 from compiler.convert.net import Net
 from compiler.convert.registry import FLOATS, Support, Table
 from compiler.network.network import Tensor
@@ -56,17 +53,13 @@ def embedding_bag(
 
 
 def _inside(net: Net, indices: Tensor, offsets: Tensor, include_last: bool) -> Tensor:
-    """bool [bags, n]: whether an index lies in a bag, from its offset up to the next offset."""
-    offsets = net.cast(offsets, torch.int64)
+    """bool [bags, n]: whether an index lies in a bag: in the last one that begins at it or before it."""
+    offsets = net.unsqueeze(net.cast(offsets, torch.int64), [1])
     place = net.unsqueeze(net.arange(net.size(indices, 0)), [0])
-    begins: Sequence[Tensor] = [net.unsqueeze(offsets, [1])]
-    count = net.size_op("sub", net.size(offsets, 0), 1)
-    later = net.narrow(offsets, 0, 1, count)
-    if include_last:
-        begins = [net.unsqueeze(net.narrow(offsets, 0, 0, count), [1])]
-    else:
-        end = net.unsqueeze(size_tensor(net, net.size(indices, 0)), [0])
-        later = net.concat([later, end], 0)
-    started = net.unary(net.compare(begins[0], place, "GREATER"), "NOT")
-    ended = net.compare(net.unsqueeze(later, [1]), place, "GREATER")
-    return net.elementwise(started, ended, "AND")
+    begun = net.unary(net.compare(offsets, place, "GREATER"), "NOT")
+    count = net.reduce(net.cast(begun, torch.int32), "SUM", [0], True)
+    bags = net.size(offsets, 0)
+    if include_last:  # what lies behind the last offset is in no bag
+        bags = net.size_op("sub", bags, 1)
+    number = net.unsqueeze(net.arange(bags, torch.int32), [1])
+    return net.equal(net.sub(count, 1), number)

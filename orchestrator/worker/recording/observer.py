@@ -17,8 +17,20 @@ MARK = "/dev/null/kiln/"
 HARMLESS: Mapping[str, str] = {
     "ldconfig": "tells which shared libraries the system has (ctypes.util.find_library)",
     "uname": "tells the kind of machine (platform.processor)",
+    "nvidia-modprobe": "makes the GPU's device files, which CUDA asks for when it starts",
 }
 """Programs that a step may start, each with the reason. The files that they open are seen."""
+SERVICES: Mapping[str, str] = {
+    "/run/nscd/": "the names of users and groups, as in /etc/passwd",
+    "/var/run/nscd/": "the same",
+    "/var/lib/sss/pipes/": "the same",
+    "/run/systemd/userdb/": "the same",
+    "/run/nvidia-persistenced/": "the GPU's driver",
+    "/var/run/nvidia-persistenced/": "the same",
+    f"{os.environ.get('CUDA_MPS_PIPE_DIRECTORY', '/tmp/nvidia-mps')}/": "CUDA asks there whether to share the GPU",
+}
+"""Folders of sockets of the system's own that a step may connect to, each with what answers. None tells
+anything that a model could depend on."""
 _UNSEEN = ("/proc/", "/sys/", "/dev/")
 
 Seen = tuple[int, int, int, int]
@@ -111,7 +123,8 @@ class Observer:
         return self._unrecorded(f"subprocess {path}")
 
     def connect(self, address: str) -> bool:
-        if not self.on or address.startswith("socket /var/run/nscd/"):
+        place = os.path.normpath(address.removeprefix("socket "))
+        if not self.on or place.startswith(tuple(SERVICES)):
             return True
         return self._unrecorded(address)
 

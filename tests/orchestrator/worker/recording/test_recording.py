@@ -264,6 +264,24 @@ def test_what_can_t_be_recorded_is_refused_or_named(user: User, what: str) -> No
     server.close()
 
 
+@pytest.mark.parametrize(
+    "asked", ["/tmp/nvidia-mps/control", "/run/nscd/socket", "/var/lib/sss/pipes/nss"]
+)
+def test_services_of_the_system_may_be_asked(user: User, asked: str) -> None:
+    """CUDA connects to its own service when it starts; looking up a user's name, to the name service's."""
+    code = (
+        "    import socket\n    one = socket.socket(socket.AF_UNIX)\n"
+        f"    return one.connect_ex({asked!r}) > 0\n"
+    )
+    user.code(f"def value():\n{code}")
+    assert isinstance(user.run(), Built)
+    record = user.find()
+    assert record is not None
+    assert "unkeyed" not in record["provenance"]
+    user.code(f"def value():\n{code.replace(asked, asked + '/../../../elsewhere')}")
+    assert isinstance(user.run(), Failed)
+
+
 def _serve(server: socket.socket) -> None:
     while True:
         try:

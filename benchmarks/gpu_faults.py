@@ -1,0 +1,137 @@
+"""Faults of full TensorRT itself, each shown by an ONNX model through TensorRT's own parser.
+
+    python benchmarks/gpu_faults.py [NAME ...]
+
+On a machine with a GPU, TensorRT and the `onnx` package. A row of another benchmark that is not right
+may be TensorRT's own fault only if it stands here: the smallest ONNX model that shows it, without any of
+our code. What is right is what the reference evaluator of the `onnx` package computes. Writes
+benchmarks/results/gpu_faults.json; the exit code is 1 if a fault no longer shows, so that what works
+around it can go.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy  # noqa: E402
+
+from benchmarks import results  # noqa: E402
+
+Feeds = Mapping[str, numpy.ndarray[Any, Any]]
+NEAR = 1e-3
+"""The largest relative L2 distance of an answer that is right; no fault here is that small."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What TensorRT gets wrong. `make` gives an ONNX model and what to feed it."""
+
+    says: str
+    make: Callable[[], tuple[Any, Feeds]]
+    rows: tuple[str, ...]
+    """The rows of other benchmarks that it explains: `family/case`, or `model:NAME:WAY`."""
+
+
+def relu_of_nan(dtype: Any) -> tuple[Any, Feeds]:
+    from onnx import helper
+
+    kind = helper.np_dtype_to_tensor_dtype(numpy.dtype(dtype))
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "relu",
+        [helper.make_tensor_value_info("x", kind, [4])],
+        [helper.make_tensor_value_info("y", kind, [4])],
+    )
+    return _model(graph), {"x": numpy.array([-1.0, 2.0, numpy.nan, 0.5], dtype)}
+
+
+def _model(graph: Any) -> Any:
+    from onnx import helper
+
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+FAULTS = {
+    "relu-nan": Fault(
+        "ReLU makes 0 of NaN", lambda: relu_of_nan(numpy.float32), ("activation/aten.relu.default",)
+    ),
+    "relu-nan-half": Fault(
+        "ReLU makes 0 of NaN",
+        lambda: relu_of_nan(numpy.float16),
+        ("activation/aten.relu.default-half",),
+    ),
+}
+
+
+def show(fault: Fault) -> dict[str, Any]:
+    """`shows` is whether TensorRT's answer is wrong, or there is none."""
+    import tensorrt as trt
+    import torch
+    from onnx.reference import ReferenceEvaluator
+
+    from compiler.build.builder import process_builder
+    from tests.gpu.execute import execute
+
+    model, feeds = fault.make()
+    names = [output.name for output in model.graph.output]
+    want = dict(zip(names, ReferenceEvaluator(model).run(names, dict(feeds)), strict=True))
+    row: dict[str, Any] = {"says": fault.says, "rows": fault.rows}
+    builder, log = process_builder(trt)
+    log.lines.clear()
+    definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(definition, log)
+    if not parser.parse(model.SerializeToString()):
+        why = "; ".join(str(parser.get_error(n)) for n in range(parser.num_errors))
+        return row | {"shows": False, "detail": f"not parsed: {why}"}
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)
+    profile = builder.create_optimization_profile()
+    for name, value in feeds.items():
+        profile.set_shape(name, value.shape, value.shape, value.shape)
+    config.add_optimization_profile(profile)
+    engine = builder.build_serialized_network(definition, config)
+    if engine is None:
+        return row | {"shows": True, "detail": f"not built{log.quote()}"}
+    found = execute(trt, engine, {name: torch.from_numpy(value) for name, value in feeds.items()})
+    far = {name: _apart(found[name].numpy(), want[name]) for name in names}
+    worst = max(far, key=lambda name: far[name])
+    told = {"got": str(found[worst].numpy())[:200], "expected": str(want[worst])[:200]}
+    return row | {"shows": far[worst] > NEAR, "l2": far[worst]} | told
+
+
+def _apart(got: Any, want: Any) -> float:
+    """The relative L2 distance; infinite where one is NaN and the other is not."""
+    got, want = got.astype(numpy.float64), want.astype(numpy.float64)
+    if (numpy.isnan(got) != numpy.isnan(want)).any():
+        return float("inf")
+    got, want = numpy.nan_to_num(got), numpy.nan_to_num(want)
+    return float(numpy.linalg.norm(got - want) / max(float(numpy.linalg.norm(want)), 1e-30))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", choices=[*FAULTS, []], metavar="NAME")
+    options = parser.parse_args()
+    rows = {}
+    for name in options.names or FAULTS:
+        rows[name] = show(FAULTS[name])
+        print(name, rows[name], flush=True)
+    if not options.names:
+        results.write("gpu_faults", {"gpu": results.gpu(), "faults": rows}, show=False)
+    return 0 if all(row["shows"] for row in rows.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
