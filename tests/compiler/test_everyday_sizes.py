@@ -45,6 +45,7 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "int of a root": lambda x: x[: int(math.sqrt(x.shape[0]))].sum(0),
     "float power": lambda x: x * float(x.shape[0]) ** -0.5,
     "round": lambda x: x[: round(x.shape[0] * 0.5)].sum(0),
+    "sym_sum": lambda x: x[: torch.sym_sum([x.shape[0] // 2, x.shape[0] // 3, 1])].sum(0),
     "divmod": lambda x: x * divmod(x.shape[0], 3)[0] + divmod(x.shape[0], 3)[1],
     "shifts": lambda x: x * (x.shape[0] << 2) + (x.shape[0] >> 1),
     "bits": lambda x: x * (x.shape[0] & 1) + (x.shape[0] & 6) + (x.shape[0] | 5),
