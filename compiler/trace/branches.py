@@ -8,7 +8,6 @@ such size, but for calls that change nothing there, the first one is right there
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -142,7 +141,7 @@ class _Reader:
         self.symbols, self.sizes, self.table = symbols, sizes, table
         self.named: dict[str, Any] = {}
         self.numbers: dict[torch.fx.Node, Any] = {}
-        self.known: dict[Any, str] = {}
+        self.known: dict[Any, int] = {}
 
     def of(self, node: torch.fx.Node) -> Any:
         return _Number(self.numbers[node])
@@ -164,8 +163,8 @@ class _Reader:
     def _number(self, what: Any) -> int:
         return self.table.setdefault(what, len(self.table))
 
-    def _size(self, size: Any) -> str:
-        """A digest of its values, at all sizes."""
+    def _size(self, size: Any) -> int:
+        """A number for its values, at all sizes."""
         torchs = sympy.sympify(size) if isinstance(size, int | float) else expression(size)
         if torchs not in self.known:
             expr = self.symbols.value(torchs, {})
@@ -174,9 +173,7 @@ class _Reader:
             values = np.broadcast_to(
                 evaluate(expr, self.sizes), (len(next(iter(self.sizes.values()))),)
             )
-            self.known[torchs] = hashlib.sha256(
-                np.asarray(values, np.float64).tobytes()
-            ).hexdigest()
+            self.known[torchs] = self._number(np.asarray(values, np.float64).tobytes())
         return self.known[torchs]
 
     def _changes_nothing(self, node: torch.fx.Node) -> bool:
