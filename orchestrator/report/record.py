@@ -180,5 +180,20 @@ def status(store: Store, run: str) -> dict[str, Any]:
     return {"run": run, "tasks": latest, "results": results(store, run)}
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+def _json(value: Mapping[str, Any]) -> bytes:
+    """An entry of each of its collections a line. (With an indentation json leaves its encoder in C, which
+    took a quarter of a run of a thousand models in which nothing changed.)"""
+    fields = [f"{json.dumps(name)}: {_lines(value[name])}" for name in sorted(value)]
+    return ("{\n" + ",\n".join(fields) + "\n}\n").encode()
+
+
+def _lines(value: Any) -> str:
+    if isinstance(value, Mapping) and value:
+        rows = [
+            f"{json.dumps(name)}: {json.dumps(value[name], sort_keys=True)}"
+            for name in sorted(value)
+        ]
+        return "{\n " + ",\n ".join(rows) + "\n}"
+    if isinstance(value, list) and value:
+        return "[\n " + ",\n ".join(json.dumps(row, sort_keys=True) for row in value) + "\n]"
+    return json.dumps(value, sort_keys=True)

@@ -68,14 +68,29 @@ def test_blobs_that_are_lost_are_made_again(farm, kind):
 
 @pytest.mark.slow
 def test_each_blob_that_is_lost_is_made_again(farm):
-    """One after the other, in one store."""
+    """One after the other, in one store. Proofs have dates and numbers, so another follows one that is lost.
+    What a step read is a blob for people alone: results are found by the names, and say so without it."""
+    proofs = {
+        blob
+        for kind in ("evidence", "heads")
+        for path in farm.files(f"bundles/*/{kind}/*/*/*.json")
+        for blob in json.loads(path.read_text()).values()
+    }
+    read = {
+        json.loads(path.read_text())["identity"].get("inputs")
+        for path in farm.files("results/*/*.json")
+    }
+    assert proofs
+    assert read
     for path in farm.files("blobs/*/*/*"):
         content = path.read_bytes()
         path.unlink()
         assert farm.kiln("run") == 0, path
-        if not content.startswith(b'{"cases"'):  # evidence has a date
+        remade = f"sha256:{path.name}" in proofs | read or content.startswith(b'{"cases"')
+        if not remade:
             assert path.read_bytes() == content
         assert serves(farm)
+        assert farm.kiln("store", "verify") == 0, path
 
 
 def test_the_index_and_the_signatures_are_made_again(farm):
