@@ -1,6 +1,6 @@
 """All models of zoo.SWEEP through the whole compiler: which compile, which are whole, which are refused.
 
-    python benchmarks/sweep.py [--only NAME ...] [--jobs 1] [--target rtx:sm_89] [--json]
+    python benchmarks/sweep.py [--only NAME ...] [--keep] [--jobs 1] [--target rtx:sm_89] [--json]
 
 Each model is traced with a dynamic batch (and sequence), lowered, partitioned, converted, built without
 a GPU and evaluated on the CPU at its profile's min, opt and max against eager PyTorch, in a fork of this
@@ -9,7 +9,8 @@ inputs; one whose length had to be fixed to a number, as where Python loops over
 `fixed`. A model compiles if its numbers are right, whatever runs in torch. Models without a program to
 compile (torch.export refuses them, or eager PyTorch itself returns random results) are listed
 separately. Prints the table and every refusal and, if all models ran, writes
-benchmarks/results/sweep.json. Exits 1 if a model that has a program fails.
+benchmarks/results/sweep.json. With --keep it is written whatever ran: rows of models that did not run stay,
+and each row says when it was measured. Exits 1 if a model that has a program fails.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def measure(name: str, target: str) -> Row:
         refused = {"kind": found.kind, "code": found.code, "message": message[:2000]}
         found = {"model": name, "ok": False, "failed": message[:300], "refused": refused}
     seconds = time.perf_counter() - start
-    row: Row = found
+    row: Row = found | {"date": results.circumstances()["date"]}
     said = "whole" if row["ok"] else row.get("failed", "NOT whole").partition("\n")[0]
     print(f"{name} ({seconds:.0f} s): {said}", file=sys.stderr, flush=True)
     return row
@@ -64,12 +65,22 @@ def summary(rows: list[Row]) -> dict[str, list[str]]:
     return found
 
 
+def with_kept(rows: list[Row], before: list[Row]) -> list[Row]:
+    """The rows, and those of `before` for models that are not among them, in the order of the zoo."""
+    found = {row["model"]: row for row in (*before, *rows)}
+    chosen = [entry for entry in zoo.SWEEP if entry.name in found]
+    return [{"fixed": entry.fixed, **found[entry.name]} for entry in chosen]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = [entry.name for entry in zoo.SWEEP]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
+    parser.add_argument(
+        "--keep", action="store_true", help="write these rows beside those there are"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="models at the same time")
     parser.add_argument("--target", default="rtx:sm_89")
     parser.add_argument(
@@ -86,7 +97,11 @@ def main() -> int:
     print(coverage.table(rows))
     for kind, members in found.items():
         print(f"{kind}: {len(members)}" + (f" ({', '.join(members)})" if kind != "whole" else ""))
-    if options.only == names:
+    if options.keep:
+        written = json.loads((results.FOLDER / "sweep.json").read_text())
+        rows = with_kept(rows, written["models"])
+        found = summary(rows)
+    if options.keep or options.only == names:
         counts = {kind: len(members) for kind, members in found.items()}
         figures = {"target": options.target, "of": len(rows), **counts, "models": rows}
         results.write("sweep", figures, show=False)

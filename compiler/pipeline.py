@@ -55,6 +55,7 @@ from compiler.replace.apply import (
     without_plugins,
 )
 from compiler.replace.converters import operator_name
+from compiler.trace.examples import from_calls
 from compiler.trace.export import Rung, trace_recorded
 from compiler.trace.load import load_model
 from compiler.trace.nested import take_each
@@ -154,7 +155,11 @@ def trace_model(request: TraceRequest) -> Traced:
     model, modules = replace_modules(model, request.replace, path)
     model = take_each(model, request.inputs)  # it may be another one
     with replace_functions(request.replace, path) as functions:
-        exported, unchecked, rung = trace_recorded(model, request.inputs, request.profiles)
+        calls = [golden.inputs for golden in goldens]
+        exported, unchecked, rung = trace_recorded(
+            model, request.inputs, request.profiles,
+            from_calls(calls, request.inputs) if calls else None, calls[0] if calls else None,
+        )  # fmt: skip
     exported, operators = replace_operators(exported, request.replace, path)
     apart = without_plugins(exported, request.replace)
     lowered = lower(exported, registry.ops(), precision=request.precision)
@@ -162,8 +167,7 @@ def trace_model(request: TraceRequest) -> Traced:
     replaced = (*modules, *functions, *operators, *written)
     plain = None
     if apart is not None:
-        apart = lower(apart, registry.ops(), precision=request.precision)
-        plain = capture(apart, request.inputs)
+        plain = capture(lower(apart, registry.ops(), precision=request.precision), request.inputs)
     program = capture(lowered, request.inputs)
     refuse_random(program.graph, registry.ops())
     if unsteady is not None:
@@ -174,13 +178,9 @@ def trace_model(request: TraceRequest) -> Traced:
 
 @collector_paused()
 def build_program(
-    program: Program,
-    request: BuildRequest,
-    goldens: tuple[GoldenCase, ...] = (),
-    engines: EngineCache | None = None,
-    aids: Aids | None = None,
-    plain: Program | None = None,
-) -> BuiltProgram:
+    program: Program, request: BuildRequest, goldens: tuple[GoldenCase, ...] = (),
+    engines: EngineCache | None = None, aids: Aids | None = None, plain: Program | None = None,
+) -> BuiltProgram:  # fmt: skip
     """Partition, convert and build; then evaluate the converted networks on the CPU over `goldens`.
 
     A node whose converter or layer fails is handed to torch with that reason and the build is tried

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import zoo
-from benchmarks.zoo import audio
+from benchmarks.zoo import audio, unseen
 
 
 def test_both_sizes_list_the_same_twelve_names() -> None:
@@ -54,6 +54,19 @@ def test_the_sweep_holds_every_architecture_asked_for_once() -> None:
     dynamic = {e.name: [s for s, r in e.profiles[0].ranges if r.min < r.max] for e in zoo.SWEEP}
     assert all("b" in symbols for symbols in dynamic.values())
     assert all(set(symbols) & {"s", "t", "n"} for n, symbols in dynamic.items() if "bert" in n)
+
+
+def test_forty_that_the_compiler_had_not_seen_have_all_their_sizes_dynamic() -> None:
+    assert len(unseen.ENTRIES) == 40
+    assert [entry.name for entry in unseen.ENTRIES if entry.fixed] == []
+    sizes = {symbol for entry in unseen.ENTRIES for symbol, _ in entry.profiles[0].ranges}
+    assert sizes == {"b", "s", "t", "n", "h", "w"}
+
+
+def test_boxes_have_their_corners_in_order() -> None:
+    boxes = dict(zoo.goldens("lilt", small=True))["max"]["bbox"]
+    assert boxes.shape == (3, 12, 4)
+    assert (boxes.diff(dim=-1) >= 0).all()
 
 
 def test_goldens_pad_text_and_draw_in_range() -> None:

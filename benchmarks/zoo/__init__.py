@@ -2,7 +2,7 @@
 
 MiniLM has its pretrained weights; all others are built from their configurations with seeded random
 weights. ZOO has twelve at full size. SMALL has the same twelve cut down: the same blocks, but fewer
-and narrower. SWEEP has SMALL and 240 more of that size. The entrypoints are `benchmarks.zoo:build` and
+and narrower. SWEEP has SMALL and 280 more of that size. The entrypoints are `benchmarks.zoo:build` and
 `benchmarks.zoo:goldens`, with `name` and `small`.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from benchmarks.zoo import audio, seq2seq, text, timm_images, vision
+from benchmarks.zoo import audio, seq2seq, text, timm_images, unseen, vision
 from benchmarks.zoo.entry import Entry, Inputs, draw, enliven
 from benchmarks.zoo.libraries import available
 from benchmarks.zoo.twelve import PRETRAINED, SMALL, ZOO
@@ -28,6 +28,7 @@ SWEEP: tuple[Entry, ...] = (
     *vision.ENTRIES,
     *audio.ENTRIES,
     *timm_images.ENTRIES,
+    *unseen.ENTRIES,
 )
 
 

@@ -67,7 +67,7 @@ def enliven(entry: Entry, model: nn.Module) -> nn.Module:
 def draw(
     spec: TensorSpec, sizes: Mapping[str, int], high: Mapping[str, int], generator: torch.Generator
 ) -> torch.Tensor:
-    """A seeded value of one input: padding masks, words, images, noise."""
+    """A seeded value of one input: padding masks, words, boxes, images, noise."""
     shape = spec.sizes(sizes)
     if spec.name.endswith("_mask"):  # rows keep n, n-1 ... columns, at least half of them
         columns = torch.arange(shape[-1])
@@ -76,7 +76,8 @@ def draw(
         return rows.reshape(shape[0], *[1] * (len(shape) - 2), -1).expand(shape).contiguous()
     if spec.name in high:
         # Padding is token 1 for RoBERTa and 0 for T5: words start above them.
-        return torch.randint(2, high[spec.name] + 1, shape, generator=generator)
+        words = torch.randint(2, high[spec.name] + 1, shape, generator=generator)
+        return words.sort(-1).values if spec.name == "bbox" else words  # left, top, right, bottom
     noise = torch.randn(shape, generator=generator)
     if len(shape) != 4:
         return noise

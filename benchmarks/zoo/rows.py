@@ -18,6 +18,7 @@ from torch import nn
 
 from benchmarks.zoo.entry import Entry
 from benchmarks.zoo.libraries import transformers
+from enginebundle.format import dims
 from enginebundle.format.spec import Profile, Range, TensorSpec
 
 WORDS = 200
@@ -33,7 +34,9 @@ TINY: dict[str, Any] = {
 """Each configuration takes those of these options that it knows."""
 
 LENGTH = Range(4, 8, 12)
-SIZES = {"b": Range(1, 2, 3), "s": LENGTH, "t": Range(3, 5, 9)}
+SIZES = {
+    "b": Range(1, 2, 3), "s": LENGTH, "t": Range(3, 5, 9), "h": Range(2, 3, 4), "w": Range(2, 2, 5),
+}  # fmt: skip
 IDS = ("b", "s")
 
 
@@ -75,7 +78,7 @@ def entry(
 ) -> Entry:
     """An entry over the usual ranges of the symbols that its inputs use, or over those in `sizes`."""
     ranges = SIZES | sizes
-    used = sorted({dim for spec in inputs for dim in spec.shape if isinstance(dim, str)})
+    used = sorted({name for spec in inputs for dim in spec.shape for name in dims.symbols_of(dim)})
     profile = Profile("sweep", tuple((symbol, ranges[symbol]) for symbol in used))
     high = {s.name: WORDS - 1 for s in inputs if s.dtype == "int64" and "mask" not in s.name}
     return Entry(name, build, inputs, (profile,), high)

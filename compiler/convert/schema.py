@@ -9,6 +9,9 @@ import torch
 
 from enginebundle.format.graph import Argument, Node, Ref, Word
 
+_OF_ONE = frozenset(["neg", "not", "int", "float", "ceil", "floor", "round", "sqrt"])
+"""The `sym.*` of one number."""
+
 
 def bind(node: Node, look_up: Callable[[Ref], Any]) -> dict[str, Any]:
     """The node's arguments by the schema's names, with defaults filled in and references looked up.
@@ -39,11 +42,7 @@ def parameters(op: str) -> tuple[str, ...] | None:
     """Argument names of an overload; None if this torch lacks it. Those of `sym.*` are a, or a and b."""
     namespace, _, name = op.partition(".")
     if namespace == "sym":
-        return (
-            ("a",)
-            if name in ("neg", "not", "int", "float", "ceil", "floor", "sqrt")
-            else ("a", "b")
-        )
+        return ("a",) if name in _OF_ONE else ("a", "b")
     schema = _schema(op)
     return None if schema is None else tuple(a.name for a in schema.arguments)
 

@@ -3,7 +3,6 @@ the model writes into is an output, too: `x_after`.
 
     make_goldens(model, source, inputs, profiles) -> (GoldenCase(name, inputs, outputs), ...)
     GoldenCase.to_bytes() / GoldenCase.from_bytes(name, data)       safetensors, input.* and output.*
-    examples_from(case, inputs) -> ExampleMaker                     to trace with real inputs
 
 compiler/goldens/inputs.py reads the inputs.
 """
@@ -24,7 +23,6 @@ from compiler.goldens.source import GoldenSource
 from compiler.program import weights_from_bytes, weights_to_bytes
 from compiler.refused import Refused, with_causes
 from compiler.trace import masks
-from compiler.trace.examples import ExampleMaker, resized
 from compiler.trace.export import passed_by_name
 from compiler.trace.outputs import output_tensors
 from compiler.trace.written import name_after, reshapes
@@ -36,7 +34,6 @@ __all__ = [
     "GoldenCase",
     "GoldenSource",
     "GoldensRefused",
-    "examples_from",
     "make_goldens",
 ]
 
@@ -120,15 +117,6 @@ def check_names(goldens: tuple[GoldenCase, ...], outputs: Sequence[str]) -> None
                 f"{', '.join(outputs)}: only one of them writes into an input ({', '.join(sorted(others))})",
                 "write with torch's operators (not through `.data` or NumPy), and in every call",
             )
-
-
-def examples_from(case: GoldenCase, inputs: tuple[TensorSpec, ...]) -> ExampleMaker:
-    """Trace with a golden's real inputs, cut or repeated to the sizes asked for."""
-
-    def make(symbols: Mapping[str, int]) -> dict[str, torch.Tensor]:
-        return {s.name: resized(case.inputs[s.name], s.sizes(symbols)) for s in inputs}
-
-    return make
 
 
 def _run(

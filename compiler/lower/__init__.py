@@ -17,6 +17,7 @@ from compiler.lower.complex.pairs import COMPLEX_PAIRS
 from compiler.lower.constants import FOLD_CONSTANTS
 from compiler.lower.cse import SHARE_EQUAL_CALLS
 from compiler.lower.decompose import DECOMPOSE, DEFAULT_KEEP, decomposed_ops
+from compiler.lower.float64 import NARROW_POSITIONS
 from compiler.lower.libraries import SPELL_AS_ATEN
 from compiler.lower.noops import REMOVE_ASSERTS, REMOVE_NOOPS
 from compiler.lower.numbers import READ_NUMBERS
@@ -38,6 +39,7 @@ PIPELINE: tuple[Pass, ...] = (
     REMOVE_ASSERTS,
     READ_NUMBERS,
     BOUND_SIZES,
+    NARROW_POSITIONS,
     REMOVE_NOOPS,
     DROP_UNREAD,
     FOLD_BATCH_NORM,

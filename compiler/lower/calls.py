@@ -32,8 +32,12 @@ SYM_FUNCTIONS: Mapping[Callable[..., Any], str] = {
     torch.sym_max: "max", torch.sym_min: "min", torch.sym_not: "not", torch.sym_int: "int",
     torch.sym_float: "float", torch.sym_ite: "ite", math.trunc: "int", math.ceil: "ceil",
     math.floor: "floor", math.sqrt: "sqrt", torch._sym_sqrt: "sqrt",  # type: ignore[attr-defined]
+    round: "round",
 }  # fmt: skip
 """Python's and torch's functions on sizes, and their names in enginebundle.format.graph.SYM_OPS."""
+
+_SHIFTS: Mapping[Any, str] = {operator.lshift: "mul", operator.rshift: "floordiv"}
+"""By a number of bits: the same as this, with a power of two."""
 
 _WORDS = {
     torch.dtype: "dtype",
@@ -67,11 +71,18 @@ class Calls:
             found: Any = self.values[node.args[0]][index]
             self.values[node] = found if isinstance(found, tuple) else (found,)
             return
+        if node.target is torch.sym_sum:
+            self._add_up(node)
+            return
         op, schema = self._operator(node)
         if node.target is auto_functionalized:
             self._read_writing(node, op, schema)
             return
         args = tuple(self._argument(node, arg) for arg in node.args)
+        if node.target in _SHIFTS and isinstance(args[1], int):
+            args = (args[0], 1 << args[1])
+        if node.target is round and args[1:] == (None,):
+            args = args[:1]
         unset = _none_by_default(schema)
         kwargs = []
         for name, value in sorted(node.kwargs.items()):
@@ -104,6 +115,16 @@ class Calls:
         self.values[node] = tuple(found)
         self.nodes.append(Node(op, (), kwargs, tuple(made), self._origin(node)))
 
+    def _add_up(self, node: torch.fx.Node) -> None:
+        """A sum of any number of sizes, two by two."""
+        (terms,) = node.args
+        total, *rest = (self._argument(node, term) for term in terms)  # type: ignore[union-attr]
+        for term in rest:
+            value = Value(self.numbered("sym_add"), "symint")
+            self.nodes.append(Node("sym.add", (total, term), (), (value,), self._origin(node)))
+            total = Ref(value.name)
+        self.values[node] = (value,)
+
     def _operator(self, node: torch.fx.Node) -> tuple[str, Any]:
         writes = node.target is auto_functionalized
         target = original(node.args[0]) if writes else node.target
@@ -111,6 +132,8 @@ class Calls:
             schema = target._schema
             namespace, _, name = schema.name.partition("::")
             return f"{namespace}.{name}.{target._overloadname}", schema
+        if target in _SHIFTS and isinstance(node.args[1], int):
+            return f"sym.{_SHIFTS[target]}", None
         if callable(target) and target in SYM_FUNCTIONS:
             return f"sym.{SYM_FUNCTIONS[target]}", None
         if f"higher_order.{target}" in OPERATORS:

@@ -36,6 +36,7 @@ def install() -> None:
         (torch.ops.aten.linalg_multi_dot.default, multi_dot),
         (torch.ops.aten.chain_matmul.default, multi_dot),
         (torch.ops.aten.take_along_dim.default, take_along_dim),
+        (torch.ops.aten.tensor_split.sections, tensor_split),
         (torch.ops.aten.linalg_vander.default, vander),
         (torch.ops.aten.vander.default, old_vander),
     ):
@@ -148,6 +149,14 @@ def take_along_dim(self: Tensor, indices: Tensor, dim: int | None = None) -> Ten
     )
     wide = [t.expand(*sizes[:axis], t.shape[axis], *sizes[axis + 1 :]) for t in (self, indices)]
     return wide[0].gather(axis, wide[1])
+
+
+def tensor_split(self: Tensor, sections: int, dim: int = 0) -> list[Tensor]:
+    """torch.tensor_split: the first parts are one larger where the size leaves a rest."""
+    each, rest = self.shape[dim] // sections, self.shape[dim] % sections
+    starts = [part * each + torch.sym_min(part, rest) for part in range(sections)]  # type: ignore[no-untyped-call]
+    ends = [*starts[1:], self.shape[dim]]
+    return [self.narrow(dim, start, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
 def vander(x: Tensor, *, N: int | None = None) -> Tensor:  # noqa: N803  (torch's name)

@@ -36,8 +36,15 @@ def dynamic_shapes(
             if not moving:
                 continue
             line = _linear(str(dim), moving[0], ranges) if len(moving) == 1 else None
-            if not use_names or line is None:
+            if line is None:
                 result[spec.name][axis] = Dim.AUTO
+                continue
+            if not use_names:
+                largest = max(
+                    line[0] * n + line[1] for n in (ranges[moving[0]].min, ranges[moving[0]].max)
+                )
+                # With a bound, compiler/trace/short_sizes.py knows the sizes that it writes short.
+                result[spec.name][axis] = Dim.AUTO(max=max(largest, 2))
                 continue
             bounds = ranges[moving[0]]
             if moving[0] not in named:

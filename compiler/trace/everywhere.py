@@ -120,7 +120,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "Equality": np.equal, "Unequality": np.not_equal, "StrictLessThan": np.less,
     "LessThan": np.less_equal, "StrictGreaterThan": np.greater, "GreaterThan": np.greater_equal,
     "And": np.logical_and, "Or": np.logical_or, "Not": np.logical_not,
-    "Where": np.where, "Identity": lambda x: x,
+    "OpaqueUnaryFn_sqrt": np.sqrt, "Where": np.where, "Identity": lambda x: x,
 }  # fmt: skip
 """Sympy's and torch's classes of expressions, on arrays. A numpy function of two is applied to any more in turn."""
 

@@ -1,12 +1,13 @@
 """The tensors that a program is traced with, and their sizes.
 
 make_examples(inputs, profiles, examples=None) -> {name: tensor}
-resized(tensor, shape) -> tensor                        for writing an example-maker
+from_calls(calls, inputs) -> ExampleMaker               to trace with real inputs
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 
@@ -73,9 +74,11 @@ def make_examples(
     inputs: tuple[TensorSpec, ...],
     profiles: tuple[Profile, ...],
     examples: ExampleMaker | None = None,
+    at: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, torch.Tensor]:
-    """The tensors that `trace` exports with: the maker's, or random floats, 0/1 ints, true bools."""
-    symbols = example_sizes(inputs, envelope(inputs, profiles))
+    """The tensors that `trace` exports with: the maker's, or random floats, 0/1 ints, true bools. `at` gives some
+    symbols' sizes."""
+    symbols = {**example_sizes(inputs, envelope(inputs, profiles)), **at}
     made = examples(symbols) if examples is not None else {}
     generator = torch.Generator().manual_seed(0)
     result: dict[str, torch.Tensor] = {}
@@ -109,9 +112,34 @@ def default_example(
     return torch.randint(0, high, shape, generator=generator).to(dtype)
 
 
+def from_calls(
+    calls: Sequence[Mapping[str, torch.Tensor]], inputs: tuple[TensorSpec, ...]
+) -> ExampleMaker:
+    """Real inputs, cut or repeated to the sizes asked for: of the call that needs the least of both."""
+
+    def make(symbols: Mapping[str, int]) -> dict[str, torch.Tensor]:
+        shapes = {spec.name: spec.sizes(symbols) for spec in inputs}
+
+        def changes(call: Mapping[str, torch.Tensor]) -> tuple[int, int]:
+            """Elements that are repeated, and that are cut off, along each axis."""
+            gaps = [
+                wanted - have
+                for name, shape in shapes.items()
+                for wanted, have in zip(shape, call[name].shape, strict=True)
+            ]
+            return sum(gap for gap in gaps if gap > 0), -sum(gap for gap in gaps if gap < 0)
+
+        nearest = min(calls, key=changes)
+        return {name: resized(nearest[name], shape) for name, shape in shapes.items()}
+
+    return make
+
+
 def resized(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     """A real tensor cut, or repeated, to another shape of the same rank."""
     for axis, size in enumerate(shape):
+        if tensor.shape[axis] == 0 < size:
+            tensor = tensor.new_zeros((*tensor.shape[:axis], 1, *tensor.shape[axis + 1 :]))
         tensor = tensor.index_select(axis, torch.arange(size) % max(tensor.shape[axis], 1))
     return tensor.clone()
 

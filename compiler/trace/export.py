@@ -5,7 +5,7 @@
         (compiler/trace/examples.py makes the default example inputs)
 
 Four steps: named `Dim`s over the envelope of the profiles; then `Dim.AUTO`, after which
-compiler/trace/guards.py checks what torch may have fixed or tied silently; where a size was fixed, both
+compiler/trace/guards.py checks what torch may have fixed or tied silently; where a size was read as a number, both
 again with `strict=True`, which reads `len(x)` and `int(x.shape[0])` off Python's bytecode and so keeps
 them symbolic; then TraceRefused, which quotes the guard and the line of the user's program behind it.
 
@@ -29,9 +29,10 @@ import torch
 from torch.export import ExportedProgram
 
 from compiler.refused import first_lines
-from compiler.trace import composites, masks
+from compiler.trace import casts, composites, host_math, masks, sized
 from compiler.trace.agreement import Agreement
 from compiler.trace.associative import lengths_kept
+from compiler.trace.branches import holds_elsewhere
 from compiler.trace.constants import folded
 from compiler.trace.dynamic_shapes import by_position, dynamic_shapes
 from compiler.trace.examples import ExampleMaker, TraceRefused, envelope, make_examples
@@ -57,6 +58,7 @@ __all__ = [
 
 LOG = logging.getLogger(__name__)
 
+Tensors = Mapping[str, torch.Tensor]
 Rung = Literal["named", "auto", "strict", "strict_auto"]
 """The steps to an exported program, in the order in which they are tried."""
 STRICT: tuple[Rung, ...] = ("strict", "strict_auto")
@@ -77,25 +79,30 @@ def trace_recorded(
     inputs: tuple[TensorSpec, ...],
     profiles: tuple[Profile, ...],
     examples: ExampleMaker | None = None,
+    known: Tensors | None = None,
 ) -> tuple[ExportedProgram, tuple[str, ...], Rung]:
     """Export `model`, whose forward takes `inputs` by name (else by position), for all profiles.
 
     Inputs are passed as keyword arguments if forward's signature has their names, else by position,
     in order. Example tensors are always distinct objects: export would treat one object given twice
     as a single input. If export refuses forward because of assertions, they are left out with a
-    warning; forward runs eagerly on copies of the examples to find them. Their places are returned
-    as text, with file and line. The last of the three results is the step that served. Raises
-    TraceRefused.
+    warning; forward runs eagerly to find them, on copies of `known`, which are inputs that it takes, or
+    of the examples. Their places are returned as text, with file and line. The last of the three results
+    is the step that served. Raises TraceRefused.
     """
     composites.install()
     _register_outputs()
     ranges = envelope(inputs, profiles)
     tensors = make_examples(inputs, profiles, examples)
     keywords = passed_by_name(model, inputs)
-    args = () if keywords else tuple(tensors.values())
-    kwargs = tensors if keywords else {}
 
-    def export(rung: Rung) -> tuple[ExportedProgram, tuple[str, ...]]:
+    def call(tensors: Tensors) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return ((), dict(tensors)) if keywords else (tuple(tensors[s.name] for s in inputs), {})
+
+    eager = {s.name: (tensors if known is None else known)[s.name] for s in inputs}
+
+    def export(rung: Rung, tensors: Tensors = tensors) -> tuple[ExportedProgram, tuple[str, ...]]:
+        args, kwargs = call(tensors)
         shapes = dynamic_shapes(inputs, ranges, rung in ("named", "strict"))
         dynamic = shapes if keywords else by_position(model, tuple(shapes.values()))
 
@@ -113,15 +120,22 @@ def trace_recorded(
             if not is_data_dependent(error):
                 raise
             stopped = error
-        return export_without(once, stopped, model, args, kwargs)
+        return export_without(once, stopped, model, *call(eager))
 
     def complaint_of(exported: ExportedProgram) -> Complaint | None:
         agrees = Agreement(model, exported, inputs, profiles, keywords, examples)
+
+        def elsewhere(condition: Any) -> bool:
+            return holds_elsewhere(condition, exported, inputs, profiles, other_branch, agrees)
+
         return (
             reshaped(exported, inputs)
-            or check_dimensions(exported, inputs, profiles, agrees)
+            or check_dimensions(exported, inputs, profiles, agrees, elsewhere)
             or agrees.at_smallest()
         )
+
+    def other_branch(at: Mapping[str, int]) -> ExportedProgram:
+        return export("auto", make_examples(inputs, profiles, examples, at))[0]
 
     rung: Rung = "named"
     try:
@@ -130,7 +144,7 @@ def trace_recorded(
     except Exception as error:  # as above
         if is_data_dependent(error):
             raise data_dependent(error) from error
-        _refuse_if_forward_fails(model, tensors, keywords)
+        _refuse_if_forward_fails(model, eager, keywords)
         refusal = error
     if refusal is not None:
         LOG.info("named dimensions refused, trying Dim.AUTO: %s", first_lines(refusal))
@@ -140,7 +154,7 @@ def trace_recorded(
         except Exception as error:  # as above
             raise export_refused(error, refusal) from error
     complaint = complaint_of(exported)
-    if complaint is not None and complaint.code == "fixed":
+    if complaint is not None and complaint.number:
         LOG.info("%s; trying strict export", complaint.message)
         for one in STRICT:
             try:
@@ -162,15 +176,20 @@ def _prepared(
     model: torch.nn.Module, named: tuple[TensorSpec, ...], strict: bool
 ) -> Iterator[None]:
     """While open, torch and the model are as an export needs them."""
-    # Dynamo, which strict export begins with, would trace the hooks of `folded` as well.
+    # Dynamo, which strict export begins with, would trace these as well.
     numbers = nullcontext() if strict else folded(model)
+    forms = nullcontext() if strict else sized.with_symbols()
+    host = nullcontext() if strict else host_math.with_symbols()
     with (
         torch.no_grad(),
         _spelled_out(model, named),
         numbers,
         masks.as_given(),
         kept_short(),
+        casts.as_they_are(),
         lengths_kept(),
+        forms,
+        host,
     ):
         yield
 

@@ -26,6 +26,8 @@ from enginebundle.format.spec import Profile, TensorSpec
 
 Agrees = Callable[[Mapping[str, int]], bool | None]
 """Whether program and model compute the same at values of some symbols; None if that does not show."""
+Elsewhere = Callable[[Any], bool]
+"""Whether the program is the model's also at every size that breaks a condition on sizes."""
 
 _TORCH = Path(torch.__file__).parent
 
@@ -37,6 +39,8 @@ class Complaint:
     code: str
     message: str
     remedy: str
+    number: bool = False
+    """Whether Python read a size as a number, which Dynamo's reading of the code may avoid."""
 
 
 def user_inputs(
@@ -72,11 +76,12 @@ def check_dimensions(
     inputs: tuple[TensorSpec, ...],
     profiles: tuple[Profile, ...],
     agrees: Agrees,
+    elsewhere: Elsewhere = lambda condition: False,
 ) -> Complaint | None:
     """The first dimension that was fixed or tied, or the first guard that some size of a profile breaks.
 
     `agrees` tells whether the program computes what the model does at some values of the symbols. It
-    is asked where a guard alone does not tell.
+    is asked where a guard alone does not tell. `elsewhere` is asked last, about a branch of the model's own.
     """
     symbols = input_symbols(exported, inputs)
     points = list(_points(inputs, profiles))
@@ -85,22 +90,26 @@ def check_dimensions(
             for values in points:
                 got, want = symbols.value(size, values), dims.evaluate(dim, values)
                 if got != want:
-                    return _mismatch(spec, axis, size, dim, symbols)
+                    place = _where_fixed(exported, spec, axis)
+                    return _mismatch(spec, axis, size, dim, symbols, place)
     for guard in _guards(exported):
-        complaint = _broken(guard, symbols, profiles, agrees)
+        complaint = _broken(guard, symbols, profiles, agrees, elsewhere)
         if complaint is not None:
             return complaint
     return None
 
 
-def _mismatch(spec: TensorSpec, axis: int, size: Any, dim: Dim, symbols: Symbols) -> Complaint:
+def _mismatch(
+    spec: TensorSpec, axis: int, size: Any, dim: Dim, symbols: Symbols, fixed_at: str
+) -> Complaint:
     place = f"dimension {axis} of input {spec.name!r}"
     if expression(size).is_Integer:
         return Complaint(
             "fixed",
-            f"{place} is declared as {dim}, but the model fixes it to the example's {size}",
+            f"{place} is declared as {dim}, but the model fixes it to the example's {size}{fixed_at}",
             f"declare it as a number, or change the code that unrolls over it or compares it "
             f"with a constant (a loop in Python over {dim}, a buffer of one size)",
+            number=True,
         )
     return Complaint(
         "tied",
@@ -121,25 +130,49 @@ class _Guard:
     torchs: bool
 
 
+def conditions(exported: ExportedProgram, symbols: Symbols) -> dict[Any, bool]:
+    """What torch assumed about sizes, over the user's symbols; and whether both answers may lead to the
+    same values."""
+    return {symbols.value(g.condition, {}): _may_be_harmless(g) for g in _guards(exported)}
+
+
+def _shape_env(exported: ExportedProgram) -> Any:
+    """What torch noted about sizes; None if the program has no tensor."""
+    modes = (getattr(n.meta.get("val"), "fake_mode", None) for n in exported.graph.nodes)
+    return next((mode.shape_env for mode in modes if mode is not None and mode.shape_env), None)
+
+
 def _guards(exported: ExportedProgram) -> Iterator[_Guard]:
     """The guards, over the symbols that are left: torch may have put one for another since."""
-    for node in exported.graph.nodes:
-        mode = getattr(node.meta.get("val"), "fake_mode", None)
-        if mode is not None and mode.shape_env is not None:
-            for guard in mode.shape_env.guards:
-                location = str(guard.sloc).strip("() ")
-                file = getattr(guard.sloc.framework_loc, "filename", "")
-                yield _Guard(
-                    mode.shape_env.replace(guard.expr),
-                    f" (from {location})" if location else "",
-                    _TORCH in Path(file).parents,
-                )
-            return
+    env = _shape_env(exported)
+    for guard in env.guards if env is not None else ():
+        yield _Guard(env.replace(guard.expr), _place(guard.sloc), _is_torchs(guard.sloc))
+
+
+def _is_torchs(location: Any) -> bool:
+    return _TORCH in Path(getattr(location.framework_loc, "filename", "")).parents
+
+
+def _place(location: Any) -> str:
+    text = str(location).strip("() ")
+    return f" (from {text})" if text else ""
+
+
+def _where_fixed(exported: ExportedProgram, spec: TensorSpec, axis: int) -> str:
+    """Where torch put a number for the symbol of this dimension; nothing where that is in torch."""
+    env = _shape_env(exported)
+    for symbol, location in getattr(env, "replacements_slocs", {}).items():
+        for source in env.var_to_sources.get(symbol, ()):
+            name = source.name() if callable(source.name) else source.name
+            if f"['{spec.name}']" in name and name.endswith(f".size()[{axis}]"):
+                return "" if _is_torchs(location) else _place(location)
+    return ""
 
 
 def _broken(
-    guard: _Guard, symbols: Symbols, profiles: tuple[Profile, ...], agrees: Agrees
-) -> Complaint | None:
+    guard: _Guard, symbols: Symbols, profiles: tuple[Profile, ...], agrees: Agrees,
+    elsewhere: Elsewhere,
+) -> Complaint | None:  # fmt: skip
     condition = symbols.value(guard.condition, {})
     for profile in profiles:
         try:
@@ -153,6 +186,8 @@ def _broken(
             )
         if not broken or (_may_be_harmless(guard) and all(agrees(values) for values in broken)):
             continue
+        if not guard.torchs and elsewhere(condition):
+            continue
         where = ", ".join(f"{name}={size}" for name, size in broken[0].items())
         return Complaint(
             "guard",
@@ -160,6 +195,7 @@ def _broken(
             f"breaks at {where}{_rest(condition, profile)}",
             "narrow the profile to sizes that satisfy it, split it into one for each branch with a "
             "model of its own, or change that line",
+            isinstance(condition, sympy.Eq) and any(side.is_Integer for side in condition.args),
         )
     return None
 

@@ -41,7 +41,7 @@ class Symbols:
                 continue
             if sympy.degree(size, symbol) == 1:
                 slope = size.coeff(symbol, 1)
-                self._known[symbol] = _divide(_parse(dim) - size.coeff(symbol, 0), slope)
+                self._known[symbol] = _divide(parsed(dim) - size.coeff(symbol, 0), slope)
 
     def covers(self, size: Any) -> bool:
         """Whether every symbol in torch's size is known from the inputs."""
@@ -97,7 +97,8 @@ def _divide(value: sympy.Expr, divisor: sympy.Expr) -> sympy.Expr:
     return torch_sympy.FloorDiv(value, divisor)
 
 
-def _parse(dim: Dim) -> sympy.Expr:
+def parsed(dim: Dim) -> sympy.Expr:
+    """The user's dimension over the user's symbols, as sympy."""
     dims.check(dim)
     return sympy.Integer(dim) if isinstance(dim, int) else _build(ast.parse(dim, mode="eval").body)
 

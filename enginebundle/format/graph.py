@@ -38,6 +38,7 @@ __all__ = [
 SYM_OPS = (
     "add", "sub", "mul", "floordiv", "mod", "truediv", "neg", "pow", "max", "min", "eq", "ne",
     "lt", "le", "gt", "ge", "not", "and", "or", "int", "float", "ceil", "floor", "sqrt", "ite",
+    "round",
 )  # fmt: skip
 """Arithmetic on sizes, called as `sym.<name>`: on host numbers, never on tensors."""
 

@@ -25,6 +25,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt,
     "ge": operator.ge, "not": operator.not_, "and": operator.and_, "or": operator.or_,
     "int": int, "float": float, "ceil": math.ceil, "floor": math.floor, "sqrt": math.sqrt,
+    "round": round,
     "ite": lambda condition, yes, no: yes if condition else no,
 }  # fmt: skip
 

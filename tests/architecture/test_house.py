@@ -55,6 +55,7 @@ BROAD = {
     "compiler/lower/decompose.py",
     "compiler/trace/load.py",
     "compiler/trace/agreement.py",
+    "compiler/trace/branches.py",
     "compiler/trace/export.py",
     "compiler/goldens/inputs.py",
     "compiler/goldens/goldens.py",

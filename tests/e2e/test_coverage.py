@@ -75,6 +75,13 @@ def test_the_sweep_tells_what_does_not_export_from_what_fails() -> None:
     ]  # fmt: skip
 
 
+def test_rows_of_models_that_did_not_run_stay() -> None:
+    before = [{"model": name, "date": "old"} for name in ("t5", "bert-base", "gone")]
+    rows = [{"model": name, "date": "new"} for name in ("mamba", "t5")]
+    kept = [(row["model"], row["date"]) for row in sweep.with_kept(rows, before)]
+    assert kept == [("bert-base", "old"), ("mamba", "new"), ("t5", "new")]
+
+
 def test_whatever_happens_in_a_fork_is_a_value() -> None:
     def refuse() -> None:
         raise KeyError("no such model")

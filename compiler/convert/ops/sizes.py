@@ -7,10 +7,12 @@ condition is a bool or a bool tensor.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 
 import torch
 
+from compiler.convert.idioms.bits import bitwise
 from compiler.convert.idioms.numeric import constant, is_float, less_equal, negated
 from compiler.convert.net import Net, Operand, Scalar
 from compiler.convert.registry import Table
@@ -101,16 +103,17 @@ def _logical(
 ) -> Callable[[Net, Operand, Operand], Operand]:
     def convert(net: Net, a: Operand, b: Operand) -> Operand:
         if isinstance(a, Tensor) or isinstance(b, Tensor):
-            return net.elementwise(net.tensor(a, torch.bool), net.tensor(b, torch.bool), op)
+            return of_tensors(net, a, b)
         return known(a, b)
 
+    of_tensors = bitwise(op)
     return convert
 
 
-TABLE.row("sym.and", _logical("AND", lambda a, b: a and b))
+TABLE.row("sym.and", _logical("AND", operator.and_))
 
 
-TABLE.row("sym.or", _logical("OR", lambda a, b: a or b))
+TABLE.row("sym.or", _logical("OR", operator.or_))
 
 
 @TABLE.converter("sym.not")
@@ -161,6 +164,9 @@ TABLE.row("sym.floor", _rounded("FLOOR", math.floor))
 
 
 TABLE.row("sym.ceil", _rounded("CEIL", math.ceil))
+
+
+TABLE.row("sym.round", _rounded("ROUND", round))
 
 
 @TABLE.converter("sym.sqrt")

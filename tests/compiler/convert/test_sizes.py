@@ -62,6 +62,10 @@ CASES: list[tuple[str, tuple[Argument, ...], str, Callable[[int, int], Any]]] = 
     ("float", (N,), "symfloat", lambda n, m: float(n)),
     ("int", (N,), "symint", lambda n, m: n),
     ("floor", (N,), "symint", lambda n, m: n),
+    ("and", (N, 1), "symint", lambda n, m: n & 1),
+    ("and", (N, 6), "symint", lambda n, m: n & 6),
+    ("and", (N, M), "symint", lambda n, m: n & m),
+    ("or", (N, 5), "symint", lambda n, m: n | 5),
 ]
 
 
@@ -87,15 +91,18 @@ def test_fractions_become_sizes() -> None:
         ("up", "sym.ceil", (Ref("quotient"),), "symint"),
         ("down", "sym.floor", (Ref("quotient"),), "symint"),
         ("whole", "sym.int", (Ref("quotient"),), "symint"),
+        ("halves", "sym.truediv", (M, 2), "symfloat"),
+        ("near", "sym.round", (Ref("halves"),), "symint"),
         ("low", "sym.lt", (Ref("quotient"), 2), "symbool"),
         ("odd", "sym.not", (Ref("low"),), "symbool"),
         ("both", "sym.and", (Ref("low"), Ref("odd")), "symbool"),
         ("any", "sym.or", (Ref("low"), Ref("odd")), "symbool"),
     )
-    for n, m in ((2, 7), (3, 1023), (5, 10)):
+    for n, m in ((2, 7), (3, 1023), (5, 10), (4, 5)):
         got = results(graph, n, m)
         assert got["out_up"].item() == math.ceil(m / n)
         assert got["out_down"].item() == got["out_whole"].item() == m // n
+        assert got["out_near"].item() == round(m / 2)  # 3.5 is 4, 511.5 is 512
         assert got["out_low"].item() == (m / n < 2)
         assert not got["out_both"].item()
         assert got["out_any"].item()

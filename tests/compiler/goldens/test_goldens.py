@@ -15,10 +15,10 @@ from compiler.goldens.goldens import (
     GoldenCase,
     GoldenSource,
     GoldensRefused,
-    examples_from,
     make_goldens,
 )
 from compiler.refused import Refused
+from compiler.trace.examples import from_calls
 from compiler.trace.export import trace
 from compiler.trace.load import ModelRefused
 from tests.compiler import small_models as models
@@ -246,7 +246,7 @@ def test_trace_with_a_goldens_real_inputs() -> None:
     inputs = (spec("ids", "int64", "b", "s"),)
     one = (profile(b=(1, 2, 4), s=(2, 8, 16)),)
     case = GoldenCase("real", {"ids": torch.tensor([[5, 9, 12]])}, {})
-    made = examples_from(case, inputs)({"b": 2, "s": 5})
+    made = from_calls([case.inputs], inputs)({"b": 2, "s": 5})
     assert made["ids"].tolist() == [[5, 9, 12, 5, 9]] * 2
-    exported = trace(Looks(), inputs, one, examples_from(case, inputs))
+    exported = trace(Looks(), inputs, one, from_calls([case.inputs], inputs))
     assert exported.module()(ids=torch.full((3, 4), 7)).shape == (3, 4)

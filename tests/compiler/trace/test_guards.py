@@ -222,6 +222,23 @@ def test_generated_models_in_number() -> None:
     assert said.count("refused") >= 100, "most are not"
 
 
+def test_what_moves_with_the_rounding_of_its_inputs_may_differ_as_far() -> None:
+    """At a size of 1 both multiply in another order, and a sine of large angles shows the last digit."""
+    inputs, sizes = (spec("x", FLOAT, "b", 4),), (profile(b=(1, 2, 5)),)
+
+    def sensitive(x: Tensor) -> Tensor:
+        return torch.sin(x * 1e3 * 1e3) if x.shape[0] == 1 else torch.sin(x * 1e6)
+
+    def plain(x: Tensor) -> Tensor:
+        return torch.sin(x) * 1.01 if x.shape[0] == 1 else torch.sin(x)
+
+    module = trace(Call(sensitive), inputs, sizes).module()
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(module(x=x), sensitive(x))
+    with pytest.raises(TraceRefused, match="at b=1"):
+        trace(Call(plain), inputs, sizes)
+
+
 # -- dimensions that the model fixes or ties --------------------------------------------------
 
 

@@ -1,0 +1,84 @@
+"""Python's own functions of numbers, for sizes that are symbols.
+
+    with_symbols()      a context, around torch.export
+
+`math.sqrt(n)`, `math.log(n)` and `divmod(n, 3)` are C and read a size as a number, which fixes it to the example's.
+While this is open, roots and quotients are symbols again; of the other functions torch has no symbolic form that
+a program may hold, so that their results are tensors, computed like any other. With real numbers they are
+Python's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+Symbol = torch.SymInt | torch.SymFloat
+_SYMBOLS = (torch.SymInt, torch.SymFloat)
+
+
+@contextmanager
+def with_symbols() -> Iterator[None]:
+    """While open, the functions in FORMS take symbols, also where a module has imported them by name."""
+    ours = {id(getattr(math, name)): _either(name, form) for name, form in FORMS.items()}
+    places = [
+        (names, name, value)
+        for module in list(sys.modules.values())
+        if (names := getattr(module, "__dict__", None)) and not _foreign(names.get("__name__"))
+        for name, value in list(names.items())
+        if id(value) in ours
+    ]
+    for names, name, value in places:
+        names[name] = ours[id(value)]
+    symbol: Any = torch.SymInt
+    symbol.__divmod__ = lambda self, other: (self // other, self % other)
+    try:
+        yield
+    finally:
+        del symbol.__divmod__
+        for names, name, value in places:
+            names[name] = value
+
+
+def _foreign(module: object) -> bool:
+    """Whether a module computes with sizes itself, behind torch."""
+    return str(module).partition(".")[0] in ("torch", "sympy", "mpmath")
+
+
+def _either(name: str, form: Callable[..., Any]) -> Callable[..., Any]:
+    own = getattr(math, name)
+
+    @functools.wraps(own)
+    def function(*args: Any) -> Any:
+        symbolic = any(isinstance(arg, _SYMBOLS) for arg in args)
+        return form(*args) if symbolic else own(*args)
+
+    return function
+
+
+def _in_a_tensor(name: str) -> Callable[..., Any]:
+    """A tensor without dimensions, which counts in types as Python's number does."""
+    function = getattr(torch, name)
+    return lambda x: function(torch.scalar_tensor(x, dtype=torch.get_default_dtype()))
+
+
+def _log(x: Any, base: Any = None) -> Any:
+    natural = _in_a_tensor("log")
+    return natural(x) if base is None else natural(x) / natural(base)
+
+
+_OF_ONE = (
+    "exp", "expm1", "log10", "log1p", "log2", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin",
+    "acos", "atan", "erf", "erfc",
+)  # fmt: skip
+FORMS: Mapping[str, Callable[..., Any]] = {
+    "sqrt": torch.sym_sqrt, "isqrt": lambda n: math.floor(torch.sym_sqrt(n)),
+    "log": _log, **{name: _in_a_tensor(name) for name in _OF_ONE},
+}  # fmt: skip
+"""By the name in `math`: the form for symbols."""
