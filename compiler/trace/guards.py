@@ -30,6 +30,8 @@ Elsewhere = Callable[[Any], bool]
 """Whether the program is the model's also at every size that breaks a condition on sizes."""
 
 _TORCH = Path(torch.__file__).parent
+_HERE = "compiler/trace/"
+"""In the locations of what composites call for the model; torch tells them relative to the working directory."""
 
 
 @dataclass(frozen=True)
@@ -159,13 +161,14 @@ def _place(location: Any) -> str:
 
 
 def _where_fixed(exported: ExportedProgram, spec: TensorSpec, axis: int) -> str:
-    """Where torch put a number for the symbol of this dimension; nothing where that is in torch."""
+    """Where torch put a number for the symbol of this dimension; nothing where that is in torch or here."""
     env = _shape_env(exported)
     for symbol, location in getattr(env, "replacements_slocs", {}).items():
         for source in env.var_to_sources.get(symbol, ()):
             name = source.name() if callable(source.name) else source.name
             if f"['{spec.name}']" in name and name.endswith(f".size()[{axis}]"):
-                return "" if _is_torchs(location) else _place(location)
+                here = _HERE in str(location)
+                return "" if _is_torchs(location) or here else _place(location)
     return ""
 
 

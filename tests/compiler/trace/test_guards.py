@@ -310,6 +310,7 @@ def test_a_size_that_the_model_fixes() -> None:
         "dimension 1 of input 'x' is declared as s, but the model fixes it to the example's 5",
         "declare it as a number, or change the code that unrolls over it or compares it with a constant "
         "(a loop in Python over s, a buffer of one size)",
+        number=True,
     )
 
 
