@@ -7,7 +7,8 @@ On a machine with a GPU and TensorRT, for `trt:` of that GPU. Each model in its 
 traced, partitioned, built by the product's own build step and executed at its profile's min, opt
 and max (`dynamic`), or built for the opt sizes alone (`static`), and compared with eager float32 on
 the CPU: `worst` in units of the variant's tolerance, `l2` as the distance over the reference's
-norm. Worker processes trace at the same time and build `--builds` at a time. What another machine traced
+norm. Worker processes trace at the same time and build `--builds` at a time, by default
+with little effort: convolutions take TensorRT half a minute a model otherwise. What another machine traced
 into STORE, for models that the torch there can't trace, is taken from it. Rows are kept in
 benchmarks/results/gpu_models_trt.jsonl as they come; a second call goes on where the first stopped,
 and gpu_models_trt.json sums them up.
@@ -131,8 +132,17 @@ def _locked(lock: IO[str]) -> bool:
     return True
 
 
-def measure(name: str, way: str, folder: str | None, builds: int) -> dict[str, Any]:
-    """One model's row; `folder` as in `traced`, `builds` as in `turn`."""
+@dataclass(frozen=True)
+class How:
+    """`folder` as in `traced`, `builds` as in `turn`, `effort` as in a manifest."""
+
+    folder: str | None
+    builds: int
+    effort: str
+
+
+def measure(name: str, way: str, how: How) -> dict[str, Any]:
+    """One model's row."""
     import tensorrt
     import torch
 
@@ -140,12 +150,13 @@ def measure(name: str, way: str, folder: str | None, builds: int) -> dict[str, A
     from enginebundle.serve.compare import compare
     from tests.gpu.execute import execute
 
-    model = traced(name, folder)
+    model = traced(name, how.folder)
     cases = [g for g in model.goldens if way == "dynamic" or g.name == "opt"]
     major, minor = torch.cuda.get_device_capability()
-    job = BuildRequest(Target.parse(f"trt:sm_{major}{minor}"), profiles(name, way))
-    row: dict[str, Any] = {"trace_seconds": model.seconds}
-    with turn(builds):
+    target = Target.parse(f"trt:sm_{major}{minor}")
+    job = BuildRequest(target, profiles(name, way), effort=how.effort)
+    row: dict[str, Any] = {"trace_seconds": model.seconds, "effort": how.effort}
+    with turn(how.builds):
         start = time.perf_counter()
         built = build_program(model.program, job, tuple(cases))
         row["build_seconds"] = round(time.perf_counter() - start, 1)
@@ -168,7 +179,7 @@ def measure(name: str, way: str, folder: str | None, builds: int) -> dict[str, A
     return row | {"state": "right" if worst <= 1 else "wrong"}
 
 
-def worker(pairs: list[tuple[str, str]], folder: str | None, builds: int) -> None:
+def worker(pairs: list[tuple[str, str]], how: How) -> None:
     """For each line of standard input, a list of numbers of `pairs`, a line with their rows."""
     import tensorrt
     import torch
@@ -181,7 +192,7 @@ def worker(pairs: list[tuple[str, str]], folder: str | None, builds: int) -> Non
         rows = []
         for number in json.loads(line):
             try:
-                row = measure(*pairs[number], folder, builds)
+                row = measure(*pairs[number], how)
             except Exception as error:  # noqa: BLE001  a row is the step here, and says what ended it
                 row = {"state": "failed", "detail": f"{type(error).__name__}: {error}"[:500]}
             rows.append([number, row])
@@ -190,6 +201,7 @@ def worker(pairs: list[tuple[str, str]], folder: str | None, builds: int) -> Non
 
 def main() -> int:
     from benchmarks import zoo
+    from compiler.build.effort import EFFORTS
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -199,6 +211,7 @@ def main() -> int:
     parser.add_argument("--ways", nargs="+", default=["static", "dynamic"])
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--builds", type=int, default=1, help="at a time")
+    parser.add_argument("--effort", choices=EFFORTS, default="fast", help="of each build")
     parser.add_argument("--seconds", type=float, default=500.0)
     parser.add_argument("--traced", metavar="STORE", help="where models traced elsewhere are")
     parser.add_argument("--trace", action="store_true", help="only trace, into that store")
@@ -206,7 +219,7 @@ def main() -> int:
     options = parser.parse_args()
     pairs = [(name, way) for name in names for way in ("static", "dynamic")]
     if options.worker:
-        worker(pairs, options.traced, options.builds)
+        worker(pairs, How(options.traced, options.builds, options.effort))
         return 0
     if options.trace:
         store = Store.open(options.traced, create=True)
@@ -221,6 +234,7 @@ def main() -> int:
         if name in options.only and way in options.ways and (name, way) not in known
     ]
     command = [sys.executable, __file__, "--worker", "--builds", str(options.builds)]
+    command += ["--effort", options.effort]
     command += ["--traced", options.traced] if options.traced else []
     with ROWS.open("a") as record:
         for number, row in gpu_merged.run(
