@@ -35,6 +35,7 @@ def evaluate(dim: Dim, symbols: Mapping[str, int]) -> int:
     return _value(parse(dim), symbols, dim)
 
 
+@functools.lru_cache(maxsize=4096)
 def symbols_of(dim: Dim) -> frozenset[str]:
     """The symbols in a dimension."""
     if isinstance(dim, int):
@@ -43,6 +44,7 @@ def symbols_of(dim: Dim) -> frozenset[str]:
     return frozenset(names - set(_FUNCTIONS))
 
 
+@functools.lru_cache(maxsize=4096)
 def check(dim: Dim) -> None:
     """FormatError unless `dim` is in the grammar."""
     evaluate(dim, dict.fromkeys(symbols_of(dim), 1))

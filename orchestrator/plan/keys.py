@@ -136,12 +136,15 @@ def engines_identity(spec: Mapping[str, Any], upstream: Upstream) -> dict[str, A
 
 
 def _copied(value: Any) -> Any:
-    """A JSON value that shares no structure with this one; `copy.deepcopy` takes five times as long."""
-    if isinstance(value, Mapping):
-        return {name: _copied(one) for name, one in value.items()}
-    return [_copied(one) for one in value] if isinstance(value, list | tuple) else value
+    """A JSON value that shares no structure with this one. `copy.deepcopy` takes ten times as long."""
+    if isinstance(value, dict):
+        return {name: one if type(one) in _ATOMS else _copied(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [one if type(one) in _ATOMS else _copied(one) for one in value]
+    return _copied(dict(value)) if isinstance(value, Mapping) else value
 
 
+_ATOMS = frozenset({str, int, float, bool, type(None)})
 _GRAPH = "build.upstream.trace.graph"
 
 
