@@ -136,7 +136,7 @@ def pinned_symbols(profiles: Sequence[Profile]) -> dict[str, int]:
     """The symbols that have one value, the same in all profiles, with it."""
     bounds: dict[str, set[int]] = {}
     for symbol, of in (found for profile in profiles for found in profile.ranges):
-        bounds.setdefault(symbol, set()).update((of.min, of.max))
+        bounds[symbol] = bounds.get(symbol, set()) | {of.min, of.max}
     return {symbol: one for symbol, (one, *more) in bounds.items() if not more}
 
 

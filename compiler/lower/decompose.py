@@ -126,9 +126,10 @@ def decomposed(exported: ExportedProgram, options: LowerOptions) -> str | None:
     """No call that the decomposition table has a rule for, unless its operator is kept whole."""
     table = _table(options.keep)
     for node in calls(exported):
-        # Later passes remove assertions and inactive dropout; the table does not apply to sizes.
+        # Later passes remove assertions and inactive dropout, and take what a rule leaves; the table does not
+        # apply to sizes.
         spared = node.target in ASSERTS or is_inactive_dropout(node) or _is_number(node)
-        if node.target in table and not spared:
+        if node.target in table and not (spared or resized.is_left(node)):
             return f"node {node.name} calls {node.target}"
     return None
 
