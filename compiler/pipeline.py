@@ -155,7 +155,7 @@ def trace_model(request: TraceRequest) -> Traced:
     model, modules = replace_modules(model, request.replace, path)
     model = take_each(model, request.inputs)  # it may be another one
     with replace_functions(request.replace, path) as functions:
-        calls = [golden.inputs for golden in goldens]
+        calls = [case.inputs for case in goldens]
         exported, unchecked, rung = trace_recorded(
             model, request.inputs, request.profiles,
             from_calls(calls, request.inputs) if calls else None, calls[0] if calls else None,

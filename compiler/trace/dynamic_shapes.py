@@ -39,18 +39,14 @@ def dynamic_shapes(
             if line is None:
                 result[spec.name][axis] = Dim.AUTO
                 continue
+            bounds, (slope, offset) = ranges[moving[0]], line
             if not use_names:
-                largest = max(
-                    line[0] * n + line[1] for n in (ranges[moving[0]].min, ranges[moving[0]].max)
-                )
                 # With a bound, compiler/trace/short_sizes.py knows the sizes that it writes short.
-                result[spec.name][axis] = Dim.AUTO(max=max(largest, 2))
+                result[spec.name][axis] = Dim.AUTO(max=max(slope * bounds.max + offset, 2))
                 continue
-            bounds = ranges[moving[0]]
             if moving[0] not in named:
                 # torch needs a maximum above 1, which a range of 0 to 1 lacks.
                 named[moving[0]] = Dim(moving[0], min=bounds.min, max=max(bounds.max, 2))
-            slope, offset = line
             size = named[moving[0]] if slope == 1 else slope * named[moving[0]]
             result[spec.name][axis] = size + offset if offset else size
     return result

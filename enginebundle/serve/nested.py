@@ -13,6 +13,8 @@ from typing import Any
 
 def flattened(given: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
     """The values by full name. What is wanted as it is, and what holds nothing wanted, is left alone."""
+    if given.keys() <= set(wanted):
+        return dict(given)
     found: dict[str, Any] = {}
     for name, value in given.items():
         inside = any(other.startswith(f"{name}.") for other in wanted)

@@ -93,8 +93,9 @@ def dot_product(
     if depth is not None and wanted is not None and depth != wanted:
         # TensorRT needs one depth; padding with zeros changes neither the products nor other columns.
         q, k, v = (_deepened(net, t, max(depth, wanted)) for t in (q, k, v))
-    some = None if mask is None else _some(net, mask)
-    if mask is not None and some is not None:
+    some = None
+    if mask is not None:
+        some = _some(net, mask)
         mask = _opened(net, mask, some)
     result = net.attention(q, k, v, mask, causal)
     if result.shape[3] != wanted and wanted is not None:
