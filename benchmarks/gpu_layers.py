@@ -1,19 +1,20 @@
-"""Where an engine goes wrong: the first layers whose results differ from the same network's on the CPU.
+"""Where an engine goes wrong: the smallest part of a network that TensorRT computes otherwise than the CPU.
 
-    python benchmarks/gpu_layers.py CASE ... [--level 0] [--traced STORE]
+    python benchmarks/gpu_layers.py CASE ... [--level 0] [--traced STORE] [--out FOLDER]
 
 On a machine with a GPU and TensorRT. CASE is `family/case`, as benchmarks/gpu_operators_trt.py names
-them, or `model:NAME:static` or `model:NAME:dynamic` of the sweep. Each network is built twice: as it
-is, and with the result of every layer among its outputs. Printed are the outputs that differ, and of
-the layers whose inputs agree and whose results do not, what went in and what came out. Outputs
-prevent fusions: where only the first engine is wrong, TensorRT's fusion is, and the network is cut
-in halves instead: the shortest part that is wrong, with its last layers.
+them, or `model:NAME:static` or `model:NAME:dynamic` of the sweep. A network that is wrong, or does not
+build, is cut to the shortest run of its layers that still is so, given what the layers before it make.
+That part is printed, written to FOLDER as an ONNX model, and built once more by TensorRT's own parser:
+if that goes wrong alike, the fault is TensorRT's.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -26,15 +27,17 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from benchmarks import gpu_models_trt  # noqa: E402
-from benchmarks.gpu_operators import _distance, families  # noqa: E402
+from benchmarks import gpu_faults, gpu_models_trt, narrow, network_onnx  # noqa: E402
+from benchmarks.gpu_operators import families  # noqa: E402
 from compiler.network.network import Layer, Network  # noqa: E402
 from enginebundle.format.graph import Graph  # noqa: E402
 from enginebundle.format.spec import Profile, Range, Target  # noqa: E402
 
 Values = Mapping[str, torch.Tensor]
-SHOWN = 3
-"""Faulty layers printed for each network."""
+FAR = 1e-3
+"""A relative L2 distance that no rounding of float32 makes."""
+SHOWN = 40
+"""Layers printed of the shortest wrong part."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,9 @@ def of_model(name: str, way: str, folder: str | None) -> Iterator[Subject]:
             yield Subject(f"{name} {way}", network, segment.graph, profile, (opt.inputs,))
 
 
-def run(trt: Any, network: Network, subject: Subject, level: int, feed: Values) -> Values:
-    """The network's outputs from an engine. RuntimeError if it does not build."""
+def run(trt: Any, network: Network, subject: Subject | None, level: int, feed: Values) -> Values:
+    """The network's outputs from an engine, with the subject's profile unless all sizes are static.
+    RuntimeError if it does not build."""
     from compiler.build.builder import _profile, process_builder
     from compiler.network.emit import Emitter
     from tests.gpu.execute import execute
@@ -87,7 +91,8 @@ def run(trt: Any, network: Network, subject: Subject, level: int, feed: Values) 
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
     config.builder_optimization_level = level
-    config.add_optimization_profile(_profile(builder, subject.graph, subject.profile))
+    if subject is not None:
+        config.add_optimization_profile(_profile(builder, subject.graph, subject.profile))
     engine = builder.build_serialized_network(definition, config)
     del emitted
     if engine is None:
@@ -95,81 +100,86 @@ def run(trt: Any, network: Network, subject: Subject, level: int, feed: Values) 
     return execute(trt, engine, feed)
 
 
-def far(got: Values, want: Values) -> dict[str, float]:
-    """Outputs beyond the tolerance, in its units."""
-    apart = {name: _distance(got[name], want[name], 2e-5, 1e-4) for name in want}
-    return {name: distance for name, distance in apart.items() if distance > 1}
-
-
-def look(trt: Any, subject: Subject, level: int) -> None:
+def look(trt: Any, subject: Subject, level: int, folder: Path) -> None:
     from compiler.network.evaluate import evaluate
     from compiler.network.older import fitted
 
     network = fitted(subject.network, trt)
     print(f"== {subject.name}: {len(network.layers)} layers", flush=True)
-    wrong = [
-        feed
-        for feed in subject.feeds
-        if far(run(trt, network, subject, level, feed), evaluate(network, feed))
-    ]
-    print(f"   {len(wrong)} of {len(subject.feeds)} feeds differ", flush=True)
-    if not wrong:
+
+    def apart(cut: Network, whole: Subject | None, feed: Values) -> float:
+        try:
+            return farthest(run(trt, cut, whole, level, feed), evaluate(cut, feed))
+        except (AssertionError, RuntimeError) as error:
+            print(f"   {str(error)[:200]}", flush=True)
+            return math.inf
+
+    for feed in subject.feeds:
+        far = apart(network, subject, feed)
+        print(f"   l2 {far:.2g}", flush=True)
+        if far > FAR:
+            break
+    else:
         return
     every = tuple((t.name, t) for layer in network.layers for t in layer.outputs)
-    marked = replace(network, outputs=every, nodes={})
-    got, want = run(trt, marked, subject, level, wrong[0]), evaluate(marked, wrong[0])
-    bad = far(got, want)
-    faulty = [layer for layer in marked.layers if _to_blame(layer, bad)]
-    for layer in faulty[:SHOWN]:
-        show(layer, got | dict(wrong[0]), want)
-    if not faulty:
-        halve(trt, network, subject, level, wrong[0])
+    values = dict(feed) | evaluate(replace(network, outputs=every, nodes={}), feed)
+
+    def wrong(low: int, high: int) -> bool:
+        cut, given = narrow.part(network, values, low, high)
+        far = apart(cut, None, given)
+        print(f"   layers {low} to {high}: l2 {far:.2g}", flush=True)
+        return far > FAR
+
+    found = narrow.narrowest(len(network.layers), wrong)
+    if found is None:
+        print("   right, where its sizes are static and it has no profile")
+        return
+    cut, given = narrow.part(network, values, *found)
+    for layer in cut.layers[-SHOWN:]:
+        show(layer)
+    through_onnx(trt, cut, given, level, folder / f"{re.sub('[ /]', '-', subject.name)}.onnx")
 
 
-def _to_blame(layer: Layer, bad: Mapping[str, float]) -> bool:
-    return any(t.name in bad for t in layer.outputs) and not any(
-        t is not None and t.name in bad for t in layer.inputs
-    )
+def show(layer: Layer) -> None:
+    inputs = [
+        ("constant " if t.constant is not None else "") + f"{t.name} {t.shape}"
+        for t in layer.inputs
+        if t is not None
+    ]
+    outputs = [f"{t.name} {t.shape}" for t in layer.outputs]
+    print(f"      {layer.kind} {dict(layer.attributes)} {inputs} -> {outputs}")
 
 
-def show(layer: Layer, got: Values, want: Values) -> None:
-    print(f"   {layer.kind} {dict(layer.attributes)} of {layer.node}")
-    for tensor in layer.inputs:
-        if tensor is not None:
-            value = got[tensor.name] if tensor.constant is None else tensor.constant
-            print(f"      in  {tuple(value.shape)} {value.dtype} {value.flatten()[:8].tolist()}")
-    for tensor in layer.outputs:
-        found, wanted = got[tensor.name].flatten(), want[tensor.name].flatten()
-        places = (found != wanted).nonzero().flatten()[:8]
-        print(f"      out {tuple(got[tensor.name].shape)} at {places.tolist()}")
-        print(f"          got {found[places].tolist()} expected {wanted[places].tolist()}")
-
-
-def halve(trt: Any, network: Network, subject: Subject, level: int, feed: Values) -> None:
-    """Find the first layer that is wrong when it is the only output, and print those before it."""
+def through_onnx(trt: Any, cut: Network, given: Values, level: int, file: Path) -> None:
+    """The same part through TensorRT's own parser: with the same numbers, and with random ones."""
     from compiler.network.evaluate import evaluate
+    from tests.gpu.execute import execute
 
-    def wrong(count: int) -> bool:
-        last = network.layers[count - 1]
-        outputs = tuple((t.name, t) for t in last.outputs)
-        part = replace(network, layers=network.layers[:count], outputs=outputs, nodes={})
-        try:
-            return bool(far(run(trt, part, subject, level, feed), evaluate(part, feed)))
-        except (AssertionError, RuntimeError) as error:
-            print(f"   {count} layers: {str(error)[:200]}", flush=True)
-            return False
+    try:
+        model = network_onnx.model(cut)
+    except network_onnx.Untold as error:
+        print(f"   not written as ONNX: {error}")
+        return
+    file.write_bytes(model.SerializeToString())
+    generator = torch.Generator().manual_seed(0)
+    random = {
+        name: torch.randn(t.shape, generator=generator) if t.is_floating_point() else t
+        for name, t in given.items()
+    }
+    try:
+        engine = gpu_faults.engine(trt, model, given, level)
+    except RuntimeError as error:
+        print(f"   through ONNX: {str(error)[:400]}")
+        return
+    for feed, which in ((given, "the same numbers"), (random, "random numbers")):
+        got = execute(trt, engine, feed)
+        want = {f"{name}_out": value for name, value in evaluate(cut, feed).items()}
+        print(f"   through ONNX, {which}: l2 {farthest(got, want):.2g}")
 
-    low, high = 1, len(network.layers)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if wrong(middle) else (middle + 1, high)
-    print(f"   wrong from layer {low - 1} on, where that is the only output")
-    for layer in network.layers[max(low - 14, 0) : low]:
-        inputs = [
-            "constant" if t and t.constant is not None else t and t.name for t in layer.inputs
-        ]
-        outputs = [f"{t.name} {tuple(t.shape)}" for t in layer.outputs]
-        print(f"      {layer.kind} {dict(layer.attributes)} {inputs} -> {outputs}")
+
+def farthest(got: Values, want: Values) -> float:
+    """The largest relative L2 distance of an output."""
+    return max(gpu_faults.apart(got[n].numpy(), want[n].numpy()) for n in want)
 
 
 def main() -> int:
@@ -179,6 +189,7 @@ def main() -> int:
     parser.add_argument("cases", nargs="+", metavar="CASE")
     parser.add_argument("--level", type=int, default=0, help="TensorRT's optimization level")
     parser.add_argument("--traced", metavar="STORE", help="where models traced elsewhere are")
+    parser.add_argument("--out", type=Path, default=Path("."), help="for ONNX models")
     options = parser.parse_args()
     import tensorrt
 
@@ -187,10 +198,7 @@ def main() -> int:
         model, _, way = rest.partition(":")
         found = of_model(model, way, options.traced) if kind == "model" else of_case(name)
         for subject in found:
-            try:
-                look(tensorrt, subject, options.level)
-            except (AssertionError, RuntimeError) as error:
-                print(f"   {type(error).__name__}: {str(error)[:400]}", flush=True)
+            look(tensorrt, subject, options.level, options.out)
     return 0
 
 

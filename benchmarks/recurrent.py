@@ -43,7 +43,12 @@ STAGES = ("trace", "convert", "build", "all")
 
 
 def written_out(
-    net: Any, inputs: Sequence[Any], first: Sequence[Any], weights: Sequence[Any], step: Any
+    net: Any,
+    inputs: Sequence[Any],
+    count: Any,
+    first: Sequence[Any],
+    weights: Sequence[Any],
+    step: Any,
 ) -> tuple[list[Any], list[Any]]:
     """What compiler/convert/ops/recurrent.py did in place of a loop."""
     import torch
@@ -51,12 +56,12 @@ def written_out(
     outputs, final = [], []
     for direction, (x, state) in enumerate(zip(inputs, first, strict=True)):
         rows: dict[int, Any] = {}
-        count = x.shape[0]
-        for t in reversed(range(count)) if direction else range(count):
+        steps = range(x.shape[0])
+        for t in reversed(steps) if direction else steps:
             row = net.gather(x, net.scalar(t, torch.int64), 0)
             state = step(net, row, state, weights[direction])
             rows[t] = net.unsqueeze(state[0], [0])
-        outputs.append(net.concat([rows[t] for t in range(count)], 0))
+        outputs.append(net.concat([rows[t] for t in steps], 0))
         final.append(state)
     return outputs, final
 

@@ -1,7 +1,7 @@
 """Our network with one thing changed, to see what that thing costs: `ours+NAME`.
 
-Some give up a promise (NaN and numbers beyond half's range are what eager makes of them, hidden rows
-give zeros), and none is a mode of the product. `applied(name)` patches the compiler meanwhile.
+Some give up a promise (NaN and numbers beyond half's range are what eager makes of them), and none is a
+mode of the product. `applied(name)` patches the compiler meanwhile.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ EXPERIMENTS: Mapping[str, str] = {
     "plain-pool": "max pooling is the layer alone: it may drop NaN",
     "half-mean": "means are reduced in half",
     "half-inside": "a model in half with half inputs and outputs: no cast at the borders",
-    "no-guard": "rows whose mask hides every key are not set to zero",
     "added-mask": "a bool mask becomes -inf or 0 in half, once, which each layer adds",
     "no-mask": "attention sees every key; right only where the mask hides none",
     "gelu-tanh": "GPT-2's activation, written out as powers, is one layer",
     "round-trip": "what was cast from half to float32 is cast back without limits: the half value itself",
     "pinned": "a batch that a symbol stands for, with a profile that pins it, not a number in the shapes",
     "max": "the same network, with effort max",
-    "bare": "no-clamp, plain-pool, half-mean, no-guard, gelu-tanh and round-trip together",
+    "bare": "no-clamp, plain-pool, half-mean, gelu-tanh and round-trip together",
 }
-_TOGETHER = {"bare": ("no-clamp", "plain-pool", "half-mean", "no-guard", "gelu-tanh", "round-trip")}
+_TOGETHER = {"bare": ("no-clamp", "plain-pool", "half-mean", "gelu-tanh", "round-trip")}
 
 
 def half_inside(name: str) -> bool:
@@ -67,7 +66,7 @@ def _patches(name: str) -> list[tuple[Any, str, Any]]:
         return [(gelu, "forward", lambda self, x: F.gelu(x, approximate="tanh"))]
     if name == "round-trip":
         return [(precision._Caster, "cast", _cast)]
-    if name in ("no-guard", "added-mask", "no-mask"):
+    if name in ("added-mask", "no-mask"):
         return [(attention, "dot_product", lambda *given: _attention(name, *given))]
     return []
 

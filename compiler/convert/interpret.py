@@ -14,7 +14,6 @@ from compiler.convert.registry import Refusal, Registry
 from compiler.convert.schema import bind
 from compiler.network.network import Network, Shape, Tensor
 from compiler.network.reads import set_apart
-from compiler.network.row_factors import sink
 from compiler.network.scales import vary_scales
 from compiler.program import replaceable
 from enginebundle.format import dims
@@ -72,7 +71,7 @@ def convert(
         spec.name: env[name] for spec, name in zip(graph.outputs, graph.returns, strict=True)
     }
     nodes = {name: tensor for name, tensor in env.items() if isinstance(tensor, Tensor)}
-    return set_apart(vary_scales(sink(net.finish(outputs, nodes))))
+    return set_apart(vary_scales(net.finish(outputs, nodes)))
 
 
 def value_table(graph: Graph) -> dict[str, Value]:

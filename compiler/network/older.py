@@ -5,8 +5,9 @@ layers it has; one that it lacks is replaced by the layers that its kind writes 
 
     lacking(trt) -> the methods that this TensorRT lacks
     without(network, lacks) -> the same network without the layers that need them
-    fitted(network, trt) -> the network for that TensorRT: without these, and without searches for NaN
-                            where it can have none
+    fitted(network, trt) -> the network for that TensorRT: without these, with what its own attention
+                            needs and, for full TensorRT, without searches for NaN where it can have
+                            none, turns of products, and copies of constants
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from compiler.network.copies import without_copies
+from compiler.network.hidden_rows import guarded
 from compiler.network.kinds import KINDS, Layers
 from compiler.network.nan_guards import without_nan_guards
 from compiler.network.network import Layer, Network, Tensor
 from compiler.network.replay import replay
+from compiler.network.turned_products import straightened
 
 
 def lacking(trt: Any) -> frozenset[str]:
@@ -44,8 +48,10 @@ def without(network: Network, lacks: Collection[str]) -> Network:
 
 def fitted(network: Network, trt: Any) -> Network:
     """The network as this TensorRT is given it."""
-    network = without(network, lacking(trt))
-    return without_nan_guards(network) if trt.__name__ == "tensorrt" else network
+    network = guarded(without(network, lacking(trt)))
+    if trt.__name__ != "tensorrt":
+        return network
+    return without_copies(straightened(without_nan_guards(network)))
 
 
 def _needs(network: Network, method: str) -> bool:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from compiler.network.kinds.attention import Attention
 from compiler.network.kinds.elementwise import Elementwise
-from compiler.network.kinds.products import Attention
 from compiler.network.network import Layer, Network, Tensor
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _ALIGNMENT = 256
 """In bytes: the alignment that TensorRT requires of every device address."""
+_DEFAULT_STREAM = 0
+"""CUDA's own handle of it."""
 
 
 class Engine:
@@ -69,6 +71,7 @@ class Engine:
         self._config = self._runtime_config()
         self._lock = threading.Lock()
         self._contexts: dict[int, _Context] = {}
+        self._own: Any = None
 
     def __call__(self, values: Mapping[str, torch.Tensor], profile: str) -> dict[str, torch.Tensor]:
         """Enqueue on torch's current stream. Outputs are on the GPU, shape tensors on the host.
@@ -79,20 +82,38 @@ class Engine:
 
         with self._lock, torch.cuda.device(self._device):
             context = self._context(profile)
-            stream = torch.cuda.current_stream(self._device)
+            caller = torch.cuda.current_stream(self._device)
+            stream = self._apart(caller)
             # A context owns scratch memory, so its previous call, maybe on another stream, must end first.
             context.done.wait(stream)
             with self._log.collecting() as lines:
                 inputs = self._set_inputs(context.trt, values, lines)
                 outputs = self._set_outputs(context.trt, lines)
+                stream.wait_stream(caller)
                 if not context.trt.execute_async_v3(stream.cuda_stream):
                     raise self._failure("execution failed", lines)
             context.done.record(stream)
+            caller.wait_stream(stream)
             # Host inputs must outlive the enqueued work; the stream orders the use of device memory.
             context.held = inputs
             if any(not tensor.is_cuda for tensor in outputs.values()):
                 stream.synchronize()
         return outputs
+
+    def _apart(self, caller: Any) -> Any:
+        """The stream to enqueue on: the caller's, or one of our own in place of CUDA's default stream.
+
+        There TensorRT waits on the host, and on an H200 (10.6) what a plugin in Python had enqueued ran
+        at the same time as the layers behind it.
+        """
+        import torch
+
+        if caller.cuda_stream != _DEFAULT_STREAM:
+            return caller
+        if self._own is None:
+            stream: Any = torch.cuda.Stream
+            self._own = stream(self._device)
+        return self._own
 
     def _runtime_config(self) -> Any:
         """Settings that make contexts run only the engine's own kernels; None for TensorRT.

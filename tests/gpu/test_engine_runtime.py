@@ -95,6 +95,33 @@ def test_strided_and_misaligned_inputs(engine: bytes) -> None:
     check(run(slices, "long"), slices)
 
 
+@pytest.mark.parametrize("default", [True, False])
+def test_a_call_stands_between_what_the_caller_enqueues(engine: bytes, default: bool) -> None:
+    """CUDA's default stream, too: the engine runs beside it, behind what comes before, ahead of what follows."""
+    run = open_engine(engine, segment(engine))
+    run(inputs(16), "long")
+    stream = torch.cuda.default_stream() if default else torch.cuda.Stream()
+    given = {name: tensor.cuda() for name, tensor in inputs(16).items()}
+    busy = torch.randn(4096, 4096, device="cuda")
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        for _ in range(20):
+            busy = (busy @ busy).clamp(-1, 1)
+        given["x"].mul_(2)
+        got = run(given, "long")
+        doubled = {name: tensor * 2 for name, tensor in got.items()}
+        for tensor in got.values():
+            tensor.zero_()
+    stream.synchronize()
+    check(
+        {
+            name: tensor // 2 if name == "doubled" else tensor / 2
+            for name, tensor in doubled.items()
+        },
+        given,
+    )
+
+
 def test_threads_on_streams_of_their_own(engine: bytes) -> None:
     run = open_engine(engine, segment(engine))
 

@@ -10,6 +10,7 @@ import torch
 from compiler.convert.idioms.positions import plain
 from compiler.convert.net import Net
 from compiler.convert.registry import FLOATS, Support, Table
+from compiler.network.hidden_rows import seen
 from compiler.network.network import Size, Tensor
 from enginebundle.format.graph import Value
 
@@ -78,14 +79,14 @@ def flash_attention(
     logarithm = net.add(top, net.unary(total, "LOG"))
     weights = net.cast(net.unary(net.sub(scores, logarithm), "EXP"), query.dtype)
     result = net.matmul(weights, value)
-    result = net.select(_some(net, scores), result, net.scalar(0, query.dtype))
+    result = net.select(seen(net, scores), result, net.scalar(0, query.dtype))
     return result, net.squeeze(logarithm, [3])
 
 
 def dot_product(
     net: Net, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None
 ) -> Tensor:  # fmt: skip
-    """Attention of rank 4. As in torch, rows whose mask hides every key give zeros."""
+    """Attention of rank 4."""
     depth, wanted = q.shape[3], v.shape[3]
     if depth is None or wanted is None or k.shape[1] != v.shape[1]:
         return _written_out(net, q, k, v, mask, causal, scale)
@@ -93,24 +94,8 @@ def dot_product(
     if depth is not None and wanted is not None and depth != wanted:
         # TensorRT needs one depth; padding with zeros changes neither the products nor other columns.
         q, k, v = (_deepened(net, t, max(depth, wanted)) for t in (q, k, v))
-    some = None
-    if mask is not None:
-        some = _some(net, mask)
-        mask = _opened(net, mask, some)
     result = net.attention(q, k, v, mask, causal)
-    if result.shape[3] != wanted and wanted is not None:
-        result = net.narrow(result, 3, 0, wanted)
-    return result if some is None else net.mul(result, net.cast(some, result.dtype))
-
-
-def _opened(net: Net, mask: Tensor, some: Tensor) -> Tensor:
-    """The mask, in which rows that see no key see every one: what comes of them is finite, to be multiplied
-    by zero. (Of a choice between the result and zero, TensorRT 10.6 makes NaN in such rows.)"""
-    none = net.unary(some, "NOT")
-    if mask.dtype == torch.bool:
-        return net.elementwise(mask, none, "OR")
-    hidden = net.elementwise(net.compare(mask, -math.inf, "EQUAL"), none, "AND")
-    return net.select(hidden, net.scalar(0, mask.dtype), mask)
+    return result if result.shape[3] == wanted else net.narrow(result, 3, 0, wanted)
 
 
 def _deepened(net: Net, x: Tensor, depth: int) -> Tensor:
@@ -139,7 +124,7 @@ def _written_out(
     k, v = (_repeated(net, t, q) for t in (k, v))
     scores = _scores(net, q, k, mask, causal, scale)
     weights = net.cast(net.softmax(scores, 3), q.dtype)
-    return net.select(_some(net, scores), net.matmul(weights, v), net.scalar(0, q.dtype))
+    return net.select(seen(net, scores), net.matmul(weights, v), net.scalar(0, q.dtype))
 
 
 def _repeated(net: Net, x: Tensor, q: Tensor) -> Tensor:
@@ -151,16 +136,6 @@ def _repeated(net: Net, x: Tensor, q: Tensor) -> Tensor:
     times = wanted // heads
     wide = net.expand(net.unsqueeze(x, [2]), [batch, heads, times, rows, depth])
     return net.reshape(wide, [batch, wanted, rows, depth])
-
-
-def _some(net: Net, mask: Tensor) -> Tensor:
-    """bool [..., s, 1]: True for rows that see at least one key. Told from a bool or added mask, or
-    from the masked scores; not from a row's maximum, which TensorRT gives as the lowest finite number."""
-    open_ = mask
-    if mask.dtype != torch.bool:  # NaN counts as seen, and stays
-        open_ = net.unary(net.compare(mask, -math.inf, "EQUAL"), "NOT")
-    count = net.reduce(net.cast(open_, torch.int32), "MAX", [mask.ndim - 1], True)
-    return net.compare(count, 0, "GREATER")
 
 
 def _lead(net: Net, tensors: Sequence[Tensor | None], rank: int, gqa: bool) -> list[Size]:

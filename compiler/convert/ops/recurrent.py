@@ -162,13 +162,15 @@ def _layers(
 ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
     """The output of the last layer and, for each kind of state, all final states stacked."""
     x = net.transpose(x, [1, 0, 2]) if batch_first else x
+    # Asked of the input alone: TensorRT 10.6 mistakes how many rows an earlier loop has stacked.
+    count = net.tensor(net.size(x, 0), torch.int64)
     directions = 2 if bidirectional else 1
     final: list[State] = []
     for start in range(0, len(weights), directions):
         these = weights[start : start + directions]
         first = [tuple(_row(net, s, start + d) for s in states) for d in range(directions)]
         inputs = [_input_product(net, x, w) for w in these]
-        outputs, last = _run(net, inputs, first, these, step)
+        outputs, last = _run(net, inputs, count, first, these, step)
         x = net.concat(outputs, 2)
         final += last
     stacked = [
@@ -185,7 +187,8 @@ def _input_product(net: Net, x: Tensor, weights: Weights) -> Tensor:
 
 
 def _run(
-    net: Net, inputs: Sequence[Tensor], first: Sequence[State], weights: Sequence[Weights], step: Step
+    net: Net, inputs: Sequence[Tensor], count: Tensor, first: Sequence[State],
+    weights: Sequence[Weights], step: Step,
 ) -> tuple[Sequence[Tensor], list[State]]:  # fmt: skip
     """For each direction of a layer, the second backward: its output [steps, b, hidden] and last state."""
     kinds = len(first[0])
@@ -207,7 +210,7 @@ def _run(
         outputs = [net.unsqueeze(x, [0]) for x, _ in kept]
     else:
         rows = [(x, d == 1) for d, x in enumerate(inputs)]
-        last, outputs = net.scan(rows, state, reads, turn)
+        last, outputs = net.scan(rows, count, state, reads, turn)
     return outputs, [tuple(last[d * kinds : (d + 1) * kinds]) for d in range(len(weights))]
 
 

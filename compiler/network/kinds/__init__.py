@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from compiler.network.kind import Kind
 from compiler.network.kinds import (
+    attention,
     elementwise,
     indexing,
     loop,
@@ -23,15 +24,17 @@ from compiler.network.kinds import (
 )
 
 _FAMILIES = (
-    elementwise, reductions, products, windows, sampling, shapes, slices, indexing, loop, plugin,
+    elementwise, reductions, products, attention, windows, sampling, shapes, slices, indexing, loop,
+    plugin,
 )  # fmt: skip
 
 KINDS: Mapping[str, type[Kind]] = {row.name: row for one in _FAMILIES for row in one.KINDS}
 
 
 class Layers(
-    elementwise.Pointwise, reductions.Reductions, products.Products, windows.Windows,
-    sampling.Sampling, shapes.Shapes, slices.Slices, indexing.Indexing, loop.Loops, plugin.Plugins,
+    elementwise.Pointwise, reductions.Reductions, products.Products, attention.Attentions,
+    windows.Windows, sampling.Sampling, shapes.Shapes, slices.Slices, indexing.Indexing, loop.Loops,
+    plugin.Plugins,
 ):  # fmt: skip
     """Records a network. Each method returns new tensors with their dtypes and sizes.
 

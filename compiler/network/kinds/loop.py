@@ -10,8 +10,6 @@ import torch
 from compiler.network.emit import Emitter, LayerOutputs
 from compiler.network.evaluate import evaluate
 from compiler.network.kind import Attributes, EvaluationError, Kind, Value, method
-from compiler.network.kinds.indexing import Gather
-from compiler.network.kinds.shapes import ShapeOf
 from compiler.network.network import Layer, Network, Shape, Tensor
 from compiler.network.recorder import Recorder, expect
 
@@ -79,13 +77,14 @@ class Scan(Kind):
 
     @staticmethod
     def write(
-        net: N, rows: Sequence[Rows], state: Sequence[Tensor], reads: Sequence[Tensor],
+        net: N, rows: Sequence[Rows], count: Tensor, state: Sequence[Tensor],
+        reads: Sequence[Tensor],
         body: Callable[
             [N, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
             tuple[Sequence[Tensor], Sequence[Rows]],
         ],
     ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
-        """ILoop with an iterator for each of `rows`, which have equally many along axis 0, at least one.
+        """ILoop with an iterator for each of `rows`, which all have `count` along axis 0, at least one.
 
         `body(net, rows, state, reads)` writes one turn into its own network: from a row of each
         tensor, without axis 0, and the state it makes the next state, of the same dtypes and shapes,
@@ -112,7 +111,6 @@ class Scan(Kind):
             "kept": tuple(backward for _, backward in kept),
             "body": network,
         }
-        count = Gather.write(net, ShapeOf.write(net, over[0]), net.constant(torch.tensor(0)), 0)
         results = [(x.dtype, x.shape) for x in state]
         results += [(x.dtype, (over[0].shape[0], *x.shape)) for x, _ in kept]
         outer = (count, *over, *state, *(x for x in reads if x.constant is None))

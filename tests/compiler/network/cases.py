@@ -79,7 +79,8 @@ def _sum_both_ways(
         return [total], [(total, False), (total, True), (inner.mul(rows[1], 2.0), backward)]
 
     state = net.full([net.size(x, 1), 3], 0.5, F32)
-    last, kept = net.scan([(x, False), (y, True)], [state], [scale], turn)
+    count = net.tensor(net.size(x, 0), torch.int64)
+    last, kept = net.scan([(x, False), (y, True)], count, [state], [scale], turn)
     return (*last, *kept)
 
 
