@@ -64,10 +64,11 @@ def run(args: argparse.Namespace) -> int:
         if executor is not None:
             archs = executor.archs()
         retry = args.retry_failed
+        record = Record(store, args.run_id or new_id(manifest.digest))
+        # Before the plan: what that finds, the run uses, so no sweep may take it away in between.
+        stack.enter_context(alive(store, record.run))
         plan = make_plan(manifest, found, store, archs, elastic=args.elastic, retry=retry)
         tasks = plan.tasks if args.only is None else _only(plan, args.only)
-        record = Record(store, args.run_id or new_id(manifest.digest))
-        stack.enter_context(alive(store, record.run))
         _start(record, store, path, plan)
         publisher = Publisher(store, default_signer(), record.run, args.allow_unproved)
         finder = Finder(store, Results(store).result)
@@ -95,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
                 remember=failures.remember,
                 listen=listen,
                 tick=record.tick,
+                found=plan.found,
             )
             outcomes, interrupted = drive(tasks, farm)
     finally:

@@ -53,7 +53,8 @@ class Plan:
     """All work of a manifest. Every task comes after those it needs.
 
     `decisions` has one entry for each of `tasks`, in the same order. `pending` are validations that
-    no machine here can run, each with the reason and the command that completes it.
+    no machine here can run, each with the reason and the command that completes it. `found` has the store's
+    record, without its identity, of each task that is cached, by id.
     """
 
     manifest: Digest
@@ -61,6 +62,7 @@ class Plan:
     tasks: tuple[Task, ...]
     decisions: tuple[Decision, ...]
     pending: tuple[tuple[TaskId, str], ...] = ()
+    found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     def decision(self, task_id: str) -> Decision:
         """What will happen to a task. KeyError if the plan has no such task."""
@@ -125,23 +127,24 @@ def plan(
             if not elastic
             for item in pending_validations(model, archs)
         ),
+        found=state.found,
     )
 
 
 @dataclass(slots=True)
 class _State:
-    """The decisions so far, and the outputs that are known."""
+    """The decisions so far, and the results that are known."""
 
     past: Past
     archs: frozenset[str]
     elastic: bool
     tasks: list[Task] = field(default_factory=list)
     decisions: dict[str, Decision] = field(default_factory=dict)
-    outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    found: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     makers: dict[Digest, str] = field(default_factory=dict)
 
     def add(self, task: Task) -> None:
-        upstream = {need: self.outputs[need] for need in task.needs if need in self.outputs}
+        upstream = {need: self.found[need]["output"] for need in task.needs if need in self.found}
         task = sized(task, upstream)
         self.tasks.append(task)
         self.decisions[task.id] = self._waits(task) or self._decide(task, upstream)
@@ -217,7 +220,8 @@ class _State:
             else self.past.lookup(digest)
         )
         if record is not None:
-            self.outputs[task.id] = record["output"]
+            # Without the identity, the largest part of a record, thousands of them are small.
+            self.found[task.id] = {n: value for n, value in record.items() if n != "identity"}
             unkeyed = record.get("provenance", {}).get(UNKEYED, ())
             why = "same inputs, same result"
             why += f"; unkeyed: {', '.join(unkeyed)}" if unkeyed else ""

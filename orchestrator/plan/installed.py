@@ -44,7 +44,7 @@ class Installed:
         """What runs the user's code, and writes what that made. The rest is recorded while it runs."""
         return {
             "python": self.python,
-            "distributions": self._matching("safetensors"),
+            "distributions": _matching(self.distributions, "safetensors"),
             "packages": self._own("compiler", "enginebundle"),
         }
 
@@ -53,7 +53,7 @@ class Installed:
         return {
             "python": self.python,
             "platform": self.platform,
-            "distributions": self._matching(_BACKEND[backend]),
+            "distributions": _matching(self.distributions, _BACKEND[backend]),
             "runtime": self._runtime(backend),
             "packages": self._own("compiler", "enginebundle"),
         }
@@ -67,7 +67,7 @@ class Installed:
         return {
             "python": self.python,
             "platform": self.platform,
-            "distributions": self._matching(_BACKEND[backend]),
+            "distributions": _matching(self.distributions, _BACKEND[backend]),
             "runtime": self._runtime(backend),
             "packages": self._own("compiler", "enginebundle"),
         }
@@ -79,9 +79,12 @@ class Installed:
     def _own(self, *names: str) -> dict[str, Digest]:
         return {name: digest for name, digest in self.packages if name in names}
 
-    def _matching(self, pattern: str) -> dict[str, str]:
-        names = re.compile(rf"(?:{pattern})\Z")
-        return {n: v for n, v in self.distributions.versions if names.match(n)}
+
+@functools.cache
+def _matching(distributions: Toolchain, pattern: str) -> Mapping[str, str]:
+    """Asked for each of thousands of tasks. Nobody may change what it gives."""
+    names = re.compile(rf"(?:{pattern})\Z")
+    return {n: v for n, v in distributions.versions if names.match(n)}
 
 
 def installed() -> Installed:

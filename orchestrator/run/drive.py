@@ -64,6 +64,7 @@ class Farm:
     `known` tells how a task failed before with the same inputs, `remember` receives how one with that
     identity's digest ended.
     `listen` is called with every transition, `tick` every second or so while something runs.
+    `found` are the records that the plan has just found, by task; the run was alive then (keep/alive.py).
     """
 
     find: Callable[[Task, Mapping[str, JSON]], Mapping[str, JSON] | None]
@@ -77,6 +78,7 @@ class Farm:
     remember: Callable[[Task, Digest, Failed], None] = field(default=lambda _, __, ___: None)
     listen: Callable[[Transition], None] = field(default=lambda _: None)
     tick: Callable[[], None] = field(default=lambda: None)
+    found: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
 
 
 def drive(tasks: Sequence[Task], farm: Farm) -> tuple[dict[str, Outcome], bool]:
@@ -117,14 +119,18 @@ class _Run:
                 self.dependents.setdefault(need, []).append(task)
 
     def resume(self) -> None:
-        """Settle the tasks whose results the store already holds, starting from the roots."""
+        """Settle the tasks whose results the store already holds, starting from the roots.
+
+        What the plan found stands; what `finish` reads, such as evidence, may be other by now.
+        """
         wave = [task for task in self.tasks.values() if not task.needs]
         with ThreadPoolExecutor(_LOOKUPS) as threads:
             while wave:
-                outcomes = list(threads.map(self._look, wave))
+                found = [self.farm.found.get(task.id) for task in wave]
+                outcomes = list(threads.map(self._look, wave, found))
                 hits = []
                 for task, outcome in zip(wave, outcomes, strict=True):
-                    # Anything else is handled when the task is due.
+                    # Anything else is looked up afresh when the task is due, maybe hours later.
                     if isinstance(outcome, Cached):
                         self._settle(task.id, outcome)
                         hits.append(task.id)
@@ -234,18 +240,19 @@ class _Run:
         self.executor.submit(self.farm.attempt(task, identity, upstream, attempt))
         return None
 
-    def _look(self, task: Task) -> Outcome | None:
+    def _look(self, task: Task, record: Mapping[str, JSON] | None = None) -> Outcome | None:
         """The outcome of the result that the store holds, after `finish`, or of a known failure; else None."""
         upstream = self._upstream(task)
-        identity = self.farm.identify(task, upstream)
-        if identity is None:
-            return None
-        try:
-            record = self.farm.find(task, identity)
-        except StoreError as error:
-            return Failed("infra", f"StoreError: {error}")
         if record is None:
-            return self.farm.known(self.farm.sized(task, upstream), identity)
+            identity = self.farm.identify(task, upstream)
+            if identity is None:
+                return None
+            try:
+                record = self.farm.find(task, identity)
+            except StoreError as error:
+                return Failed("infra", f"StoreError: {error}")
+            if record is None:
+                return self.farm.known(self.farm.sized(task, upstream), identity)
         return self.farm.finish(task, upstream, from_record(record))
 
     def _started(self, event: Started) -> None:

@@ -238,6 +238,36 @@ def test_labels():
     assert not serves("in(sm_80,sm_90)", ("sm_9", "sm_89"))
 
 
+def test_what_the_plan_found_is_not_looked_up_unless_it_may_not_stand():
+    tasks, memory, looked = fleet(2), Memory(), []
+    plain = virtual(memory, [])
+    done, _ = drive(tasks, plain)
+    found = {
+        name: {"output": one.output, "provenance": {"seconds": 1.0}, "key": "k"}
+        for name, one in done.items() if not name.endswith(("promote", "m1/trace"))
+    }  # fmt: skip
+
+    def find(task, identity):
+        looked.append(task.id)
+        return plain.find(task, identity)
+
+    farm = Farm(**{**vars(plain), "find": find, "found": found})
+    again, _ = drive(tasks, farm)
+    assert set(map(kind, again.values())) == {"cached"}
+    assert again["m0/trace"] == Cached(done["m0/trace"].output, 1.0, "k")
+    assert looked == ["m1/trace"]
+    looked.clear()
+    (name,) = [t.id for t in tasks if t.model == "m0" and t.id.endswith("/p0")]
+
+    def refuse(task, upstream, outcome):
+        return Failed("no-engine", "none") if task.id == name else outcome
+
+    again, _ = drive(tasks, Farm(**{**vars(farm), "finish": refuse}))
+    assert again[name] == Failed("no-engine", "none")
+    behind = {"m0/publish", "m0/validate/rtx:sm_90"}  # their inputs are others now
+    assert set(looked) == {"m1/trace", name, *behind}
+
+
 # Real processes from here on.
 
 
