@@ -7,13 +7,15 @@ is really traced, built and validated. A second run then publishes all of them: 
 with the first one's outputs under a program digest of its own, so that each task has its own key, result
 and list of what was read, and each version its own signature and evidence. Measured in turn, this revision
 and the other, each in a process of its own: `kiln plan` and `kiln run`, where every task is cached. Prints the
-ratio of each pair's wall seconds (this / other), median first, and writes benchmarks/results/unchanged.json.
+ratio of each pair's wall seconds (this / other) and of their processor seconds, which other work on the
+machine disturbs less, each median first, and writes benchmarks/results/unchanged.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import sys
 import tempfile
@@ -69,6 +71,18 @@ def lay_out(folder: Path, count: int) -> None:
         (folder / f"{name}.yaml").write_text(json.dumps({"defaults": defaults, "models": some}))
 
 
+def processor() -> float:
+    """Processor seconds of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def ratios(seconds: dict[str, list[float]]) -> list[float]:
+    """Of each pair, this / other, ascending."""
+    pairs = zip(seconds["this"], seconds["other"], strict=True)
+    return sorted(round(a / b, 3) for a, b in pairs)
+
+
 def home(work: Path) -> dict[str, str]:
     return {"ENGINEBUNDLE_HOME": str(work / "home")}
 
@@ -90,18 +104,23 @@ def main() -> int:
             filled, _ = spent(folder, FILL, str(works[which]), **home(works[which]))
             print(f"{which}: filled in {filled:.0f} s", flush=True)
         for name in ("plan", "run"):
-            seconds: dict[str, list[float]] = {which: [] for which in folders}
+            wall: dict[str, list[float]] = {which: [] for which in folders}
+            used: dict[str, list[float]] = {which: [] for which in folders}
             for turn in range(options.repeat):
                 for which in list(folders) if turn % 2 else list(reversed(folders)):
                     work = works[which]
                     how = ("-m", "orchestrator.cli", name, str(work / "ws/all.yaml"))
                     how += ("--store", str(work / "store"))
+                    began = processor()
                     found, _ = spent(folders[which], *how, **home(work))
-                    seconds[which].append(round(found, 2))
-            pairs = zip(seconds["this"], seconds["other"], strict=True)
-            ratios = sorted(round(a / b, 3) for a, b in pairs)
-            rows[name] = {"ratio": statistics.median(ratios), "ratios": ratios, "seconds": seconds}
-            print(f"kiln {name}, no change: {rows[name]['ratio']} {ratios} {seconds}", flush=True)
+                    wall[which].append(round(found, 2))
+                    used[which].append(round(processor() - began, 2))
+            rows[name] = {
+                "ratio": statistics.median(ratios(wall)), "ratios": ratios(wall), "seconds": wall,
+                "processor_ratio": statistics.median(ratios(used)), "processor_ratios": ratios(used),
+                "processor_seconds": used,
+            }  # fmt: skip
+            print(f"kiln {name}, no change: {rows[name]}", flush=True)
     shape = {"models": options.models, "targets": len(TARGETS), "profiles": 2}
     revisions = {which: revision_of(folder) for which, folder in folders.items()}
     results.write("unchanged", {"revisions": revisions, **shape, "rows": rows}, show=False)

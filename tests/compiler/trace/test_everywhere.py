@@ -11,6 +11,7 @@ from torch.utils._sympy.functions import (
     CeilToInt,
     CleanDiv,
     FloorDiv,
+    FloorToInt,
     Identity,
     IntTrueDiv,
     Max,
@@ -176,6 +177,14 @@ def test_sizes_are_tried_in_chunks(monkeypatch, lengths, chunks):
     assert [[len(axis) for axis in axes] for axes in found] == chunks
     first = [size for axes in found for size in axes[0]] if lengths else []
     assert first == list(range(1, len(first) + 1))
+
+
+@pytest.mark.parametrize("rounded", [TruncToInt, CeilToInt, FloorToInt, RoundToInt])
+def test_what_was_rounded_is_whole_and_exact_beyond_what_a_float_holds(rounded):
+    odd = 2**53 + 1
+    condition = Eq(Mod(rounded(IntTrueDiv(S, 4)) * odd, 2), 0)
+    assert counterexamples(condition, sizes(s=(4, 4))) == ({"s": 4},)
+    assert counterexamples(condition, sizes(s=(8, 8))) == ()
 
 
 @pytest.mark.parametrize("top", [S, S - 1])
