@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import random
+import re
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from compiler.trace import guards
 from compiler.trace.export import TraceRefused, trace
 from enginebundle.format.spec import Profile, Range, TensorSpec
-from tests.compiler.small_models import profile, spec
+from tests.compiler.small_models import Asks, profile, spec
 
 FLOAT = "float32"
 
@@ -331,3 +333,36 @@ def test_the_sizes_that_remain_are_told(holds: Callable[[int], bool], said: str)
     found = complaint(model, (x,), torch.ones(3, size), b=(1, 2, 4), s=(2, 8, 64))
     assert found is not None
     assert found.message.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "dimension", "line"),
+    [
+        (("b", 5), (3, 7), "dimension 0 of input 'x' is declared as b", "if x.shape[0] == 3:"),
+        ((3, "s"), (3, 7), "dimension 1 of input 'x' is declared as s", "if x.shape[1] == 5:"),
+        ((3, "s"), (3, "t"), "dimension 1 of input 'x' is declared as s", "if x.shape[1] == 5:"),
+        ((3, 5), (3, "t"), "dimension 1 of input 'y' is declared as t", "if y.shape[1] == 7:"),
+        (("b", 5), ("b", "t"), "dimension 0 of input 'x' is declared as b", "if x.shape[0] == 3:"),
+    ],
+)
+def test_the_line_that_fixes_a_size_is_named(
+    x: tuple[int | str, ...], y: tuple[int | str, ...], dimension: str, line: str
+) -> None:
+    lines, start = inspect.getsourcelines(Asks.forward)
+    number = start + [text.strip() for text in lines].index(line)
+    free = {
+        name: {
+            axis: torch.export.Dim.AUTO for axis, dim in enumerate(shape) if dim in ("b", "s", "t")
+        }
+        for name, shape in (("x", x), ("y", y))
+    }
+    tensors = {"x": torch.ones(3, 5), "y": torch.ones(3, 7)}
+    exported = torch.export.export(Asks(), (), tensors, dynamic_shapes=free)
+    inputs = (spec("x", FLOAT, *x), spec("y", FLOAT, *y))
+    sizes = profile(b=(1, 3, 4), s=(2, 5, 8), t=(2, 7, 9))
+    found = guards.check_dimensions(exported, inputs, (sizes,), lambda values: False)
+    assert found is not None
+    assert (found.code, found.number) == ("fixed", True)
+    said = rf"{dimension}, but the model fixes it to the example's \d \(from (.*):{number} in forward\)"
+    (file,) = re.fullmatch(said, found.message).groups()
+    assert str(inspect.getsourcefile(Asks)).endswith(file)
