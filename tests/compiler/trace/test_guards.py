@@ -366,3 +366,29 @@ def test_the_line_that_fixes_a_size_is_named(
     said = rf"{dimension}, but the model fixes it to the example's \d \(from (.*):{number} in forward\)"
     (file,) = re.fullmatch(said, found.message).groups()
     assert str(inspect.getsourcefile(Asks)).endswith(file)
+
+
+@pytest.mark.parametrize(
+    ("function", "size", "assumed"),
+    [
+        (lambda x: x if x.shape[1] <= 8 else -x, 5, {"s <= 8": False}),
+        (lambda x: x if x.shape[1] > 4 else -x, 3, {"s <= 4": False}),
+        (lambda x: x if x.shape[0] == x.shape[1] else -x, 5, {"Ne(b, s)": False}),
+        (
+            lambda x: x.reshape(-1, 2) if x.shape[1] % 2 == 0 else x,
+            4,
+            {"Eq(Mod(s, 2), 0)": False, "Eq(Mod(b*s, 2), 0)": True},
+        ),
+    ],
+)
+def test_what_torch_assumed_is_told_in_the_users_symbols(
+    function: Callable[[Tensor], Tensor], size: int, assumed: dict[str, bool]
+) -> None:
+    """And whether both answers may lead to the same values: torch's own question of how memory lies."""
+    free = dict.fromkeys(range(2), torch.export.Dim.AUTO)
+    exported = torch.export.export(Call(function), (torch.ones(3, size),), dynamic_shapes=(free,))
+    symbols = guards.input_symbols(exported, (spec("x", FLOAT, "b", "s"),))
+    found = {str(one): harmless for one, harmless in guards.conditions(exported, symbols).items()}
+    assert {text: found.get(text) for text in assumed} == assumed
+    if not any(assumed.values()):
+        assert found == assumed
