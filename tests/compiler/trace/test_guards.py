@@ -392,3 +392,15 @@ def test_what_torch_assumed_is_told_in_the_users_symbols(
     assert {text: found.get(text) for text in assumed} == assumed
     if not any(assumed.values()):
         assert found == assumed
+
+
+@pytest.mark.parametrize("declared", [("b", 5), ("b", "s")])
+def test_a_size_that_was_never_free_names_no_line(declared: tuple[int | str, ...]) -> None:
+    exported = torch.export.export(Call(lambda x: x * 2), (torch.ones(3, 5),))
+    sizes = profile(b=(1, 3, 4), s=(2, 5, 8))
+    found = guards.check_dimensions(
+        exported, (spec("x", FLOAT, *declared),), (sizes,), lambda values: False
+    )
+    assert found is not None
+    said = "dimension 0 of input 'x' is declared as b, but the model fixes it to the example's 3"
+    assert found.message == said
