@@ -6,7 +6,6 @@ read has the dtype and the size that the graph says.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from enginebundle.errors import FormatError
 from enginebundle.format.dims import Dim
 from enginebundle.format.node import Argument, Body, Node, Ref, Value, Word, refs
 from enginebundle.format.solve import learn
-from enginebundle.runtimes import control, torch_plan
+from enginebundle.runtimes import torch_plan
 from enginebundle.runtimes.control import Turns
 from enginebundle.runtimes.operators import NONE, Operators
 from enginebundle.runtimes.torch_call import ready, run
@@ -82,24 +81,7 @@ class Routine:
         would take more memory or time than `torch_plan` allows."""
         plan = self._plan(given)
         values = [*given, *self._rest]
-        if not plan.late:
-            self._run(values, plan.sizes, turns)
-            return [resolve(argument, values) for argument in self._returns]
-        symbols = dict(plan.symbols)
-        for number, step in enumerate(self.steps):
-            expected, late = plan.sizes[number], number in plan.late
-            if late:
-                expected = torch_plan.ask(step, values, symbols, self._most)
-            found = step.call(values, turns)
-            step.hold(found, expected)
-            if late:
-                torch_plan.settle(step, found, symbols)
-            for place, result in enumerate(step.results):
-                values[result.slot] = found[place]
-            for slot in step.drop:
-                values[slot] = None
-            if time.monotonic() > turns.end:
-                raise step.failed(f"the call takes longer than {control.SECONDS:g} s")
+        self._run(values, plan, self._most, turns)
         return [resolve(argument, values) for argument in self._returns]
 
     def _plan(self, given: Sequence[Any]) -> Plan:

@@ -1,7 +1,8 @@
-"""A step's call with its arguments laid out beforehand: a small operator takes as long as finding them would.
+"""The calls of a torch graph, with their arguments laid out beforehand: a small operator takes no longer than
+finding them would.
 
-calls = [ready(step) for step in steps]
-run(calls, steps, values, sizes, turns)    all of them; what Step.call and Step.hold do at each
+    calls = [ready(step) for step in steps]
+    run(calls, steps, values, plan, most, turns)    all of them, each held to what the plan says
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from enginebundle.runtimes import control
+from enginebundle.runtimes import control, torch_plan
 from enginebundle.runtimes.control import OPERATORS, Turns
-from enginebundle.runtimes.torch_step import Size, Slot, Step, resolve
-
-Sizes = Sequence[Sequence[Size | None]]
+from enginebundle.runtimes.torch_plan import Plan
+from enginebundle.runtimes.torch_step import Slot, Step, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +38,34 @@ def ready(step: Step) -> Call:
 
 
 def run(
-    calls: Sequence[Call], steps: Sequence[Step], values: list[Any], sizes: Sizes, turns: Turns,
+    calls: Sequence[Call], steps: Sequence[Step], values: list[Any], plan: Plan, most: int, turns: Turns,
     at: list[int],
 ) -> None:  # fmt: skip
     """Make all calls on `values`; under `torch_step.guarded`, which `at` is for.
 
-    RuntimeFailure if one returns something else than the graph says, or the time is over.
+    RuntimeFailure if one returns something else than the graph says, would take more than `most` bytes where only
+    data tell, or the time is over.
     """
-    now, end = time.monotonic, turns.end
+    now, end, late, symbols = time.monotonic, turns.end, plan.late, dict(plan.symbols)
     for number, call in enumerate(calls):
+        sizes = plan.sizes[number]
+        if late and number in late:
+            at[0] = ~number
+            sizes = torch_plan.ask(steps[number], values, symbols, most)
         at[0] = number
         found = call.make(values, turns)
         slot = call.slot
-        if (
-            slot >= 0
-            and found.__class__ is not tuple
-            and (getattr(found, "dtype", None) is call.kind and found.shape == sizes[number][0])
-        ):
+        # The common case first: this runs after every operator.
+        if slot >= 0 and getattr(found, "dtype", None) is call.kind and found.shape == sizes[0]:
             values[slot] = found
         else:
             at[0] = ~number
             step = steps[number]
-            for result, value in zip(step.results, step.settled(found, sizes[number]), strict=True):
+            made = step.settled(found, sizes)
+            for result, value in zip(step.results, made, strict=True):
                 values[result.slot] = value
+            if number in late:
+                torch_plan.settle(step, made, symbols)
         for slot in call.drop:
             values[slot] = None
         if now() > end:
