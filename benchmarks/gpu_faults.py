@@ -88,6 +88,16 @@ def turned_products() -> tuple[Any, Feeds]:
     return _written(nodes, held | {"weight": _draw(draw, 1, 32, 32)}, feeds, (2, 8, 32)), feeds
 
 
+def from_file(name: str) -> tuple[Any, Feeds]:
+    """What gpu_layers.py wrote of a model, with random numbers for its inputs."""
+    import onnx
+
+    model = onnx.load(Path(__file__).parent / "faults" / f"{name}.onnx")
+    draw = numpy.random.default_rng(0)
+    inputs = {i.name: i.type.tensor_type.shape.dim for i in model.graph.input}
+    return model, {n: _draw(draw, *(d.dim_value for d in dims)) for n, dims in inputs.items()}
+
+
 def _draw(draw: Any, *shape: int) -> Any:
     return draw.standard_normal(shape, numpy.float32)
 
@@ -134,6 +144,11 @@ FAULTS = {
         "axes are mistaken where two products of one tensor meet; network/turned_products.py writes "
         "them without turns",
         turned_products,
+    ),
+    "perceiver": Fault(
+        "the scores of an attention with one head and one row, behind another attention",
+        lambda: from_file("perceiver-dynamic"),
+        ("model:perceiver:static", "model:perceiver:dynamic"),
     ),
 }
 

@@ -6,17 +6,18 @@ read has the dtype and the size that the graph says.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError
 from enginebundle.format.dims import Dim
 from enginebundle.format.node import Argument, Body, Node, Ref, Value, Word, refs
 from enginebundle.format.solve import learn
-from enginebundle.runtimes import control, torch_plan
+from enginebundle.runtimes import torch_plan
 from enginebundle.runtimes.control import Turns
 from enginebundle.runtimes.operators import NONE, Operators
+from enginebundle.runtimes.torch_call import ready, run
 from enginebundle.runtimes.torch_plan import Plan
 from enginebundle.runtimes.torch_step import (
     Result,
@@ -24,6 +25,7 @@ from enginebundle.runtimes.torch_step import (
     Step,
     Symbols,
     function_of,
+    guarded,
     resolve,
     takes_device,
 )
@@ -50,53 +52,46 @@ class Routine:
     def __init__(
         self, inputs: Shapes, nodes: Sequence[Node], returns: tuple[Argument, ...],
         device: torch.device, operators: Operators = NONE, check: Check = lambda given, symbols: None,
+        constants: Mapping[str, torch.Tensor] | None = None,
     ) -> None:  # fmt: skip
         """`inputs`: names and shapes. `operators` are those that it may call besides the reviewed ones.
 
         `check` raises RuntimeFailure for inputs that it must not run with; asked once for each of their sizes.
+        `constants` are values by name, the same in every call.
         """
         self.device = device
         self._operators, self._check = operators, check
-        names = [*inputs, *(value.name for node in nodes for value in node.outputs)]
+        fixed = constants or {}
+        self._constants = list(fixed.values())
+        names = [*inputs, *fixed, *(value.name for node in nodes for value in node.outputs)]
         self.slots = {name: Slot(number) for number, name in enumerate(names)}
         self._here = Slot(len(names))
         self._shapes = tuple(inputs.values())
-        self.steps = self._prepare(nodes, returns)
+        self.steps = self._prepare(nodes, returns, fixed)
         self._returns = [self._argument(argument) for argument in returns]
         self._most = torch_plan.most_bytes(device)
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._hull: tuple[Plan, list[tuple[int, int]]] | None = None
+        calls = [ready(step) for step in self.steps]
+        self._run = guarded(partial(run, calls, self.steps), self.steps)
+        self._rest = self._values((), device)
 
     def __call__(self, given: Sequence[Any], turns: Turns) -> list[Any]:
         """The returned values. RuntimeFailure if an operator fails, makes something else than the graph says, or
         would take more memory or time than `torch_plan` allows."""
         plan = self._plan(given)
-        values = self._values(given, self.device)
-        symbols = dict(plan.symbols) if plan.late else plan.symbols
-        for number, step in enumerate(self.steps):
-            expected, late = plan.sizes[number], number in plan.late
-            if late:
-                expected = torch_plan.ask(step, values, symbols, self._most)
-            found = step.call(values, turns)
-            step.hold(found, expected)
-            if late:
-                torch_plan.settle(step, found, symbols)
-            for place, result in enumerate(step.results):
-                values[result.slot] = found[place]
-            for slot in step.drop:
-                values[slot] = None
-            if time.monotonic() > turns.end:
-                raise step.failed(f"the call takes longer than {control.SECONDS:g} s")
+        values = [*given, *self._rest]
+        self._run(values, plan, self._most, turns)
         return [resolve(argument, values) for argument in self._returns]
 
     def _plan(self, given: Sequence[Any]) -> Plan:
         """What a call with inputs of these sizes will take. RuntimeFailure if it must not be made."""
         import torch
 
-        tensors = [value for value in given if isinstance(value, torch.Tensor)]
-        key = tuple((v.shape, v.dtype) if isinstance(v, torch.Tensor) else v for v in given)
+        key = tuple([(v.shape, v.dtype) if isinstance(v, torch.Tensor) else v for v in given])
         if (known := self._plans.get(key)) is not None:
             return known
+        tensors = [value for value in given if isinstance(value, torch.Tensor)]
         symbols: Symbols = {}
         for shape, value in zip(self._shapes, given, strict=True):
             learn(shape, getattr(value, "shape", ()), symbols)
@@ -120,12 +115,17 @@ class Routine:
         return plan
 
     def _values(self, first: Sequence[Any], device: torch.device) -> list[Any]:
-        return [*first, *[None] * (self._here.index - len(first)), device]
+        """These, the constants, nothing yet for each result, and the device."""
+        constants = [value.to(device) for value in self._constants]
+        results = sum(len(step.results) for step in self.steps)
+        return [*first, *constants, *[None] * results, device]
 
-    def _prepare(self, nodes: Sequence[Node], returns: tuple[Argument, ...]) -> tuple[Step, ...]:
+    def _prepare(
+        self, nodes: Sequence[Node], returns: tuple[Argument, ...], constants: Collection[str]
+    ) -> tuple[Step, ...]:
         last: dict[str, int] = {}
-        kept = {ref.name for ref in refs(returns)}
-        read = set(kept)
+        read = {ref.name for ref in refs(returns)}
+        kept = read | set(constants)
         for number, node in enumerate(nodes):
             read.update(node.inputs())
             for name in (*node.inputs(), *(value.name for value in node.outputs)):

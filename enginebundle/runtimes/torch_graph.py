@@ -46,13 +46,12 @@ class TorchGraph:
         self.device = torch.device(device)
         ops = [node.op for node in every(graph.nodes)]
         self._confined = any(word in op for op in ops for word in _STRIDED)
-        self._weights = self._place(weights)
-        self._storages = {_storage(tensor) for tensor in self._weights}
+        placed = self._place(weights)
+        self._storages = frozenset(map(_storage, placed.values()))
         shapes = {spec.name: spec.shape for spec in graph.inputs}
-        shapes |= {weight.name: weight.spec.shape for weight in graph.weights}
         returns = tuple(map(Ref, graph.returns))
         self.routine = Routine(
-            shapes, graph.nodes, returns, self.device, operators, self._check_inputs
+            shapes, graph.nodes, returns, self.device, operators, self._check_inputs, placed
         )
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -62,15 +61,15 @@ class TorchGraph:
             given = [
                 self._own_memory(inputs[spec.name].to(self.device)) for spec in self.graph.inputs
             ]
-            results = self.routine([*given, *self._weights], Turns())
-            kept = self._storages | {_storage(tensor) for tensor in given}
+            results = self.routine(given, Turns())
+            theirs = [_storage(tensor) for tensor in given]
             return {
-                spec.name: _own(_tensor(value, spec.name), kept)
+                spec.name: self._own(_tensor(value, spec.name), theirs)
                 for spec, value in zip(self.graph.outputs, results, strict=True)
             }
 
     def _check_inputs(self, given: Sequence[Any], symbols: Symbols) -> None:
-        for spec, tensor in zip(self.graph.inputs, given, strict=False):  # the weights follow
+        for spec, tensor in zip(self.graph.inputs, given, strict=True):
             _check_input(spec, tensor, symbols)
 
     def _own_memory(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -83,8 +82,13 @@ class TorchGraph:
             return tensor
         return tensor.clone(memory_format=torch.contiguous_format)
 
-    def _place(self, weights: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-        placed = []
+    def _own(self, tensor: torch.Tensor, theirs: Sequence[int]) -> torch.Tensor:
+        """The tensor, or a copy if writing into it would change a weight or the caller's input."""
+        storage = _storage(tensor)
+        return tensor.clone() if storage in self._storages or storage in theirs else tensor
+
+    def _place(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        placed = {}
         for weight in self.graph.weights:
             tensor = weights.get(weight.name)
             if tensor is None:
@@ -95,7 +99,7 @@ class TorchGraph:
                     f"weight {weight.name!r}: expected {weight.spec.dtype}{list(weight.spec.shape)}, "
                     f"got {dtype}{list(tensor.shape)}"
                 )
-            placed.append(self._own_memory(tensor.detach().to(self.device)))
+            placed[weight.name] = self._own_memory(tensor.detach().to(self.device))
         return placed
 
 
@@ -141,8 +145,3 @@ def _as_written() -> AbstractContextManager[Any]:
 
 def _storage(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
-
-
-def _own(tensor: torch.Tensor, kept: set[int]) -> torch.Tensor:
-    """The tensor, or a copy if writing into it would change a weight or the caller's input."""
-    return tensor.clone() if _storage(tensor) in kept else tensor

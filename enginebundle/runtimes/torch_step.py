@@ -14,6 +14,7 @@ from enginebundle.runtimes import control, sizes
 from enginebundle.runtimes.control import OPERATORS, Turns
 from enginebundle.runtimes.operators import Operators
 from enginebundle.runtimes.torch_checks import CHECKS
+from enginebundle.runtimes.torch_direct import direct
 from enginebundle.runtimes.torch_ops import ALLOWED, UNINITIALIZED
 
 if TYPE_CHECKING:
@@ -60,17 +61,19 @@ class Step:
         if self.node.op in OPERATORS:
             args.insert(0, turns)
         kwargs = {name: resolve(argument, values) for name, argument in self.kwargs.items()}
-        try:
-            result = self.function(*args, **kwargs)
-        except RuntimeFailure as error:
-            if self.node.bodies():
-                raise  # it names the call inside
-            raise self.failed(str(error)) from error
-        except Exception as error:
-            raise self.failed((str(error).splitlines() or [type(error).__name__])[0]) from error
+        return self.counted(guarded(lambda *_: self.function(*args, **kwargs), (self,))())
+
+    def counted(self, result: Any) -> Sequence[Any]:
+        """What its operator returned, as many as the graph says. RuntimeFailure if there are more or fewer."""
         found: Sequence[Any] = result if isinstance(result, tuple | list) else (result,)
         if len(found) != len(self.results):
             raise self.failed(f"expected {len(self.results)} results, got {len(found)}")
+        return found
+
+    def settled(self, result: Any, expected: Sequence[Size | None]) -> Sequence[Any]:
+        """`counted` and `hold` in one."""
+        found = self.counted(result)
+        self.hold(found, expected)
         return found
 
     def hold(self, found: Sequence[Any], expected: Sequence[Size | None]) -> None:
@@ -95,6 +98,27 @@ class Step:
     def failed(self, why: str) -> RuntimeFailure:
         """The error to raise."""
         return RuntimeFailure(f"{self.node.op} ({self.node.name}) failed: {why}")
+
+
+def guarded(run: Callable[..., Any], steps: Sequence[Step]) -> Callable[..., Any]:
+    """`run(*given, at)`, where what an operator raises becomes a RuntimeFailure that names its step.
+
+    `at[0]` is the number of the step that is called; negative while what it returned is looked at.
+    """
+
+    def call(*given: Any) -> Any:
+        at = [0]
+        try:
+            return run(*given, at)
+        except RuntimeFailure as error:
+            if at[0] < 0 or steps[at[0]].node.bodies():
+                raise  # it names the call, or the one inside
+            raise steps[at[0]].failed(str(error)) from error
+        except Exception as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise steps[at[0]].failed(why) from error
+
+    return call
 
 
 def resolve(argument: Any, values: Sequence[Any]) -> Any:
@@ -179,8 +203,7 @@ def function_of(node: Node, operators: Operators) -> Callable[..., Any]:
         return _checked(operator, CHECKS[node.op])
     if node.op in _LISTS:
         return _counted(operator, len(node.outputs))
-    found: Callable[..., Any] = operator
-    return found
+    return direct(node, operator)
 
 
 _LISTS = frozenset(

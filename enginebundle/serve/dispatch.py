@@ -6,7 +6,7 @@ Anything that does not fit raises InputError. Nothing is cast or broadcast behin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, InputError, RuntimeFailure
@@ -25,6 +25,8 @@ def tensors_of(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[st
 
     NumPy arrays share their memory unless torch can't read their layout.
     """
+    import torch
+
     wanted = [spec.name for spec in specs]
     given = flattened(given, wanted)
     missing = [name for name in wanted if name not in given]
@@ -34,10 +36,9 @@ def tensors_of(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[st
     tensors = {}
     for spec in specs:
         tensor = _tensor(spec.name, given[spec.name])
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        if dtype != spec.dtype:
+        if tensor.dtype is not getattr(torch, spec.dtype):
             raise InputError(
-                f"input {spec.name!r}: expected {spec.dtype}, got {dtype}; "
+                f"input {spec.name!r}: expected {spec.dtype}, got {str(tensor.dtype)[6:]}; "
                 f"convert it first, for example with .to(torch.{spec.dtype})"
             )
         tensors[spec.name] = tensor
@@ -100,6 +101,18 @@ def choose(profiles: Sequence[Profile], symbols: Mapping[str, int]) -> Profile:
     return min(fitting, key=lambda profile: _looseness(profile, symbols))
 
 
+def expected(
+    specs: Sequence[TensorSpec], symbols: Mapping[str, int]
+) -> Iterator[tuple[str, torch.dtype, tuple[int, ...] | None]]:
+    """Each output's name, dtype, and size if the inputs' sizes tell it."""
+    import torch
+
+    for spec in specs:
+        size = [_size(dim, symbols) for dim in spec.shape]
+        known = tuple(n for n in size if n is not None)
+        yield spec.name, getattr(torch, spec.dtype), known if len(known) == len(size) else None
+
+
 def hold(
     specs: Sequence[TensorSpec], outputs: Mapping[str, torch.Tensor], symbols: Mapping[str, int]
 ) -> None:
@@ -150,11 +163,12 @@ def _looseness(profile: Profile, symbols: Mapping[str, int]) -> tuple[int, int, 
 
 
 def _tensor(name: str, value: Any) -> torch.Tensor:
-    import numpy
     import torch
 
     if isinstance(value, torch.Tensor):
         return value.detach()
+    import numpy
+
     if isinstance(value, numpy.ndarray | numpy.generic):
         array = numpy.asarray(value)
         # from_numpy needs native byte order and non-negative strides, and warns about read-only memory.

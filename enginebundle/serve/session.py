@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError
@@ -17,7 +18,7 @@ from enginebundle.format.spec import Profile, Target, TensorSpec
 from enginebundle.format.variant import Part, Segment, Variant
 from enginebundle.runtimes.operators import NONE, Operators
 from enginebundle.serve.bundle import Bundle
-from enginebundle.serve.dispatch import bind, choose, hold, tensors_of
+from enginebundle.serve.dispatch import bind, choose, expected, hold, tensors_of
 from enginebundle.serve.nested import flattened
 from enginebundle.serve.selection import Choice
 
@@ -25,6 +26,24 @@ if TYPE_CHECKING:
     import torch
 
     Runner = Callable[[Mapping[str, torch.Tensor], str], dict[str, torch.Tensor]]
+
+
+_WAYS = 64
+"""Sizes of inputs for which a way is kept."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What calls with inputs of the same sizes share: who runs, what is returned, and what that has to be.
+
+    `returns`: an output's name and the value that it is. `expected`: its name, dtype and size.
+    """
+
+    profile: str
+    runners: tuple[Runner, ...]
+    returns: tuple[tuple[str, str], ...]
+    expected: tuple[tuple[str, Any, tuple[int, ...] | None], ...]
+    symbols: Mapping[str, int]
 
 
 class Session:
@@ -46,6 +65,7 @@ class Session:
         )
         self._lock = threading.Lock()
         self._opened: dict[int, tuple[Runner, ...]] = {}
+        self._ways: dict[tuple[Sequence[int], ...], _Way] = {}
         self._weights: dict[Digest, dict[str, torch.Tensor]] = {}
 
     def __repr__(self) -> str:
@@ -77,18 +97,38 @@ class Session:
         or FormatError (its blobs).
         """
         given = tensors_of(self.inputs, inputs)
+        way = self._way(given)
+        device = next((t.device for t in given.values() if not t.is_cpu), "cpu")
+        values: dict[str, torch.Tensor] = dict(given)
+        for runner in way.runners:
+            values.update(runner(values, way.profile))
+        outputs = {name: values[value].to(device) for name, value in way.returns}
+        for name, dtype, size in way.expected:
+            if outputs[name].dtype is not dtype or outputs[name].shape != size:
+                hold(self.outputs, outputs, way.symbols)
+                break
+        return outputs
+
+    def _way(self, given: Mapping[str, torch.Tensor]) -> _Way:
+        """What calls with inputs of these sizes do. InputError if they do not fit."""
+        key = tuple([tensor.shape for tensor in given.values()])
+        if (known := self._ways.get(key)) is not None:
+            return known
         symbols = bind(self.inputs, {name: tuple(tensor.shape) for name, tensor in given.items()})
         profile = choose(self.profiles, symbols)
         part = self.variant.part(profile.name)
-        back = next((t.device for t in given.values() if t.device.type != "cpu"), None)
-        values: dict[str, torch.Tensor] = dict(given)
-        for runner in self._runners(part):
-            values.update(runner(values, profile.name))
-        returned = zip(self.outputs, part.returns, strict=True)
-        device = back or "cpu"
-        outputs = {spec.name: values[name].to(device) for spec, name in returned}
-        hold(self.outputs, outputs, symbols)
-        return outputs
+        names = [spec.name for spec in self.outputs]
+        made = _Way(
+            profile.name,
+            self._runners(part),
+            tuple(zip(names, part.returns, strict=True)),
+            tuple(expected(self.outputs, symbols)),
+            symbols,
+        )
+        if len(self._ways) >= _WAYS:
+            self._ways.clear()
+        self._ways[key] = made
+        return made
 
     def profile_for(self, **inputs: Any) -> Profile:
         """The profile that a call with these tensors would use. InputError if no profile fits."""

@@ -35,7 +35,7 @@ def test_values_are_dropped_after_their_last_use() -> None:
     flat = [names[slot] for drops in dropped for slot in drops]
     assert sorted(flat) == sorted(set(flat))
     kept = set(names.values()) - set(flat)
-    assert kept == {"y0", "rows0"}
+    assert kept == {"y0", "rows0", *WEIGHTS}
     assert "lin" in [names[slot] for slot in dropped[1]]
 
 
