@@ -13,7 +13,7 @@ from torch._export import config as export_config
 from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
 
-from compiler.lower import linear_cross_entropy, resized
+from compiler.lower import embedding_renorm, linear_cross_entropy, resized
 from compiler.lower.conditions import functional, values_known
 from compiler.lower.graphs import calls
 from compiler.lower.hoist import hoisted
@@ -118,6 +118,7 @@ def _default_table() -> Mapping[Any, Callable[..., Any]]:
         updates: decomposition_table[updates],
         **linear_cross_entropy.rules(),
         **resized.rules(),
+        **embedding_renorm.rules(),
     }
     return dict(table.items()) | more  # type: ignore[no-untyped-call]
 
