@@ -51,7 +51,7 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
     dynamic = _dynamic(exported)
     try:
         with torch.no_grad(), kept_short(), _writes_by_argument():
-            ready = spelled_out(hoisted(exported), options.keep)
+            ready = spelled_out(embedding_renorm.as_values(hoisted(exported)), options.keep)
             lowered: ExportedProgram = ready.run_decompositions(_table(options.keep))
     except Exception as error:  # decompositions run operators' Python code, which raises anything
         raise LowerRefused(

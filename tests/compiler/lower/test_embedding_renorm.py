@@ -1,18 +1,21 @@
-"""Embeddings with max_norm of a table that is an input: its rows that are read come out shortened, as in eager."""
+"""Embeddings with max_norm: rows that are read are shortened, as in eager. Of a table that is an input they come
+out; of a weight they are a constant, where nothing else can see that eager torch keeps them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from compiler.convert.interpret import convert
 from compiler.convert.library import REGISTRY
 from compiler.lower import lower
-from compiler.lower.capture import capture
+from compiler.lower.capture import CaptureRefused, capture
 from compiler.network.evaluate import evaluate
 from compiler.program import run
 from compiler.trace.export import trace
@@ -83,3 +86,62 @@ def test_of_a_table_without_rows_nothing_is_read() -> None:
     feeds = {"table": torch.ones(0, 4), "ids": torch.ones(0, 3, dtype=torch.int64)}
     for got in (run(made, feeds), evaluate(convert(made.graph, made.weights, REGISTRY), feeds)):
         assert got["output"].shape == (0, 3, 4)
+
+
+class Model(nn.Module):
+    """Looks rows of a weight up in some way."""
+
+    def __init__(self, look: Callable[[Any, torch.Tensor], torch.Tensor], **options: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.look = look
+        self.bag = nn.EmbeddingBag(6, 4, **options)
+        self.embedding = nn.Embedding(6, 4, **{k: v for k, v in options.items() if k != "mode"})
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.look(self, ids)
+
+
+WEIGHTS = {
+    "embedding": Model(lambda m, i: m.head(m.embedding(i)), max_norm=1.0),
+    "by 1": Model(lambda m, i: m.embedding(i), max_norm=0.5, norm_type=1.0),
+    "padding": Model(lambda m, i: m.embedding(i).tanh(), max_norm=0.5, padding_idx=5),
+    "bag": Model(lambda m, i: m.head(m.bag(i)), max_norm=1.0),
+    "bag of sums": Model(lambda m, i: m.bag(i), max_norm=0.5, mode="sum", norm_type=math.inf),
+    "two lookups": Model(lambda m, i: m.embedding(i) + m.embedding(i.flip(0)), max_norm=1.0),
+    "both": Model(lambda m, i: m.embedding(i).sum(1) + m.bag(5 - i), max_norm=0.7),
+}
+STATE = {
+    "tied": Model(lambda m, i: m.embedding(i) @ m.embedding.weight.mT, max_norm=1.0),
+    "read before": Model(lambda m, i: functional.embedding(i, m.embedding.weight) + m.embedding(i), max_norm=1.0),
+    "other rows": Model(lambda m, i: m.embedding(i) + functional.embedding(5 - i, m.embedding.weight), max_norm=1.0),
+    "two lengths": Model(lambda m, i: m.embedding(i) + functional.embedding(i, m.embedding.weight, max_norm=0.5),
+                         max_norm=1.0),
+}  # fmt: skip
+
+
+def lowered(model: nn.Module) -> Any:
+    inputs = (TensorSpec("ids", "int64", ("b", 3)),)
+    return capture(lower(trace(model, inputs, (profile(b=(1, 2, 4)),)), REGISTRY.ops()), inputs)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_of_a_weight_nothing_is_kept_between_calls(name: str) -> None:
+    model = WEIGHTS[name]
+    made = lowered(model)
+    assert refusals(made.graph) == []
+    assert not any("norm" in node.op for node in made.graph.nodes)  # it is a constant
+    network = convert(made.graph, made.weights, REGISTRY)
+    for ids in (IDS, 5 - IDS[:1], (IDS * 3 + 1) % 6, IDS):
+        want = model(ids)  # which writes into its weight
+        for got in (run(made, {"ids": ids}), evaluate(network, {"ids": ids})):
+            torch.testing.assert_close(got["output"], want)
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_a_table_that_is_read_otherwise_is_state(name: str) -> None:
+    with pytest.raises(CaptureRefused) as refused:
+        lowered(STATE[name])
+    assert refused.value.code == "mutation"
+    assert "'embedding.weight'" in refused.value.message
