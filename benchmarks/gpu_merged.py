@@ -167,10 +167,13 @@ def run(
                 child = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
                 )
-            answer = _ask(child, batch, min(limit, end - time.monotonic()))
-            if "rows" in answer:
-                for number, row in answer["rows"]:
-                    done.put((number, row))
+            answer: dict[str, Any] = {}
+            judged = set()
+            for number, row in _ask(child, batch, min(limit, end - time.monotonic()), answer):
+                judged.add(number)
+                done.put((number, row))
+            batch = [number for number in batch if number not in judged]
+            if not batch:
                 continue
             if answer.get("dead"):
                 child = None
@@ -198,7 +201,10 @@ def run(
             yield found
 
 
-def _ask(child: subprocess.Popen[str], batch: list[int], limit: float) -> dict[str, Any]:
+def _ask(
+    child: subprocess.Popen[str], batch: list[int], limit: float, answer: dict[str, Any]
+) -> Iterator[tuple[int, Row]]:
+    """Rows as the child writes them, one a line or all in one; why there are no more, in `answer`."""
     assert child.stdin is not None
     assert child.stdout is not None
     timer = threading.Timer(max(limit, 0.1), child.kill)
@@ -206,12 +212,17 @@ def _ask(child: subprocess.Popen[str], batch: list[int], limit: float) -> dict[s
     try:
         child.stdin.write(json.dumps(batch) + "\n")
         child.stdin.flush()
+        left = len(batch)
         for line in child.stdout:
             if line.startswith(('{"rows"', '{"error"')):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        return {"error": f"the process ended with {child.wait()}", "dead": True}
+                found = json.loads(line)
+                answer.update(found)
+                yield from ((number, row) for number, row in found.get("rows", ()))
+                left -= len(found.get("rows", ()))
+                if "error" in found or not left:
+                    return
     except BrokenPipeError:
-        return {"error": f"the process ended with {child.wait()}", "dead": True}
+        pass
     finally:
         timer.cancel()
+    answer.update({"error": f"the process ended with {child.wait()}", "dead": True})

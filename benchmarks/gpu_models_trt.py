@@ -8,7 +8,8 @@ traced, partitioned, built by the product's own build step and executed at its p
 and max (`dynamic`), or built for the opt sizes alone (`static`), and compared with eager float32 on
 the CPU: `worst` in units of the variant's tolerance, `l2` as the distance over the reference's
 norm. Worker processes trace at the same time and build `--builds` at a time, by default
-with little effort: convolutions take TensorRT half a minute a model otherwise. What another machine traced
+with little effort and with the timings of the builds before: convolutions take TensorRT half a minute a
+model otherwise. What another machine traced
 into STORE, for models that the torch there can't trace, is taken from it. Rows are kept in
 benchmarks/results/gpu_models_trt.jsonl as they come; a second call goes on where the first stopped,
 and gpu_models_trt.json sums them up.
@@ -48,7 +49,7 @@ ROWS = results.FOLDER / "gpu_models_trt.jsonl"
 LIMIT = 300.0
 """Seconds for one model."""
 TURNS = Path(tempfile.gettempdir()) / "kiln-gpu-models-trt"
-"""Locks, one for each build at a time: more would only wait for each other."""
+"""Locks, one for each build at a time, since more would only wait for each other; and timing caches."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,13 @@ def _locked(lock: IO[str]) -> bool:
 
 @dataclass(frozen=True)
 class How:
-    """`folder` as in `traced`, `builds` as in `turn`, `effort` as in a manifest."""
+    """`folder` as in `traced`, `builds` as in `turn`, `effort` as in a manifest; `timings` is a store for
+    timing caches, which later builds start from."""
 
     folder: str | None
     builds: int
     effort: str
+    timings: str
 
 
 def measure(name: str, way: str, how: How) -> dict[str, Any]:
@@ -146,6 +149,7 @@ def measure(name: str, way: str, how: How) -> dict[str, Any]:
     import tensorrt
     import torch
 
+    from compiler.build.aids import Aids
     from compiler.pipeline import BuildRequest, build_program
     from enginebundle.serve.compare import compare
     from tests.gpu.execute import execute
@@ -158,7 +162,8 @@ def measure(name: str, way: str, how: How) -> dict[str, Any]:
     row: dict[str, Any] = {"trace_seconds": model.seconds, "effort": how.effort}
     with turn(how.builds):
         start = time.perf_counter()
-        built = build_program(model.program, job, tuple(cases))
+        aids = Aids(Store.open(how.timings, create=True))
+        built = build_program(model.program, job, tuple(cases), aids=aids)
         row["build_seconds"] = round(time.perf_counter() - start, 1)
         engines = [segment for segment in built.segments if segment.kind == "engine"]
         row |= {"engines": len(engines), "segments": len(built.segments)}
@@ -180,7 +185,7 @@ def measure(name: str, way: str, how: How) -> dict[str, Any]:
 
 
 def worker(pairs: list[tuple[str, str]], how: How) -> None:
-    """For each line of standard input, a list of numbers of `pairs`, a line with their rows."""
+    """For each line of standard input, a list of numbers of `pairs`, a line with each one's row."""
     import tensorrt
     import torch
 
@@ -189,14 +194,12 @@ def worker(pairs: list[tuple[str, str]], how: How) -> None:
     torch.set_num_threads(2)
     process_builder(tensorrt)
     for line in sys.stdin:
-        rows = []
         for number in json.loads(line):
             try:
                 row = measure(*pairs[number], how)
             except Exception as error:  # noqa: BLE001  a row is the step here, and says what ended it
                 row = {"state": "failed", "detail": f"{type(error).__name__}: {error}"[:500]}
-            rows.append([number, row])
-        print(json.dumps({"rows": rows}), flush=True)
+            print(json.dumps({"rows": [[number, row]]}), flush=True)
 
 
 def main() -> int:
@@ -213,13 +216,14 @@ def main() -> int:
     parser.add_argument("--builds", type=int, default=1, help="at a time")
     parser.add_argument("--effort", choices=EFFORTS, default="fast", help="of each build")
     parser.add_argument("--seconds", type=float, default=500.0)
+    parser.add_argument("--timings", metavar="STORE", default=str(TURNS / "timings"))
     parser.add_argument("--traced", metavar="STORE", help="where models traced elsewhere are")
     parser.add_argument("--trace", action="store_true", help="only trace, into that store")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     pairs = [(name, way) for name in names for way in ("static", "dynamic")]
     if options.worker:
-        worker(pairs, How(options.traced, options.builds, options.effort))
+        worker(pairs, How(options.traced, options.builds, options.effort, options.timings))
         return 0
     if options.trace:
         store = Store.open(options.traced, create=True)
@@ -234,7 +238,7 @@ def main() -> int:
         if name in options.only and way in options.ways and (name, way) not in known
     ]
     command = [sys.executable, __file__, "--worker", "--builds", str(options.builds)]
-    command += ["--effort", options.effort]
+    command += ["--effort", options.effort, "--timings", options.timings]
     command += ["--traced", options.traced] if options.traced else []
     with ROWS.open("a") as record:
         for number, row in gpu_merged.run(
