@@ -171,6 +171,8 @@ def main() -> int:
     todo = shuffled(options.seed)
     if options.only:
         named = {name.partition("+")[0].partition("/")[0] for name in options.only}
+        if unknown := named - {one.name for one in todo}:
+            parser.error(f"no operator of OpInfo for float32: {', '.join(sorted(unknown))}")
         todo = [replace(one, only=tuple(options.only)) for one in todo if one.name in named]
     for row in run(todo, judge, options.jobs, until=time.monotonic() + options.seconds):
         if row["state"] == NO_SAMPLE:
