@@ -89,11 +89,13 @@ class Engine:
             with self._log.collecting() as lines:
                 inputs = self._set_inputs(context.trt, values, lines)
                 outputs = self._set_outputs(context.trt, lines)
-                stream.wait_stream(caller)
+                if stream is not caller:
+                    stream.wait_stream(caller)
                 if not context.trt.execute_async_v3(stream.cuda_stream):
                     raise self._failure("execution failed", lines)
             context.done.record(stream)
-            caller.wait_stream(stream)
+            if stream is not caller:
+                caller.wait_stream(stream)
             # Host inputs must outlive the enqueued work; the stream orders the use of device memory.
             context.held = inputs
             if any(not tensor.is_cuda for tensor in outputs.values()):

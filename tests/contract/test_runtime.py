@@ -30,15 +30,33 @@ SEGMENT = Segment(
 NAMES = ("x", "y")
 
 
+CALLERS, OWN = 11, 22
+"""Handles of streams: a caller's, and one that the runtime makes."""
+waits: list[tuple[int, int]] = []
+
+
+class Stream:
+    """One that notes whom it waits for."""
+
+    def __init__(self, device: Any = None, handle: int = OWN) -> None:
+        self.cuda_stream = handle
+
+    def synchronize(self) -> None:
+        return
+
+    def wait_stream(self, other: Stream) -> None:
+        waits.append((self.cuda_stream, other.cuda_stream))
+
+
 @pytest.fixture(autouse=True)
 def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """The few parts of torch.cuda that the runtime asks; its tensors stay on the CPU."""
-    stream = SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
     event = lambda: SimpleNamespace(wait=lambda s: None, record=lambda s: None)  # noqa: E731
     for name, value in {
         "is_available": lambda: True,
         "current_device": lambda: 0,
-        "current_stream": lambda device=None: stream,
+        "current_stream": lambda device=None: Stream(handle=CALLERS),
+        "Stream": Stream,
         "get_device_name": lambda device: "a GPU",
         "device": lambda device: nullcontext(),
         "Event": event,
@@ -94,6 +112,28 @@ def torch_at(address: int) -> torch.Tensor:
 def test_every_call_binds_and_the_outputs_are_what_was_written(version: str) -> None:
     got = opened(version)({"x": torch.zeros(2, 3)}, "p")
     assert torch.equal(got["y"], torch.full((2, 3), 7.0))
+
+
+@pytest.mark.parametrize("version", WHEELS)
+@pytest.mark.parametrize("handle", [CALLERS, 0])
+def test_the_engine_has_a_stream_of_its_own_beside_the_default_one(
+    version: str, handle: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for what the caller has enqueued, and what the caller enqueues next waits for it."""
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: Stream(handle=handle))
+    ran: list[tuple[int, list[tuple[int, int]]]] = []
+
+    def execute(context: Any, stream: int) -> bool:
+        ran.append((stream, list(waits)))
+        return True
+
+    engine = opened(version, IExecutionContext__execute_async_v3=execute)
+    for _ in range(2):
+        waits.clear()
+        engine({"x": torch.zeros(2, 3)}, "p")
+        on, before = ran.pop()
+        assert (on, before) == ((OWN, [(OWN, 0)]) if handle == 0 else (CALLERS, []))
+        assert waits == ([(OWN, 0), (0, OWN)] if handle == 0 else [])
 
 
 def no(*arguments: Any) -> bool:
