@@ -13,7 +13,7 @@ from torch._export import config as export_config
 from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
 
-from compiler.lower import linear_cross_entropy, resized
+from compiler.lower import embedding_renorm, linear_cross_entropy, resized
 from compiler.lower.conditions import functional, values_known
 from compiler.lower.graphs import calls
 from compiler.lower.hoist import hoisted
@@ -51,7 +51,7 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
     dynamic = _dynamic(exported)
     try:
         with torch.no_grad(), kept_short(), _writes_by_argument():
-            ready = spelled_out(hoisted(exported), options.keep)
+            ready = spelled_out(embedding_renorm.as_values(hoisted(exported)), options.keep)
             lowered: ExportedProgram = ready.run_decompositions(_table(options.keep))
     except Exception as error:  # decompositions run operators' Python code, which raises anything
         raise LowerRefused(
@@ -118,6 +118,7 @@ def _default_table() -> Mapping[Any, Callable[..., Any]]:
         updates: decomposition_table[updates],
         **linear_cross_entropy.rules(),
         **resized.rules(),
+        **embedding_renorm.rules(),
     }
     return dict(table.items()) | more  # type: ignore[no-untyped-call]
 

@@ -160,7 +160,9 @@ def tensor_split(self: Tensor, sections: int, dim: int = 0) -> list[Tensor]:
 
 
 def vander(x: Tensor, *, N: int | None = None) -> Tensor:  # noqa: N803  (torch's name)
-    """torch.linalg.vander: the powers 0 to N - 1 of each element, along a new last axis."""
+    """torch.linalg.vander: the powers 0 to N - 1 of each element, along a new last axis. A tensor without
+    dimensions counts as a vector of one element."""
+    x = x if x.ndim else x.unsqueeze(0)
     count = x.shape[-1] if N is None else N
     if x.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32):
         x = x.long()
@@ -169,6 +171,9 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:  # noqa: N803  (torch'
 
 
 def old_vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:  # noqa: N803
-    """torch.vander: the largest power first unless `increasing`."""
-    result = vander(x, N=N)
+    """torch.vander of a vector: the largest power first unless `increasing`; N may be 0."""
+    count = x.shape[0] if N is None else N
+    if isinstance(count, int) and not count:
+        return vander(x, N=1)[:, :0]
+    result = vander(x, N=count)
     return result if increasing else result.flip(-1)

@@ -1,6 +1,8 @@
 """PyTorch's operator samples with unusual arguments: nothing but a refusal may leave the compiler.
 
     python -m tests.fuzz.arguments --samples 5000 [--jobs 2]    counts go to benchmarks/results/arguments.json
+    python -m tests.fuzz.arguments --seed 1                     other samples, in another order; only printed
+    python -m tests.fuzz.arguments --only sort searchsorted+sorter=None     of these operators or variations
 
 Each sample is varied: an explicit None for every optional argument, tensors of no dimension, empty ones, ones
 that are not contiguous. What eager torch itself refuses, or dies of, is left out; of the rest, numbers are compared.
@@ -24,21 +26,19 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from benchmarks import results
 from compiler.refused import Refused
+from tests.fuzz.undefined import undefined
 from tests.opinfo.judge import Verdict, examine
 from tests.opinfo.lane import run
 from tests.opinfo.samples import Call, Sample, operators, samples
 
-UNWRITTEN = {
-    "resize_": "scalar", "resize_as_": "scalar", "nn.functional.multi_margin_loss": "empty",
-    "nn.functional.multilabel_margin_loss": "empty",
-}  # fmt: skip
-"""Variations whose result eager torch leaves as memory that nobody wrote."""
 EACH = 3
 """Samples of an operator that are varied."""
 
 
 def variants(sample: Sample) -> Iterator[Sample]:
-    """The sample's variations, by name."""
+    """The sample's variations, by name; none of sparse tensors, which no engine takes."""
+    if any(tensor.layout != torch.strided for tensor in sample.tensors):
+        return
     for name, tensors in _SHAPES.items():
         made = tuple(map(tensors, sample.tensors))
         yield replace(sample, op=f"{sample.op}+{name}", tensors=made)
@@ -90,18 +90,25 @@ class Operator:
 
     name: str
     done: frozenset[str] = frozenset()
+    seed: int = 0
+    only: tuple[str, ...] = ("",)
+    """What a variation's name begins with, one of these."""
 
     def todo(self) -> list[Sample]:
-        found = [v for s in samples(self.name, "float32", EACH) for v in variants(s)]
-        return [variation for variation in found if variation.id not in self.done]
+        found = sorted(samples(self.name, "float32", seed=self.seed), key=lambda s: s.hash)
+        first = EACH * self.seed % max(len(found), 1)
+        chosen = (found[first:] + found[:first])[:EACH]
+        ordered = sorted(chosen, key=lambda s: s.index)
+        made = (variation for sample in ordered for variation in variants(sample))
+        return [v for v in made if v.id not in self.done and v.id.startswith(self.only)]
 
 
 def judge(sample: Sample) -> Verdict:
     """`untyped` where something else than a refusal leaves the compiler; `no sample` where eager torch refuses."""
     if not _computed_by_torch(sample):
         return _verdict(sample, NO_SAMPLE)
-    if UNWRITTEN.get(sample.operator) == sample.op.partition("+")[2]:
-        return _verdict(sample, "excluded", "uninitialised memory")
+    if reason := undefined(sample):
+        return _verdict(sample, "excluded", reason)
     try:
         found = examine(sample)
     except Refused as refused:
@@ -138,9 +145,10 @@ def share(count: int) -> Iterator[Verdict]:
     return itertools.islice(computed, count)
 
 
-def shuffled() -> list[Operator]:
-    """All operators, in an order that is the same in every run."""
-    return [Operator(name) for name in sorted(operators("float32"), key=lambda n: (hash_of(n), n))]
+def shuffled(seed: int = 0) -> list[Operator]:
+    """All operators, in an order that is the same in every run with that seed."""
+    names = sorted(operators("float32"), key=lambda n: (hash_of(f"{n}{seed or ''}"), n))
+    return [Operator(name, seed=seed) for name in names]
 
 
 def hash_of(name: str) -> int:
@@ -149,14 +157,24 @@ def hash_of(name: str) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=0, help="other numbers, samples and order")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="variations that begin like this")
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     counts: Counter[str] = Counter()
     bad = []
-    for row in run(shuffled(), judge, options.jobs, until=time.monotonic() + options.seconds):
+    todo = shuffled(options.seed)
+    if options.only:
+        named = {name.partition("+")[0].partition("/")[0] for name in options.only}
+        if unknown := named - {one.name for one in todo}:
+            parser.error(f"no operator of OpInfo for float32: {', '.join(sorted(unknown))}")
+        todo = [replace(one, only=tuple(options.only)) for one in todo if one.name in named]
+    for row in run(todo, judge, options.jobs, until=time.monotonic() + options.seconds):
         if row["state"] == NO_SAMPLE:
             continue
         counts[row["state"]] += 1
@@ -166,11 +184,9 @@ def main() -> int:
         if sum(counts.values()) >= options.samples:
             break
     print(dict(counts))
-    results.write(
-        "arguments",
-        {"samples": sum(counts.values()), "states": dict(counts), "bad": bad},
-        show=False,
-    )
+    if not options.seed and not options.only:
+        figures = {"samples": sum(counts.values()), "states": dict(counts), "bad": bad}
+        results.write("arguments", figures, show=False)
     return 1 if bad else 0
 
 

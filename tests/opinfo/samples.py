@@ -83,11 +83,11 @@ def operators(dtype: str) -> list[str]:
     return [op for op, info in _infos().items() if DTYPES[dtype] in info.supported_dtypes("cpu")]
 
 
-def samples(op: str, dtype: str, limit: int | None = None) -> list[Sample]:
+def samples(op: str, dtype: str, limit: int | None = None, seed: int = 0) -> list[Sample]:
     """An operator's samples, from a fixed seed, so the same in every run; at most `limit`, chosen by hash."""
-    torch.manual_seed(0)
-    random.seed(0)
-    np.random.seed(0)
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
     info = _infos()[op]
     made: Iterator[Any] = info.sample_inputs("cpu", DTYPES[dtype], requires_grad=False)
     found = []

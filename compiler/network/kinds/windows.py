@@ -142,6 +142,9 @@ class Pooling(Kind):
         order = _padding(a["pre"], post)
         given = skip_nan(x, -math.inf) if is_max else x
         padded = F.pad(given, order, value=-math.inf if is_max else 0.0)
+        if not x.numel():  # torch's functions refuse a plane of no channels
+            spatial = zip(padded.shape[2:], window, stride, strict=True)
+            return x.new_empty(*x.shape[:2], *((n - size) // step + 1 for n, size, step in spatial))
         if is_max:
             return (F.max_pool2d if rank == 2 else F.max_pool3d)(padded, window, stride)
         pool = F.avg_pool2d if rank == 2 else F.avg_pool3d

@@ -52,6 +52,12 @@ EMPTY = [
          static=True),
     Case("aten.max_pool2d_with_indices.default", call(x(0, 3, 4, 4), [2, 2]), static=True),
     Case("aten.avg_pool2d.default", call(x(0, 3, 4, 4), [2, 2]), static=True),
+    *[Case(f"aten.adaptive_avg_pool{len(window)}d.default", call(x(*lead, *(2 * size for size in window)), window),
+           static=True, name=name)
+      for name, lead in (("no batch", (0, 3)), ("no channels", (2, 0)), ("neither", (0,)))
+      for window in ([2], [2, 3], [2, 1, 3]) if (name, len(window)) != ("no channels", 3)],  # which torch refuses
+    *[Case("aten.adaptive_avg_pool2d.default", call(x("n", 0, 4, 6), window), name=f"no channels {window}")
+      for window in ([2, 3], [3, 4], [1, 1])],
     Case("aten.cat.default", call([NONE, x("n", 2, 3)], 1)),
     Case("aten.cat.default", call([x(0), x("n", 3)], 0), name="legacy"),
     Case("aten.stack.default", call([NONE, NONE])),

@@ -66,8 +66,14 @@ CASES: list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], dict[
         for count in (None, 2, 5)
     ),
     *(
-        (composites.old_vander, torch.vander, (V,), {"N": count, "increasing": up})
-        for count in (None, 1, 4)
+        (composites.vander, torch.linalg.vander, (x,), {"N": count})
+        for x in (torch.tensor(3.0), torch.tensor(-2), V[:0], V[:1], X[:0], torch.tensor(3, dtype=torch.int8))
+        for count in (2, 3, 4)
+    ),
+    *(
+        (composites.old_vander, torch.vander, (x,), {"N": count, "increasing": up})
+        for x in (V, V[:0], torch.arange(3), V[:1].half())
+        for count in (None, 0, 1, 4)
         for up in (False, True)
     ),
     *((composites.narrow, torch.narrow, (X, 1, torch.tensor(s), 2), {}) for s in (0, 3, -2)),
