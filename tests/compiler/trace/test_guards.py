@@ -404,3 +404,21 @@ def test_a_size_that_was_never_free_names_no_line(declared: tuple[int | str, ...
     assert found is not None
     said = "dimension 0 of input 'x' is declared as b, but the model fixes it to the example's 3"
     assert found.message == said
+
+
+@pytest.mark.parametrize(
+    ("holds", "said"),
+    [
+        (lambda x: x.shape[1] != x.shape[0] + 3, "breaks at b=3, s=6"),
+        (lambda x: x.shape[0] * x.shape[1] < 28, "breaks at b=4, s=7"),
+        (lambda x: x.shape[1] < 6, "breaks at s=6, as at every other size"),
+        (lambda x: x.shape[1] % 7 == 5, "breaks at s=6, as at every other size"),
+    ],
+)
+def test_what_is_said_of_sizes_on_two_symbols_and_where_none_remain(
+    holds: Callable[[Tensor], bool], said: str
+) -> None:
+    model, x = Call(lambda x: x * 2 if holds(x) else x), spec("x", FLOAT, "b", "s")
+    found = complaint(model, (x,), torch.ones(3, 5), b=(1, 2, 4), s=(6, 6, 7))
+    assert found is not None
+    assert found.message.endswith(said)
