@@ -23,12 +23,10 @@ from compiler.network.replay import replay
 
 def without_copies(network: Network) -> Network:
     """The same network; itself if no constant has copies."""
-    found = 0
 
     def rewrite(
         net: Layers, layer: Layer, inputs: Sequence[Tensor | None]
     ) -> tuple[Tensor, ...] | None:
-        nonlocal found
         if layer.row not in (Elementwise, Select):
             return None
         made = [t for t in inputs if t is not None]
@@ -38,12 +36,10 @@ def without_copies(network: Network) -> Network:
                 made[place] = net.constant(value, tensor.from_weights)
         if all(a is b for a, b in zip(made, inputs, strict=True)):
             return None
-        found += 1
         results = [(t.dtype, t.shape) for t in layer.outputs]
         return net.record(layer.row, tuple(made), layer.attributes, results, fold=False)
 
-    made = replay(network, rewrite)
-    return made if found else network
+    return replay(network, rewrite)
 
 
 def _once(tensor: Tensor, beside: Sequence[Shape]) -> torch.Tensor | None:

@@ -26,8 +26,7 @@ from compiler.network.replay import replay
 
 def guarded(network: Network) -> Network:
     """The same network; itself if all its attention is guarded already."""
-    bare = [x for x in network.layers if x.row is Attention and not x.attributes["guarded"]]
-    return replay(network, _guard) if bare else network
+    return replay(network, _guard)
 
 
 def _guard(net: Layers, layer: Layer, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...] | None:

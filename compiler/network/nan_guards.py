@@ -21,23 +21,19 @@ from compiler.network.replay import replay
 
 def without_nan_guards(network: Network) -> Network:
     """The same network for a TensorRT in which no result of a ReLU is NaN; itself if it has no such search."""
-    found = 0
 
     def rewrite(
         net: Layers, layer: Layer, inputs: Sequence[Tensor | None]
     ) -> tuple[Tensor, ...] | None:
-        nonlocal found
         if layer.row is not Select:
             return None
         condition, _, otherwise = inputs
         assert otherwise is not None
         if otherwise.shape != layer.outputs[0].shape or not _is_zero(net, condition):
             return None
-        found += 1
         return (otherwise,)
 
-    made = replay(network, rewrite)
-    return made if found else network
+    return replay(network, rewrite)
 
 
 def _is_zero(net: Layers, tensor: Tensor | None) -> bool:

@@ -1,6 +1,6 @@
 """Writes a network again, layer by layer, with some layers replaced.
 
-replay(network, rewrite) -> the new network
+replay(network, rewrite) -> the new network; the old one if nothing was replaced
 """
 
 from __future__ import annotations
@@ -16,9 +16,20 @@ Rewrite = Callable[[Layers, Layer, Sequence[Tensor | None]], Sequence[Tensor] | 
 
 def replay(network: Network, rewrite: Rewrite) -> Network:
     """The network as `rewrite` has its layers, those in the bodies of loops included. What nothing reads
-    any more is left out; tensors have new names."""
-    net = Layers()
-    known = _replayed(net, network, rewrite)
+    any more is left out; tensors have new names. The network itself if `rewrite` replaces nothing."""
+    net, replaced = Layers(), False
+
+    def noted(
+        net: Layers, layer: Layer, inputs: Sequence[Tensor | None]
+    ) -> Sequence[Tensor] | None:
+        nonlocal replaced
+        made = rewrite(net, layer, inputs)
+        replaced |= made is not None
+        return made
+
+    known = _replayed(net, network, noted)
+    if not replaced:
+        return network
     nodes = {name: known.get(t.name, t) for name, t in network.nodes.items()}
     return net.finish({name: known.get(t.name, t) for name, t in network.outputs}, nodes)
 

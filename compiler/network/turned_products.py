@@ -25,12 +25,10 @@ def straightened(network: Network) -> Network:
     """The same network; itself if it has no such product."""
     read = [t.name for layer in network.layers for t in layer.inputs if t is not None]
     readers = Counter([*read, *(t.name for _, t in network.outputs)])
-    found = 0
 
     def rewrite(
         net: Layers, layer: Layer, inputs: Sequence[Tensor | None]
     ) -> tuple[Tensor, ...] | None:
-        nonlocal found
         (was, *_) = layer.inputs
         if was is None or readers[was.name] > 1 or not _turns(layer):
             return None
@@ -38,11 +36,9 @@ def straightened(network: Network) -> Network:
         if product is None:
             return None
         x, c = product
-        found += 1
         return (MatMul.write(net, c, x, transpose_a=True),)
 
-    made = replay(network, rewrite)
-    return made if found else network
+    return replay(network, rewrite)
 
 
 def _turned(net: Layers, tensor: Tensor | None) -> tuple[Tensor, Tensor] | None:

@@ -78,7 +78,8 @@ def _maker(step: Step) -> Callable[[Sequence[Any], Turns], Any]:
     slots = [argument.index for argument in args if isinstance(argument, Slot)]
     rest = args[len(slots) :]
     first = all(isinstance(argument, Slot) for argument in args[: len(slots)])
-    if step.node.op not in OPERATORS and first and not any(map(_reads, [*rest, *kwargs.values()])):
+    in_turns = step.node.op in OPERATORS
+    if not in_turns and first and not any(map(_reads, [*rest, *kwargs.values()])):
         if len(slots) == 1:
             (a,) = slots
             return lambda values, _: function(values[a], *rest, **kwargs)
@@ -94,7 +95,6 @@ def _maker(step: Step) -> Callable[[Sequence[Any], Turns], Any]:
         named = {name: resolve(argument, values) for name, argument in kwargs.items()}
         return function(turns, *given, **named) if in_turns else function(*given, **named)
 
-    in_turns = step.node.op in OPERATORS
     return make
 
 

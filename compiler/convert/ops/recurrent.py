@@ -162,7 +162,6 @@ def _layers(
 ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
     """The output of the last layer and, for each kind of state, all final states stacked."""
     x = net.transpose(x, [1, 0, 2]) if batch_first else x
-    # Asked of the input alone: TensorRT 10.6 mistakes how many rows an earlier loop has stacked.
     count = net.tensor(net.size(x, 0), torch.int64)
     directions = 2 if bidirectional else 1
     final: list[State] = []
