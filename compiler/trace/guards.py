@@ -7,7 +7,7 @@ this only in the program. `check_dimensions` finds each case and states it in th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ Elsewhere = Callable[[Any], bool]
 """Whether the program is the model's also at every size that breaks a condition on sizes."""
 
 _TORCH = Path(torch.__file__).parent
-_HERE = "compiler/trace/"
-"""In the locations of what composites call for the model; torch tells them relative to the working directory."""
+_HERE = Path(__file__).parent
+"""What composites ask for the model is asked in one of these files."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,12 @@ def _guards(exported: ExportedProgram) -> Iterator[_Guard]:
 
 
 def _is_torchs(location: Any) -> bool:
-    return _TORCH in Path(getattr(location.framework_loc, "filename", "")).parents
+    return _TORCH in _folders(location)
+
+
+def _folders(location: Any) -> Sequence[Path]:
+    """The folders around the file in which torch was asked."""
+    return Path(getattr(location.framework_loc, "filename", "")).parents
 
 
 def _place(location: Any) -> str:
@@ -167,8 +172,8 @@ def _where_fixed(exported: ExportedProgram, spec: TensorSpec, axis: int) -> str:
         for source in env.var_to_sources.get(symbol, ()):
             name = source.name() if callable(source.name) else source.name
             if f"['{spec.name}']" in name and name.endswith(f".size()[{axis}]"):
-                here = _HERE in str(location)
-                return "" if _is_torchs(location) or here else _place(location)
+                hidden = {_TORCH, _HERE}.intersection(_folders(location))
+                return "" if hidden else _place(location)
     return ""
 
 

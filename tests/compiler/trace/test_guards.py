@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from compiler.trace import guards
+from compiler.trace import composites, guards
 from compiler.trace.export import TraceRefused, trace
 from enginebundle.format.spec import Profile, Range, TensorSpec
 from tests.compiler.small_models import Asks, profile, spec
@@ -404,6 +404,50 @@ def test_a_size_that_was_never_free_names_no_line(declared: tuple[int | str, ...
     assert found is not None
     said = "dimension 0 of input 'x' is declared as b, but the model fixes it to the example's 3"
     assert found.message == said
+
+
+def fixed(function: Callable[[Tensor], Tensor], shape: tuple[str, ...], x: Tensor) -> str:
+    """What is said of a size that the function fixes, after the size itself."""
+    composites.install()
+    free = dict.fromkeys(range(x.ndim), torch.export.Dim.AUTO)
+    exported = torch.export.export(Call(function), (), {"x": x}, dynamic_shapes={"x": free})
+    inputs, sizes = (spec("x", FLOAT, *shape),), profile(b=(1, 3, 4), s=(2, 6, 8))
+    found = guards.check_dimensions(exported, inputs, (sizes,), lambda values: False)
+    assert found is not None
+    assert found.code == "fixed"
+    return found.message.partition("fixes it to the example's ")[2][1:]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.combinations(x, 3),
+        lambda x: torch.combinations(x * 2, 3).sum(0),
+        lambda x: torch.combinations(x, 2, with_replacement=True),
+        lambda x: torch.combinations(x.flip(0), 4),
+    ],
+)
+def test_a_size_that_is_fixed_in_our_form_of_an_operator_names_no_line_of_ours(
+    function: Callable[[Tensor], Tensor],
+) -> None:
+    assert fixed(function, ("s",), torch.ones(6)) == ""
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "/home/user/compiler/trace/model.py",
+        "/home/user/torch/nn/model.py",
+        "compiler/trace/guards.py",
+        "/home/user/model.py",
+    ],
+)
+def test_a_users_file_is_named_wherever_it_lies(file: str) -> None:
+    names: dict[str, Callable[[Tensor], Tensor]] = {}
+    code = "def three(x):\n    return x * 2 if x.shape[0] == 3 else x\n"
+    exec(compile(code, file, "exec"), names)
+    said = fixed(names["three"], ("b", "s"), torch.ones(3, 6))
+    assert re.fullmatch(rf" \(from .*{file[-15:]}:2 in three\)", said)
 
 
 @pytest.mark.parametrize(
