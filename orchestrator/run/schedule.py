@@ -134,8 +134,7 @@ class _Edit:
         short = isinstance(outcome, Failed) and outcome.code == "memory" and item.guess
         if not short or self.memory[n] >= pool.most:
             return False
-        memory = min(2 * self.memory[n], pool.most)
-        self.memory = (*self.memory[:n], memory, *self.memory[n + 1 :])
+        self._set_memory(n, min(2 * self.memory[n], pool.most))
         return True
 
     def _again(self, attempt: int, outcome: Outcome) -> bool:
@@ -143,7 +142,12 @@ class _Edit:
 
     def resize(self, n: int, memory: float) -> None:
         if self.phases[n] in (WAITING, READY):
-            self.memory = (*self.memory[:n], memory, *self.memory[n + 1 :])
+            self._set_memory(n, memory)
+
+    def _set_memory(self, n: int, memory: float) -> None:
+        changed = list(self.memory)
+        changed[n] = memory
+        self.memory = tuple(changed)
 
     def consider(self, first: int) -> None:
         """Decide whether a waiting task, and then what depends on it, can start or never will."""
