@@ -168,7 +168,7 @@ def _place(location: Any) -> str:
 def _where_fixed(exported: ExportedProgram, spec: TensorSpec, axis: int) -> str:
     """Where torch put a number for the symbol of this dimension; nothing where that is in torch or here."""
     env = _shape_env(exported)
-    for symbol, location in getattr(env, "replacements_slocs", {}).items():
+    for symbol, location in env.replacements_slocs.items():
         for source in env.var_to_sources.get(symbol, ()):
             name = source.name() if callable(source.name) else source.name
             if f"['{spec.name}']" in name and name.endswith(f".size()[{axis}]"):

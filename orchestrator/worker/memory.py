@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
 import psutil
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_GONE = (FileNotFoundError, ProcessLookupError)
+"""What reading about a process or thread raises that has just ended: one or the other, by how far it was."""
 
 
 def held(pid: int, cap: int) -> int:
@@ -27,17 +30,16 @@ def family(pid: int) -> Iterator[int]:
 
 
 def _children(pid: int) -> list[int]:
+    if not _HAS_CHILDREN:
+        try:
+            return [child.pid for child in psutil.Process(pid).children()]
+        except psutil.NoSuchProcess:
+            return []
     found: list[int] = []
-    try:
+    with contextlib.suppress(*_GONE):
         for thread in os.listdir(f"/proc/{pid}/task"):
-            found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
-    except FileNotFoundError:
-        # Either it has ended, or the kernel has no such file and /proc has to be searched.
-        if os.path.exists("/proc/self/task") and not _HAS_CHILDREN:
-            try:
-                return [child.pid for child in psutil.Process(pid).children()]
-            except psutil.NoSuchProcess:
-                return found
+            with contextlib.suppress(*_GONE):
+                found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
     return found
 
 

@@ -466,3 +466,193 @@ def test_what_is_said_of_sizes_on_two_symbols_and_where_none_remain(
     found = complaint(model, (x,), torch.ones(3, 5), b=(1, 2, 4), s=(6, 6, 7))
     assert found is not None
     assert found.message.endswith(said)
+
+
+# -- which guards may be harmless, and who is asked ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("holds", "assumed", "harmless"),
+    [
+        (lambda b, s: s // 2 == 1, "Ne((s//2), 1)", True),
+        (lambda b, s: s // 8 == 0, "Ne((s//8), 0)", True),
+        (lambda b, s: s - b == 1, "Ne(-b + s, 1)", True),
+        (lambda b, s: s - b == 0, "Ne(-b + s, 0)", True),
+        (lambda b, s: s // 2 == 2, "Ne((s//2), 2)", False),
+        (lambda b, s: s // 8 == 1, "Eq((s//8), 1)", False),
+        (lambda b, s: s % 4 == 0, "Ne(Mod(s, 4), 0)", False),
+        (lambda b, s: s % 4 == 2, "Ne(Mod(s, 4), 2)", False),
+        (lambda b, s: (b - s) % 4 == 1, "Ne(PythonMod(b - s, 4), 1)", False),
+    ],
+)
+def test_a_model_that_asks_for_one_or_none_may_mean_what_broadcasting_does(
+    holds: Callable[[int, int], bool], assumed: str, harmless: bool
+) -> None:
+    free = dict.fromkeys(range(2), torch.export.Dim.AUTO)
+    model, x = Call(lambda x: x * 2 if holds(*x.shape) else x), torch.ones(3, 9)
+    exported = torch.export.export(model, (x,), dynamic_shapes=(free,))
+    symbols = guards.input_symbols(exported, (spec("x", FLOAT, "b", "s"),))
+    found = {str(one): harmless for one, harmless in guards.conditions(exported, symbols).items()}
+    assert found == {assumed: harmless}
+
+
+def asked(
+    function: Callable[[Tensor], Tensor], size: int,
+    agrees: Callable[[object], bool | None], elsewhere: Callable[[object], bool],
+) -> tuple[guards.Complaint | None, list[object], list[str]]:  # fmt: skip
+    """What is said of a function of [b, s], and what `agrees` and `elsewhere` were asked."""
+    free = dict.fromkeys(range(2), torch.export.Dim.AUTO)
+    exported = torch.export.export(Call(function), (torch.ones(3, size),), dynamic_shapes=(free,))
+    sizes: list[object] = []
+    conditions: list[str] = []
+    found = guards.check_dimensions(
+        exported,
+        (spec("x", FLOAT, "b", "s"),),
+        (profile(b=(1, 2, 4), s=(2, 6, 9)),),
+        lambda values: (sizes.append(values), agrees(values))[1],
+        lambda condition: (conditions.append(str(condition)), elsewhere(condition))[1],
+    )
+    return found, sizes, conditions
+
+
+@pytest.mark.parametrize("answer", [True, False, None])
+def test_the_first_and_the_last_size_that_break_a_harmless_guard_are_tried(
+    answer: bool | None,
+) -> None:
+    first, last = {"b": 1, "s": 2}, {"b": 4, "s": 5}
+
+    def one_more(x: Tensor) -> Tensor:
+        return x * 2 if x.shape[1] - x.shape[0] == 1 else x
+
+    found, sizes, conditions = asked(one_more, 7, lambda _: True, lambda _: True)
+    assert (found, sizes, conditions) == (None, [first, last], [])
+    found, sizes, conditions = asked(
+        one_more, 7, lambda values: answer if values == last else True, lambda _: False
+    )
+    assert (sizes, conditions) == ([first, last], [] if answer else ["Ne(-b + s, 1)"])
+    assert (found is None) == bool(answer)
+    found, sizes, _ = asked(one_more, 7, lambda _: answer, lambda _: True)
+    assert (found, sizes) == (None, [first, last] if answer else [first])
+
+
+def test_only_the_models_own_branches_are_looked_for_elsewhere() -> None:
+    def short(x: Tensor) -> Tensor:
+        return x * 2 if x.shape[1] <= 8 else x
+
+    found, sizes, conditions = asked(short, 5, lambda _: True, lambda _: True)
+    assert (found, sizes, conditions) == (None, [], ["s <= 8"])
+    found, sizes, conditions = asked(
+        lambda x: x.reshape(-1, 2) * 2, 8, lambda _: False, lambda _: True
+    )
+    assert found is not None, "it was torch that asked"
+    assert conditions == []
+    assert sizes
+
+
+@pytest.mark.parametrize(
+    ("holds", "size", "said", "number"),
+    [
+        (lambda b, s: s <= 8, 5, "s <= 8 at s=9; it holds for s from 2 to 8", False),
+        (lambda b, s: s > 3, 5, "s > 3 at s=2; it holds for s from 4 to 9", False),
+        (lambda b, s: s // 2 == 3, 6, "Eq((s//2), 3) at s=2; it holds for s from 6 to 7", True),
+        (lambda b, s: s // 2 == b, 6, "Eq((s//2), b) at b=1, s=4", False),
+        (lambda b, s: s // 4 != 2, 6, "Ne((s//4), 2) at s=8; it holds for s from 2 to 7", False),
+    ],
+)
+def test_a_broken_guard_is_told_with_its_line_its_sizes_and_what_would_help(
+    holds: Callable[[int, int], bool], size: int, said: str, number: bool
+) -> None:
+    found, _, _ = asked(
+        lambda x: x * 2 if holds(*x.shape) else x, size, lambda _: False, lambda _: False
+    )
+    assert found is not None
+    condition, _, at = said.partition(" at ")
+    place = r" \(from \S*test_guards\.py:\d+ in <lambda>\)"
+    wanted = (
+        f"the model holds only where {re.escape(condition)}{place}, which profile 'p' breaks at "
+        f"{re.escape(at)}"
+    )
+    assert re.fullmatch(wanted, found.message)
+    assert (found.code, found.number) == ("guard", number)
+    assert found.remedy == (
+        "narrow the profile to sizes that satisfy it, split it into one for each branch with a model of its "
+        "own, or change that line"
+    )
+
+
+def test_a_guard_over_too_many_sizes_is_told_with_its_line_and_what_would_help() -> None:
+    found = complaint(
+        Call(lambda x: x if x.shape[0] * x.shape[1] % 2 else -x),
+        (spec("x", FLOAT, "b", "s"),),
+        torch.ones(3, 5),
+        b=(4_000, 5_000, 12_000),
+        s=(4_000, 5_000, 12_000),
+    )
+    assert found is not None
+    place = r" \(from \S*test_guards\.py:\d+ in <lambda>\)"
+    said = (
+        rf"the model holds only where Ne\(Mod\(b\*s, 2\), 0\){place}, which can't be checked for all sizes of "
+        "profile 'p': there are too many sizes to try"
+    )
+    assert re.fullmatch(said, found.message)
+    assert (found.code, found.remedy) == ("guard", "narrow the profile, or change that line")
+    assert not found.number
+
+
+# -- inputs and their sizes ---------------------------------------------------------------------
+
+
+class Three(nn.Module):
+    def forward(self, x: Tensor, y: Tensor, *, z: Tensor) -> Tensor:
+        return x.sum() + y.sum() * 2 + z.sum() * 3
+
+
+@pytest.mark.parametrize("order", ["xyz", "zyx", "yzx"])
+def test_inputs_are_found_by_place_or_by_name(order: str) -> None:
+    tensors = {"x": torch.ones(2), "y": torch.ones(3), "z": torch.ones(4)}
+    specs = tuple(spec(name, FLOAT, tensors[name].shape[0]) for name in order)
+
+    def found(
+        exported: torch.export.ExportedProgram, specs: tuple[TensorSpec, ...]
+    ) -> list[object]:
+        pairs = guards.user_inputs(exported, specs)
+        return [(one.name, node.meta["val"].shape[0]) for one, node in pairs]
+
+    named = torch.export.export(Three(), (), {name: tensors[name] for name in order})
+    assert found(named, specs) == [(name, tensors[name].shape[0]) for name in order]
+    mixed = torch.export.export(Three(), (tensors["x"], tensors["y"]), {"z": tensors["z"]})
+    placed = (spec("first", FLOAT, 2), spec("second", FLOAT, 3), spec("z", FLOAT, 4))
+    assert found(mixed, placed) == [("first", 2), ("second", 3), ("z", 4)]
+
+
+def test_corners_and_optimum_of_each_profile_are_looked_at() -> None:
+    inputs = (spec("x", FLOAT, "b", "2*s"), spec("y", FLOAT, 3, "b"))
+    one, two = (
+        profile(b=(1, 2, 4), s=(5, 6, 7), unused=(1, 2, 3)),
+        profile(b=(8, 8, 8), s=(1, 2, 3)),
+    )
+    assert list(guards._points(inputs, (one, two))) == [
+        {"b": 2, "s": 6},
+        {"b": 1, "s": 5},
+        {"b": 1, "s": 7},
+        {"b": 4, "s": 5},
+        {"b": 4, "s": 7},
+        {"b": 8, "s": 2},
+        {"b": 8, "s": 1},
+        {"b": 8, "s": 3},
+        {"b": 8, "s": 1},
+        {"b": 8, "s": 3},
+    ]
+
+
+@pytest.mark.parametrize("count", [6, 7])
+def test_of_many_sizes_only_the_extremes_are_looked_at(count: int) -> None:
+    names = [f"s{n}" for n in range(count)]
+    sizes = profile(**dict.fromkeys(names, (1, 2, 3)))
+    found = list(guards._points((spec("x", FLOAT, *names),), (sizes,)))
+    extremes = [dict.fromkeys(names, size) for size in (2, 1, 3)]
+    assert len(found) == (65 if count == 6 else 3)
+    assert all(one in found for one in extremes)
+    assert found[0] == extremes[0]
+    if count == 7:
+        assert found == extremes

@@ -52,6 +52,41 @@ def test_nothing_else_in_proc_is_opened(tree, monkeypatch):
     assert all(any(path.startswith(one) for one in mine) for path in opened)
 
 
+@pytest.mark.parametrize("gone", [FileNotFoundError, ProcessLookupError])
+@pytest.mark.parametrize("what", ["task", "children", "statm", "smaps_rollup"])
+def test_what_ends_while_it_is_looked_at_holds_nothing(tree, monkeypatch, gone, what):
+    """The kernel tells it in two ways, the second once in thousands of looks: that ended a run."""
+    (inner,) = set(memory.family(tree)) - {tree}
+    read, listed = memory._read, os.listdir
+
+    def ended(ask, path):
+        if path.startswith(f"/proc/{inner}/") and path.endswith(f"/{what}"):
+            raise gone(path)
+        return ask(path)
+
+    monkeypatch.setattr(memory, "_read", lambda path: ended(read, path))
+    monkeypatch.setattr(os, "listdir", lambda path: ended(listed, path))
+    assert set(memory.family(tree)) == {tree, inner}
+    assert (memory.held(tree, 1 << 40) > 200 << 20) == (what != "statm")
+    assert (memory.held(tree, 1) > 200 << 20) == (what != "smaps_rollup")
+
+
+@pytest.mark.parametrize("gone", [FileNotFoundError, ProcessLookupError])
+def test_a_thread_that_ends_hides_no_other_ones_children(tree, monkeypatch, gone):
+    """The child was started by another thread than the first: whichever ends, the rest is found."""
+    wanted, read = set(memory.family(tree)), memory._read
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: ["0", *listed(path)])
+
+    def ended(path):
+        if "/task/0/" in path:
+            raise gone(path)
+        return read(path)
+
+    monkeypatch.setattr(memory, "_read", ended)
+    assert set(memory.family(tree)) == wanted
+
+
 def test_a_process_that_has_ended_holds_nothing():
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
