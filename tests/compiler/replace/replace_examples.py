@@ -180,3 +180,23 @@ def gelu_on_net(net: Any, self: Any, approximate: str) -> Any:
 def swish_as_gelu(net: Any, self: Any, approximate: str) -> Any:
     """A wrong converter: close, and not close enough."""
     return swish_on_net(net, self)
+
+
+def gelu_raising(net: Any, self: Any, approximate: str) -> Any:
+    return net.constant_of_no_kind(self)
+
+
+def gelu_twice(net: Any, self: Any, approximate: str) -> Any:
+    return self, self
+
+
+def gelu_of_another_type(net: Any, self: Any, approximate: str) -> Any:
+    return net.cast(self, torch.float16)
+
+
+def gelu_of_another_rank(net: Any, self: Any, approximate: str) -> Any:
+    return net.reduce(self, "SUM", [1], False)
+
+
+def gelu_of_nothing(net: Any, self: Any, approximate: str) -> None:
+    return None

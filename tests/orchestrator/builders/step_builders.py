@@ -15,6 +15,11 @@ def bookkeeping(step: str, spec: Any, upstream: Any, store: str) -> dict[str, An
     return {"step": step, "spec": spec, "upstream": sorted(upstream)}
 
 
+def answer(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
+    """What it is told, whatever it would measure."""
+    return dict(spec["answer"])
+
+
 def segfault(step: str, spec: Any, upstream: Any, store: str) -> dict[str, Any]:
     return bad_builders.segfault()
 

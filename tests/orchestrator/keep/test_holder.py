@@ -63,6 +63,21 @@ def test_a_failure_lets_the_next_one_try(store):
     assert isinstance(perform(attempt(store, "r2", function="bookkeeping"))[0], Built)
 
 
+@pytest.mark.parametrize(
+    ("output", "kept"),
+    [({"passed": False}, False), ({"passed": False, "worst": 2.0}, False), ({"passed": True}, True),
+     ({"passed": 0}, True), ({}, True)],
+)  # fmt: skip
+def test_a_validation_that_did_not_pass_is_not_recorded_for_ever(store, output, kept):
+    """It may pass in the next run. Any other output counts as one that a step wanted to leave."""
+    mine = attempt(store, "r1", function="answer", answer=output)
+    first, _ = perform(mine)
+    assert isinstance(first, Built)
+    assert first.output == output
+    again, _ = perform(mine)
+    assert isinstance(again, Cached if kept else Built)
+
+
 def test_whoever_waits_gets_the_result_of_the_one_that_works(store):
     with (
         Holder(store, KEY, "r1", "m/trace", 1) as first,

@@ -127,6 +127,37 @@ def test_everything_done_is_cached_to_the_alias() -> None:
     assert moved.decision("a/promote").why == "a:latest moves to version 1"
 
 
+@pytest.mark.parametrize(
+    ("unkeyed", "said"),
+    [
+        ((), "same inputs, same result"),
+        (("subprocess /bin/cat",), "same inputs, same result; unkeyed: subprocess /bin/cat"),
+        (("the network",), "same inputs, same result; unkeyed: the network"),
+        (("socket server", "the whole environment"),
+         "same inputs, same result; unkeyed: socket server, the whole environment"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("step", ["trace", "build"])
+def test_what_no_record_shows_of_a_cached_step_is_named(
+    step: str, unkeyed: tuple[str, ...], said: str
+) -> None:
+    results = Results()
+    results.run(make(), "trace", "build")
+    told = {f"a/{step}", f"a/{step}/torch:cpu"}
+    for task in make(results=results).tasks:
+        if task.id in told:
+            upstream = {need: OUTPUTS[need.split("/")[1]] for need in task.needs}
+            record = results.records[keys.key(task, upstream)]
+            results.records[keys.key(task, upstream)] = record | {
+                "provenance": {"unkeyed": unkeyed}
+            }
+    made = make(results=results)
+    whys = {task.id: one.why for task, one in zip(made.tasks, made.decisions, strict=True)}
+    cached = {name for name, status in statuses(made).items() if status == "cached"}
+    assert {whys[name] for name in cached & told} == {said}
+    assert {whys[name] for name in cached - told} == {"same inputs, same result"}
+
+
 def test_a_failed_validation_holds_the_alias() -> None:
     results = Results()
     results.run(make(), "trace", "build", "publish", "validate")
