@@ -115,7 +115,10 @@ def _prepare(module: str, *, fresh: bool) -> Path:
         "only_mutate": [module],
         "also_copy": list(SEEN_BY_TESTS),
         "pytest_add_cli_args_test_selection": MODULES[module],
-        "pytest_add_cli_args": ["-m", "not gpu and not slow", "-p", "no:cacheprovider"],
+        "pytest_add_cli_args": [
+            *("-m", "not gpu and not slow"),
+            *("-p", "no:cacheprovider", "-p", "benchmarks.quick_first"),
+        ],
         "process_isolation": "forkserver",  # no mutant sees what an earlier run left in caches
         "timeout_constant": 4.0,
         "use_git_change_detection": False,

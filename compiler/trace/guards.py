@@ -195,7 +195,7 @@ def _broken(
         if not broken or (_may_be_harmless(guard) and all(agrees(values) for values in broken)):
             continue
         if not guard.torchs and elsewhere(condition):
-            continue
+            return None
         where = ", ".join(f"{name}={size}" for name, size in broken[0].items())
         return Complaint(
             "guard",

@@ -499,6 +499,7 @@ def test_a_model_that_asks_for_one_or_none_may_mean_what_broadcasting_does(
 def asked(
     function: Callable[[Tensor], Tensor], size: int,
     agrees: Callable[[object], bool | None], elsewhere: Callable[[object], bool],
+    profiles: tuple[Profile, ...] = (profile(b=(1, 2, 4), s=(2, 6, 9)),),
 ) -> tuple[guards.Complaint | None, list[object], list[str]]:  # fmt: skip
     """What is said of a function of [b, s], and what `agrees` and `elsewhere` were asked."""
     free = dict.fromkeys(range(2), torch.export.Dim.AUTO)
@@ -508,7 +509,7 @@ def asked(
     found = guards.check_dimensions(
         exported,
         (spec("x", FLOAT, "b", "s"),),
-        (profile(b=(1, 2, 4), s=(2, 6, 9)),),
+        profiles,
         lambda values: (sizes.append(values), agrees(values))[1],
         lambda condition: (conditions.append(str(condition)), elsewhere(condition))[1],
     )
@@ -541,12 +542,42 @@ def test_only_the_models_own_branches_are_looked_for_elsewhere() -> None:
 
     found, sizes, conditions = asked(short, 5, lambda _: True, lambda _: True)
     assert (found, sizes, conditions) == (None, [], ["s <= 8"])
+    found, sizes, conditions = asked(short, 5, lambda _: True, lambda _: False)
+    assert found is not None, "that program and model agree at two sizes says nothing of the others"
+    assert (sizes, conditions) == ([], ["s <= 8"])
     found, sizes, conditions = asked(
         lambda x: x.reshape(-1, 2) * 2, 8, lambda _: False, lambda _: True
     )
     assert found is not None, "it was torch that asked"
     assert conditions == []
     assert sizes
+
+
+def test_every_profile_is_looked_at() -> None:
+    """One where the guard holds, or both answers are right, says nothing of the next."""
+
+    def one_more(x: Tensor) -> Tensor:
+        return x * 2 if x.shape[1] - x.shape[0] == 1 else x
+
+    holds, agreed = (
+        profile("holds", b=(1, 2, 2), s=(5, 6, 7)),
+        profile("agreed", b=(1, 1, 1), s=(2, 2, 3)),
+    )
+    broken, later = (
+        profile("broken", b=(2, 2, 3), s=(3, 4, 4)),
+        profile("later", b=(4, 4, 4), s=(5, 5, 5)),
+    )
+    found, sizes, conditions = asked(
+        one_more, 7, lambda values: values == {"b": 1, "s": 2}, lambda _: False,
+        (holds, agreed, broken, later),
+    )  # fmt: skip
+    assert found is not None
+    assert "which profile 'broken' breaks at b=2, s=3" in found.message
+    assert sizes == [{"b": 1, "s": 2}, {"b": 2, "s": 3}]
+    found, _, conditions = asked(
+        one_more, 7, lambda _: False, lambda _: True, (holds, agreed, broken, later)
+    )
+    assert (found, conditions) == (None, ["Ne(-b + s, 1)"]), "what holds elsewhere holds for all"
 
 
 @pytest.mark.parametrize(

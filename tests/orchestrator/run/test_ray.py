@@ -123,6 +123,7 @@ def test_a_lost_worker_is_an_infrastructure_failure(ray_executor, tmp_path):
 def test_a_pool_hands_out_one_task_ahead_of_the_last_that_started(ray_executor, tmp_path):
     pools = ray_executor.pools({None, "sm_90"})
     assert pools[None].ahead == pools["sm_90"].ahead == 1
+    assert pools[None].window == pools["sm_90"].window > 1000, "nodes that come later are used"
 
 
 def test_started_means_started_and_nothing_overtakes_a_big_task(ray_executor, tmp_path):
