@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch._guards import SLoc
 
 from compiler.trace import composites, guards
 from compiler.trace.export import TraceRefused, trace
@@ -687,3 +688,43 @@ def test_of_many_sizes_only_the_extremes_are_looked_at(count: int) -> None:
     assert found[0] == extremes[0]
     if count == 7:
         assert found == extremes
+
+
+class Number(nn.Module):
+    """A program without any tensor, for which torch notes nothing of sizes."""
+
+    def forward(self) -> int:
+        return 3
+
+
+class Held(nn.Module):
+    """Without inputs, and with one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("held", torch.ones(3))
+
+    def forward(self) -> Tensor:
+        return self.held * 2
+
+
+@pytest.mark.parametrize("model", [Number(), Held()])
+def test_a_program_without_inputs_breaks_no_promise(model: nn.Module) -> None:
+    exported = torch.export.export(model, ())
+    symbols = guards.input_symbols(exported, ())
+    assert guards.conditions(exported, symbols) == {}
+    sizes = (profile(b=(1, 2, 3)),)
+    assert guards.check_dimensions(exported, (), sizes, lambda values: False) is None
+
+
+@pytest.mark.parametrize(
+    ("torchs", "said"),
+    [
+        ("X.py:1 in X", " (from X.py:1 in X)"),
+        ("model.py:7 in forward", " (from model.py:7 in forward)"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_a_place_that_torch_does_not_know_is_not_told(torchs: str | None, said: str) -> None:
+    assert guards._place(SLoc(torchs, None)) == said
