@@ -728,3 +728,21 @@ def test_a_program_without_inputs_breaks_no_promise(model: nn.Module) -> None:
 )
 def test_a_place_that_torch_does_not_know_is_not_told(torchs: str | None, said: str) -> None:
     assert guards._place(SLoc(torchs, None)) == said
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        (("x", ("b",)), ("y", ("b", "s"))),
+        (("x", ("b", "s", 1)), ("y", ("b", "s"))),
+        (("x", ("b", "s")), ("y", ())),
+        (("x", ("b", "s")),),
+    ],
+)
+def test_inputs_that_are_not_the_programs_are_no_inputs_of_it(
+    declared: tuple[tuple[str, tuple[int | str, ...]], ...],
+) -> None:
+    """Earlier checks refuse them with words; nothing is paired with what it does not belong to."""
+    exported = torch.export.export(Sum(), (torch.ones(3, 5), torch.ones(3, 5)))
+    with pytest.raises(ValueError, match="zip"):
+        guards.input_symbols(exported, tuple(spec(name, FLOAT, *dims) for name, dims in declared))
