@@ -242,9 +242,10 @@ def _points(
     used = {s for spec in inputs for dim in spec.shape for s in dims.symbols_of(dim)}
     for profile in profiles:
         ranges = [(s, bounds) for s, bounds in profile.ranges if s in used]
-        names = [s for s, _ in ranges]
-        corners = [(b.min, b.max) for _, b in ranges]
-        sizes: list[tuple[int, ...]] = [tuple(b.opt for _, b in ranges)]
-        sizes += itertools.product(*corners) if len(ranges) <= 6 else zip(*corners, strict=True)
-        for point in sizes:
-            yield dict(zip(names, point, strict=True))
+        yield {s: bounds.opt for s, bounds in ranges}
+        if len(ranges) > 6:
+            yield {s: bounds.min for s, bounds in ranges}
+            yield {s: bounds.max for s, bounds in ranges}
+        else:
+            ends = [((s, bounds.min), (s, bounds.max)) for s, bounds in ranges]
+            yield from map(dict, itertools.product(*ends))
