@@ -728,6 +728,7 @@ def test_a_program_without_inputs_breaks_no_promise(model: nn.Module) -> None:
 )
 def test_a_place_that_torch_does_not_know_is_not_told(torchs: str | None, said: str) -> None:
     assert guards._place(SLoc(torchs, None)) == said
+    assert not guards._folders(SLoc(torchs, None)), "a text tells no file"
 
 
 @pytest.mark.parametrize(
