@@ -126,16 +126,14 @@ def hold(
     for spec in specs:
         tensor = outputs[spec.name]
         dtype = str(tensor.dtype).removeprefix("torch.")
-        want = [_size(dim, known) for dim in spec.shape]
+        want = [dim if (n := _size(dim, known)) is None else n for dim in spec.shape]
         fits = len(want) == tensor.dim() and all(
-            size in (None, got) for size, got in zip(want, tensor.shape, strict=True)
+            isinstance(size, str) or size == got
+            for size, got in zip(want, tensor.shape, strict=True)
         )
         if dtype != spec.dtype or not fits:
-            shown = _shown(
-                [dim if size is None else size for dim, size in zip(spec.shape, want, strict=True)]
-            )
             raise RuntimeFailure(
-                f"output {spec.name!r}: expected {spec.dtype} {shown}, got {dtype} {list(tensor.shape)}"
+                f"output {spec.name!r}: expected {spec.dtype} {_shown(want)}, got {dtype} {list(tensor.shape)}"
             )
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from enginebundle.errors import InputError
+from enginebundle.errors import InputError, RuntimeFailure
 from enginebundle.format.spec import Profile, Range, TensorSpec
-from enginebundle.serve.dispatch import bind, choose, tensors_of
+from enginebundle.serve.dispatch import bind, choose, expected, hold, tensors_of
 
 IDS = TensorSpec("ids", "int64", ("b", "s"))
 MASK = TensorSpec("mask", "int64", ("b", "s", 1))
@@ -153,11 +153,11 @@ def test_the_refusal_names_the_input_and_what_would_help() -> None:
 
 def test_an_expression_over_symbols_is_held_to_its_value() -> None:
     doubled = TensorSpec("pairs", "int64", ("2*b", 4))
-    for shape, expected in (((5, 4), "4 as dimension 0"), ((4, 5), "4 as dimension 1")):
+    for shape, wanted in (((5, 4), "4 as dimension 0"), ((4, 5), "4 as dimension 1")):
         with pytest.raises(InputError) as caught:
             bind((IDS, doubled), {"ids": (2, 9), "pairs": shape})
         assert str(caught.value) == (
-            f"input 'pairs': expected {expected} of [2*b, 4], got shape {list(shape)}"
+            f"input 'pairs': expected {wanted} of [2*b, 4], got shape {list(shape)}"
         )
 
 
@@ -203,3 +203,102 @@ def test_a_profile_may_bound_a_symbol_that_the_call_does_not_have() -> None:
 def test_without_any_profile_nothing_fits() -> None:
     with pytest.raises(InputError, match=r"^no profile contains no sizes \(\)\. Pad"):
         choose((), {})
+
+
+def spec(*dims: int | str, name: str = "x", dtype: str = "float32") -> TensorSpec:
+    return TensorSpec(name, dtype, dims)
+
+
+@pytest.mark.parametrize(
+    ("specs", "shapes", "symbols"),
+    [
+        ((spec("2*b", "s"),), {"x": (4, 7)}, {"b": 2, "s": 7}),
+        ((spec("40 - s", 3, "b"),), {"x": (38, 3, 5)}, {"s": 2, "b": 5}),
+        ((spec("b + s", "s"), spec("b", name="y")), {"x": (9, 4), "y": (5,)}, {"b": 5, "s": 4}),
+        ((spec("3*n + 1", "2*n"),), {"x": (10, 6)}, {"n": 3}),
+        ((spec("b*s", "s"),), {"x": (12, 4)}, {"b": 3, "s": 4}),
+    ],
+)
+def test_sizes_that_are_expressions_tell_their_symbols(
+    specs: tuple[TensorSpec, ...], shapes: dict[str, tuple[int, ...]], symbols: dict[str, int]
+) -> None:
+    assert bind(specs, shapes) == symbols
+
+
+@pytest.mark.parametrize(
+    ("specs", "shapes", "said"),
+    [
+        ((spec("2*b"), spec("s", name="y")), {"x": (5,), "y": (1,)},
+         "sizes of x, y: no b gives '2*b' the size 5"),
+        ((spec("3*n + 1"),), {"x": (9,)}, "sizes of x: no n gives '3*n + 1' the size 9"),
+        ((spec("b*s"),), {"x": (6,)}, "the inputs' sizes do not tell b, s"),
+        ((spec("max(n, 2)"),), {"x": (2,)}, "the inputs' sizes do not tell n"),
+        ((spec("z*a", "y*b"),), {"x": (6, 6)}, "the inputs' sizes do not tell a, b, y, z"),
+    ],
+)  # fmt: skip
+def test_sizes_that_tell_no_symbol_are_refused_with_what_they_lack(
+    specs: tuple[TensorSpec, ...], shapes: dict[str, tuple[int, ...]], said: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        bind(specs, shapes)
+    assert str(caught.value) == said
+
+
+def test_what_is_expected_of_outputs_is_told_as_far_as_the_inputs_sizes_tell_it() -> None:
+    outputs = (
+        spec("b", "2*s", 3),
+        spec("b", "u", name="found", dtype="int64"),
+        spec(name="loss", dtype="bfloat16"),
+        spec("s // (b - 2)", name="none"),
+        spec("u", "v", name="neither", dtype="bool"),
+    )
+    assert list(expected(outputs, {"b": 2, "s": 5})) == [
+        ("x", torch.float32, (2, 10, 3)),
+        ("found", torch.int64, None),
+        ("loss", torch.bfloat16, ()),
+        ("none", torch.float32, None),
+        ("neither", torch.bool, None),
+    ]
+
+
+ROWS = (spec("u", "b", name="rows", dtype="int64"), spec("u", "2*u", "b", name="y"))
+"""Outputs with a size `u` that data decide."""
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_outputs_of_the_sizes_that_a_bundle_says_pass(count: int) -> None:
+    rows, y = torch.zeros(count, 2, dtype=torch.int64), torch.zeros(count, 2 * count, 2)
+    symbols = {"b": 2}
+    hold(ROWS, {"rows": rows, "y": y}, symbols)
+    assert symbols == {"b": 2}, "what one call's data decide says nothing of the next"
+    hold((spec("u*v", "b"),), {"x": torch.zeros(5, 2)}, symbols)
+
+
+@pytest.mark.parametrize(
+    ("specs", "outputs", "said"),
+    [
+        (ROWS, {"rows": (3, 2), "y": (4, 6, 2)}, "'y': expected float32 [3, 6, 2], got float32 [4, 6, 2]"),
+        (ROWS, {"rows": (3, 2), "y": (3, 6, 3)}, "'y': expected float32 [3, 6, 2], got float32 [3, 6, 3]"),
+        (ROWS, {"rows": (3, 1), "y": (3, 6, 2)}, "'rows': expected int64 [3, 2], got int64 [3, 1]"),
+        (ROWS, {"rows": (3,), "y": (3, 6, 2)}, "'rows': expected int64 [3, 2], got int64 [3]"),
+        (ROWS, {"rows": (3, 2, 1), "y": (3, 6, 2)}, "'rows': expected int64 [3, 2], got int64 [3, 2, 1]"),
+        ((spec("u*v", "b"),), {"x": (5, 3)}, "'x': expected float32 [u*v, 2], got float32 [5, 3]"),
+        ((spec(4),), {"x": (5,)}, "'x': expected float32 [4], got float32 [5]"),
+    ],
+)  # fmt: skip
+def test_an_output_of_another_size_is_a_failure(
+    specs: tuple[TensorSpec, ...], outputs: dict[str, tuple[int, ...]], said: str
+) -> None:
+    dtypes = {one.name: getattr(torch, one.dtype) for one in specs}
+    made = {name: torch.zeros(size, dtype=dtypes[name]) for name, size in outputs.items()}
+    with pytest.raises(RuntimeFailure) as caught:
+        hold(specs, made, {"b": 2})
+    assert str(caught.value) == f"output {said}"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32, torch.bool])
+def test_an_output_of_another_type_is_a_failure(dtype: torch.dtype) -> None:
+    with pytest.raises(RuntimeFailure) as caught:
+        hold((spec("b", 3),), {"x": torch.zeros(2, 3, dtype=dtype)}, {"b": 2})
+    told = str(dtype).removeprefix("torch.")
+    assert str(caught.value) == f"output 'x': expected float32 [2, 3], got {told} [2, 3]"

@@ -244,6 +244,24 @@ def test_a_missing_plugin_is_named_with_how_to_register_it() -> None:
     )
 
 
+def test_an_operator_that_nobody_allowed_is_named_with_how_to_allow_it() -> None:
+    plain = cpu_variant(BLOB, BLOB)
+    called = ("mine.scan.default", "mine.gate.default", "theirs.hash.default")
+    segment = replace(plain.parts[0].segments[0], operators=called)
+    needy = replace(plain, parts=(replace(plain.parts[0], segments=(segment,)),))
+    (choice,) = rank((needy,), ALL, LAPTOP, operators=("mine.scan.default",))
+    assert isinstance(choice, Rejected)
+    assert choice.reason == (
+        "calls 'mine.gate.default', 'theirs.hash.default', which no bundle may call unasked. Import the "
+        "library that registers it with torch, and pass load(..., operators=['mine.gate.default', "
+        "'theirs.hash.default']) if you trust it (docs/loading.md)"
+    )
+    assert isinstance(rank((needy,), ALL, LAPTOP, operators=called)[0], Accepted)
+    assert isinstance(rank((needy,), ALL, LAPTOP, operators=(*called, "other"))[0], Accepted)
+    assert isinstance(rank((needy,), ALL, LAPTOP)[0], Rejected)
+    assert isinstance(rank((plain,), ALL, LAPTOP)[0], Accepted)
+
+
 def test_an_accepted_variant_tells_its_state() -> None:
     (choice,) = rank(VARIANTS[3:4], ALL, GPU)
     assert str(choice) == "rtx:sm_89: accepted (validated)"
