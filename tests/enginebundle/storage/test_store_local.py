@@ -107,33 +107,6 @@ def test_versions_count_and_the_same_content_makes_none(store: Store) -> None:
     assert store.names() == ["m"]
 
 
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        b"",
-        b"{",
-        b"{}",
-        b"[]",
-        b"null",
-        b"\xff",
-        b'{"index": 1, "signature": 2}',
-        b'{"index": "sha256:"}',
-    ],
-)
-def test_a_damaged_version_is_left_out_said_and_published_again_under_the_next_number(
-    damaged: bytes, store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
-    one, two = (store.publish("m", content, b"sig") for content in (b"one", b"two"))
-    store.storage.put("bundles/m/versions/2.json", damaged)
-    assert store.versions("m") == [one]
-    assert "version m@2 is left out" in caplog.text
-    assert (store.holds(one), store.holds(two)) == (True, False)
-    again = store.publish("m", b"two", b"sig")
-    assert (again.number, again.created) == (3, True)
-    assert store.resolve("m@3") == again
-    assert store.numbers("m") == [1, 2, 3]
-
-
 def test_references(store: Store) -> None:
     first = store.publish("m", b"one", b"sig")
     second = store.publish("m", b"two", b"sig")
