@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from enginebundle.errors import ConflictError, FormatError, NotFoundError
+from enginebundle.errors import ConflictError, FormatError, NotFoundError, UnreadableError
 from enginebundle.format.digest import canonical_json, digest_bytes
+from enginebundle.storage import bundles
+from enginebundle.storage.reading import SMALL
 from enginebundle.storage.store import Store, Version
 
 ONE, TWO = digest_bytes(b"one"), digest_bytes(b"two")
@@ -101,6 +103,19 @@ def test_a_version_that_is_not_there_is_named(store: Store) -> None:
         store.read_index(absent)
 
 
+def test_neither_index_nor_signature_is_read_beyond_its_limit(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = store.publish("long", b"one", b"s" * (SMALL + 1))
+    with pytest.raises(UnreadableError):
+        store.read_index(long)
+    large = store.publish("large", b"i" * 101, b"s" * SMALL)
+    assert store.read_index(large) == (b"i" * 101, b"s" * SMALL)
+    monkeypatch.setattr(bundles, "MAX_INDEX", 100)
+    with pytest.raises(UnreadableError):
+        store.read_index(large)
+
+
 # -- what can be opened, and copied ---------------------------------------------------------------
 
 
@@ -180,6 +195,35 @@ def test_of_many_movers_at_once_one_wins(three: Store) -> None:
     assert won == set(three.aliases("m").values()), "two that ask for one version both have it"
 
 
+def test_that_there_is_no_alias_is_told_as_well(three: Store) -> None:
+    with pytest.raises(
+        ConflictError, match="alias m:prod points at version none, expected 2: some"
+    ):
+        three.set_alias("m", "prod", 1, expected=2)
+    assert three.aliases("m") == {}
+    three.set_alias("m", "prod", 1, expected=0)
+    with pytest.raises(
+        ConflictError, match="alias m:prod points at version 1, expected none: some"
+    ):
+        three.set_alias("m", "prod", 2, expected=0)
+    with pytest.raises(ConflictError, match="points at version 1, expected none"):
+        three.set_alias("m", "prod", 1, expected=0)
+
+
+@pytest.mark.parametrize("name", ["../m", "", "m/n", ".m"])
+def test_a_name_that_can_be_none_is_told_with_what_it_should_be(name: str, three: Store) -> None:
+    for use in (
+        lambda: three.aliases(name),
+        lambda: three.versions(name),
+        lambda: three.publish(name, b"one", b"sig"),
+        lambda: three.set_alias(name, "prod", 1),
+    ):
+        with pytest.raises(FormatError, match=r"^bundle name "):
+            use()
+    with pytest.raises(FormatError, match=r"^alias "):
+        three.set_alias("m", name, 1)
+
+
 def test_an_alias_that_is_there_already_is_not_written_again(three: Store) -> None:
     for _ in range(3):
         three.set_alias("m", "prod", 2)
@@ -204,6 +248,7 @@ def test_a_damaged_move_costs_its_alias_and_no_other(
     three.storage.put("bundles/m/aliases/.DS_Store/1.json", b"")
     assert three.aliases("m") == {"latest": 3}
     assert "alias m:prod is left out: bundles/m/aliases/prod/2.json" in caplog.text
+    assert ".DS_Store" not in caplog.text, "what can be no alias is none"
     assert three.resolve("m").number == 3
     with pytest.raises(FormatError):
         three.resolve("m:prod")
@@ -233,6 +278,9 @@ def test_what_a_reference_does_not_find_is_told_with_what_there_is(
     three.storage.remove("bundles/m/versions/2.json")
     with pytest.raises(NotFoundError, match=r"m:prod: store .* has no version 2 of 'm'"):
         three.resolve("m:prod")
+    three.publish("more", b"one", b"sig")
+    with pytest.raises(NotFoundError, match=r"has no bundle 'n'; it has: m, more$"):
+        three.resolve("n")
     empty = Store.open(tmp_path / "empty", create=True)
     with pytest.raises(NotFoundError, match=r"has no bundle 'm'; it has: none$"):
         empty.resolve("m")
