@@ -116,6 +116,19 @@ def test_neither_index_nor_signature_is_read_beyond_its_limit(
         store.read_index(large)
 
 
+def test_a_record_beyond_its_limit_is_a_damaged_one(store: Store) -> None:
+    one, two = (store.publish("m", content, b"sig") for content in (b"one", b"two"))
+    store.set_alias("m", "prod", 1)
+    store.set_alias("m", "dev", 2)
+    for path in ("bundles/m/versions/1.json", "bundles/m/aliases/prod/1.json"):
+        content = store.storage.get(path) or b""
+        store.storage.put(path, content.ljust(SMALL))
+        assert (store.versions("m"), store.aliases("m")) == ([one, two], {"dev": 2, "prod": 1})
+        store.storage.put(path, content.ljust(SMALL + 1))
+        assert len(store.versions("m")) + len(store.aliases("m")) == 3
+        store.storage.put(path, content)
+
+
 # -- what can be opened, and copied ---------------------------------------------------------------
 
 
