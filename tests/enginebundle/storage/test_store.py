@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from enginebundle.errors import FormatError, NotFoundError, StoreError
+from enginebundle.errors import FormatError, NotFoundError, StoreError, UnreadableError
 from enginebundle.format.digest import digest_bytes
 from enginebundle.storage.local import LocalStorage
-from enginebundle.storage.store import Store
+from enginebundle.storage.reading import SMALL
+from enginebundle.storage.store import Store, is_store
 
 KEY, OTHER = digest_bytes(b"key"), digest_bytes(b"other")
 HEX = KEY.removeprefix("sha256:")
@@ -147,3 +148,31 @@ def test_files_are_listed_with_or_without_a_slash(store: Store) -> None:
     store.put_file("runs/b", b"2")
     assert store.get_file("runs/b") == b"2"
     assert store.get_file("runs/no") is None
+
+
+def test_a_file_is_read_up_to_its_limit(store: Store) -> None:
+    store.put_file("runs/r1/log", b"12345")
+    assert store.get_file("runs/r1/log") == store.get_file("runs/r1/log", 5) == b"12345"
+    with pytest.raises(UnreadableError):
+        store.get_file("runs/r1/log", 4)
+    assert store.get_file("runs/r1/none", 4) is None
+
+
+def test_a_marker_beyond_its_limit_marks_no_store(store: Store) -> None:
+    marker = root(store) / "store.json"
+    content = marker.read_bytes()
+    marker.write_bytes(content.ljust(SMALL))
+    assert Store.open(store.uri).names() == []
+    marker.write_bytes(content.ljust(SMALL + 1))
+    with pytest.raises(UnreadableError):
+        Store.open(store.uri)
+
+
+def test_a_folder_is_a_store_if_a_file_marks_it(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "none"
+    assert is_store(root(store))
+    assert not is_store(folder)
+    folder.mkdir()
+    assert not is_store(folder)
+    (folder / "store.json").mkdir()
+    assert not is_store(folder)
