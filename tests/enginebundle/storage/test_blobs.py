@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from enginebundle.errors import IntegrityError, NotFoundError
+from enginebundle.errors import IntegrityError, NotFoundError, UnreadableError
 from enginebundle.format.digest import digest_bytes
 from enginebundle.storage.base import Storage
 from enginebundle.storage.blobs import BlobStore
@@ -139,3 +139,12 @@ def test_a_download_is_kept_and_repaired(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     store.put_blob(b"hello")
     assert store.blob_path(HELLO) == tmp_path / "user" / ".cache" / "enginebundle" / PATH
+
+
+@pytest.mark.parametrize("content", [b"x", b"weights", b"0" * 70_000])
+def test_a_blob_is_read_up_to_its_limit(content: bytes, files: LocalStorage) -> None:
+    store = blobs(files)
+    digest = store.put_blob(content)
+    assert store.read_blob(digest) == store.read_blob(digest, len(content)) == content
+    with pytest.raises(UnreadableError):
+        store.read_blob(digest, len(content) - 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from enginebundle.format.digest import digest_bytes
+from enginebundle.format.evidence import LAST
 from enginebundle.format.spec import Target
 from enginebundle.storage.seen import remember, seen
 
@@ -71,3 +72,25 @@ def test_a_folder_that_can_t_be_read_remembers_nothing(home: Path) -> None:
     loop.symlink_to(loop.name)
     remember(INDEX, {(CPU, ME): 3})
     assert seen(INDEX) == {}
+
+
+@pytest.mark.parametrize("part", [".", "seen", "seen/{index}"])
+def test_a_home_may_be_spread_over_other_disks_by_links(
+    part: str, home: Path, tmp_path: Path
+) -> None:
+    """It is the user's own, unlike a store."""
+    link = home / part.format(index=INDEX.removeprefix("sha256:"))
+    link.parent.mkdir(parents=True, exist_ok=True)
+    elsewhere = tmp_path / "another disk"
+    elsewhere.mkdir()
+    link.symlink_to(elsewhere)
+    remember(INDEX, {(CPU, ME): 3})
+    assert seen(INDEX) == {(CPU, ME): 3}
+    assert [path.name for path in elsewhere.rglob("*") if path.is_file()] == ["3"]
+
+
+@pytest.mark.parametrize("beyond", [LAST + 1, -1, 10**30])
+def test_numbers_that_no_evidence_has_are_not_remembered(beyond: int) -> None:
+    remember(INDEX, {(CPU, ME): LAST})
+    remember(INDEX, {(CPU, ME): beyond, (CPU, YOU): beyond})
+    assert seen(INDEX) == {(CPU, ME): LAST}
