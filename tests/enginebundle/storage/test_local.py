@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from enginebundle.errors import FormatError, StoreError
+from enginebundle.errors import FormatError, StoreError, UnreadableError
 from enginebundle.storage.base import Entry
 from enginebundle.storage.local import LocalStorage
 
@@ -217,3 +217,37 @@ def test_a_failed_write_leaves_what_was_there_and_nothing_else(files: LocalStora
         files.put("folder", b"two")
     assert files.get("folder/inside") == b"one"
     assert os.listdir(files.root) == ["folder"]
+
+
+@pytest.mark.parametrize("link", ["out", "a/out", "a/b/out"])
+def test_nothing_is_removed_behind_a_link_that_leads_out(
+    link: str, files: LocalStorage, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_bytes(b"x")
+    (files.root / link).parent.mkdir(parents=True, exist_ok=True)
+    (files.root / link).symlink_to(tmp_path / "outside")
+    with pytest.raises(UnreadableError, match=f"can't remove {link}/file: .* leads out"):
+        files.remove(f"{link}/file")
+    assert (tmp_path / "outside" / "file").exists()
+    files.remove(link)
+    assert not (files.root / link).is_symlink()
+    assert (tmp_path / "outside" / "file").exists()
+
+
+@pytest.mark.parametrize("path", ["link", "a/link"])
+def test_a_link_that_leads_nowhere_is_told(path: str, files: LocalStorage) -> None:
+    (files.root / path).parent.mkdir(parents=True, exist_ok=True)
+    (files.root / path).symlink_to("nowhere")
+    with pytest.raises(
+        UnreadableError, match=f"store {files.root}: {path} is a link that leads nowhere"
+    ):
+        files.create(path, b"x")
+
+
+def test_only_a_file_has_a_size(files: LocalStorage) -> None:
+    files.put("a/b", b"four")
+    (files.root / "link").symlink_to("a/b")
+    os.mkfifo(files.root / "pipe")
+    sizes = {path: files.size(path) for path in ("a", "a/b", "link", "pipe", "none")}
+    assert sizes == {"a": None, "a/b": 4, "link": 4, "pipe": None, "none": None}
