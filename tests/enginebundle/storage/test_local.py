@@ -251,3 +251,37 @@ def test_only_a_file_has_a_size(files: LocalStorage) -> None:
     os.mkfifo(files.root / "pipe")
     sizes = {path: files.size(path) for path in ("a", "a/b", "link", "pipe", "none")}
     assert sizes == {"a": None, "a/b": 4, "link": 4, "pipe": None, "none": None}
+
+
+@pytest.mark.parametrize("path", ["out/file", "a/out/file", "file"])
+def test_a_link_that_leads_out_is_followed_only_where_links_are_allowed(
+    path: str, files: LocalStorage, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_bytes(b"x")
+    target = tmp_path / "outside"
+    link = files.root / path.removesuffix("/file")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target / "file" if path == "file" else target)
+    with pytest.raises(UnreadableError, match=f"can't read {path}: .* is a link that leads out"):
+        files.get(path)
+    assert LocalStorage(files.root, links=True).get(path) == b"x"
+
+
+def test_a_link_to_another_place_inside_is_followed(files: LocalStorage) -> None:
+    files.put("a/b", b"x")
+    (files.root / "link").symlink_to("a")
+    assert files.get("link/b") == b"x"
+
+
+def test_a_file_is_read_up_to_its_limit(files: LocalStorage) -> None:
+    files.put("a", b"12345")
+    assert files.get("a") == files.get("a", 5) == b"12345"
+    with pytest.raises(UnreadableError, match="can't read a: it has 5 bytes, expected at most 4"):
+        files.get("a", 4)
+
+
+@pytest.mark.parametrize("name", ["put", "files", "children"])
+def test_a_root_that_is_no_path_is_told(name: str) -> None:
+    with pytest.raises(StoreError, match=r"embedded null byte\. Check that the folder exists"):
+        OPERATIONS[name](LocalStorage(Path("a\0b"), links=True), "x")
