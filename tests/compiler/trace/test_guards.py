@@ -728,7 +728,11 @@ def test_a_program_without_inputs_breaks_no_promise(model: nn.Module) -> None:
 )
 def test_a_place_that_torch_does_not_know_is_not_told(torchs: str | None, said: str) -> None:
     assert guards._place(SLoc(torchs, None)) == said
-    assert not guards._folders(SLoc(torchs, None)), "a text tells no file"
+
+
+@pytest.mark.parametrize("torchs", ["X.py:1 in X", "/home/user/model.py", "", None])
+def test_a_place_that_is_told_as_text_lies_in_no_folder(torchs: str | None) -> None:
+    assert not guards._folders(SLoc(torchs, None))
 
 
 @pytest.mark.parametrize(
