@@ -127,6 +127,8 @@ def _prepare(module: str, *, fresh: bool) -> Path:
     lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
     text = (ROOT / "pyproject.toml").read_text() + "\n[tool.mutmut]\n" + "\n".join(lines) + "\n"
     (folder / "pyproject.toml").write_text(text)
+    # Which functions a test reaches may be others by now; mutmut looks at new tests alone.
+    (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     meta = folder / "mutants" / f"{module}.meta"
     if meta.exists():
         value = json.loads(meta.read_text())
