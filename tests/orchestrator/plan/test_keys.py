@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -369,6 +370,29 @@ def test_a_missing_need_is_an_error_unless_it_may_fail() -> None:
         keys.identity(publish, {})
     partial = {need: whole[need] for need in whole if "sm_89" not in need}
     assert keys.key(publish, partial) != keys.key(publish, whole)
+
+
+def test_a_copy_is_plain_json_and_shares_nothing() -> None:
+    inner = {"b": [1, "x"]}
+    value: dict[str, Any] = {
+        "a": [inner, None, 2.5],
+        "c": ({"d": None}, ["e"]),
+        "f": MappingProxyType({"g": [MappingProxyType({"h": (1, True)})]}),
+        "i": "text",
+    }
+    plain = {
+        "a": [{"b": [1, "x"]}, None, 2.5],
+        "c": [{"d": None}, ["e"]],
+        "f": {"g": [{"h": [1, True]}]},
+        "i": "text",
+    }
+    copied = keys._copied(value)
+    assert copied == plain
+    assert json.loads(json.dumps(copied)) == plain, "no mapping of another kind is left"
+    inner["b"].append(3)
+    value["c"][0]["d"] = 4
+    value["c"][1].append("more")
+    assert copied == plain
 
 
 def test_identities_do_not_share_structure_with_their_inputs() -> None:
