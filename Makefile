@@ -53,7 +53,7 @@ format: $(STAMP)  ## let ruff rewrite the sources
 
 test: lint  ## lint, and every test that needs no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $(JOBS) --dist loadfile
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --share 0 --jobs $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --share 25 --jobs $(JOBS)
 
 test-slow: $(STAMP)  ## the long lane: full-size models, many tasks
 	$(BIN)/python -m pytest -m "slow and not gpu"
