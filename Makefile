@@ -52,7 +52,7 @@ format: $(STAMP)  ## let ruff rewrite the sources
 	$(BIN)/ruff format .
 
 test: lint  ## lint, and every test that needs no GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --share 25 --jobs $(JOBS)
 
 test-slow: $(STAMP)  ## the long lane: full-size models, many tasks

@@ -1,5 +1,6 @@
 """torchvision imports beside a CPU build of torch, and nothing asks a model hub."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,19 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "manifests"))
 
 import torchvision_on_cpu
 
+_HERE = Path(__file__).resolve().parent
+_LONG = ("e2e", "orchestrator")
 torchvision_on_cpu.prepare()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of few long tests first: started last, one of them would run while nothing else is left."""
+    items.sort(key=lambda item: item.path.relative_to(_HERE).parts[0] not in _LONG)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the collector need not look through it again at each of its rounds."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
