@@ -12,7 +12,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["KILN_CHECK_PASSES"] = "1"  # every pass is held to its contract, in child processes too
 sys.path.append(str(Path(__file__).resolve().parents[1] / "manifests"))
 
-import torchvision_on_cpu
+gc.disable()
+import torchvision_on_cpu  # noqa: E402
 
 _HERE = Path(__file__).resolve().parent
 _LONG = ("e2e", "orchestrator")
@@ -25,8 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported stays: the collector need not look through it again at each of its rounds."""
+    """From here on there is garbage. What was imported stays: the collector leaves it alone."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -99,13 +99,39 @@ def _log(x: Any, base: Any = None) -> Any:
     return natural(x) if base is None else natural(x) / natural(base)
 
 
+def _gcd(*numbers: Any) -> Any:
+    """Of one symbol and a number: each divisor of the number that divides the symbol as well counts as often as
+    there are numbers up to it that share none with it (Gauss)."""
+    plain = [number for number in numbers if isinstance(number, int)]
+    symbols: list[Any] = [number for number in numbers if isinstance(number, torch.SymInt)]
+    known = math.gcd(*plain)
+    if len(symbols) != 1 or len(plain) + 1 != len(numbers) or not 0 < known <= _DIVIDED:
+        return _PYTHONS["gcd"](*numbers)
+    (n,) = symbols
+    terms = [
+        sum(math.gcd(i, d) == 1 for i in range(1, d + 1)) * (n // d - (n - 1) // d)
+        for d in range(1, known + 1)
+        if known % d == 0
+    ]
+    return torch.sym_sum(terms)  # type: ignore[no-untyped-call]
+
+
+def _lcm(*numbers: Any) -> Any:
+    if len(numbers) != 2:
+        return _PYTHONS["lcm"](*numbers)
+    return numbers[0] * numbers[1] // math.gcd(*numbers)
+
+
+_PYTHONS = {"gcd": math.gcd, "lcm": math.lcm}
+_DIVIDED = 1024
+"""The largest number whose divisors are written out."""
 _OF_ONE = (
     "exp", "expm1", "log10", "log1p", "log2", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin",
     "acos", "atan", "erf", "erfc",
 )  # fmt: skip
 FORMS: Mapping[str, Callable[..., Any]] = {
     "sqrt": torch.sym_sqrt, "isqrt": lambda n: math.floor(torch.sym_sqrt(n)),
-    "log": _log, **{name: _in_a_tensor(name) for name in _OF_ONE},
+    "log": _log, "gcd": _gcd, "lcm": _lcm, **{name: _in_a_tensor(name) for name in _OF_ONE},
 }  # fmt: skip
 """By the name in `math`: the form for symbols."""
 _EITHER = {id(getattr(math, name)): _either(name, form) for name, form in FORMS.items()}
