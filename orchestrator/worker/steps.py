@@ -44,9 +44,9 @@ Spec = Mapping[str, JSON]
 
 def run_step(step: str, spec: Spec, upstream: Upstream, store: str) -> dict[str, JSON]:
     """Open the store and run the step of that name. Called by `isolate`."""
-    if step != "validate":
-        # The compiler pauses the collector anyway; that what it imports stays would cost a sixth of importing it.
-        gc.disable()
+    # The collector would look again and again through what is imported, and that stays: a sixth of the time. The
+    # compiler pauses it anyway, and a session's calls leave nothing for it.
+    gc.disable()
     return STEPS[step](spec, upstream, opened(store))
 
 
