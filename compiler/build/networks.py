@@ -13,6 +13,7 @@ from compiler.build.builder import BuildRefused
 from compiler.build.effort import DEFAULT
 from compiler.convert.interpret import ConversionError, convert, value_table
 from compiler.convert.registry import Refusal, Registry
+from compiler.network.chained_scans import chained_scans
 from compiler.network.network import Network
 from compiler.partition import Partition, PartitionOptions, partition
 from compiler.partition.segments import SegmentGraph
@@ -25,6 +26,11 @@ MAX_DEMOTED = 10_000
 """How many nodes may be handed to torch, after a converter or the builder failed on them."""
 
 _TORCH_TARGET = Refusal("target", "the target runs everything in torch")
+_CHAINED = (
+    "scan", "TensorRT computes a loop of a dynamic number of steps wrongly behind another such loop",
+    "give the steps a fixed number, or let these layers run in torch",
+)  # fmt: skip
+"""Of compiler/network/chained_scans.py."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,13 @@ def _convert(
             networks.append(None)
             continue
         try:
-            networks.append(convert(segment.graph, program.weights, registry, pinned))
+            network = convert(segment.graph, program.weights, registry, pinned)
         except ConversionError as error:
             raise Demote({error.node.name: error.refusal}, error) from error
+        if request.target.backend == "trt" and (nodes := chained_scans(network)):
+            why = Refusal(*_CHAINED)
+            raise Demote(dict.fromkeys(nodes, why), BuildRefused(*_CHAINED, node=nodes[0]))
+        networks.append(network)
     return networks
 
 

@@ -7,7 +7,8 @@ layers it has; one that it lacks is replaced by the layers that its kind writes 
     without(network, lacks) -> the same network without the layers that need them
     fitted(network, trt) -> the network for that TensorRT: without these, with what its own attention
                             needs and, for full TensorRT, without searches for NaN where it can have
-                            none, turns of products, and copies of constants
+                            none, and without what it gets wrong: turns of products, copies of constants,
+                            products of a single row and head
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from compiler.network.kinds import KINDS, Layers
 from compiler.network.nan_guards import without_nan_guards
 from compiler.network.network import Layer, Network, Tensor
 from compiler.network.replay import replay
+from compiler.network.single_rows import without_single_rows
 from compiler.network.turned_products import straightened
 
 
@@ -51,7 +53,7 @@ def fitted(network: Network, trt: Any) -> Network:
     network = guarded(without(network, lacking(trt)))
     if trt.__name__ != "tensorrt":
         return network
-    return without_copies(straightened(without_nan_guards(network)))
+    return without_single_rows(without_copies(straightened(without_nan_guards(network))))
 
 
 def _needs(network: Network, method: str) -> bool:

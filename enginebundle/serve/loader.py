@@ -29,6 +29,7 @@ def load(
     allow_pending: bool = False,
     trust: TrustLike = None,
     operators: Iterable[str] = (),
+    cuda_graphs: bool = False,
 ) -> Session:
     """Load the best variant of a bundle that may run here.
 
@@ -39,6 +40,7 @@ def load(
         trust: whose signatures count.
         operators: what its torch graphs may call besides PyTorch's reviewed operators, by name
             (`mylib::scale`); torch must know them in this process.
+        cuda_graphs: replay an engine's calls as CUDA graphs, from the second call with the same sizes on.
 
     Raises:
         NoVariantError: no variant may run here; the message gives the reason for each.
@@ -51,7 +53,7 @@ def load(
     selection = select(
         bundle, this_machine(), target=wanted, allow_pending=allow_pending, operators=allowed
     )
-    return Session(bundle, bundle.variant(selection[0].target), selection, allowed)
+    return Session(bundle, bundle.variant(selection[0].target), selection, allowed, cuda_graphs)
 
 
 def open_bundle(reference: str | Path, trust: TrustLike = None) -> Bundle:

@@ -51,22 +51,26 @@ class Session:
 
     def __init__(
         self, bundle: Bundle, variant: Variant, selection: Sequence[Choice] = (),
-        operators: Operators = NONE,
+        operators: Operators = NONE, cuda_graphs: bool = False,
     ) -> None:  # fmt: skip
         """`selection`: the loader's decision about each variant, the chosen one first. `operators`: what
-        torch graphs may call besides the reviewed ones, if the index says that they do."""
+        torch graphs may call besides the reviewed ones, if the index says that they do. `cuda_graphs`: as
+        for `load`."""
         self.bundle = bundle
         self.variant = variant
         self.selection = tuple(selection)
         self._operators = operators
+        self._cuda_graphs = cuda_graphs
         served = {name for part in variant.parts for name in part.profiles}
         self.profiles: tuple[Profile, ...] = tuple(
             profile for profile in bundle.index.profiles if profile.name in served
         )
-        self._lock = threading.Lock()
         self._opened: dict[int, tuple[Runner, ...]] = {}
+        # One for each part: while it is opened, which may take seconds, others serve.
+        self._locks = [threading.Lock() for _ in variant.parts]
         self._ways: dict[tuple[Sequence[int], ...], _Way] = {}
         self._weights: dict[Digest, dict[str, torch.Tensor]] = {}
+        self._weights_lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<Session {self.bundle.version} {self.target} ({len(self.profiles)} profiles)>"
@@ -144,7 +148,7 @@ class Session:
 
     def _runners(self, part: Part) -> tuple[Runner, ...]:
         key = self.variant.parts.index(part)
-        with self._lock:
+        with self._locks[key]:
             if key not in self._opened:
                 self._opened[key] = tuple(self._open_segment(s) for s in part.segments)
             return self._opened[key]
@@ -155,7 +159,9 @@ class Session:
         if self.target.backend == "rtx":
             from enginebundle.runtimes import tensorrt_rtx
 
-            return tensorrt_rtx.open_engine(self.bundle.read(segment.blob), segment)
+            return tensorrt_rtx.open_engine(
+                self.bundle.read(segment.blob), segment, self._cuda_graphs
+            )
         if self.target.backend == "trt":
             from enginebundle.runtimes import tensorrt
 
@@ -164,7 +170,9 @@ class Session:
                 # Not kept: an engine copies them to the GPU.
                 weights |= read_tensors(self.bundle, digest)
             host_code = self.variant.version_compatible
-            return tensorrt.open_engine(self.bundle.read(segment.blob), segment, weights, host_code)
+            return tensorrt.open_engine(
+                self.bundle.read(segment.blob), segment, weights, host_code, self._cuda_graphs
+            )
         raise FormatError(f"variant {self.target} holds an engine; only rtx and trt run engines")
 
     def _open_graph(self, segment: Segment) -> Runner:
@@ -193,11 +201,12 @@ class Session:
         """
         if digest is None:
             return {}
-        known = self._weights.setdefault(digest, {})
-        if not names <= known.keys():
-            tensors = read_tensors(self.bundle, digest)
-            new = (names & tensors.keys()) - known.keys()
-            known |= {name: tensors[name].to(device) for name in new}
+        with self._weights_lock:
+            known = self._weights.setdefault(digest, {})
+            if not names <= known.keys():
+                tensors = read_tensors(self.bundle, digest)
+                new = (names & tensors.keys()) - known.keys()
+                known |= {name: tensors[name].to(device) for name in new}
         return known
 
 

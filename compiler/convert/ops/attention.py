@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from compiler.convert.idioms.masks import hides_nothing
 from compiler.convert.idioms.positions import plain
 from compiler.convert.net import Net
 from compiler.convert.registry import FLOATS, Support, Table
@@ -56,7 +57,9 @@ def attention(
         _flat(net, t, rank, [*lead[:-1], net.size(t, t.ndim - 3)] if grouped else lead)
         for t in (key, value)
     )
-    mask = None if attn_mask is None else _mask(net, attn_mask, query, key, rank, lead)
+    mask = None
+    if attn_mask is not None and not hides_nothing(net, attn_mask):
+        mask = _mask(net, attn_mask, query, key, rank, lead)
     result = dot_product(net, q, k, v, mask, is_causal, scale)
     if rank == 4 and isinstance(plain(lead[-1]), int):
         return result
@@ -72,8 +75,9 @@ def flash_attention(
     attn_mask: Tensor | None, scale: float | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`attention`, and the logarithm of each row's sum of exponentials, float32 [b, h, s]."""
+    mask = None if attn_mask is None or hides_nothing(net, attn_mask) else attn_mask
     # Written out: TensorRT-RTX fails to build its own layer beside products of the same query.
-    scores = _scores(net, query, key, attn_mask, is_causal, scale)
+    scores = _scores(net, query, key, mask, is_causal, scale)
     top = net.reduce(scores, "MAX", [3], True)
     total = net.reduce(net.unary(net.sub(scores, top), "EXP"), "SUM", [3], True)
     logarithm = net.add(top, net.unary(total, "LOG"))

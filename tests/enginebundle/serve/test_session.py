@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,13 +80,43 @@ def test_parts_open_on_first_use(store: Store) -> None:
         session.open()
 
 
+def test_calls_of_other_parts_do_not_wait_for_one_that_is_being_opened(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(store, publish(store))
+    variant = bundle.index.variants[0]
+    (part,) = variant.parts
+    parts = tuple(replace(part, profiles=(name,)) for name in part.profiles)
+    session = Session(bundle, replace(variant, parts=parts))
+    opening, go_on = threading.Event(), threading.Event()
+    usual = session._open_segment
+
+    def slow(segment: Segment) -> Any:
+        if not opening.is_set():
+            opening.set()
+            assert go_on.wait(60)
+        return usual(segment)
+
+    monkeypatch.setattr(session, "_open_segment", slow)
+    short, long = ({"x": torch.ones(n, 3), "mask": torch.ones(n).bool()} for n in (1, 16))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(session, **short)
+        assert opening.wait(60)
+        assert session(**long)["rows"].item() == 16
+        assert not waiting.done()
+        go_on.set()
+        assert waiting.result(60)["rows"].item() == 1
+
+
 @pytest.mark.parametrize("compatible", [False, True])
 def test_only_a_version_compatible_engine_may_bring_code(
     store: Store, monkeypatch: pytest.MonkeyPatch, compatible: bool
 ) -> None:
     allowed = []
 
-    def open_engine(data: bytes, segment: Segment, weights: object, host_code: bool) -> None:
+    def open_engine(
+        data: bytes, segment: Segment, weights: object, host_code: bool, cuda_graphs: bool
+    ) -> None:
         allowed.append(host_code)
 
     monkeypatch.setattr(tensorrt, "open_engine", open_engine)
