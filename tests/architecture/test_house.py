@@ -160,6 +160,7 @@ def test_nothing_evaluates_text() -> None:
     [
         ("enginebundle", HEAVY | {"transformers", "yaml", "compiler", "orchestrator"}),
         ("compiler", {"ray", "orchestrator", "pydantic"}),
+        ("compiler.pipeline", {"torch._dynamo", "torch._inductor", "sympy"}),  # a build needs none
         ("orchestrator", {"ray", "torch", "tensorrt", "tensorrt_rtx"}),
         ("orchestrator.manifest", {"ray", "torch", "tensorrt", "tensorrt_rtx"}),
         ("orchestrator.plan", {"ray", "torch", "tensorrt", "tensorrt_rtx"}),
