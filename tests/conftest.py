@@ -15,14 +15,13 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "manifests"))
 gc.disable()
 import torchvision_on_cpu  # noqa: E402
 
-_HERE = Path(__file__).resolve().parent
-_LONG = ("e2e", "orchestrator")
+_LONG = ("/tests/e2e/", "/tests/orchestrator/")
 torchvision_on_cpu.prepare()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of few long tests first: started last, one of them would run while nothing else is left."""
-    items.sort(key=lambda item: item.path.relative_to(_HERE).parts[0] not in _LONG)
+    items.sort(key=lambda item: not any(folder in str(item.path) for folder in _LONG))
 
 
 def pytest_collection_finish() -> None:
