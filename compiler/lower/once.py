@@ -9,6 +9,7 @@ the time that decomposing takes.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +18,20 @@ from torch._C import DispatchKey
 from torch._export import utils
 from torch._ops import OperatorBase
 
+_ONE = threading.RLock()
+
 
 @contextmanager
 def done_once() -> Iterator[None]:
-    """While open, torch lists the composite operators once, and registers a rule without ceremony."""
+    """While open, torch lists the composite operators once, and registers a rule without ceremony.
+
+    One thread at a time: of two, the one that ends last would leave its own functions in torch.
+    """
+    with _ONE:
+        yield from _patched()
+
+
+def _patched() -> Iterator[None]:
     torchs: Any = OperatorBase
     register, materialize = torchs.py_impl, utils._materialize_cpp_cia_ops
     listed = False

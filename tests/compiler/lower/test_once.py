@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch._C import DispatchKey
@@ -42,6 +45,30 @@ def test_torch_is_as_it_was_after_it_also_after_a_failure() -> None:
         assert OperatorBase.py_impl is not before[0]
     with pytest.raises(KeyError), done_once():
         raise KeyError
+    assert (OperatorBase.py_impl, utils._materialize_cpp_cia_ops) == before
+
+
+def test_of_two_threads_one_waits_for_the_other() -> None:
+    before = OperatorBase.py_impl, utils._materialize_cpp_cia_ops
+    inside, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with done_once():
+            inside.set()
+            assert leave.wait(60)
+
+    def second() -> None:
+        with done_once():
+            assert leave.is_set()
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(first)
+        assert inside.wait(60)
+        other = pool.submit(second)
+        assert not other.done()
+        leave.set()
+        one.result(60)
+        other.result(60)
     assert (OperatorBase.py_impl, utils._materialize_cpp_cia_ops) == before
 
 
