@@ -56,7 +56,6 @@ MODULES = {
     ],
     "enginebundle/storage/local.py": ["tests/enginebundle/storage/test_local.py"],
     "enginebundle/storage/blobs.py": ["tests/enginebundle/storage/test_blobs.py"],
-    "enginebundle/storage/bundles.py": ["tests/enginebundle/storage/test_bundles.py"],
     "enginebundle/storage/store.py": ["tests/enginebundle/storage/test_store.py"],
     "enginebundle/storage/seen.py": ["tests/enginebundle/storage/test_seen.py"],
     "enginebundle/storage/leases.py": ["tests/enginebundle/storage/test_leases.py"],
