@@ -19,6 +19,10 @@ class UntrustedError(BundleError):
     """A signature is by a key that is not trusted on this machine."""
 
 
+class StaleError(BundleError):
+    """An alias is signed, and has expired or is older than what this machine has seen of it."""
+
+
 class NotFoundError(BundleError):
     """The store has no such bundle, version, alias or blob."""
 

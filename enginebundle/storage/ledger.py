@@ -6,7 +6,7 @@ attest(store, version, evidence, signer, trust)    -> the evidence as it was sig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -25,10 +25,12 @@ from enginebundle.format.spec import Target
 from enginebundle.format.verdict import Missing
 from enginebundle.storage.bundles import Version
 from enginebundle.storage.proofs import ProofStore
-from enginebundle.storage.seen import Numbers, remember, seen
+from enginebundle.storage.seen import remember, seen
 from enginebundle.storage.trust import Trust
 
 T = TypeVar("T", Evidence, Head)
+Numbers = Mapping[tuple[Target, Digest], int]
+"""The highest sequence number by target and key."""
 TRIES = 100
 """How often a writer looks again. It loses only to writers that win, so this ends where the store does not keep
 what is written."""
@@ -113,7 +115,7 @@ def read(
     """
     evidence = _signed(store.evidence(version, targets), trust, Evidence.from_bytes)
     heads = _signed(store.heads(version, targets, trust.keys), trust, Head.from_bytes)
-    known = seen(version.digest)
+    known = seen(version.digest, Target.parse)
     ledger = Ledger(
         tuple(one for one in evidence if one.content.index == version.digest),
         tuple(one for one in heads if one.content.index == version.digest),

@@ -14,6 +14,7 @@ from enginebundle.errors import BundleError, NotFoundError
 from enginebundle.format.reference import LATEST
 from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import Trust
 from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
 from orchestrator.keep.results import Results
 from orchestrator.manifest.load import load
@@ -135,17 +136,22 @@ def _past(store: Store, retry: bool) -> decide.Past:
         failed = failures.known(task, identity)
         return "" if failed is None else f"{failed.code}: {failed.message}"
 
+    trust = Trust.default()
+
     def current(name: str) -> int | None:
-        return store.aliases(name).get(LATEST)
+        from orchestrator.run.publish import readable_pointer
+
+        stands = store.standing(readable_pointer(store, name, LATEST), trust)
+        return None if stands is None else stands.version
 
     def holds(name: str) -> Collection[Target]:
-        number = current(name)
-        if number is None:
-            return ()
-        from orchestrator.run.publish import targets_of
+        from orchestrator.run.publish import readable_pointer, targets_of
 
+        pointer = readable_pointer(store, name, LATEST)
+        if pointer is None:
+            return ()
         try:
-            return targets_of(store, name, number)
+            return targets_of(store, name, pointer.version)
         except BundleError:  # the run says what is wrong with it, if it comes to that
             return ()
 

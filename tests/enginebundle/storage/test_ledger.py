@@ -100,7 +100,7 @@ def test_the_first_number_is_remembered_as_every_other(
     for number in (1, 2):
         attest(store, version, replace(found, date=f"2026-01-0{number}"), signer)
         ledger(store, version, signer)
-        assert seen(version.digest) == {(CPU, signer.key_id): number}
+        assert seen(version.digest, Target.parse) == {(CPU, signer.key_id): number}
 
 
 def test_a_number_that_a_stranger_took_is_left_out(
