@@ -14,7 +14,6 @@ from enginebundle.errors import BundleError, NotFoundError
 from enginebundle.format.reference import LATEST
 from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
-from enginebundle.storage.trust import Trust
 from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
 from orchestrator.keep.results import Results
 from orchestrator.manifest.load import load
@@ -136,12 +135,10 @@ def _past(store: Store, retry: bool) -> decide.Past:
         failed = failures.known(task, identity)
         return "" if failed is None else f"{failed.code}: {failed.message}"
 
-    trust = Trust.default()
-
     def current(name: str) -> int | None:
         from orchestrator.run.publish import readable_pointer
 
-        stands = store.standing(readable_pointer(store, name, LATEST), trust)
+        stands = store.standing(readable_pointer(store, name, LATEST))
         return None if stands is None else stands.version
 
     def holds(name: str) -> Collection[Target]:
