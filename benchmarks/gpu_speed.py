@@ -14,9 +14,10 @@ Batch 8, sequence 128, one GPU. A row is a model, a precision, a path and the nu
     onnx-border               on request: ONNX with float32 inputs and outputs, cast inside, as ours has
     inductor-marked, -tuned   on request: only the batch dynamic; max-autotune-no-cudagraphs
 
-`plain_ms` is a call enqueued by itself, `graph_ms` one in a CUDA graph, `loader_ms` one through the
-loader's runtime. `l2` is the largest distance of an output from eager float32 over its norm: a row that
-is off by more than 0.05 (fp16) or 1e-4 (fp32; nothing uses TF32) is wrong and its time counts for nothing.
+`plain_ms` is a call enqueued by itself, `graph_ms` one in a CUDA graph, `loader_ms` and `loader_graph_ms` one
+through the loader's runtime, without and with CUDA graphs of its own. `l2` is the largest distance of an output
+from eager float32 over its norm: a row that is off by more than 0.05 (fp16) or 1e-4 (fp32; nothing uses TF32)
+is wrong and its time counts for nothing.
 
 Rows are kept in benchmarks/results/gpu_speed.jsonl as they come; a second call goes on where the first
 stopped, the most telling rows first, and gpu_speed.json sums them up. What each engine's layers are and

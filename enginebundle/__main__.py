@@ -1,12 +1,14 @@
-"""Inspect, verify and run a bundle.
+"""Inspect, verify and run a bundle, and look at this machine.
 
     python -m enginebundle inspect REFERENCE
     python -m enginebundle verify REFERENCE
     python -m enginebundle match REFERENCE [--target T] [--allow-pending]
     python -m enginebundle run REFERENCE IN.safetensors OUT.safetensors [--target T] [--allow-pending]
+    python -m enginebundle bench REFERENCE [--seconds S] [--cuda-graphs] [--target T] [--allow-pending]
+    python -m enginebundle doctor
 
-stdout is JSON; messages go to stderr. Exit codes: 0 success, 1 refused or failed (the message gives
-the reason), 2 usage.
+stdout is for people, or one JSON document with --json; messages go to stderr. Exit codes: 0 success, 1
+refused or failed (the message gives the reason), 2 usage.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import BundleError
 from enginebundle.format.spec import Target
 from enginebundle.serve import loader
+from enginebundle.serve.bench import bench
 from enginebundle.serve.bundle import Bundle
+from enginebundle.serve.doctor import examine
 from enginebundle.serve.machine import this_machine
 from enginebundle.serve.selection import Accepted, Rejected
 
@@ -35,8 +40,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BundleError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(result, indent=2, sort_keys=True))
-    return 0
+    print(
+        json.dumps(result, indent=2, sort_keys=True) if parsed.json else "\n".join(_lines(result))
+    )
+    return int(result.get("able") is False)
+
+
+def _lines(value: Any, indent: str = "") -> Iterator[str]:
+    """A result as text: `name: value`, and rows of equal fields as a table."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            flat = not isinstance(part, Mapping | list) or not part
+            yield f"{indent}{name}: {_word(part)}" if flat else f"{indent}{name}:"
+            yield from () if flat else _lines(part, f"{indent}  ")
+    elif all(isinstance(row, Mapping) for row in value):
+        names = list(dict.fromkeys(name for row in value for name in row))
+        rows = [names, *([_word(row.get(name, "")) for name in names] for row in value)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            yield f"{indent}{'  '.join(cells)}".rstrip()
+    else:
+        yield f"{indent}{_word(value)}"
+
+
+def _word(value: Any) -> str:
+    """A value on one line."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={_word(part)}" for name, part in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(map(_word, value)) or "-"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _open(parsed: argparse.Namespace) -> Bundle:
@@ -140,6 +174,25 @@ def _run(parsed: argparse.Namespace) -> Mapping[str, Any]:
     return {"target": str(session.target), "profile": profile, "outputs": shapes}
 
 
+def _bench(parsed: argparse.Namespace) -> Mapping[str, Any]:
+    session = loader.load(
+        parsed.reference,
+        target=parsed.target,
+        allow_pending=parsed.allow_pending,
+        trust=parsed.trust,
+        allow_stale=parsed.allow_stale,
+        cuda_graphs=parsed.cuda_graphs,
+    )
+    timings = [asdict(timing) for timing in bench(session, parsed.seconds)]
+    return {"version": str(session.version), "target": str(session.target), "goldens": timings}
+
+
+def _doctor(parsed: argparse.Namespace) -> Mapping[str, Any]:
+    found = examine()
+    able = any(one.fine for one in found if one.what.endswith("targets"))
+    return {"able": able, "findings": [asdict(one) for one in found]}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m enginebundle",
@@ -150,6 +203,12 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Callable[[argparse.Namespace], Any], text: str) -> Any:
         sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--json", action="store_true", help="print one JSON document")
+        sub.set_defaults(command=run)
+        return sub
+
+    def bundle(name: str, run: Callable[[argparse.Namespace], Any], text: str) -> Any:
+        sub = command(name, run, text)
         sub.add_argument("reference", help="STORE/NAME[@VERSION|:ALIAS], or an exported folder")
         sub.add_argument(
             "--trust", type=Path, help="folder of trusted .pub files (default: this machine's)"
@@ -159,22 +218,31 @@ def _parser() -> argparse.ArgumentParser:
             action="store_true",
             help="follow an alias that expired, or of which this machine has seen a later move",
         )
-        sub.set_defaults(command=run)
         return sub
 
-    command("inspect", _inspect, "print what the bundle holds, and the evidence about it")
-    command("verify", _verify, "check the signature and every blob")
+    bundle("inspect", _inspect, "print what the bundle holds, and the evidence about it")
+    bundle("verify", _verify, "check the signature and every blob")
+    command("doctor", _doctor, "print what this machine can load, and what it lacks for the rest")
     for name, run, text in (
         ("match", _match, "print which variants may run here, and why the others may not"),
         ("run", _run, "run the bundle on the tensors in a file"),
+        ("bench", _bench, "time calls with each of the bundle's goldens"),
     ):
-        sub = command(name, run, text)
+        sub = bundle(name, run, text)
         sub.add_argument("--target", help="use this target, whatever GPU this machine has")
         sub.add_argument(
             "--allow-pending", action="store_true", help="also accept unvalidated variants"
         )
-    sub.add_argument("input", type=Path, help="safetensors file with a tensor for each input")
-    sub.add_argument("output", type=Path, help="safetensors file to write")
+        if name == "run":
+            sub.add_argument(
+                "input", type=Path, help="safetensors file with a tensor for each input"
+            )
+            sub.add_argument("output", type=Path, help="safetensors file to write")
+        if name == "bench":
+            sub.add_argument(
+                "--seconds", type=float, default=1.0, help="for each golden (default 1)"
+            )
+            sub.add_argument("--cuda-graphs", action="store_true", help="as for `load`")
     return parser
 
 

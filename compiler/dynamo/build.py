@@ -224,14 +224,13 @@ def _opened(
         own = {weight.name: weights[weight.name] for weight in graph.weights}
         return TorchGraph(graph, own, device, foreign_operators(graph))
     assert engine is not None
-    if target.backend == "rtx":
-        from enginebundle.runtimes.tensorrt_rtx import open_engine
-    else:
-        from enginebundle.runtimes.tensorrt import open_engine
+    from enginebundle.runtimes import tensorrt, tensorrt_rtx
+
     described = Segment(
         "engine", digest_bytes(engine), None, graph.inputs, graph.outputs, (DEFAULT_PROFILE,)
     )
-    opened = open_engine(engine, described)
+    runtime = tensorrt_rtx if target.backend == "rtx" else tensorrt
+    opened = runtime.open_engine(engine, described)
     return lambda values: opened(values, DEFAULT_PROFILE)
 
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 def open_engine(
     data: bytes | memoryview, segment: Segment, weights: Mapping[str, torch.Tensor] | None = None,
-    host_code: bool = False,
+    host_code: bool = False, cuda_graphs: bool = False,
 ) -> Engine:  # fmt: skip
     """Open verified bytes, and refit with verified `weights` by name. Raises RuntimeFailure or FormatError.
 
-    `host_code`: let the bytes bring code for the CPU, as a version-compatible engine does.
+    `host_code`: let the bytes bring code for the CPU, as a version-compatible engine does. `cuda_graphs`:
+    replay calls whose sizes come again.
     """
     try:
         import tensorrt
@@ -27,4 +28,4 @@ def open_engine(
         raise RuntimeFailure(
             f"tensorrt can't be imported: {error}. Run pip install 'enginekiln[trt]'"
         ) from error
-    return Engine(tensorrt, data, segment, weights or {}, host_code)
+    return Engine(tensorrt, data, segment, weights or {}, host_code, cuda_graphs)

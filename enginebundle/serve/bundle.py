@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from enginebundle.errors import IntegrityError, NotFoundError, UnreadableError
+from enginebundle.errors import FormatError, IntegrityError, NotFoundError, UnreadableError
 from enginebundle.format.digest import Digest
 from enginebundle.format.evidence import Evidence
 from enginebundle.format.index import Index
@@ -18,6 +19,9 @@ from enginebundle.storage.bundles import Version
 from enginebundle.storage.ledger import Ledger, Signed, read
 from enginebundle.storage.proofs import ProofStore
 from enginebundle.storage.trust import Trust
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -96,3 +100,13 @@ class Bundle:
         if len(data) != size:
             raise IntegrityError(f"blob {digest}: the index says {size} bytes, got {len(data)}")
         return data
+
+    def read_tensors(self, digest: Digest) -> dict[str, torch.Tensor]:
+        """The tensors of a blob of safetensors, by name. FormatError if it is not one."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            return dict(load(self.read(digest)))
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise FormatError(f"blob {digest} is not safetensors: {error}") from error

@@ -6,6 +6,7 @@ Anything that does not fit raises InputError. Nothing is cast or broadcast behin
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,23 @@ if TYPE_CHECKING:
     import torch
 
 
-def tensors_of(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The call's inputs as tensors, checked by name and dtype.
+def by_name(
+    specs: Sequence[TensorSpec], values: Sequence[Any], named: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Values by position, with those by name. An input inside a container (`feats.0`) has the container's
+    place. InputError for too many, or one that is given twice."""
+    places = list(dict.fromkeys(spec.name.partition(".")[0] for spec in specs))
+    if len(values) > len(places):
+        raise InputError(f"expected at most the inputs {places}, got {len(values)} by position")
+    if twice := [name for name in places[: len(values)] if name in named]:
+        raise InputError(f"inputs given by position and by name: {twice}")
+    return dict(zip(places, values, strict=False)) | dict(named)
 
-    NumPy arrays share their memory unless torch can't read their layout.
+
+def tensors_of(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The call's inputs as tensors, checked by name, dtype, layout and device.
+
+    NumPy arrays and what offers DLPack share their memory unless torch can't read their layout.
     """
     import torch
 
@@ -40,6 +54,11 @@ def tensors_of(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[st
             raise InputError(
                 f"input {spec.name!r}: expected {spec.dtype}, got {str(tensor.dtype)[6:]}; "
                 f"convert it first, for example with .to(torch.{spec.dtype})"
+            )
+        if tensor.layout is not torch.strided or not (tensor.is_cpu or tensor.is_cuda):
+            raise InputError(
+                f"input {spec.name!r}: expected a dense tensor on the CPU or a CUDA GPU, got "
+                f"{str(tensor.layout).removeprefix('torch.')} on {tensor.device}"
             )
         tensors[spec.name] = tensor
     return tensors
@@ -167,20 +186,35 @@ def _tensor(name: str, value: Any) -> torch.Tensor:
 
     if isinstance(value, torch.Tensor):
         return value.detach()
-    import numpy
+    numpy: Any = sys.modules.get("numpy")  # an array's own package is imported
+    if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
+        return _of_array(name, numpy.asarray(value))
+    if hasattr(value, "__dlpack__"):
+        from torch.utils.dlpack import from_dlpack
 
-    if isinstance(value, numpy.ndarray | numpy.generic):
-        array = numpy.asarray(value)
-        # from_numpy needs native byte order and non-negative strides, and warns about read-only memory.
-        if not array.flags.writeable or not array.flags.c_contiguous or not array.dtype.isnative:
-            array = numpy.array(array, dtype=array.dtype.newbyteorder("="), order="C")
         try:
-            return torch.from_numpy(array)
-        except TypeError as error:
-            raise InputError(f"input {name!r}: NumPy dtype {array.dtype}: {error}") from error
+            return from_dlpack(value)
+        except (RuntimeError, TypeError, ValueError, BufferError) as error:
+            raise InputError(
+                f"input {name!r}: {type(value).__name__} by DLPack: {error}"
+            ) from error
     raise InputError(
-        f"input {name!r}: expected a torch tensor or NumPy array, got {type(value).__name__}"
+        f"input {name!r}: expected a torch tensor, a NumPy array or a tensor that offers DLPack, got "
+        f"{type(value).__name__}"
     )
+
+
+def _of_array(name: str, array: Any) -> torch.Tensor:
+    import numpy
+    import torch
+
+    # from_numpy needs native byte order and non-negative strides, and warns about read-only memory.
+    if not array.flags.writeable or not array.flags.c_contiguous or not array.dtype.isnative:
+        array = numpy.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+    try:
+        return torch.from_numpy(array)
+    except TypeError as error:
+        raise InputError(f"input {name!r}: NumPy dtype {array.dtype}: {error}") from error
 
 
 def _shown(shape: Sequence[Dim]) -> str:

@@ -30,6 +30,7 @@ def load(
     trust: TrustLike = None,
     operators: Iterable[str] = (),
     allow_stale: bool = False,
+    cuda_graphs: bool = False,
 ) -> Session:
     """Load the best variant of a bundle that may run here.
 
@@ -41,6 +42,7 @@ def load(
         operators: what its torch graphs may call besides PyTorch's reviewed operators, by name
             (`mylib::scale`); torch must know them in this process.
         allow_stale: also follow an alias that has expired, or of which this machine has seen a later move.
+        cuda_graphs: replay an engine's calls as CUDA graphs, from the second call with the same sizes on.
 
     Raises:
         NoVariantError: no variant may run here; the message gives the reason for each.
@@ -54,7 +56,7 @@ def load(
     selection = select(
         bundle, this_machine(), target=wanted, allow_pending=allow_pending, operators=allowed
     )
-    return Session(bundle, bundle.variant(selection[0].target), selection, allowed)
+    return Session(bundle, bundle.variant(selection[0].target), selection, allowed, cuda_graphs)
 
 
 def open_bundle(

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from enginebundle.errors import FormatError, NotFoundError, NoVariantError
-from enginebundle.format.evidence import CaseResult, Evidence
-from enginebundle.format.index import Golden
+from enginebundle.errors import NotFoundError, NoVariantError
+from enginebundle.format.evidence import Evidence
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target, Toolchain
 from enginebundle.runtimes.operators import functions
 from enginebundle.runtimes.plugins import registered
 from enginebundle.serve.bundle import Bundle
-from enginebundle.serve.compare import Comparison, compare
+from enginebundle.serve.goldens import replay
 from enginebundle.serve.machine import this_machine
 from enginebundle.serve.selection import MODULES, Accepted, rank
-from enginebundle.serve.session import Session, read_tensors
+from enginebundle.serve.session import Session
 from enginebundle.storage.ledger import attest
 from enginebundle.storage.store import Store, Version
 from enginebundle.storage.trust import Trust, default_signer
@@ -32,7 +30,7 @@ def run_goldens(session: Session) -> Evidence:
     bundle = session.bundle
     if not bundle.index.goldens:
         raise NotFoundError(f"{bundle.version} has no goldens, so nothing can be proved about it")
-    cases = tuple(case for golden in bundle.index.goldens for case in _run(session, golden))
+    cases = tuple(replay(session, bundle, session.variant))
     machine = this_machine()
     module = MODULES[session.target.backend]
     versions = {name: machine.runtime(name) for name in ("torch", module)}
@@ -77,25 +75,3 @@ def validate_and_sign(
     """`validate`, and store the evidence, signed with `signer` or this machine's key, as the newest."""
     evidence = validate(store, version, target)
     return attest(store, version, evidence, signer or default_signer())
-
-
-def _run(session: Session, golden: Golden) -> list[CaseResult]:
-    tensors = read_tensors(session.bundle, golden.blob)
-    try:
-        inputs = {spec.name: tensors[f"input.{spec.name}"] for spec in session.inputs}
-        wanted = {spec.name: tensors[f"output.{spec.name}"] for spec in session.outputs}
-    except KeyError as error:
-        raise FormatError(f"golden {golden.name!r} lacks the tensor {error}") from error
-    got = session(**inputs)
-    tolerances = dict(session.variant.tolerances)
-    return [
-        _case(golden.name, name, compare(got[name], want, tolerances[name]))
-        for name, want in wanted.items()
-    ]
-
-
-def _case(golden: str, output: str, found: Comparison) -> CaseResult:
-    def number(value: float) -> float:
-        return value if math.isfinite(value) else -1.0
-
-    return CaseResult(golden, output, number(found.max_abs), number(found.worst), found.passed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,8 @@ from enginebundle.errors import RuntimeFailure
 from enginebundle.format.digest import digest_bytes
 from enginebundle.format.spec import TensorSpec
 from enginebundle.format.variant import Segment
+from enginebundle.runtimes import cuda_graphs
+from enginebundle.runtimes.cuda_graphs import CudaGraphs
 from enginebundle.runtimes.engine import Engine
 from tests.contract.record import WHEELS, recorded
 from tests.contract.strict import module
@@ -51,7 +54,9 @@ class Stream:
 @pytest.fixture(autouse=True)
 def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """The few parts of torch.cuda that the runtime asks; its tensors stay on the CPU."""
-    event = lambda: SimpleNamespace(wait=lambda s: None, record=lambda s: None)  # noqa: E731
+    event = lambda: SimpleNamespace(  # noqa: E731
+        wait=lambda s: None, record=lambda s: None, synchronize=lambda: None
+    )
     for name, value in {
         "is_available": lambda: True,
         "current_device": lambda: 0,
@@ -59,21 +64,55 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         "Stream": Stream,
         "get_device_name": lambda device: "a GPU",
         "device": lambda device: nullcontext(),
+        "stream": lambda stream: nullcontext(),
+        "is_current_stream_capturing": lambda: False,
+        "CUDAGraph": Graph,
         "Event": event,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
 
 
-def opened(version: str, host_code: bool = False, **behaviour: Any) -> Engine:
-    """An engine of two tensors in that version's runtime, whose execution writes 7 into `y`."""
-    addresses: dict[str, int] = {}
+class Graph:
+    """Work that was enqueued while it was captured, done again at each replay."""
+
+    captured: Graph | None = None
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], Any]] = []
+
+    def capture_begin(self, capture_error_mode: str) -> None:
+        assert capture_error_mode == "thread_local"
+        Graph.captured = self
+
+    def capture_end(self) -> None:
+        Graph.captured = None
+
+    def replay(self) -> None:
+        for work in self.work:
+            work()
+
+
+def opened(
+    version: str, host_code: bool = False, cuda_graphs: bool = False, segment: Segment = SEGMENT,
+    on_host: str = "", **behaviour: Any,
+) -> Engine:  # fmt: skip
+    """An engine of two tensors in that version's runtime, whose execution writes x + 7 into `y`."""
+
+    def set_shape(context: Any, name: str, shape: tuple[int, ...]) -> bool:
+        vars(context)["rows"] = shape[0]
+        return True
 
     def set_address(context: Any, name: str, address: int) -> bool:
-        addresses[name] = address
+        vars(context)[f"at_{name}"] = address
         return True
 
     def execute(context: Any, stream: int) -> bool:
-        torch_at(addresses["y"]).fill_(7)
+        x, y = (at(context, name) for name in NAMES)
+
+        def work() -> None:
+            torch.add(x, 7, out=y)
+
+        work() if Graph.captured is None else Graph.captured.work.append(work)
         return True
 
     trt: Any = None
@@ -84,27 +123,32 @@ def opened(version: str, host_code: bool = False, **behaviour: Any) -> Engine:
     usual: dict[str, Any] = {
         "ICudaEngine.num_io_tensors": 2,
         "ICudaEngine.num_optimization_profiles": 1,
+        "ICudaEngine.get_device_memory_size_for_profile_v2": lambda engine, profile: 512,
         "ICudaEngine.get_tensor_name": lambda engine, index: NAMES[index],
         "ICudaEngine.get_tensor_mode": mode,
         "ICudaEngine.get_tensor_dtype": lambda engine, name: trt.DataType.FLOAT,
-        "ICudaEngine.get_tensor_location": lambda engine, name: trt.TensorLocation.DEVICE,
+        "ICudaEngine.get_tensor_location": lambda engine, name: (
+            trt.TensorLocation.HOST if name == on_host else trt.TensorLocation.DEVICE
+        ),
         "IExecutionContext.infer_shapes": lambda context: [],
-        "IExecutionContext.get_tensor_shape": lambda context, name: (2, 3),
+        "IExecutionContext.set_input_shape": set_shape,
+        "IExecutionContext.get_tensor_shape": lambda context, name: (vars(context)["rows"], 3),
         "IExecutionContext.set_tensor_address": set_address,
         "IExecutionContext.execute_async_v3": execute,
     }
     given = {name.replace("__", "."): value for name, value in behaviour.items()}
     trt = module("tensorrt", recorded(version), usual | given)
-    engine = Engine(trt, b"engine", SEGMENT, {}, host_code)
-    engine._device = torch.device("cpu")
+    engine = Engine(trt, b"engine", segment, {}, host_code, cuda_graphs)
+    object.__setattr__(engine._opened, "device", torch.device("cpu"))
     return engine
 
 
-def torch_at(address: int) -> torch.Tensor:
-    """Two rows of three float32 numbers at an address."""
+def at(context: Any, name: str) -> torch.Tensor:
+    """The tensor of rows of three float32 numbers at an address that was set."""
     import ctypes
 
-    buffer = (ctypes.c_float * 6).from_address(address)
+    count = 3 * vars(context)["rows"]
+    buffer = (ctypes.c_float * count).from_address(vars(context)[f"at_{name}"])
     return torch.frombuffer(buffer, dtype=torch.float32)
 
 
@@ -167,3 +211,109 @@ def test_only_a_version_compatible_engine_may_bring_code_for_the_cpu(
 ) -> None:
     engine = opened(version, allowed, Runtime__engine_host_code_allowed=False)
     assert engine._runtime.engine_host_code_allowed == allowed
+
+
+def graphs(engine: Engine) -> CudaGraphs:
+    assert engine._graphs is not None
+    return engine._graphs
+
+
+@pytest.mark.parametrize("version", WHEELS)
+def test_sizes_that_come_again_are_replayed(version: str) -> None:
+    """Outputs are the caller's own, and inputs are read at each call."""
+    lent: list[tuple[int, int]] = []
+    engine = opened(
+        version, cuda_graphs=True,
+        IExecutionContext__set_device_memory=lambda context, *memory: lent.append(memory),
+    )  # fmt: skip
+    found = [engine({"x": torch.full((2, 3), float(n))}, "p")["y"] for n in range(4)]
+    for n, got in enumerate(found):
+        assert torch.equal(got, torch.full((2, 3), 7.0 + n))
+    assert [size for _, size in lent] == [512]
+    assert len(graphs(engine)._kept) == 1
+    with torch.inference_mode():
+        engine({"x": torch.zeros(2, 3)}, "p")
+    assert torch.equal(engine({"x": torch.ones(2, 3)}, "p")["y"], torch.full((2, 3), 8.0))
+
+
+@pytest.mark.parametrize("version", WHEELS)
+def test_graphs_are_few(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_graphs, "KEPT", 2)
+    engine = opened(version, cuda_graphs=True)
+    for rows in (1, 2, 1, 3):
+        for n in range(3):
+            x = torch.full((rows, 3), float(n))
+            assert torch.equal(engine({"x": x}, "p")["y"], x + 7)
+    assert [key[1][0] for key in graphs(engine)._kept] == [1, 3]
+
+
+@pytest.mark.parametrize("version", WHEELS)
+def test_an_engine_that_can_not_be_captured_is_enqueued(version: str) -> None:
+    """As one with a loop: TensorRT refuses while a stream is captured."""
+
+    def execute(context: Any, stream: int) -> bool:
+        if Graph.captured is None:
+            at(context, "y").fill_(7)
+        return Graph.captured is None
+
+    engine = opened(version, cuda_graphs=True, IExecutionContext__execute_async_v3=execute)
+    for _ in range(3):
+        assert torch.equal(engine({"x": torch.zeros(2, 3)}, "p")["y"], torch.full((2, 3), 7.0))
+    assert "execution failed" in graphs(engine).refused
+    assert Graph.captured is None
+
+
+@pytest.mark.parametrize("version", WHEELS)
+def test_plugins_and_sizes_on_the_host_are_not_captured(version: str) -> None:
+    plugged = replace(SEGMENT, plugins=("Mine@1",))
+    assert opened(version, cuda_graphs=True, segment=plugged)._graphs is None
+    assert opened(version, cuda_graphs=True, on_host="x")._graphs is None
+    assert opened(version, cuda_graphs=True)._graphs is not None
+
+
+@pytest.mark.parametrize("version", WHEELS)
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_in_a_capture_of_the_caller_s_nothing_is_waited_for(
+    version: str, cuda_graphs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = opened(version, cuda_graphs=cuda_graphs)
+    room = torch.zeros(128)
+    start = -room.data_ptr() % 256 // 4  # where TensorRT reads it without a copy
+    x = room[start : start + 6].view(2, 3)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeFailure, match="before a CUDA graph is captured"):
+        engine({"x": x}, "p")
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    engine({"x": x}, "p")
+
+    def refuse(stream: Any) -> None:
+        raise AssertionError("waits for what is outside of the graph")
+
+    for served in engine._contexts.values():
+        served.done = SimpleNamespace(wait=refuse, record=refuse)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    graph = Graph()
+    graph.capture_begin("thread_local")
+    got = engine({"x": x}, "p")["y"]
+    graph.capture_end()
+    x.fill_(5)
+    graph.replay()
+    assert torch.equal(got, torch.full((2, 3), 12.0))
+
+
+@pytest.mark.parametrize("version", WHEELS)
+def test_sizes_are_set_where_they_change(version: str) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def set_shape(context: Any, name: str, shape: tuple[int, ...]) -> bool:
+        asked.append(tuple(shape))
+        vars(context)["rows"] = shape[0]
+        return tuple(shape) != (9, 3)
+
+    engine = opened(version, IExecutionContext__set_input_shape=set_shape)
+    for rows in (2, 2, 4, 4, 2):
+        assert engine({"x": torch.zeros(rows, 3)}, "p")["y"].shape == (rows, 3)
+    with pytest.raises(RuntimeFailure):
+        engine({"x": torch.zeros(9, 3)}, "p")
+    assert engine({"x": torch.zeros(2, 3)}, "p")["y"].shape == (2, 3)
+    assert [shape[0] for shape in asked] == [2, 4, 2, 9, 2]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from enginebundle.__main__ import main
+from enginebundle.serve import doctor
 from enginebundle.serve.validate import validate_and_sign
 from enginebundle.storage.store import Store
 from tests.enginebundle.examples import CPU, goldens, publish
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, object, str]:
-    code = main(arguments)
+    code = main((*arguments, "--json"))
     out, err = capsys.readouterr()
     return code, json.loads(out) if out else None, err
 
@@ -62,3 +64,64 @@ def test_the_answer_no_is_exit_code_1(store: Store, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as caught:
         main(["unknown"])
     assert caught.value.code == 2
+
+
+def test_what_this_machine_can_load(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(store)  # which makes a key that is trusted here
+    code, told, _ = answer(capsys, "doctor")
+    assert isinstance(told, dict)
+    assert code == 0
+    assert told["able"]
+    found = {one["what"]: one for one in told["findings"]}
+    assert found["torch: targets"]["fine"]
+    assert found["trusted keys"]["detail"].startswith("1 in ")
+    assert "trt: targets" in found
+
+
+def test_a_machine_that_trusts_nobody_can_load_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENGINEBUNDLE_HOME", str(tmp_path / "nobody"))
+    code, told, _ = answer(capsys, "doctor")
+    assert isinstance(told, dict)
+    assert (code, told["able"]) == (1, False)
+    (keys,) = (one for one in told["findings"] if one["what"] == "trusted keys")
+    assert keys == {
+        "what": "trusted keys",
+        "fine": False,
+        "detail": f"0 in {tmp_path}/nobody/trusted",
+    }
+
+
+def test_a_package_that_does_not_import_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    found = {one.what: one for one in doctor.examine()}
+    assert not found["safetensors"].fine
+    assert "pip install 'enginekiln'" in found["safetensors"].detail
+    assert found["torch: targets"] == doctor.Finding(
+        "torch: targets", False, "needs what is named above"
+    )
+
+
+def test_calls_are_timed_for_each_golden(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    version = publish(store)
+    validate_and_sign(store, version, CPU)
+    code, told, _ = answer(capsys, "bench", f"{store.uri}/tiny", "--seconds", "0.01")
+    assert isinstance(told, dict)
+    assert (code, told["target"]) == (0, "torch:cpu")
+    assert [row["golden"] for row in told["goldens"]] == list(goldens())
+    for row in told["goldens"]:
+        assert row["calls"] >= 10
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
+
+
+def test_people_get_text(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(store)
+    assert main(("inspect", f"{store.uri}/tiny")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "version: tiny@1" in lines
+    place = lines.index("variants:")
+    assert lines[place + 1].split()[:2] == ["target", "state"]
+    assert lines[place + 2].split()[:2] == ["torch:cpu", "pending"]
+    assert main(("verify", f"{store.uri}/tiny")) == 0
+    assert "blobs: 6" in capsys.readouterr().out.splitlines()

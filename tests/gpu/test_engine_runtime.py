@@ -16,6 +16,7 @@ from enginebundle.format.digest import digest_bytes
 from enginebundle.format.index import Golden, Index
 from enginebundle.format.spec import Profile, Range, Target, TensorSpec, Tolerance, Toolchain
 from enginebundle.format.variant import Part, Segment, Variant
+from enginebundle.runtimes import cuda_graphs
 from enginebundle.runtimes.tensorrt_rtx import open_engine
 from enginebundle.serve.validate import validate_and_sign
 from enginebundle.storage.store import Store
@@ -135,6 +136,91 @@ def test_threads_on_streams_of_their_own(engine: bytes) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         for got, given in pool.map(work, [2, 16, 5, 9] * 8):
+            check(got, given)
+
+
+def test_sizes_that_come_again_are_replayed(engine: bytes) -> None:
+    """From the CPU and the GPU, strided, on streams, in inference mode; outputs stay what they were."""
+    run = open_engine(engine, segment(engine), cuda_graphs=True)
+    found = []
+    for turn in range(12):
+        rows = (2, 9, 16)[turn % 3]
+        given = inputs(rows)
+        given["x"] = torch.randn(3, rows).T
+        if turn % 2:
+            given = {name: tensor.cuda() for name, tensor in given.items()}
+        stream = (torch.cuda.default_stream(), torch.cuda.Stream())[turn // 3 % 2]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream), torch.inference_mode(turn % 4 == 0):
+            found.append((run(given, "long"), given))
+        stream.synchronize()
+    for got, given in found:
+        check(got, given)
+    assert run._graphs is not None
+    assert len(run._graphs._kept) == 3
+    assert not run._graphs.refused
+
+
+def test_a_replay_stands_between_what_the_caller_enqueues(engine: bytes) -> None:
+    run = open_engine(engine, segment(engine), cuda_graphs=True)
+    for _ in range(3):
+        run(inputs(16), "long")
+    for stream in (torch.cuda.default_stream(), torch.cuda.Stream()):
+        given = {name: tensor.cuda() for name, tensor in inputs(16).items()}
+        doubled = given | {"x": given["x"] * 2}
+        busy = torch.randn(4096, 4096, device="cuda")
+        torch.cuda.synchronize()
+        with torch.cuda.stream(stream):
+            for _ in range(20):
+                busy = (busy @ busy).clamp(-1, 1)
+            given["x"].mul_(2)
+            got = run(given, "long")
+            given["x"].zero_()
+            later = {name: tensor + 0 for name, tensor in got.items()}
+        stream.synchronize()
+        check(later, doubled)
+
+
+def test_threads_share_graphs(engine: bytes) -> None:
+    run = open_engine(engine, segment(engine), cuda_graphs=True)
+
+    def work(rows: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        given = inputs(rows)
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            got = run(given, "long")
+        stream.synchronize()
+        return got, given
+
+    with ThreadPoolExecutor(8) as pool:
+        for got, given in pool.map(work, [2, 16, 5, 9] * 50):
+            check(got, given)
+
+
+def test_more_sizes_than_graphs_are_kept(engine: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_graphs, "KEPT", 2)
+    run = open_engine(engine, segment(engine), cuda_graphs=True)
+    for rows in [2, 3, 4, 5] * 5:
+        given = inputs(rows)
+        check(run(given, "long"), given)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_caller_may_capture_calls(engine: bytes, own: bool) -> None:
+    run = open_engine(engine, segment(engine), cuda_graphs=own)
+    given = {name: tensor.cuda() for name, tensor in inputs(9).items()}
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            run(given, "long")
+        with torch.cuda.graph(graph, stream=stream):
+            got = {name: tensor + 0 for name, tensor in run(given, "long").items()}
+        for _ in range(3):
+            given["x"].copy_(torch.randn(9, 3))
+            given["ids"].add_(1)
+            graph.replay()
             check(got, given)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from enginebundle.errors import InputError
 from enginebundle.format.spec import Profile, Range, TensorSpec
-from enginebundle.serve.dispatch import bind, choose, tensors_of
+from enginebundle.serve.dispatch import bind, by_name, choose, tensors_of
 
 IDS = TensorSpec("ids", "int64", ("b", "s"))
 MASK = TensorSpec("mask", "int64", ("b", "s", 1))
@@ -50,7 +50,10 @@ def test_odd_numpy_layouts_are_copied(array: np.ndarray) -> None:  # type: ignor
         ({}, r"expected the inputs \['ids'\]; missing \['ids'\], unknown \[\]"),
         ({"ids": torch.zeros(1), "idz": 1}, r"missing \[\], unknown \['idz'\]"),
         ({"ids": torch.zeros(2, 3)}, r"'ids': expected int64, got float32; convert it first"),
-        ({"ids": [[1]]}, "expected a torch tensor or NumPy array, got list"),
+        (
+            {"ids": [[1]]},
+            "expected a torch tensor, a NumPy array or a tensor that offers DLPack, got list",
+        ),
         ({"ids": np.array([["a"]])}, "NumPy dtype <U1"),
     ],
 )
@@ -132,6 +135,70 @@ def test_what_torch_cannot_share_is_copied_into_memory_of_its_own() -> None:
         assert array[0, 0] == 0
 
 
+class Offers:
+    """A tensor of another library's."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+
+    def __dlpack__(self, **options: object) -> object:
+        return self.tensor.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.tensor.__dlpack_device__()
+
+
+def test_what_offers_dlpack_shares_its_memory() -> None:
+    own = torch.arange(6).reshape(2, 3)
+    tensor = tensors_of((IDS,), {"ids": Offers(own)})["ids"]
+    tensor[0, 0] = 7
+    assert own[0, 0] == 7
+    with pytest.raises(InputError, match="expected int64, got float32"):
+        tensors_of((IDS,), {"ids": Offers(torch.ones(2, 3))})
+    broken = Offers(own)
+    broken.tensor = torch.ones(2, requires_grad=True)
+    with pytest.raises(InputError, match="'ids': Offers by DLPack: "):
+        tensors_of((IDS,), {"ids": broken})
+
+
+@pytest.mark.parametrize(
+    ("tensor", "told"),
+    [
+        (torch.ones(2, 3, dtype=torch.int64).to_sparse(), "sparse_coo on cpu"),
+        (torch.ones(2, 3, dtype=torch.int64).to_sparse_csr(), "sparse_csr on cpu"),
+        (torch.ones(2, 3, dtype=torch.int64, device="meta"), "strided on meta"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_a_tensor_without_dense_numbers_is_refused(tensor: torch.Tensor, told: str) -> None:
+    with pytest.raises(InputError, match=f"'ids': expected a dense tensor .* got {told}"):
+        tensors_of((IDS,), {"ids": tensor})
+
+
+NESTED = tuple(TensorSpec(name, "int64", ()) for name in ("ids", "feats.0", "feats.1", "self"))
+
+
+@pytest.mark.parametrize(
+    ("values", "named", "found"),
+    [
+        ((), {"ids": 1}, {"ids": 1}),
+        ((1, [2, 3], 4), {}, {"ids": 1, "feats": [2, 3], "self": 4}),
+        ((1,), {"self": 4, "feats": [2, 3]}, {"ids": 1, "self": 4, "feats": [2, 3]}),
+    ],
+)
+def test_values_by_position(
+    values: tuple[object, ...], named: dict[str, object], found: dict[str, object]
+) -> None:
+    assert by_name(NESTED, values, named) == found
+
+
+def test_positions_that_are_too_many_or_taken() -> None:
+    with pytest.raises(InputError, match=r"at most the inputs \['ids', 'feats', 'self'\], got 4"):
+        by_name(NESTED, (1, 2, 3, 4), {})
+    with pytest.raises(InputError, match=r"by position and by name: \['ids'\]"):
+        by_name(NESTED, (1,), {"ids": 1})
+
+
 def test_gradients_are_left_behind_and_numpy_scalars_taken() -> None:
     x = TensorSpec("x", "float32", ())
     assert not tensors_of((x,), {"x": torch.ones((), requires_grad=True)})["x"].requires_grad
@@ -143,7 +210,7 @@ def test_the_refusal_names_the_input_and_what_would_help() -> None:
     for wrong, told in (
         (torch.zeros(2, 3), "'ids': expected int64, got float32; convert it first, for example with "
          ".to(torch.int64)"),
-        ("text", "'ids': expected a torch tensor or NumPy array, got str"),
+        ("text", "'ids': expected a torch tensor, a NumPy array or a tensor that offers DLPack, got str"),
         (np.array(["a"]), "'ids': NumPy dtype <U1: "),
     ):  # fmt: skip
         with pytest.raises(InputError) as caught:
