@@ -62,6 +62,7 @@ MODULES = {
         "tests/attacks/test_aliases.py",
         "tests/enginebundle/storage/test_store_local.py",
     ],
+    "enginebundle/storage/denials.py": ["tests/attacks/test_revoked.py"],
     "enginebundle/storage/seen.py": ["tests/enginebundle/storage/test_seen.py"],
     "enginebundle/storage/leases.py": ["tests/enginebundle/storage/test_leases.py"],
     "compiler/trace/guards.py": ["tests/compiler/trace/test_guards.py"],

@@ -166,6 +166,16 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _store(one)
     _output(one)
+    one = command(
+        "revoke", "revoke:revoke", "Sign a list of keys and versions that loaders refuse."
+    )
+    one.add_argument("--key", action="append", default=[], metavar="ID", help="a key: sha256:HEX")
+    one.add_argument(
+        "--bundle", action="append", default=[], metavar="NAME@VERSION", help="a version"
+    )
+    one.add_argument("--undo", action="store_true", help="take these off the list again")
+    _store(one)
+    _output(one)
     one = command("gc", "store:gc", "Remove what no version, evidence or running run needs.")
     _store(one)
     _output(one)
@@ -257,13 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     args = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from enginebundle.errors import (
-        BundleError,
-        FormatError,
-        NotFoundError,
-        StaleError,
-        UntrustedError,
-    )
+    from enginebundle import errors
     from orchestrator.commands.common import UsageError
     from orchestrator.manifest.errors import ManifestError
     from orchestrator.run.executor import UnreachableError
@@ -272,13 +276,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         does = importlib.import_module(f"orchestrator.commands.{module}")
         return int(getattr(does, name)(args))
-    except (UsageError, ManifestError, NotFoundError, FormatError) as error:
+    except (UsageError, ManifestError, errors.NotFoundError, errors.FormatError) as error:
         print(f"kiln: {error}", file=sys.stderr)
         return USAGE
-    except (UntrustedError, StaleError) as error:
+    except (errors.UntrustedError, errors.StaleError) as error:
         print(f"kiln: {error}", file=sys.stderr)
         return SOME_FAILED
-    except (BundleError, UnreachableError) as error:
+    except (errors.BundleError, UnreachableError) as error:
         print(f"kiln: {type(error).__name__}: {error}", file=sys.stderr)
         return INFRASTRUCTURE
     except KeyboardInterrupt:

@@ -82,6 +82,7 @@ def open_bundle(
 
 def _open_in_store(uri: str, name: str, trust: Trust | None, allow_stale: bool) -> Bundle:
     store = Store.open(uri)
+    trust = store.honour(trust)
     version = store.resolve(name, trust, allow_stale=allow_stale)
     return _same(Bundle.open(store, version, trust), name)
 

@@ -9,8 +9,8 @@ not known: an earlier move is what somebody who took the last one away would lik
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from enginebundle.errors import (
@@ -19,16 +19,18 @@ from enginebundle.errors import (
     FormatError,
     IntegrityError,
     NotFoundError,
+    RevokedError,
     StaleError,
     StoreError,
     UntrustedError,
 )
-from enginebundle.format.digest import Digest, canonical_json, digest_bytes
+from enginebundle.format.digest import Digest, canonical_json
 from enginebundle.format.move import LAST, Move, counted, stamp
 from enginebundle.format.parse import check_name, fields, is_name, json_object, text
 from enginebundle.format.reference import Reference
 from enginebundle.format.signing import Signer
-from enginebundle.storage.bundles import BundleStore, Version
+from enginebundle.storage.bundles import Version
+from enginebundle.storage.denials import DenialStore
 from enginebundle.storage.reading import SMALL
 from enginebundle.storage.seen import kept_in, remember, seen
 from enginebundle.storage.trust import Trust, default_signer
@@ -36,7 +38,11 @@ from enginebundle.storage.trust import Trust, default_signer
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What the last move of an alias says. Nothing of it is trusted yet: `AliasStore.move` checks it."""
+    """What the last move of an alias says. Nothing of it is trusted yet: `AliasStore.move` checks it.
+
+    `seen`: the highest moves by key that this machine had seen before the store was asked. What it sees
+    afterwards may be of somebody who moves the alias just now.
+    """
 
     name: str
     alias: str
@@ -44,12 +50,17 @@ class Pointer:
     version: int
     document: bytes
     signature: bytes
+    seen: Mapping[Digest, int] = field(default_factory=dict, compare=False)
+
+    def highest(self, trust: Trust) -> int:
+        """The highest move that this machine had seen of a trusted key."""
+        return max((number for key, number in self.seen.items() if key in trust.keys), default=0)
 
     def __str__(self) -> str:
         return f"alias {self.name}:{self.alias}"
 
 
-class AliasStore(BundleStore):
+class AliasStore(DenialStore):
     """The part of a store that keeps aliases, and knows what a reference means."""
 
     def resolve(
@@ -95,8 +106,9 @@ class AliasStore(BundleStore):
 
     def pointer(self, name: str, alias: str) -> Pointer | None:
         """The last move of an alias; None if it has none. FormatError if it can't be read."""
+        before = self._seen(name, alias)
         slots = self._slots(_moves(name, alias))
-        return self._pointer(name, alias, slots[-1]) if slots else None
+        return self._pointer(name, alias, slots[-1], before) if slots else None
 
     def move(
         self, pointer: Pointer, trust: Trust | None = None, *, allow_stale: bool = False
@@ -107,7 +119,7 @@ class AliasStore(BundleStore):
         IntegrityError (it was signed for another place, or changed), FormatError, or StaleError: this machine has
         seen a later move, or it has expired; `allow_stale` follows it all the same.
         """
-        trust = Trust.default() if trust is None else trust
+        trust = self.honour(trust)
         if not pointer.document:
             raise UntrustedError(
                 f"{pointer} points at version {pointer.version} and is not signed, as aliases were at first: "
@@ -117,10 +129,8 @@ class AliasStore(BundleStore):
         try:
             signer = trust.verify(pointer.document, pointer.signature)
             move = Move.from_bytes(pointer.document)
-        except UntrustedError as error:
-            raise UntrustedError(f"{pointer}: {error}") from error
-        except IntegrityError as error:
-            raise IntegrityError(f"{pointer}: {error}") from error
+        except (UntrustedError, IntegrityError) as error:
+            raise type(error)(f"{pointer}: {error}") from error
         signed = move.name, move.alias, move.sequence, move.version
         if signed != (pointer.name, pointer.alias, pointer.slot, pointer.version):
             raise IntegrityError(
@@ -128,7 +138,7 @@ class AliasStore(BundleStore):
                 f"{move.sequence} of {move.name}:{move.alias} to version {move.version}, so it was put there by "
                 f"somebody else. Move the alias again: {_remedy(pointer)}"
             )
-        highest = self._highest(move.name, move.alias, trust)
+        highest = pointer.highest(trust)
         if move.sequence > highest:
             remember(self._subject(move.name), {(move.alias, signer): move.sequence})
         if not allow_stale:
@@ -169,23 +179,29 @@ class AliasStore(BundleStore):
         An alias that points there already is signed anew only if it is not `standing`.
         """
         folder, version = _moves(name, alias), self._numbered(Reference(name, alias=alias), number)
+        signer = signer or default_signer()
+        keys = trust or Trust.default()
+        keys = self.honour(Trust({**keys.keys, signer.key_id: signer.public}, keys.where))
+        if signer.key_id in keys.denied:
+            raise RevokedError(
+                f"key {signer.key_id} can't sign {name}:{alias}: it is {keys.denied[signer.key_id]}"
+            )
         while True:
+            before = self._seen(name, alias)
             slot, pointer = max(self._slots(folder), default=0), None
             with self._said(f"alias {name}:{alias} is written anew"):
-                pointer = self._pointer(name, alias, slot) if slot else None
+                pointer = self._pointer(name, alias, slot, before) if slot else None
             current = 0 if pointer is None else pointer.version
             if expected is not None and current != expected:
                 raise ConflictError(
                     f"alias {name}:{alias} points at version {current or 'none'}, expected "
                     f"{expected or 'none'}: somebody moved it. Look again, then decide"
                 )
-            signer = signer or default_signer()
-            keys = trust or Trust.default()
-            keys = Trust({**keys.keys, signer.key_id: signer.public}, keys.where)
             stands = self.standing(pointer, keys, lifetime)
             if stands and (stands.version, stands.index) == (number, version.digest):
                 return
-            sequence = 1 + max(slot, self._highest(name, alias, keys))
+            gone = (number for key, number in before.items() if key in keys.keys)
+            sequence = 1 + max([slot, *gone])
             if sequence > LAST:
                 raise StoreError(
                     f"alias {name}:{alias} has no number left after {LAST}: somebody used up all. Remove "
@@ -221,20 +237,11 @@ class AliasStore(BundleStore):
                 f"later moves. Have it signed again: {_remedy(pointer)}; or pass allow_stale"
             )
 
-    def _highest(self, name: str, alias: str, trust: Trust) -> int:
-        """The highest move of an alias that this machine has seen of a trusted key."""
+    def _seen(self, name: str, alias: str) -> dict[Digest, int]:
         known = seen(self._subject(name), str)
-        return max(
-            (n for (a, key), n in known.items() if a == alias and key in trust.keys), default=0
-        )
+        return {key: number for (place, key), number in known.items() if place == alias}
 
-    def _subject(self, name: str) -> Digest:
-        """What moves are remembered about: this store's bundle of that name. Another store counts for itself."""
-        local = self._storage.local("bundles")
-        place = self.uri.partition("?")[0].rstrip("/") if local is None else os.path.realpath(local)
-        return digest_bytes(os.fsencode(f"{place}\0{name}"))
-
-    def _pointer(self, name: str, alias: str, slot: int) -> Pointer:
+    def _pointer(self, name: str, alias: str, slot: int, before: Mapping[Digest, int]) -> Pointer:
         path = f"{_moves(name, alias)}/{slot}.json"
         value = fields(
             json_object(self._storage.get(path, SMALL) or b"", path),
@@ -244,7 +251,7 @@ class AliasStore(BundleStore):
         move, signature = (text(value.get(key, ""), key) for key in ("move", "signature"))
         if bool(move) != bool(signature):
             raise FormatError(f"{path}: expected a move and its signature, or neither")
-        return Pointer(name, alias, slot, version, move.encode(), signature.encode())
+        return Pointer(name, alias, slot, version, move.encode(), signature.encode(), before)
 
     def _numbered(self, wanted: Reference, number: int) -> Version:
         try:

@@ -435,6 +435,33 @@ def test_of_promoters_that_move_at_once_one_wins(victim: Victim) -> None:
     assert sorted(path.name for path in moves(victim).iterdir()) == ["1.json", "2.json"]
 
 
+def test_a_promoter_that_comes_second_between_two_looks(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other's move is remembered on this machine by then, and is no reason to count on from it."""
+    publish(victim.store, label="second", alias="next")
+    store, other = Store.open(victim.root), Store.open(victim.root)
+    look = store.standing
+
+    def late(*given: object) -> object:
+        other.set_alias("tiny", "latest", 2, expected=1)
+        return look(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "standing", late)
+    with pytest.raises(ConflictError, match="points at version 2, expected 1"):
+        store.set_alias("tiny", "latest", 1, expected=1, lifetime=timedelta(days=1))
+    assert sorted(path.name for path in moves(victim).iterdir()) == ["1.json", "2.json"]
+
+
+def test_a_move_between_two_looks_of_a_reader_is_not_one_that_is_gone(victim: Victim) -> None:
+    """Another process of this machine moves the alias, and remembers that, after the reader has looked."""
+    pointer = victim.store.pointer("tiny", "latest")
+    assert pointer is not None
+    publish(victim.store, label="second")
+    assert victim.store.move(pointer).version == 1
+    assert followed(victim) == 2
+
+
 def test_of_promoters_that_expect_nothing_each_gets_a_number(victim: Victim) -> None:
     for label in "bcde":
         publish(victim.store, label=label, alias="next")
