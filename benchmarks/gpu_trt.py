@@ -49,6 +49,7 @@ STAGES = {
     "operators": Stage("gpu_operators_trt.py", "every converter's cases", ("pytest",)),
     "models": Stage("gpu_models_trt.py", "every model of the sweep", ("transformers", "timm")),
     "speed": Stage("gpu_speed.py", "beside eager, Inductor and ONNX", ("transformers", "timm")),
+    "loader": Stage("gpu_loader.py", "calls through sessions", ("transformers", "timm")),
     "recurrent": Stage("gpu_recurrent.py", "recurrent layers as loops, right at every length"),
     "farm": Stage("gpu_farm.py", "`kiln run` on Ray, loaded again", (*FARM, "tensorrt_rtx")),
     "refit": Stage("gpu_refit.py", "weights apart: right, and at what cost", ("transformers",)),
