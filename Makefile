@@ -51,9 +51,10 @@ format: $(STAMP)  ## let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# One process more than JOBS: tests also wait, for servers, clusters and leases.
 test: lint  ## lint, and every test that needs no GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $(JOBS) --dist loadfile
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --share 0 --jobs $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $$(($(JOBS) + 1)) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --share 25 --jobs $(JOBS)
 
 test-slow: $(STAMP)  ## the long lane: full-size models, many tasks
 	$(BIN)/python -m pytest -m "slow and not gpu"

@@ -14,7 +14,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compiler.build import tensorrt, tensorrt_rtx
 from compiler.build.aids import Aids
@@ -33,15 +33,12 @@ from compiler.build.networks import (
     convert_program,
     gave_up,
 )
-from compiler.build.plugins import missing_plugins, refused_nodes, register_plugins
+from compiler.build.plugins import lacking, refused_nodes, told, without
 from compiler.build.segments import BuiltSegment, build_segment
-from compiler.convert.registry import Refusal
 from compiler.goldens import goldens as golden
 from compiler.goldens.goldens import GoldenCase, GoldenSource, GoldensRefused
 from compiler.goldens.random import refuse_random
 from compiler.goldens.tolerance import chain, computed, tolerances
-from compiler.lower import lower
-from compiler.lower.capture import capture
 from compiler.partition import Partition
 from compiler.program import Program
 from compiler.replace.apply import (
@@ -54,14 +51,14 @@ from compiler.replace.apply import (
     replace_operators,
     without_plugins,
 )
-from compiler.replace.converters import operator_name
-from compiler.trace.examples import from_calls
-from compiler.trace.export import Rung, trace_recorded
 from compiler.trace.load import load_model
 from compiler.trace.nested import take_each
 from compiler.trace.source import Source
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
 from enginebundle.runtimes.versions import runtime_versions
+
+if TYPE_CHECKING:
+    from compiler.trace.export import Rung
 
 __all__ = [
     "BuildRequest", "BuiltProgram", "BuiltSegment", "Converted", "TraceRequest", "Traced", "build_program",
@@ -137,6 +134,13 @@ def collector_paused() -> Iterator[None]:
 @collector_paused()
 def trace_model(request: TraceRequest) -> Traced:
     """Trace, lower, capture. Raises ModelRefused, ReplaceRefused, TraceRefused or GoldensRefused."""
+    # Here, since a build does without them and what they import; before the user's code, which may
+    # have modules of the same names.
+    from compiler.lower import lower
+    from compiler.lower.capture import capture
+    from compiler.trace.examples import from_calls
+    from compiler.trace.export import trace_recorded
+
     model = take_each(load_model(request.source), request.inputs)
     path = request.source.search_path
     goldens: tuple[GoldenCase, ...] = ()
@@ -202,9 +206,9 @@ def build_program(
             "refit", "TensorRT-RTX builds refittable engines only where there is a GPU",
             "leave out `refit`, or build a trt: target",
         )  # fmt: skip
-    missing = _missing_plugins(request)
+    missing = lacking(request)
     if missing and plain is not None:
-        program, request = plain, replace(request, replace=_without(request.replace))
+        program, request = plain, replace(request, replace=without(request.replace))
     registry = registry_with(request.replace, request.target, request.search_path)
     overrides = dict(request.tolerance)
     allowed = tolerances(
@@ -240,7 +244,7 @@ def build_program(
         return BuiltProgram(
             segments,
             parts.returns,
-            parts.report.to_json() | _plugin_report(missing, plain),
+            parts.report.to_json() | told(missing, plain is not None),
             _toolchain(trt),
             allowed,
             evaluated,
@@ -257,29 +261,6 @@ def _own_process(aids: Aids | None) -> Iterator[Apart]:
     else:
         with closing(Apart()) as apart:
             yield apart
-
-
-def _missing_plugins(request: BuildRequest) -> dict[str, Refusal]:
-    """The operators that are to have a plugin and can't, with the reason."""
-    if request.target.backend == "trt" or request.operators:
-        register_plugins(request.plugins, request.search_path)
-    if request.target.backend == "trt":
-        return missing_plugins(request.replace)
-    reason = Refusal("plugin", f"{request.target} has no plugins", "list a trt: target")
-    return {operator_name(r.pattern): reason for r in request.replace if r.way == "plugin"}
-
-
-def _without(replacements: tuple[Replacement, ...]) -> tuple[Replacement, ...]:
-    return tuple(r for r in replacements if r.way != "plugin")
-
-
-def _plugin_report(missing: dict[str, Refusal], plain: Program | None) -> dict[str, Any]:
-    """Which operators want a plugin and lack it, and what computes them instead."""
-    if not missing:
-        return {}
-    instead = "torch" if plain is None else "PyTorch's own operators, converted as any others"
-    told = {op: f"{why.detail}; computed by {instead}; {why.remedy}" for op, why in missing.items()}
-    return {"plugins_missing": told}
 
 
 def _module(target: Target) -> Any:

@@ -16,10 +16,12 @@ from compiler.build.bisect import first_divergence
 from compiler.goldens.goldens import GoldenCase
 from compiler.goldens.tolerance import chain, computed, remedy, tolerance
 from compiler.network.evaluate import evaluate
+from compiler.network.kind import EvaluationError
 from compiler.network.network import Network
 from compiler.partition import Partition
 from compiler.program import Program
 from compiler.refused import Refused
+from enginebundle.errors import BundleError
 from enginebundle.format.graph import Graph, Node
 from enginebundle.format.node import every
 from enginebundle.format.spec import Target, TensorSpec, Tolerance
@@ -34,7 +36,8 @@ EXACT = Target("trt", ("sm_80",))
 
 
 class InaccurateBuild(Refused):
-    """The converted networks do not reproduce the goldens. Code: `accuracy`."""
+    """The converted networks do not reproduce the goldens. Code: `accuracy`, or `evaluation` where they give no
+    values at all."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,15 @@ def evaluate_partition(
 
     cases: list[tuple[str, str, float, float]] = []
     for golden in goldens:
-        env = _run(program, parts, networks, golden.inputs)
+        try:
+            env = _run(program, parts, networks, golden.inputs)
+        except (EvaluationError, BundleError) as error:
+            raise InaccurateBuild(
+                "evaluation",
+                f"golden {golden.name!r} can't be computed: {error}{_origin(program, error)}",
+                "correct the converter, if it is yours; or name the operator in torch_executed_ops, which leaves it "
+                "to torch",
+            ) from error
         for spec, value in zip(program.graph.outputs, parts.returns, strict=True):
             want = golden.outputs[spec.name]
             bound = overrides.get(spec.name) or overrides.get("*") or limit(want)
@@ -130,6 +141,13 @@ def _run(
         else:
             env |= evaluate(network, given, observe)
     return env
+
+
+def _origin(program: Program, error: Exception) -> str:
+    """The operator and the line behind a layer that can't be computed; empty if nobody knows."""
+    node = getattr(error, "node", "")
+    found = [n for n in program.graph.nodes if n.name == node]
+    return f" ({found[0].op} at {found[0].origin})" if found else ""
 
 
 def _culprit(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from compiler.build.networks import BuildRequest
 from compiler.convert.registry import Refusal
 from compiler.replace.converters import operator_name
 from compiler.replace.replacement import Replacement
@@ -40,3 +42,27 @@ def missing_plugins(replacements: Sequence[Replacement]) -> dict[str, Refusal]:
 def refused_nodes(graph: Graph, missing: dict[str, Refusal]) -> dict[str, Refusal]:
     """The nodes of those operators, by name."""
     return {node.name: missing[node.op] for node in graph.nodes if node.op in missing}
+
+
+def lacking(request: BuildRequest) -> dict[str, Refusal]:
+    """The operators that are to have a plugin and can't have one in this build, with the reason."""
+    if request.target.backend == "trt" or request.operators:
+        register_plugins(request.plugins, request.search_path)
+    if request.target.backend == "trt":
+        return missing_plugins(request.replace)
+    reason = Refusal("plugin", f"{request.target} has no plugins", "list a trt: target")
+    return {operator_name(r.pattern): reason for r in request.replace if r.way == "plugin"}
+
+
+def without(replacements: tuple[Replacement, ...]) -> tuple[Replacement, ...]:
+    """Those that are no plugins."""
+    return tuple(r for r in replacements if r.way != "plugin")
+
+
+def told(missing: Mapping[str, Refusal], written_out: bool) -> dict[str, Any]:
+    """For the report: which operators want a plugin and lack it, and what computes them instead."""
+    if not missing:
+        return {}
+    instead = "PyTorch's own operators, converted as any others" if written_out else "torch"
+    why = {op: f"{r.detail}; computed by {instead}; {r.remedy}" for op, r in missing.items()}
+    return {"plugins_missing": why}

@@ -23,7 +23,7 @@ from compiler.goldens.source import GoldenSource
 from compiler.program import weights_from_bytes, weights_to_bytes
 from compiler.refused import Refused, with_causes
 from compiler.trace import masks
-from compiler.trace.export import passed_by_name
+from compiler.trace.arguments import passed_by_name
 from compiler.trace.outputs import output_tensors
 from compiler.trace.written import name_after, reshapes
 from enginebundle.errors import InputError

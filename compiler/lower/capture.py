@@ -18,7 +18,8 @@ from torch.utils import _pytree as pytree
 
 from compiler.lower.calls import SYM_FUNCTIONS, Calls, CaptureRefused
 from compiler.program import Program, weight_of
-from compiler.trace.guards import input_symbols, user_inputs
+from compiler.trace.arguments import user_inputs
+from compiler.trace.guards import input_symbols
 from compiler.trace.names import unused
 from compiler.trace.origin import origin_of
 from compiler.trace.outputs import named_leaves

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch._decomp import decomposition_table
 from torch._export import config as export_config
-from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
 
 from compiler.lower import embedding_renorm, linear_cross_entropy, resized
@@ -18,6 +17,7 @@ from compiler.lower.conditions import functional, values_known
 from compiler.lower.graphs import calls
 from compiler.lower.hoist import hoisted
 from compiler.lower.noops import ASSERTS, is_inactive_dropout
+from compiler.lower.once import done_once
 from compiler.lower.passes import LowerOptions, LowerRefused, Pass
 from compiler.lower.spelled import spelled_out
 from compiler.lower.undecomposed import without_decomposition
@@ -50,7 +50,7 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
         return spared
     dynamic = _dynamic(exported)
     try:
-        with torch.no_grad(), kept_short(), _writes_by_argument():
+        with torch.no_grad(), kept_short(), _writes_by_argument(), done_once():
             ready = spelled_out(embedding_renorm.as_values(hoisted(exported)), options.keep)
             lowered: ExportedProgram = ready.run_decompositions(_table(options.keep))
     except Exception as error:  # decompositions run operators' Python code, which raises anything
@@ -79,6 +79,10 @@ def _writes_by_argument() -> Iterator[None]:
 
     Torch's newer form of it returns those of the memory behind them, which no graph of ours has.
     """
+    from torch._inductor import (
+        config as inductor_config,  # a second: whoever only builds does without
+    )
+
     with (
         inductor_config.patch(enable_auto_functionalized_v2=False),
         export_config.patch(enable_auto_functionalized_v2_for_export=False),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from compiler.network.kind import EvaluationError, Value
 from compiler.network.network import Network, Tensor
+from compiler.refused import first_lines
 
 
 def evaluate(
@@ -18,17 +19,21 @@ def evaluate(
 ) -> dict[str, Value]:
     """The network's outputs by name; with `observe`, every graph value that the network has, too.
 
-    Raises EvaluationError where a layer's result contradicts its declared dtype or sizes.
+    Raises EvaluationError where torch can't compute a layer, or its result contradicts its declared dtype or sizes.
     """
     env: dict[str, Value] = {}
     for tensor in network.inputs:
-        env[tensor.name] = _claimed(tensor, inputs[tensor.name], "input")
+        env[tensor.name] = _claimed(tensor, inputs[tensor.name], "input", tensor.name)
     uses = _last_uses(network) if not observe else {}
     for position, layer in enumerate(network.layers):
         values = [None if t is None else _read(t, env) for t in layer.inputs]
-        results = layer.row.evaluate(layer.attributes, *values)
+        try:
+            results = layer.row.evaluate(layer.attributes, *values)
+        except Exception as error:  # torch raises what it likes
+            why = str(error) if isinstance(error, EvaluationError) else first_lines(error)
+            raise EvaluationError(f"{layer.kind} of {layer.node}: {why}", layer.node) from error
         for tensor, value in zip(layer.outputs, results, strict=True):
-            env[tensor.name] = _claimed(tensor, value, f"{layer.kind} of {layer.node}")
+            env[tensor.name] = _claimed(tensor, value, layer.kind, layer.node)
         for name in uses.get(position, ()):
             env.pop(name, None)
     outputs = {name: _read(tensor, env) for name, tensor in network.outputs}
@@ -41,14 +46,15 @@ def _read(tensor: Tensor, env: Mapping[str, Value]) -> Value:
     return tensor.constant if tensor.constant is not None else env[tensor.name]
 
 
-def _claimed(tensor: Tensor, value: Value, what: str) -> Value:
+def _claimed(tensor: Tensor, value: Value, what: str, node: str) -> Value:
     fits = tensor.ndim == value.ndim and all(
         declared in (None, found)
         for declared, found in zip(tensor.shape, value.shape, strict=False)
     )
     if value.dtype != tensor.dtype or not fits:
         raise EvaluationError(
-            f"{what}: declared {tensor.dtype} {tensor.shape}, got {value.dtype} {tuple(value.shape)}"
+            f"{what} of {node}: declared {tensor.dtype} {tensor.shape}, got {value.dtype} {tuple(value.shape)}",
+            node,
         )
     return value
 

@@ -110,4 +110,9 @@ def sizes_of(static: Sequence[int] | None, tensor: Value | None) -> list[int]:
 
 
 class EvaluationError(Exception):
-    """A layer read outside its input, or its result differs from the declared dtype or shape."""
+    """A layer read outside its input, torch can't compute it, or its result differs from the declared dtype or
+    shape. `node` is the one that the layer was written for."""
+
+    def __init__(self, message: str, node: str = "") -> None:
+        super().__init__(message)
+        self.node = node

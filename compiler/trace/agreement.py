@@ -17,8 +17,8 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from compiler.trace import masks
+from compiler.trace.complaint import Complaint
 from compiler.trace.examples import ExampleMaker, default_example, envelope, example_sizes
-from compiler.trace.guards import Complaint
 from enginebundle.format.spec import Profile, TensorSpec, Tolerance
 from enginebundle.serve.compare import compare
 

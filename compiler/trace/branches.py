@@ -19,8 +19,9 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind
 
 from compiler.refused import first_lines
+from compiler.trace.arguments import user_inputs
 from compiler.trace.everywhere import Undecided, counterexamples, evaluate, sizes_that_hold
-from compiler.trace.guards import Agrees, conditions, input_symbols, user_inputs
+from compiler.trace.guards import Agrees, conditions, input_symbols
 from compiler.trace.symbols import Symbols, expression, parsed
 from enginebundle.format.spec import Profile, TensorSpec
 

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch.export import Dim
 
 from enginebundle.format import dims
 from enginebundle.format.spec import Range, TensorSpec
-
-
-def by_position(model: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
-    """One entry for each parameter of forward; what `*args` takes is one tuple."""
-    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL not in kinds:
-        return shapes
-    own = kinds.index(inspect.Parameter.VAR_POSITIONAL)
-    return (*shapes[:own], shapes[own:])
 
 
 def dynamic_shapes(

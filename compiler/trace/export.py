@@ -31,10 +31,12 @@ from torch.export import ExportedProgram
 from compiler.refused import first_lines
 from compiler.trace import casts, composites, host_math, masks, sized
 from compiler.trace.agreement import Agreement
+from compiler.trace.arguments import by_position, passed_by_name
 from compiler.trace.associative import lengths_kept
 from compiler.trace.branches import holds_elsewhere
+from compiler.trace.complaint import Complaint
 from compiler.trace.constants import folded
-from compiler.trace.dynamic_shapes import by_position, dynamic_shapes
+from compiler.trace.dynamic_shapes import dynamic_shapes
 from compiler.trace.examples import ExampleMaker, TraceRefused, envelope, make_examples
 from compiler.trace.failures import (
     data_dependent,
@@ -42,7 +44,7 @@ from compiler.trace.failures import (
     is_data_dependent,
     place,
 )
-from compiler.trace.guards import Complaint, check_dimensions
+from compiler.trace.guards import check_dimensions
 from compiler.trace.short_sizes import kept_short
 from compiler.trace.truths import export_without
 from compiler.trace.written import reshaped, reshapes
@@ -51,7 +53,6 @@ from enginebundle.format.spec import Profile, TensorSpec
 __all__ = [
     "ExampleMaker",
     "TraceRefused",
-    "passed_by_name",
     "trace",
     "trace_recorded",
 ]
@@ -231,40 +232,6 @@ def _register_outputs() -> None:
     """
     if "transformers" in sys.modules:
         importlib.import_module("transformers.modeling_outputs")
-
-
-def passed_by_name(model: torch.nn.Module, inputs: tuple[TensorSpec, ...]) -> bool:
-    """Whether forward takes the inputs by name; TraceRefused if it takes only some of them by name."""
-    try:
-        parameters = inspect.signature(model.forward).parameters
-    except ValueError as error:  # a function of C++, TorchScript's too
-        raise TraceRefused(
-            "inputs",
-            f"forward of {type(model).__name__} has no signature that Python can read: {error}",
-            "write a forward in Python that calls it",
-        ) from error
-    names = [spec.name for spec in inputs]
-    kinds = {p.kind for p in parameters.values()}
-    named = {
-        n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
-    if inspect.Parameter.VAR_KEYWORD in kinds and (named & set(names) or not named):
-        return True
-    unknown = [name for name in names if name not in named]
-    if not unknown:
-        return True
-    places = [
-        p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY)
-    ]
-    by_position = len(names) <= len(places) or inspect.Parameter.VAR_POSITIONAL in kinds
-    if len(unknown) < len(names) or not by_position:
-        raise TraceRefused(
-            "inputs",
-            f"forward of {type(model).__name__} takes ({', '.join(parameters)}); "
-            f"it has no input named {', '.join(map(repr, unknown))}",
-            "name the inputs as forward does, or give none of them forward's names and list them in its order",
-        )
-    return False
 
 
 def _refuse_if_forward_fails(

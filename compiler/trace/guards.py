@@ -15,9 +15,10 @@ from typing import Any
 import sympy
 import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
 from torch.utils._sympy import functions as torch_sympy
 
+from compiler.trace.arguments import user_inputs
+from compiler.trace.complaint import Complaint
 from compiler.trace.everywhere import Undecided, counterexamples, sizes_that_hold
 from compiler.trace.symbols import Symbols, expression
 from enginebundle.format import dims
@@ -32,37 +33,6 @@ Elsewhere = Callable[[Any], bool]
 _TORCH = Path(torch.__file__).parent
 _HERE = "compiler/trace/"
 """In the locations of what composites call for the model; torch tells them relative to the working directory."""
-
-
-@dataclass(frozen=True)
-class Complaint:
-    """A promise of the profiles that the exported program does not keep."""
-
-    code: str
-    message: str
-    remedy: str
-    number: bool = False
-    """Whether Python read a size as a number, which Dynamo's reading of the code may avoid."""
-
-
-def user_inputs(
-    exported: ExportedProgram, inputs: tuple[TensorSpec, ...]
-) -> list[tuple[TensorSpec, Any]]:
-    """Each input with its placeholder node, in the order of `inputs`.
-
-    Positional inputs are matched by order, keyword inputs by name, whatever their order in forward.
-    """
-    nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
-    holders = [
-        nodes[spec.arg.name]
-        for spec in exported.graph_signature.input_specs
-        if spec.kind == InputKind.USER_INPUT
-    ]
-    in_spec = exported.call_spec.in_spec
-    positional, keyword = in_spec.children()
-    names = [spec.name for spec in inputs[: positional.num_leaves]] + list(keyword.context or [])
-    by_name = dict(zip(names, holders, strict=True))
-    return [(spec, by_name[spec.name]) for spec in inputs]
 
 
 def input_symbols(exported: ExportedProgram, inputs: tuple[TensorSpec, ...]) -> Symbols:

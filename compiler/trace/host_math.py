@@ -13,8 +13,10 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import sysconfig
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,16 +28,14 @@ _SYMBOLS = (torch.SymInt, torch.SymFloat)
 @contextmanager
 def with_symbols() -> Iterator[None]:
     """While open, the functions in FORMS take symbols, also where a module has imported them by name."""
-    ours = {id(getattr(math, name)): _either(name, form) for name, form in FORMS.items()}
     places = [
         (names, name, value)
-        for module in list(sys.modules.values())
-        if (names := getattr(module, "__dict__", None)) and not _foreign(names.get("__name__"))
-        for name, value in list(names.items())
-        if id(value) in ours
+        for names in list(map(_names, sys.modules.values()))
+        for name in _mentions(names)
+        if id(value := names.get(name)) in _EITHER
     ]
     for names, name, value in places:
-        names[name] = ours[id(value)]
+        names[name] = _EITHER[id(value)]
     symbol: Any = torch.SymInt
     symbol.__divmod__ = lambda self, other: (self // other, self % other)
     try:
@@ -44,6 +44,32 @@ def with_symbols() -> Iterator[None]:
         del symbol.__divmod__
         for names, name, value in places:
             names[name] = value
+
+
+def _names(module: object) -> dict[str, Any]:
+    return getattr(module, "__dict__", None) or {}
+
+
+def _mentions(names: dict[str, Any]) -> Collection[str]:
+    """The names by which a module has these functions. There are thousands of modules, so those of an installed one
+    are remembered until there are more or fewer names in it."""
+    known = _KNOWN.get(id(names))
+    if known is not None and known.size == len(names):
+        return known.found
+    found: tuple[str, ...] = ()
+    if not _foreign(names.get("__name__")):
+        found = tuple(name for name, value in list(names.items()) if id(value) in _EITHER)
+    if str(names.get("__file__")).startswith(_INSTALLED):
+        _KNOWN[id(names)] = _Known(names, len(names), found)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    names: dict[str, Any]
+    """Kept, so that no other module's names get its id."""
+    size: int
+    found: tuple[str, ...]
 
 
 def _foreign(module: object) -> bool:
@@ -73,12 +99,44 @@ def _log(x: Any, base: Any = None) -> Any:
     return natural(x) if base is None else natural(x) / natural(base)
 
 
+def _gcd(*numbers: Any) -> Any:
+    """Of one symbol and a number: each divisor of the number that divides the symbol as well counts as often as
+    there are numbers up to it that share none with it (Gauss)."""
+    plain = [number for number in numbers if isinstance(number, int)]
+    symbols: list[Any] = [number for number in numbers if isinstance(number, torch.SymInt)]
+    known = math.gcd(*plain)
+    if len(symbols) != 1 or len(plain) + 1 != len(numbers) or not 0 < known <= _DIVIDED:
+        return _PYTHONS["gcd"](*numbers)
+    (n,) = symbols
+    terms = [
+        sum(math.gcd(i, d) == 1 for i in range(1, d + 1)) * (n // d - (n - 1) // d)
+        for d in range(1, known + 1)
+        if known % d == 0
+    ]
+    return torch.sym_sum(terms)  # type: ignore[no-untyped-call]
+
+
+def _lcm(*numbers: Any) -> Any:
+    if len(numbers) != 2:
+        return _PYTHONS["lcm"](*numbers)
+    return numbers[0] * numbers[1] // math.gcd(*numbers)
+
+
+_PYTHONS = {"gcd": math.gcd, "lcm": math.lcm}
+_DIVIDED = 1024
+"""The largest number whose divisors are written out."""
 _OF_ONE = (
     "exp", "expm1", "log10", "log1p", "log2", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin",
     "acos", "atan", "erf", "erfc",
 )  # fmt: skip
 FORMS: Mapping[str, Callable[..., Any]] = {
     "sqrt": torch.sym_sqrt, "isqrt": lambda n: math.floor(torch.sym_sqrt(n)),
-    "log": _log, **{name: _in_a_tensor(name) for name in _OF_ONE},
+    "log": _log, "gcd": _gcd, "lcm": _lcm, **{name: _in_a_tensor(name) for name in _OF_ONE},
 }  # fmt: skip
 """By the name in `math`: the form for symbols."""
+_EITHER = {id(getattr(math, name)): _either(name, form) for name, form in FORMS.items()}
+"""By the id of Python's function: what stands in its place."""
+_INSTALLED = tuple(
+    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+_KNOWN: dict[int, _Known] = {}

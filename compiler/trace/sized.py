@@ -142,6 +142,22 @@ def rfftfreq(n: Size, d: float = 1.0, **options: Any) -> Any:
     return torch.arange(n // 2 + 1, **options) / (n * d)
 
 
+def as_tensor(
+    data: Any, *, dtype: torch.dtype | None = None, device: Any = None, **options: Any
+) -> Any:
+    """Of a size, or of a list of numbers with sizes among them."""
+    listed = isinstance(data, list | tuple)
+    numbers = list(data) if listed else [data]
+    if options or not all(
+        isinstance(n, int | float | torch.SymInt | torch.SymFloat) for n in numbers
+    ):
+        return NotImplemented
+    whole = all(isinstance(n, int | torch.SymInt) for n in numbers)
+    dtype = dtype or (torch.int64 if whole else torch.get_default_dtype())
+    made = [torch.scalar_tensor(n, dtype=dtype, device=device) for n in numbers]
+    return torch.stack(made) if listed else made[0]
+
+
 def _window(*weights: float) -> Callable[..., Tensor]:
     """weights[0] - weights[1] * cos(x) + weights[2] * cos(2 * x), for x once around."""
 
@@ -166,12 +182,43 @@ def hamming_window(
     return _window(alpha, beta)(window_length, periodic, **options)
 
 
+def bartlett_window(
+    window_length: Size, periodic: bool = True, *, dtype: torch.dtype = torch.float32,
+    **options: Any,
+) -> Tensor:  # fmt: skip
+    return _peaked(lambda x: 1 - x.abs(), window_length, periodic, dtype, options)
+
+
+def kaiser_window(
+    window_length: Size, periodic: bool = True, beta: float = 12.0, *,
+    dtype: torch.dtype = torch.float32, **options: Any,
+) -> Tensor:  # fmt: skip
+    def weight(x: Tensor) -> Tensor:
+        root = (1 - x * x).clamp(min=0).sqrt()
+        return torch.i0(beta * root) / torch.i0(torch.scalar_tensor(beta, dtype=dtype))
+
+    return _peaked(weight, window_length, periodic, dtype, options)
+
+
+def _peaked(
+    weight: Callable[[Tensor], Tensor], size: Size, periodic: bool, dtype: torch.dtype,
+    options: dict[str, Any],
+) -> Tensor:  # fmt: skip
+    """A window by the distance from its middle: -1 at its beginning, 1 at its end."""
+    options.pop("requires_grad", None)
+    count = torch.scalar_tensor(size, dtype=dtype)
+    around = count if periodic else (count - 1).clamp(min=1)
+    x = torch.arange(size, dtype=dtype, **options) * (2 / around) - 1
+    return torch.where(count == 1, 1.0, weight(x))
+
+
 FORMS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     torch.linspace: linspace, torch.logspace: logspace, torch.tril_indices: tril_indices,
     torch.triu_indices: triu_indices, torch.combinations: combinations, torch.gradient: gradient,
     torch.nn.functional.one_hot: one_hot, Tensor.fill_diagonal_: fill_diagonal_,
     torch.fft.fftfreq: fftfreq, torch.fft.rfftfreq: rfftfreq,
     torch.hann_window: _window(0.5, 0.5), torch.hamming_window: hamming_window,
-    torch.blackman_window: _window(0.42, 0.5, 0.08),
+    torch.blackman_window: _window(0.42, 0.5, 0.08), torch.bartlett_window: bartlett_window,
+    torch.kaiser_window: kaiser_window, torch.as_tensor: as_tensor, torch.asarray: as_tensor,
 }  # fmt: skip
 """Each returns NotImplemented where it does not apply."""

@@ -14,7 +14,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-from compiler.trace.guards import Complaint, user_inputs
+from compiler.trace.arguments import user_inputs
+from compiler.trace.complaint import Complaint
 from compiler.trace.names import unused
 from compiler.trace.origin import origin_of
 from enginebundle.format.spec import TensorSpec

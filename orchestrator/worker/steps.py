@@ -13,6 +13,7 @@ do. The steps import the compiler when they run, so that planning and watching n
 from __future__ import annotations
 
 import base64
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,9 @@ Spec = Mapping[str, JSON]
 
 def run_step(step: str, spec: Spec, upstream: Upstream, store: str) -> dict[str, JSON]:
     """Open the store and run the step of that name. Called by `isolate`."""
+    # The collector would look again and again through what is imported, and that stays: a sixth of the time. The
+    # compiler pauses it anyway, and a session's calls leave nothing for it.
+    gc.disable()
     return STEPS[step](spec, upstream, opened(store))
 
 
@@ -174,11 +178,13 @@ def _build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
     blobs: dict[Digest, int] = {}
     names = tuple(profile.name for profile in request.profiles)
     put = _writer(store, blobs)
+    # Something stays in torch that was meant for engines.
+    fell_back = request.target.backend != "torch" and built.report["torch_nodes"] > 0
     part = Part(
         names,
         tuple(_save_segment(segment, names, put) for segment in built.segments),
         built.returns,
-        Fallback.of_report(built.report) if _fell_back(request.target, built.report) else None,
+        Fallback.of_report(built.report) if fell_back else None,
     )
     refitted = _refitted(built.segments, spec, upstream, store) if request.refit else {}
     return refitted | {
@@ -193,11 +199,6 @@ def _build(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "blobs": blobs,
         BESIDE: {"engines": [dict(s.notes) for s in built.segments if s.engine is not None]},
     }
-
-
-def _fell_back(target: Target, report: Mapping[str, Any]) -> bool:
-    """Whether something stays in torch that was meant for engines."""
-    return target.backend != "torch" and report["torch_nodes"] > 0
 
 
 Put = Callable[[bytes | memoryview | Mapping[str, Any]], Digest]

@@ -49,6 +49,7 @@ BROAD = {
     "enginebundle/runtimes/torch_step.py",  # an operator raises what it likes
     "orchestrator/worker/child.py",  # a step's own process: turns anything into a value
     "orchestrator/run/ray_executor.py",  # Ray starts, or raises what it likes
+    "compiler/network/evaluate.py",  # torch computes a layer, or raises what it likes
     # Where the user's own code runs, or torch's export of it. Both raise what they like; each of
     # these turns that into a typed refusal which quotes the cause.
     "compiler/trace/truths.py",
@@ -159,6 +160,7 @@ def test_nothing_evaluates_text() -> None:
     [
         ("enginebundle", HEAVY | {"transformers", "yaml", "compiler", "orchestrator"}),
         ("compiler", {"ray", "orchestrator", "pydantic"}),
+        ("compiler.pipeline", {"torch._dynamo", "torch._inductor", "sympy"}),  # a build needs none
         ("orchestrator", {"ray", "torch", "tensorrt", "tensorrt_rtx"}),
         ("orchestrator.manifest", {"ray", "torch", "tensorrt", "tensorrt_rtx"}),
         ("orchestrator.plan", {"ray", "torch", "tensorrt", "tensorrt_rtx"}),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from math import log, sqrt
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -65,6 +66,15 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "fill_diagonal_": lambda x: torch.zeros(x.shape[0], x.shape[0]).fill_diagonal_(2.0) @ x,
     "hann_window": lambda x: x * torch.hann_window(x.shape[0])[:, None],
     "rfftfreq": lambda x: torch.fft.rfftfreq(x.shape[0]),
+    "periodic windows": lambda x: x * (torch.bartlett_window(x.shape[0]) + torch.kaiser_window(x.shape[0]))[:, None],
+    "bartlett_window": lambda x: x * torch.bartlett_window(x.shape[0], False)[:, None],
+    "kaiser_window": lambda x: x * torch.kaiser_window(x.shape[0], False, 4.0)[:, None],
+    "as_tensor": lambda x: x / torch.as_tensor(x.shape[0]) + torch.asarray(x.shape[0] // 2),
+    "as_tensor of several": lambda x: x * torch.as_tensor([x.shape[0], 2, 5], dtype=torch.float32).sum(),
+    "gcd": lambda x: x * math.gcd(x.shape[0], 12) + math.gcd(18, x.shape[0] + 3, 27),
+    "gcd of a difference": lambda x: x * math.gcd(x.shape[0] - 7, 4),
+    "lcm": lambda x: x * math.lcm(x.shape[0], 6),
+    "groups of a gcd": lambda x: x[: math.gcd(x.shape[0], 4)].sum(0),
     "tensor_split": lambda x: torch.cat([p.flip(0) for p in torch.tensor_split(x, 3)]),
     "tensor_split in two": lambda x: torch.tensor_split(x, 2)[0],
     "arange by two": lambda x: x[::2] * torch.arange(x.shape[0])[::2][:, None],
@@ -105,8 +115,12 @@ def test_tensorrt_builds_them(name: str) -> None:
         lambda x: x * torch.linspace(0, 1, x.shape[0])[:, None],
         lambda x: x * torch.hann_window(x.shape[0])[:, None],
         lambda x: torch.tril_indices(x.shape[0], x.shape[0]),
+        lambda x: (
+            x[:, 0] * torch.bartlett_window(x.shape[0], False) + torch.kaiser_window(x.shape[0])
+        ),
+        lambda x: x * math.gcd(x.shape[0], 60),
     ],
-    ids=["linspace", "hann_window", "tril_indices"],
+    ids=["linspace", "hann_window", "tril_indices", "other windows", "gcd"],
 )
 def test_a_size_of_one(function: Callable[[X], X]) -> None:
     module = trace(Model(function), INPUTS, (profile(n=(1, 2, 5)),)).module(check_guards=False)
@@ -119,13 +133,13 @@ def test_a_size_of_one(function: Callable[[X], X]) -> None:
 @pytest.mark.parametrize(
     "function",
     [
-        lambda x: x * math.gcd(x.shape[0], 12),
+        lambda x: x * math.gcd(x.shape[0], x.shape[0] + 3),
+        lambda x: x * math.gcd(x.shape[0], np.int64(4)),
         lambda x: x * int(x.shape[0]).bit_length(),
         lambda x: torch.combinations(x[:, 0], 3),
         lambda x: functional.pad(x, (0, 2 ** math.ceil(math.log2(x.shape[0])))),
-        lambda x: x * torch.kaiser_window(x.shape[0])[:, None],
     ],
-    ids=["gcd", "bit_length", "combinations of 3", "a power of two", "kaiser_window"],
+    ids=["gcd of sizes", "gcd with numpy's", "bit_length", "combinations of 3", "a power of two"],
 )
 def test_what_is_left_is_refused_with_a_remedy(function: Callable[[X], X]) -> None:
     with pytest.raises(TraceRefused) as caught:
@@ -138,4 +152,4 @@ def test_the_line_that_reads_a_size_as_a_number_is_named() -> None:
     with pytest.raises(
         TraceRefused, match=r"fixes it to the example's 5 \(from .*test_everyday_sizes.py:\d+ in"
     ):
-        trace(Model(lambda x: x * math.gcd(x.shape[0], 12)), INPUTS, (profile(n=(2, 5, 13)),))
+        trace(Model(lambda x: x * math.comb(x.shape[0], 2)), INPUTS, (profile(n=(2, 5, 13)),))

@@ -61,7 +61,15 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sizes")
     (folder / "sized.py").write_text(CODE)
     (folder / "m.yaml").write_text(MANIFEST)
-    done = kiln(folder / "home", "run", folder / "m.yaml", "--store", folder / "store")
+    done = kiln(
+        folder / "home",
+        "run",
+        folder / "m.yaml",
+        "--store",
+        folder / "store",
+        "--executor",
+        "local",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

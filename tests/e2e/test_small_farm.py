@@ -105,7 +105,8 @@ def test_a_killed_driver_leaves_work_that_the_next_run_takes_up(tmp_path, home) 
 
 def test_one_broken_model_does_not_stop_the_other(tmp_path, home, trusting) -> None:
     store = tmp_path / "store"
-    run = kiln(home, "run", FARM / "one_broken.yaml", "--store", store)
+    manifest = FARM / "one_broken.yaml"
+    run = kiln(home, "run", manifest, "--store", store, "--executor", "local")
     assert run.returncode == 1, run.stderr
     assert "1 built, 1 validated, 0 pending, 1 failed" in run.stdout
     assert "the flux capacitor is missing" in run.stdout + run.stderr

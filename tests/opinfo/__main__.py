@@ -1,7 +1,8 @@
 """Judge PyTorch's operator samples, record the results, and write docs/operators.md from them.
 
     python -m tests.opinfo                      judge all samples, write the record and the page
-    python -m tests.opinfo --share 0            compare one fifth with the record; writes nothing
+    python -m tests.opinfo --share 25           compare one sample in 25, and one at least of each operator,
+                                                with the record; writes nothing
     python -m tests.opinfo --only abs,sort      compare some operators with the record
     python -m tests.opinfo --write-docs         write the page from the committed record
 
@@ -29,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--share", type=int, choices=range(5))
+    parser.add_argument("--share", type=int, default=1, help="one in so many samples")
     parser.add_argument("--only", help="operators by OpInfo's names, separated by commas")
     parser.add_argument("--dtypes", default=",".join(LIMITS))
     parser.add_argument("--jobs", type=int, default=2)
@@ -38,7 +39,7 @@ def main() -> int:
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
     if not options.write_docs:
-        whole = options.share is None and options.only is None
+        whole = options.share == 1 and options.only is None
         rows = judge_all(options, keep=whole)
         if not whole:
             return verdict(rows)
@@ -61,7 +62,7 @@ def judge_all(options: argparse.Namespace, keep: bool) -> list[dict[str, Any]]:
     if options.rows.exists():
         rows = [json.loads(line) for line in options.rows.read_text().splitlines()]
     done = frozenset(row["sample"] for row in rows)
-    todo = pieces({d: LIMITS[d] for d in options.dtypes.split(",")}, options.share)
+    todo = pieces({d: LIMITS[d] for d in options.dtypes.split(",")}, options.share, every=True)
     if options.only is not None:
         todo = [piece for piece in todo if piece.op in options.only.split(",")]
     todo = [replace(piece, done=done) for piece in todo]

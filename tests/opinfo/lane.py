@@ -47,12 +47,14 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class Piece:
-    """The samples of one operator and dtype: all or `limit` of them, and of these all or one fifth."""
+    """The samples of one operator and dtype: all or `limit` of them, and of these all or one in `share`, but
+    one at least if `least`."""
 
     op: str
     dtype: str
     limit: int | None = None
-    share: int | None = None
+    share: int = 1
+    least: bool = False
     done: frozenset[str] = frozenset()
 
     @property
@@ -60,16 +62,25 @@ class Piece:
         return f"{self.op}/{self.dtype}"
 
     def todo(self) -> list[Sample]:
-        return [
-            sample
-            for sample in samples(self.op, self.dtype, self.limit)
-            if self.share in (None, sample.fifth) and sample.id not in self.done
-        ]
+        all_ = samples(self.op, self.dtype, self.limit)
+        chosen = [sample for sample in all_ if sample.within(self.share)]
+        if self.least and not chosen:
+            chosen = sorted(all_, key=lambda sample: sample.hash)[:1]
+        return [sample for sample in chosen if sample.id not in self.done]
 
 
-def pieces(limits: Mapping[str, int | None], share: int | None = None) -> list[Piece]:
-    """Every operator with the dtypes; `limits` gives each dtype's number of samples, None for all."""
-    return [Piece(op, dtype, n, share) for dtype, n in limits.items() for op in operators(dtype)]
+def pieces(limits: Mapping[str, int | None], share: int = 1, every: bool = False) -> list[Piece]:
+    """Every operator with the dtypes; `limits` gives each dtype's number of samples, None for all.
+
+    `every`: however small the share, each operator has a sample, of the first dtype that it takes.
+    """
+    found: list[Piece] = []
+    met: set[str] = set()
+    for dtype, limit in limits.items():
+        names = operators(dtype)
+        found += [Piece(op, dtype, limit, share, every and op not in met) for op in names]
+        met.update(names)
+    return found
 
 
 def run(

@@ -68,10 +68,9 @@ class Sample:
         """Selects a fixed share of the samples."""
         return digest_bytes(self.id.encode())
 
-    @property
-    def fifth(self) -> int:
-        """0 to 4, by hash."""
-        return int(self.hash[-8:], 16) % 5
+    def within(self, share: int) -> bool:
+        """Whether it is of the one in `share` samples that the hash selects."""
+        return int(self.hash[-8:], 16) % share == 0
 
     def inputs(self) -> list[torch.Tensor]:
         """Fresh tensors: an operator may write into its inputs."""

@@ -6,8 +6,8 @@ import os
 import time
 from dataclasses import dataclass
 
-from tests.opinfo.lane import Piece, run
-from tests.opinfo.samples import Sample, samples
+from tests.opinfo.lane import Piece, pieces, run
+from tests.opinfo.samples import Sample, operators, samples
 
 PIECES = [Piece("tril", "float32", 5), Piece("abs", "bool")]
 
@@ -67,13 +67,26 @@ def test_a_worker_retires_after_a_fatal_row_and_loses_nothing() -> None:
     assert len({row["reason"] for row in rows}) == 3
 
 
-def test_done_samples_and_other_fifths_are_left_out() -> None:
-    every = {s.id: s.fifth for s in Piece("tril", "float32").todo()}
-    parts = [[s.id for s in Piece("tril", "float32", share=k).todo()] for k in range(5)]
-    assert sorted(i for part in parts for i in part) == sorted(every)
-    assert all(every[i] == k for k, part in enumerate(parts) for i in part)
-    done = frozenset(list(every)[:4])
+def test_done_samples_and_those_outside_the_share_are_left_out() -> None:
+    every = [s.id for s in Piece("tril", "float32").todo()]
+    fifth = [s.id for s in Piece("tril", "float32", share=5).todo()]
+    twentyfifth = [s.id for s in Piece("tril", "float32", share=25).todo()]
+    assert set(twentyfifth) < set(fifth) < set(every)
+    assert 2 < len(every) / len(fifth) < 10
+    done = frozenset(every[:4])
     assert {s.id for s in Piece("tril", "float32", done=done).todo()} == set(every) - done
+    assert Piece("tril", "float32", share=10**9).todo() == []
+    (one,) = Piece("tril", "float32", share=10**9, least=True).todo()
+    assert one.id == samples("tril", "float32", 1)[0].id
+    assert Piece("tril", "float32", 10**9, 10**9, True, frozenset({one.id})).todo() == []
+
+
+def test_the_smallest_share_has_every_operator() -> None:
+    dtypes = ("float32", "float16", "int64", "bool")
+    made = [piece for piece in pieces(dict.fromkeys(dtypes, 20), 10**9, every=True) if piece.least]
+    assert sorted(piece.op for piece in made) == sorted({op for d in dtypes for op in operators(d)})
+    assert {piece.dtype for piece in made} > {"float32"}
+    assert not any(piece.least for piece in pieces({"float32": 20}, 25))
 
 
 def test_chosen_samples_are_a_share_of_all_and_the_same_each_time() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -78,11 +79,17 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("inverse", [False, True])
-@pytest.mark.parametrize("counts", [False, True])
-@pytest.mark.parametrize(("function", "name", "dim"), CASES)
+@pytest.mark.parametrize(
+    ("function", "name", "dim", "inverse", "counts"),
+    [
+        (*case, inverse, counts)
+        for case in CASES
+        for inverse, counts in itertools.product((False, True), repeat=2)
+        if inverse == counts or case[1] == "rows"  # `make opinfo` has one without the other on more
+    ],
+)
 def test_unique(
-    function: Callable[..., object], name: str, dim: int | None, counts: bool, inverse: bool
+    function: Callable[..., object], name: str, dim: int | None, inverse: bool, counts: bool
 ) -> None:
     x = UNIQUE[name]
 

@@ -135,6 +135,18 @@ def wrong_wave_on_net(net: Any, x: Any, scale: float) -> Any:
     return net.unary(net.mul(x, net.scalar(scale, x.dtype)), "SIN")
 
 
+def wave_that_reads_past(net: Any, x: Any, scale: float) -> Any:
+    return net.gather(x, net.constant(torch.tensor([0, 1, 2, 3, 4, 5, 6, 99])), 1)
+
+
+def wave_of_five_rows(net: Any, x: Any, scale: float) -> Any:
+    return net.reshape(x, (5, 8))
+
+
+def wave_times_itself(net: Any, x: Any, scale: float) -> Any:
+    return net.matmul(x, x)
+
+
 def wave_misnamed(net: Any, x: Any, factor: float) -> Any:
     return x
 

@@ -101,6 +101,25 @@ def test_a_wrong_converter_does_not_pass() -> None:
         checked(made, wrong)
 
 
+@pytest.mark.parametrize(
+    ("by", "why"),
+    [
+        ("wave_that_reads_past", "gather of wave_1: gather: index outside 0..7 ("),
+        ("wave_of_five_rows", "reshape of wave_1: RuntimeError: shape '[5, 8]' is invalid for"),
+        ("wave_times_itself", "matmul of wave_1: RuntimeError: "),
+    ],
+)
+def test_a_converter_whose_layers_torch_can_not_compute(by: str, why: str) -> None:
+    made = traced("model", WAVE)
+    own = Replacement("operator", WAVE.pattern, "converter", f"replace_examples:{by}")
+    with pytest.raises(InaccurateBuild) as caught:
+        checked(made, own)
+    assert f"golden 'p-min' can't be computed: {why}" in caught.value.message
+    assert "(kiln_examples.wave.default at " in caught.value.message
+    assert caught.value.code == "evaluation"
+    assert "torch_executed_ops" in caught.value.remedy
+
+
 def test_it_builds_for_real() -> None:
     made = traced("model", WAVE)
     job = BuildRequest(

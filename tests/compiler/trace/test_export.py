@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from compiler.refused import Refused
+from compiler.trace.arguments import user_inputs
 from compiler.trace.examples import example_sizes, make_examples, resized
 from compiler.trace.export import TraceRefused, trace
-from compiler.trace.guards import input_symbols, user_inputs
+from compiler.trace.guards import input_symbols
 from enginebundle.format.spec import Range
 from tests.compiler import small_models as models
 from tests.compiler.small_models import profile, spec

@@ -47,6 +47,18 @@ CASES: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = [
         for periodic in (True, False)
     ),
     (torch.hamming_window, (6, True, 0.5, 0.4), {}),
+    *(
+        (window, (n,), {"periodic": periodic})
+        for window in (torch.bartlett_window, torch.kaiser_window)
+        for n in (1, 2, 3, 7, 8)
+        for periodic in (True, False)
+    ),
+    *((torch.kaiser_window, (9, False, beta), {}) for beta in (0.0, 1.5, 8.6)),
+    (torch.bartlett_window, (6,), {"dtype": torch.float64}),
+    *((torch.as_tensor, (data,), {}) for data in (3, 2.5, [4], [1, 2.5], (3, 4))),
+    *((torch.asarray, (data,), {}) for data in (3, [1, 2.5])),
+    (torch.as_tensor, ([3, 4],), {"dtype": torch.float32}),
+    (torch.as_tensor, (3,), {"dtype": torch.float64}),
     *((torch.Tensor.fill_diagonal_, (x, 2.0), {}) for x in (X, TALL, TALL.T)),
 ]  # fmt: skip
 
@@ -71,6 +83,9 @@ def test_same_values_as_torchs_own(
         (torch.linspace, (0, 1, 3), {"out": torch.empty(3)}),
         (torch.logspace, (0, 2, 3), {"dtype": torch.int64}),
         (torch.combinations, (V, 3), {}),
+        (torch.as_tensor, (V,), {}),
+        (torch.as_tensor, ([[1, 2], [3, 4]],), {}),
+        (torch.asarray, ([1, 2],), {"copy": True}),
         (functional.one_hot, (torch.tensor([1, 2]),), {}),
         (torch.Tensor.fill_diagonal_, (TALL, 1.0, True), {}),
         (torch.Tensor.fill_diagonal_, (torch.zeros(2, 2, 2), 1.0), {}),

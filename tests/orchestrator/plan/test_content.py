@@ -264,7 +264,10 @@ def test_a_module_that_an_installed_one_hides_is_refused(
 
 
 def test_what_a_step_has_imported_before_the_users_code() -> None:
-    program = "import sys, orchestrator.worker.child, orchestrator.worker.steps, compiler.pipeline"
+    program = (
+        "import sys, orchestrator.worker.child, orchestrator.worker.steps, compiler.pipeline, "
+        "compiler.lower, compiler.trace.export"  # which trace_model imports first
+    )
     done = subprocess.run(
         [sys.executable, "-c", f"{program}; print(*sys.modules)"],
         cwd=Path(content.__file__).parents[2],
