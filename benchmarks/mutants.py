@@ -57,6 +57,12 @@ MODULES = {
     "enginebundle/storage/local.py": ["tests/enginebundle/storage/test_local.py"],
     "enginebundle/storage/blobs.py": ["tests/enginebundle/storage/test_blobs.py"],
     "enginebundle/storage/store.py": ["tests/enginebundle/storage/test_store.py"],
+    "enginebundle/format/move.py": ["tests/enginebundle/format/test_move.py"],
+    "enginebundle/storage/aliases.py": [
+        "tests/attacks/test_aliases.py",
+        "tests/enginebundle/storage/test_store_local.py",
+    ],
+    "enginebundle/storage/denials.py": ["tests/attacks/test_revoked.py"],
     "enginebundle/storage/seen.py": ["tests/enginebundle/storage/test_seen.py"],
     "enginebundle/storage/leases.py": ["tests/enginebundle/storage/test_leases.py"],
     "compiler/trace/guards.py": ["tests/compiler/trace/test_guards.py"],

@@ -25,6 +25,7 @@ from enginebundle.errors import BundleError
 from enginebundle.format.spec import Target
 from enginebundle.serve import loader
 from enginebundle.serve.bench import bench
+from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.doctor import examine
 from enginebundle.serve.machine import this_machine
 from enginebundle.serve.selection import Accepted, Rejected
@@ -72,8 +73,12 @@ def _word(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
+def _open(parsed: argparse.Namespace) -> Bundle:
+    return loader.open_bundle(parsed.reference, parsed.trust, allow_stale=parsed.allow_stale)
+
+
 def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
-    bundle = loader.open_bundle(parsed.reference, parsed.trust)
+    bundle = _open(parsed)
     index = bundle.index
     return {
         "version": str(bundle.version),
@@ -116,7 +121,7 @@ def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _verify(parsed: argparse.Namespace) -> Mapping[str, Any]:
-    bundle = loader.open_bundle(parsed.reference, parsed.trust)
+    bundle = _open(parsed)
     for digest, _ in bundle.index.blobs:
         bundle.read(digest)
     return {
@@ -129,7 +134,7 @@ def _verify(parsed: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _match(parsed: argparse.Namespace) -> Mapping[str, Any]:
-    bundle = loader.open_bundle(parsed.reference, parsed.trust)
+    bundle = _open(parsed)
     machine = this_machine()
     target = Target.parse(parsed.target) if parsed.target else None
     choices = loader.select(bundle, machine, target=target, allow_pending=parsed.allow_pending)
@@ -156,6 +161,7 @@ def _run(parsed: argparse.Namespace) -> Mapping[str, Any]:
         target=parsed.target,
         allow_pending=parsed.allow_pending,
         trust=parsed.trust,
+        allow_stale=parsed.allow_stale,
     )
     try:
         inputs = load_file(parsed.input)
@@ -174,6 +180,7 @@ def _bench(parsed: argparse.Namespace) -> Mapping[str, Any]:
         target=parsed.target,
         allow_pending=parsed.allow_pending,
         trust=parsed.trust,
+        allow_stale=parsed.allow_stale,
         cuda_graphs=parsed.cuda_graphs,
     )
     timings = [asdict(timing) for timing in bench(session, parsed.seconds)]
@@ -205,6 +212,11 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("reference", help="STORE/NAME[@VERSION|:ALIAS], or an exported folder")
         sub.add_argument(
             "--trust", type=Path, help="folder of trusted .pub files (default: this machine's)"
+        )
+        sub.add_argument(
+            "--allow-stale",
+            action="store_true",
+            help="follow an alias that expired, or of which this machine has seen a later move",
         )
         return sub
 

@@ -19,6 +19,14 @@ class UntrustedError(BundleError):
     """A signature is by a key that is not trusted on this machine."""
 
 
+class RevokedError(UntrustedError):
+    """The store's owners revoked a version, or the key that signed something."""
+
+
+class StaleError(BundleError):
+    """An alias or a list of what is revoked is older than what this machine has seen of it, or has expired."""
+
+
 class NotFoundError(BundleError):
     """The store has no such bundle, version, alias or blob."""
 

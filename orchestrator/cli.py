@@ -156,6 +156,26 @@ def parser() -> argparse.ArgumentParser:
     one = command("list", "bundles:list_bundles", "List bundles, versions, aliases and variants.")
     _store(one)
     _output(one)
+    one = command("alias", "alias:alias", "Point an alias at a published version, and sign that.")
+    one.add_argument("bundle", help="NAME@VERSION")
+    one.add_argument("alias", nargs="?", default="latest", help="its name (default: %(default)s)")
+    one.add_argument(
+        "--valid-days", type=_days, metavar="DAYS",
+        help="loaders refuse it after so many days, unless it is signed again, as `kiln run` does after "
+        "half of them; 0: for ever (default: as it was)",
+    )  # fmt: skip
+    _store(one)
+    _output(one)
+    one = command(
+        "revoke", "revoke:revoke", "Sign a list of keys and versions that loaders refuse."
+    )
+    one.add_argument("--key", action="append", default=[], metavar="ID", help="a key: sha256:HEX")
+    one.add_argument(
+        "--bundle", action="append", default=[], metavar="NAME@VERSION", help="a version"
+    )
+    one.add_argument("--undo", action="store_true", help="take these off the list again")
+    _store(one)
+    _output(one)
     one = command("gc", "store:gc", "Remove what no version, evidence or running run needs.")
     _store(one)
     _output(one)
@@ -236,11 +256,18 @@ def _hours(text: str) -> float:
     return number
 
 
+def _days(text: str) -> float:
+    number = float(text)
+    if not (number == 0 or 0.001 <= number <= 36_500):
+        raise argparse.ArgumentTypeError(f"expected days, 0 or 0.001 to 36500, got {text}")
+    return number
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     args = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from enginebundle.errors import BundleError, FormatError, NotFoundError, UntrustedError
+    from enginebundle import errors
     from orchestrator.commands.common import UsageError
     from orchestrator.manifest.errors import ManifestError
     from orchestrator.run.executor import UnreachableError
@@ -249,13 +276,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         does = importlib.import_module(f"orchestrator.commands.{module}")
         return int(getattr(does, name)(args))
-    except (UsageError, ManifestError, NotFoundError, FormatError) as error:
+    except (UsageError, ManifestError, errors.NotFoundError, errors.FormatError) as error:
         print(f"kiln: {error}", file=sys.stderr)
         return USAGE
-    except UntrustedError as error:
+    except (errors.UntrustedError, errors.StaleError) as error:
         print(f"kiln: {error}", file=sys.stderr)
         return SOME_FAILED
-    except (BundleError, UnreachableError) as error:
+    except (errors.BundleError, UnreachableError) as error:
         print(f"kiln: {type(error).__name__}: {error}", file=sys.stderr)
         return INFRASTRUCTURE
     except KeyboardInterrupt:

@@ -38,10 +38,11 @@ class Bundle:
     def open(cls, store: ProofStore, version: Version, trust: Trust | None = None) -> Bundle:
         """Check the signature over the raw index, and only then parse it.
 
-        `trust` defaults to this machine's keys. Raises UntrustedError, IntegrityError, FormatError
-        or NotFoundError.
+        `trust` defaults to this machine's keys. Raises UntrustedError, IntegrityError, FormatError,
+        StaleError or NotFoundError.
         """
-        trust = Trust.default() if trust is None else trust
+        trust = store.honour(trust)
+        trust.check(version, version.digest)
         raw, signature = store.read_index(version)
         signer = trust.verify(raw, signature)
         index = Index.from_bytes(raw)

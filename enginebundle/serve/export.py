@@ -50,6 +50,7 @@ def export(bundle: Bundle, folder: Path, targets: Iterable[Target] | None = None
         for head in bundle.ledger.heads:
             target = head.content.target
             store.put_head(version, target, head.signer, head.document, head.signature)
+        bundle.store.copy_denials(store)
         marker = {"format": FORMAT, "name": version.name, "index": version.digest}
         store.put_file(_MARKER, canonical_json(marker))
         os.chmod(staging, 0o755)

@@ -29,6 +29,7 @@ def load(
     allow_pending: bool = False,
     trust: TrustLike = None,
     operators: Iterable[str] = (),
+    allow_stale: bool = False,
     cuda_graphs: bool = False,
 ) -> Session:
     """Load the best variant of a bundle that may run here.
@@ -40,14 +41,16 @@ def load(
         trust: whose signatures count.
         operators: what its torch graphs may call besides PyTorch's reviewed operators, by name
             (`mylib::scale`); torch must know them in this process.
+        allow_stale: also follow an alias that has expired, or of which this machine has seen a later move.
         cuda_graphs: replay an engine's calls as CUDA graphs, from the second call with the same sizes on.
 
     Raises:
         NoVariantError: no variant may run here; the message gives the reason for each.
         NotFoundError, StoreError: the bundle can't be found or read, or torch has no such operator.
-        UntrustedError, IntegrityError, FormatError: the bundle must not be used.
+        UntrustedError, IntegrityError, FormatError: the bundle or the alias must not be used.
+        StaleError: the alias has expired, or is older than what this machine has seen.
     """
-    bundle = open_bundle(reference, trust)
+    bundle = open_bundle(reference, trust, allow_stale=allow_stale)
     wanted = Target.parse(target) if isinstance(target, str) else target
     allowed = functions(operators)
     selection = select(
@@ -56,26 +59,32 @@ def load(
     return Session(bundle, bundle.variant(selection[0].target), selection, allowed, cuda_graphs)
 
 
-def open_bundle(reference: str | Path, trust: TrustLike = None) -> Bundle:
-    """Find a bundle and check its signature. Raises what `load` raises, except NoVariantError.
+def open_bundle(
+    reference: str | Path, trust: TrustLike = None, *, allow_stale: bool = False
+) -> Bundle:
+    """Find a bundle and check its signature, and that of the alias. Raises what `load` raises, except
+    NoVariantError.
 
     A reference to a store is never answered by a folder of the same name inside it.
     """
     keys = Trust.folder(trust) if isinstance(trust, str | Path) else trust
     text = str(reference)
     if "://" in text:
-        return _open_in_store(*split(text), keys)
+        return _open_in_store(*split(text), keys, allow_stale)
     path = Path(text)
     in_store = is_store(path.parent)
     if not in_store and is_export(path):
         return _same(Bundle.open(*open_export(path), keys), path.name)
     # Without a store there, `split` and the store say what is wrong with the text as it was given.
-    return _open_in_store(*((str(path.parent), path.name) if in_store else split(text)), keys)
+    where = (str(path.parent), path.name) if in_store else split(text)
+    return _open_in_store(*where, keys, allow_stale)
 
 
-def _open_in_store(uri: str, name: str, trust: Trust | None) -> Bundle:
+def _open_in_store(uri: str, name: str, trust: Trust | None, allow_stale: bool) -> Bundle:
     store = Store.open(uri)
-    return _same(Bundle.open(store, store.resolve(name), trust), name)
+    trust = store.honour(trust)
+    version = store.resolve(name, trust, allow_stale=allow_stale)
+    return _same(Bundle.open(store, version, trust), name)
 
 
 def _same(bundle: Bundle, asked: str) -> Bundle:

@@ -6,7 +6,7 @@ attest(store, version, evidence, signer, trust)    -> the evidence as it was sig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -14,6 +14,7 @@ from enginebundle.errors import (
     ConflictError,
     FormatError,
     IntegrityError,
+    RevokedError,
     StoreError,
     UntrustedError,
 )
@@ -25,10 +26,12 @@ from enginebundle.format.spec import Target
 from enginebundle.format.verdict import Missing
 from enginebundle.storage.bundles import Version
 from enginebundle.storage.proofs import ProofStore
-from enginebundle.storage.seen import Numbers, remember, seen
+from enginebundle.storage.seen import remember, seen
 from enginebundle.storage.trust import Trust
 
 T = TypeVar("T", Evidence, Head)
+Numbers = Mapping[tuple[Target, Digest], int]
+"""The highest sequence number by target and key."""
 TRIES = 100
 """How often a writer looks again. It loses only to writers that win, so this ends where the store does not keep
 what is written."""
@@ -111,9 +114,11 @@ def read(
 
     Remembers the highest numbers on this machine.
     """
-    evidence = _signed(store.evidence(version, targets), trust, Evidence.from_bytes)
+    # In this order: who adds evidence writes that, then its head, then remembers it. Read in the same order,
+    # what is added meanwhile would seem to be gone.
+    known = seen(version.digest, Target.parse)
     heads = _signed(store.heads(version, targets, trust.keys), trust, Head.from_bytes)
-    known = seen(version.digest)
+    evidence = _signed(store.evidence(version, targets), trust, Evidence.from_bytes)
     ledger = Ledger(
         tuple(one for one in evidence if one.content.index == version.digest),
         tuple(one for one in heads if one.content.index == version.digest),
@@ -138,7 +143,11 @@ def attest(
     it is about another index, StoreError if the store does not keep what is written.
     """
     trust = Trust.default() if trust is None else trust
-    trust = Trust({**trust.keys, signer.key_id: signer.public})
+    trust = store.honour(Trust({**trust.keys, signer.key_id: signer.public}))
+    if signer.key_id in trust.denied:
+        raise RevokedError(
+            f"key {signer.key_id} can't sign evidence: it is {trust.denied[signer.key_id]}"
+        )
     Evidence.from_bytes(evidence.to_bytes())
     if evidence.index != version.digest:
         raise ConflictError(

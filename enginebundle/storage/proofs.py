@@ -14,7 +14,8 @@ from enginebundle.format.digest import Digest, canonical_json, hexadecimal
 from enginebundle.format.evidence import MAX_BYTES
 from enginebundle.format.parse import check_name
 from enginebundle.format.spec import Target
-from enginebundle.storage.bundles import BundleStore, Version
+from enginebundle.storage.aliases import AliasStore
+from enginebundle.storage.bundles import Version
 from enginebundle.storage.reading import SMALL
 
 LATEST = 64
@@ -30,7 +31,7 @@ Documents = list[tuple[bytes, bytes]]
 """Documents, each with its signature."""
 
 
-class ProofStore(BundleStore):
+class ProofStore(AliasStore):
     """The part of a store that keeps evidence."""
 
     def put_evidence(

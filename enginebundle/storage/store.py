@@ -8,6 +8,7 @@ bundles/<name>/aliases/<alias>/<k>.json     {"version": n}; the highest k counts
 bundles/<name>/evidence/<index>/<target>/*.json
 timing/<64 hex>/<k>.json                    {"cache": digest, "for": ...}; the highest k counts
 leases/...                                  who works on what now (storage/leases.py)
+revoked/<k>.json                            what nobody should trust any more; the highest k counts
 runs/<id>/...                               small documents of the farm that may change
 """
 
@@ -35,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 _MARKER = "store.json"
 _FORMAT = {"format": "enginebundle.store/1"}
 _RESERVED = (
-    "agreements", "blobs", "bundles", "damaged", "leases", "results", "timing", _MARKER,
+    "agreements", "blobs", "bundles", "damaged", "leases", "results", "revoked", "timing", _MARKER,
 )  # fmt: skip
 
 

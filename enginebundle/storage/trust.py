@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from enginebundle.errors import FormatError, StoreError, UntrustedError
+from enginebundle.errors import FormatError, RevokedError, StoreError, UntrustedError
 from enginebundle.format.digest import Digest, digest_bytes
 from enginebundle.format.signing import Signature, Signer, parse_public
 from enginebundle.storage.home import expand, home
@@ -30,10 +30,15 @@ _KEY, _TRUSTED = "key.pem", "trusted"
 
 @dataclass(frozen=True)
 class Trust:
-    """The public keys whose signatures count: 32 raw bytes each, by id. `where`: the folder that they are from."""
+    """The public keys whose signatures count: 32 raw bytes each, by id. `where`: the folder that they are from.
+
+    `denied`: why keys and indexes are revoked in the store that was `heard` (`storage.denials`).
+    """
 
     keys: Mapping[Digest, bytes]
     where: Path | None = field(default=None, compare=False)
+    denied: Mapping[Digest, str] = field(default_factory=dict, compare=False)
+    heard: Digest | None = field(default=None, compare=False)
 
     @classmethod
     def default(cls) -> Trust:
@@ -72,13 +77,25 @@ class Trust:
         """Exactly these raw public keys."""
         return cls({digest_bytes(key): key for key in public})
 
+    def check(self, version: object, index: Digest) -> None:
+        """RevokedError if nobody should open this version any more."""
+        if index in self.denied:
+            raise RevokedError(
+                f"{version}, index {index}, is {self.denied[index]}: use another version"
+            )
+
     def verify(self, data: bytes, signature: bytes) -> Digest:
         """The id of the trusted key that signed `data`.
 
-        Raises FormatError (not a signature document), UntrustedError (the key is not trusted) or
+        Raises FormatError (not a signature document), UntrustedError (the key is not trusted, or revoked) or
         IntegrityError (a signature of other bytes).
         """
         found = Signature.from_bytes(signature)
+        if found.key in self.denied:
+            raise RevokedError(
+                f"signed by key {found.key}, which is {self.denied[found.key]}: its signatures count as none. "
+                "Whoever publishes must sign it again with another key"
+            )
         public = self.keys.get(found.key)
         if public is None:
             raise UntrustedError(

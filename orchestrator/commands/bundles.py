@@ -9,11 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from enginebundle.errors import UntrustedError
+from enginebundle.errors import BundleError, UntrustedError
 from enginebundle.format.spec import Target
 from enginebundle.format.variant import Variant
 from enginebundle.format.verdict import Verdict
 from enginebundle.serve.bundle import Bundle
+from enginebundle.storage.aliases import Pointer
 from enginebundle.storage.store import Store, Version
 from enginebundle.storage.trust import default_signer
 from orchestrator.commands.common import (
@@ -44,6 +45,7 @@ def list_bundles(args: argparse.Namespace) -> int:
     notes = []
     for entry in entries:
         name, aliases = f"{entry['name']}@{entry['version']}", ", ".join(entry["aliases"])
+        notes += entry["unfollowed"].values()
         if entry["refused"]:
             rows.append((name, aliases, "-", "untrusted", "-", "-"))
             notes.append(f"{name}: {entry['refused']}")
@@ -139,12 +141,14 @@ def _run(store: Store, task: Task, version: Version, trust: list[str]) -> tuple[
 
 def _entry(store: Store, version: Version) -> dict[str, Any]:
     """A version as JSON. `refused` says why this machine does not open it; then it has no variants."""
-    aliases = [a for a, number in store.aliases(version.name).items() if number == version.number]
+    pointers = [p for p in store.pointers(version.name) if p.version == version.number]
+    unfollowed = {p.alias: why for p in pointers if (why := _unfollowed(store, p, version))}
     entry: dict[str, Any] = {
         "name": version.name,
         "version": version.number,
         "digest": version.digest,
-        "aliases": sorted(aliases),
+        "aliases": sorted(p.alias for p in pointers if p.alias not in unfollowed),
+        "unfollowed": unfollowed,
         "refused": "",
         "goldens": "-",
         "variants": {},
@@ -160,6 +164,17 @@ def _entry(store: Store, version: Version) -> dict[str, Any]:
         "variants": {str(target): verdict.state for target, verdict in found.items()},
         "details": {str(v.target): _detail(v, found[v.target]) for v in bundle.index.variants},
     }
+
+
+def _unfollowed(store: Store, pointer: Pointer, version: Version) -> str:
+    """Why the loader of this machine does not follow an alias to the version that it says."""
+    try:
+        move = store.move(pointer)
+    except BundleError as error:
+        return str(error)
+    if move.index == version.digest:
+        return ""
+    return f"{pointer} was signed for index {move.index}, and {version} is {version.digest}"
 
 
 def _detail(variant: Variant, found: Verdict) -> dict[str, Any]:

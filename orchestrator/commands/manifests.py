@@ -7,6 +7,7 @@ import difflib
 import json
 import sys
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from enginebundle.errors import BundleError, NotFoundError
 from enginebundle.format.reference import LATEST
 from enginebundle.format.spec import Target
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import Trust
 from orchestrator.commands.common import UsageError, local_archs, open_store, print_json, unknown
 from orchestrator.keep.results import Results
 from orchestrator.manifest.load import load
@@ -135,17 +137,27 @@ def _past(store: Store, retry: bool) -> decide.Past:
         failed = failures.known(task, identity)
         return "" if failed is None else f"{failed.code}: {failed.message}"
 
-    def current(name: str) -> int | None:
-        return store.aliases(name).get(LATEST)
+    @cache
+    def trust() -> Trust:
+        return store.honour()
 
-    def holds(name: str) -> Collection[Target]:
-        number = current(name)
-        if number is None:
-            return ()
-        from orchestrator.run.publish import targets_of
+    def current(name: str) -> int | None:
+        from orchestrator.run.publish import readable_pointer
 
         try:
-            return targets_of(store, name, number)
+            stands = store.standing(readable_pointer(store, name, LATEST), trust())
+        except BundleError:  # the run says what is wrong with the store
+            return None
+        return None if stands is None else stands.version
+
+    def holds(name: str) -> Collection[Target]:
+        from orchestrator.run.publish import readable_pointer, targets_of
+
+        pointer = readable_pointer(store, name, LATEST)
+        if pointer is None:
+            return ()
+        try:
+            return targets_of(store, name, pointer.version)
         except BundleError:  # the run says what is wrong with it, if it comes to that
             return ()
 

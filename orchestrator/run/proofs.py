@@ -27,10 +27,12 @@ class Proofs:
     signer: Signer
     _opened: dict[str, Bundle] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def trust(self) -> Trust:
-        """This machine's keys, and the signer's."""
-        return Trust({**Trust.default().keys, self.signer.key_id: self.signer.public})
+        """This machine's keys, and the signer's, without what is revoked in the store."""
+        return self.store.honour(
+            Trust({**Trust.default().keys, self.signer.key_id: self.signer.public})
+        )
 
     def bundle(self, version: Version) -> Bundle:
         """A version that a trusted key signed. Raises what `Bundle.open` raises."""

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
-from enginebundle.errors import BundleError, StoreError, UntrustedError
+from enginebundle.errors import BundleError, FormatError, StoreError, UntrustedError
 from enginebundle.format.digest import parse_json
 from enginebundle.format.fallback import Fallback
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target
 from enginebundle.serve.bundle import Bundle
+from enginebundle.storage.aliases import Pointer
 from enginebundle.storage.store import Store, Version
 from orchestrator.plan.decide import kept
 from orchestrator.plan.keys import identity, key
@@ -89,14 +90,17 @@ class Publisher:
 
         It stays where it is if that version has a target that is blocked now, or one that is validated
         there and not in the new version: the services that load it would lose engines that nothing is
-        wrong with. With `allow_unproved` it moves all the same.
+        wrong with. With `allow_unproved` it moves all the same. An alias that is there, and that
+        loaders refuse or soon will, is signed anew.
         """
         name, alias = task.spec["name"], task.spec["alias"]
         number = of(upstream, "publish")["version"]
         output = {"alias": f"{name}:{alias}", "version": number}
         try:
-            current = self.store.aliases(name).get(alias, 0)
-            if current == number:
+            pointer = readable_pointer(self.store, name, alias)
+            current = 0 if pointer is None else pointer.version
+            stands = self.store.standing(pointer, self.proofs.trust)
+            if stands is not None and stands.version == number:
                 return Cached(output)
             # From a version that can't be read any more, nothing is lost.
             readable = any(version.number == current for version in self.store.versions(name))
@@ -105,7 +109,9 @@ class Publisher:
                     return Blocked(kept(name, alias, lost))
                 if states := self._unproved(name, current, number):
                     return Blocked(unproved(name, alias, current, number, states))
-            self.store.set_alias(name, alias, number, expected=current)
+            self.store.set_alias(
+                name, alias, number, expected=current, signer=self.signer, trust=self.proofs.trust
+            )
         except BundleError as error:
             return _failed(error)
         return Built(output, 0.0)
@@ -152,6 +158,14 @@ def targets_of(store: Store, name: str, number: int) -> tuple[Target, ...]:
     """The targets of a published version. Raises what `Bundle.open` raises."""
     bundle = Bundle.open(store, store.resolve(f"{name}@{number}"))
     return tuple(variant.target for variant in bundle.index.variants)
+
+
+def readable_pointer(store: Store, name: str, alias: str) -> Pointer | None:
+    """What an alias says, untrusted; None if it does not exist or is damaged: then a move replaces it."""
+    try:
+        return store.pointer(name, alias)
+    except FormatError:
+        return None
 
 
 def version_of(task: Task, published: Mapping[str, JSON]) -> Version:

@@ -21,7 +21,7 @@ from enginebundle.format.digest import PREFIX, digest_bytes, digest_json
 from enginebundle.storage.base import safe
 from enginebundle.storage.store import Store
 
-_READ = ("blobs", "bundles", "results", "timing")
+_READ = ("blobs", "bundles", "results", "revoked", "timing")
 _LINE = 1 << 16
 RECORDS = {"build": ("engine", "engines", "blame"), "reproduce": ()}
 """For steps that build: what the identity of a record that they make says it is."""

@@ -136,7 +136,8 @@ def _document(draw: random.Random, content: bytes) -> bytes:
 
 def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
     """Carry it out. Returns the reference to load."""
-    plain = f"{prey.root}/tiny"
+    # An alias that was signed for the good index would be refused before what is signed again is read.
+    plain = f"{prey.root}/tiny@1" if signed else f"{prey.root}/tiny"
     match kind:
         case "index":
             content = _document(draw, prey.read(prey.record, "index")[1])

@@ -19,6 +19,7 @@ from enginebundle.errors import (
     UntrustedError,
 )
 from enginebundle.format.digest import canonical_json, digest_bytes, parse_json
+from enginebundle.format.move import Move
 from enginebundle.format.signing import Signer
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.export import export
@@ -151,13 +152,16 @@ def test_a_reference_that_leaves_the_store(victim: Victim, reference: str) -> No
 
 def test_an_alias_to_a_version_that_is_not_there(victim: Victim) -> None:
     move = victim.root / "bundles/tiny/aliases/latest/2.json"
-    move.write_bytes(canonical_json({"version": 9}))
+    signed = Move("tiny", "latest", 2, 9, victim.index.digest, "2026-11-01T00:00:00Z").to_bytes()
+    record = {"version": 9, "move": signed.decode()}
+    record["signature"] = default_signer().sign(signed).decode()
+    move.write_bytes(canonical_json(record))
     with pytest.raises(NotFoundError, match=r"no version 9 of 'tiny'; it has versions \[1\]"):
-        victim.load()
-    for wrong in ('"../1"', "0", "true", "1.5"):
+        victim.load("tiny")
+    for wrong in ('"../1"', "0", "true", "1.5", "1e3", "99999999999999999999", "null"):
         move.write_text('{"version":' + wrong + "}")
         with pytest.raises(FormatError, match="expected a version number"):
-            victim.load()
+            victim.load("tiny")
 
 
 def test_an_export_whose_marker_names_a_path(victim: Victim, tmp_path: Path) -> None:

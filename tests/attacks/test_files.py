@@ -92,7 +92,7 @@ def test_a_file_that_is_none(victim: Victim, place: str, make: Callable[[Path], 
     make(path)
     tracemalloc.start()
     with pytest.raises(BundleError) as caught:
-        victim.load()
+        victim.load("tiny")
     assert tracemalloc.get_traced_memory()[1] < 16 << 20
     tracemalloc.stop()
     assert "a secret" not in str(caught.value)

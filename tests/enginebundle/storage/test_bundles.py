@@ -260,13 +260,13 @@ def test_a_damaged_move_costs_its_alias_and_no_other(
     three.storage.put("bundles/m/aliases/prod/2.json", damaged)
     three.storage.put("bundles/m/aliases/.DS_Store/1.json", b"")
     assert three.aliases("m") == {"latest": 3}
-    assert "alias m:prod is left out: bundles/m/aliases/prod/2.json" in caplog.text
+    assert "alias m:prod is left out: " in caplog.text
     assert ".DS_Store" not in caplog.text, "what can be no alias is none"
     assert three.resolve("m").number == 3
     with pytest.raises(FormatError):
         three.resolve("m:prod")
     three.set_alias("m", "prod", 1, expected=0)
-    assert "alias m:prod is written anew: bundles/m/aliases/prod/2.json" in caplog.text
+    assert "alias m:prod is written anew: " in caplog.text
     assert three.aliases("m") == {"latest": 3, "prod": 1}
 
 

@@ -100,7 +100,7 @@ def test_the_first_number_is_remembered_as_every_other(
     for number in (1, 2):
         attest(store, version, replace(found, date=f"2026-01-0{number}"), signer)
         ledger(store, version, signer)
-        assert seen(version.digest) == {(CPU, signer.key_id): number}
+        assert seen(version.digest, Target.parse) == {(CPU, signer.key_id): number}
 
 
 def test_a_number_that_a_stranger_took_is_left_out(
@@ -223,3 +223,19 @@ def test_a_home_that_can_t_be_written_remembers_nothing(
     whole = ledger(store, version, signer)
     assert (whole.missing, whole.seen) == ((), {})
     assert len(whole.evidence) == 1
+
+
+def test_evidence_that_comes_while_a_reader_looks_is_not_missing(
+    store: Store, version: Version, found: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process of this machine signs it, and remembers that, once the reader has read the evidence."""
+    signer, look = default_signer(), store.evidence
+    attest(store, version, found, signer)
+
+    def late(*given: object) -> object:
+        documents = look(*given)  # type: ignore[arg-type]
+        attest(Store.open(store.uri), version, replace(found, date="2027-01-01"), signer)
+        return documents
+
+    monkeypatch.setattr(store, "evidence", late)
+    assert ledger(store, version, signer).missing == ()

@@ -17,18 +17,18 @@ CPU, GROUP = Target.parse("torch:cpu"), Target.parse("rtx:sm_80+sm_86")
 
 
 def test_the_highest_number_of_each_key_and_target_is_remembered() -> None:
-    assert seen(INDEX) == {}
+    assert seen(INDEX, Target.parse) == {}
     for numbers in ({(CPU, ME): 2, (GROUP, ME): 10}, {(CPU, ME): 1, (CPU, YOU): 5}):
         remember(INDEX, numbers)
-    assert seen(INDEX) == {(CPU, ME): 2, (GROUP, ME): 10, (CPU, YOU): 5}
+    assert seen(INDEX, Target.parse) == {(CPU, ME): 2, (GROUP, ME): 10, (CPU, YOU): 5}
     remember(INDEX, {(GROUP, ME): 9})
-    assert seen(INDEX)[GROUP, ME] == 10, "numbers, not words"
-    assert seen(OTHER) == {}
+    assert seen(INDEX, Target.parse)[GROUP, ME] == 10, "numbers, not words"
+    assert seen(OTHER, Target.parse) == {}
 
 
 def test_zero_is_a_number_that_was_seen() -> None:
     remember(INDEX, {(CPU, ME): 0})
-    assert seen(INDEX) == {(CPU, ME): 0}
+    assert seen(INDEX, Target.parse) == {(CPU, ME): 0}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_stray_file_takes_nothing_away(name: str, home: Path) -> None:
     path = home / "seen" / INDEX.removeprefix("sha256:") / stray
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"")
-    assert seen(INDEX) == {(CPU, ME): 3, (GROUP, YOU): 4}
+    assert seen(INDEX, Target.parse) == {(CPU, ME): 3, (GROUP, YOU): 4}
 
 
 def test_it_lies_in_the_users_home(home: Path) -> None:
@@ -57,13 +57,13 @@ def test_where_one_number_can_t_be_written_the_others_are(home: Path) -> None:
     blocked.write_bytes(b"")
     remember(INDEX, {(CPU, ME): 3, (GROUP, ME): 4})
     blocked.unlink()
-    assert seen(INDEX) == {(GROUP, ME): 4}
+    assert seen(INDEX, Target.parse) == {(GROUP, ME): 4}
 
 
 def test_a_home_that_can_t_be_used_remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGINEBUNDLE_HOME", "/proc/no-such-home")
     remember(INDEX, {(CPU, ME): 3})
-    assert seen(INDEX) == {}
+    assert seen(INDEX, Target.parse) == {}
 
 
 def test_a_folder_that_can_t_be_read_remembers_nothing(home: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_folder_that_can_t_be_read_remembers_nothing(home: Path) -> None:
     loop.parent.mkdir(parents=True)
     loop.symlink_to(loop.name)
     remember(INDEX, {(CPU, ME): 3})
-    assert seen(INDEX) == {}
+    assert seen(INDEX, Target.parse) == {}
 
 
 @pytest.mark.parametrize("part", [".", "seen", "seen/{index}"])
@@ -85,7 +85,7 @@ def test_a_home_may_be_spread_over_other_disks_by_links(
     elsewhere.mkdir()
     link.symlink_to(elsewhere)
     remember(INDEX, {(CPU, ME): 3})
-    assert seen(INDEX) == {(CPU, ME): 3}
+    assert seen(INDEX, Target.parse) == {(CPU, ME): 3}
     assert [path.name for path in elsewhere.rglob("*") if path.is_file()] == ["3"]
 
 
@@ -93,4 +93,4 @@ def test_a_home_may_be_spread_over_other_disks_by_links(
 def test_numbers_that_no_evidence_has_are_not_remembered(beyond: int) -> None:
     remember(INDEX, {(CPU, ME): LAST})
     remember(INDEX, {(CPU, ME): beyond, (CPU, YOU): beyond})
-    assert seen(INDEX) == {(CPU, ME): LAST}
+    assert seen(INDEX, Target.parse) == {(CPU, ME): LAST}

@@ -117,7 +117,17 @@ def test_a_damaged_result_counts_as_none_and_is_told_and_replaced(
 
 @pytest.mark.parametrize(
     "folder",
-    ["agreements", "blobs", "bundles", "damaged", "leases", "results", "timing", "store.json"],
+    [
+        "agreements",
+        "blobs",
+        "bundles",
+        "damaged",
+        "leases",
+        "results",
+        "revoked",
+        "timing",
+        "store.json",
+    ],
 )
 def test_files_stay_out_of_what_has_its_own_rules(folder: str, store: Store) -> None:
     for path in (folder, f"{folder}/x", f"{folder}/x/y"):
@@ -130,7 +140,7 @@ def test_files_stay_out_of_what_has_its_own_rules(folder: str, store: Store) -> 
                 use()
             assert str(caught.value) == (
                 f"path {path!r}: expected one outside agreements, blobs, bundles, damaged, leases, "
-                "results, timing, store.json"
+                "results, revoked, timing, store.json"
             )
     store.put_file(f"runs/{folder}", b"1")
     assert store.get_file(f"runs/{folder}") == b"1"

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from enginebundle.errors import ConflictError, StoreError
 from enginebundle.format.digest import canonical_json, digest_bytes
 from enginebundle.format.evidence import CaseResult, Evidence
+from enginebundle.format.move import stamp
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target, Toolchain
 from enginebundle.storage.store import Store
@@ -368,3 +369,71 @@ def test_a_target_for_torch_needs_no_engine(publisher):
     task = Task(TaskId("m", "build", CPU), {"target": "torch:cpu"}, (), ANY)
     outcome = Built({"part": {"segments": [{"kind": "torch_graph"}]}}, 1.0)
     assert publisher.finish(task, {}, outcome) is outcome
+
+
+def bare(store):
+    """The alias as it was written before aliases were signed."""
+    slot = store.pointer("m", "latest").slot + 1
+    path = f"bundles/m/aliases/latest/{slot}.json"
+    store.storage.put(path, canonical_json({"version": store.aliases("m")["latest"]}))
+
+
+def set_back(store):
+    store.storage.remove("bundles/m/aliases/latest/2.json")
+
+
+def strange(store):
+    store.set_alias("m", "latest", 1, signer=Signer.generate())
+
+
+def damaged(store):
+    store.storage.put("bundles/m/aliases/latest/3.json", b"{")
+
+
+@pytest.mark.parametrize("harm", [bare, set_back, strange, damaged])
+def test_an_alias_that_loaders_refuse_is_signed_anew(store, publisher, harm):
+    """Also if it says what it should: else a run that changes nothing would leave it so."""
+    versions(publisher, [b"a", b"b"])
+    promoted(publisher, 2)
+    promoted(publisher, 1)
+    harm(store)
+    trust = publisher.proofs.trust
+    assert (
+        store.standing(store.pointer("m", "latest") if harm is not damaged else None, trust) is None
+    )
+    assert isinstance(promoted(publisher, 1), Built)
+    assert store.resolve("m:latest", trust).number == 1
+    assert isinstance(promoted(publisher, 1), Cached)
+
+
+def test_a_promotion_keeps_the_lifetime_and_renews_it(store, publisher):
+    versions(publisher, [b"a", b"b"])
+    trust = publisher.proofs.trust
+    store.set_alias("m", "latest", 1, signer=publisher.signer, lifetime=timedelta(days=4))
+    assert isinstance(promoted(publisher, 1), Cached)
+    promoted(publisher, 2)
+    move = store.move(store.pointer("m", "latest"), trust)
+    assert (move.sequence, move.lifetime) == (2, timedelta(days=4))
+    then = datetime.now(UTC) - timedelta(days=3)
+    old = replace(move, sequence=3, date=stamp(then), expires=stamp(then + timedelta(days=4)))
+    record = {"version": 2, "move": old.to_bytes().decode()}
+    record["signature"] = publisher.signer.sign(old.to_bytes()).decode()
+    store.storage.put("bundles/m/aliases/latest/3.json", canonical_json(record))
+    assert isinstance(promoted(publisher, 2), Built)
+    renewed = store.move(store.pointer("m", "latest"), trust)
+    assert (renewed.sequence, renewed.version, renewed.lifetime) == (4, 2, timedelta(days=4))
+
+
+def test_an_alias_that_stands_is_asked_about_twice(store, publisher, monkeypatch):
+    """A run that changes nothing lists the moves, and reads the last."""
+    versions(publisher, [b"a"])
+    promoted(publisher, 1)
+    asked = []
+    for verb in ("get", "children", "files", "size", "create", "put"):
+        real = getattr(store.storage, verb)
+        monkeypatch.setattr(
+            store.storage, verb,
+            lambda *given, verb=verb, real=real: asked.append(verb) or real(*given),
+        )  # fmt: skip
+    assert isinstance(promoted(publisher, 1), Cached)
+    assert asked == ["children", "get"]
