@@ -124,7 +124,7 @@ def session(store, builds, monkeypatch):
     assert isinstance(publisher.publish(publish, upstream), Built)
     opened: list[dict[str, torch.Tensor]] = []
 
-    def open_engine(data, segment, weights, host_code):
+    def open_engine(data, segment, weights, host_code, cuda_graphs):
         assert sorted(weights) == json.loads(data)
         opened.append(dict(weights))
         return lambda values, profile: {}
