@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,15 +19,19 @@ from enginebundle.errors import (
     NoVariantError,
     RevokedError,
     StaleError,
+    StoreError,
     UntrustedError,
 )
 from enginebundle.format.denials import Denials
 from enginebundle.format.digest import canonical_json, digest_bytes, parse_json
+from enginebundle.format.move import LAST
 from enginebundle.format.signing import Signer
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.export import export, open_export
 from enginebundle.serve.loader import load
 from enginebundle.serve.validate import validate
+from enginebundle.storage import denials
+from enginebundle.storage.denials import DenialStore
 from enginebundle.storage.ledger import attest
 from enginebundle.storage.store import Store
 from enginebundle.storage.trust import Trust, default_signer
@@ -266,3 +272,59 @@ def test_two_that_revoke_at_once_lose_nothing(victim: Victim) -> None:
     heard = victim.store.honour()
     assert set(heard.denied) == set(digests)
     assert len(list(lists(victim).iterdir())) == 6
+
+
+def test_a_store_is_the_same_one_by_whatever_name(victim: Victim, tmp_path: Path) -> None:
+    """What this machine remembers is of one store: a link to it is no other, nor are a bucket's options."""
+    link = tmp_path / "link"
+    link.symlink_to(victim.root)
+    real = os.path.realpath(victim.root / "bundles")
+    for store in (victim.store, Store.open(link)):
+        assert store._subject() == digest_bytes(os.fsencode(f"{real}\0"))
+        assert store._subject("tiny") == digest_bytes(os.fsencode(f"{real}\0tiny"))
+    far = SimpleNamespace(storage=None, local=lambda path: None)
+    bucket = DenialStore("s3://bucket/x/?region=eu-west-1", far)
+    assert bucket._subject("tiny") == digest_bytes(b"s3://bucket/x\0tiny")
+
+
+def test_an_export_carries_the_last_list_alone(
+    victim: Victim, trust: Trust, second: Signer, tmp_path: Path
+) -> None:
+    for number in range(3):
+        victim.store.deny(indexes=[digest_bytes(bytes([number]))], signer=second, trust=trust)
+    bundle = Bundle.open(victim.store, victim.store.resolve("tiny@1"), trust)
+    folder = export(bundle, tmp_path / "out")
+    assert os.listdir(folder / "revoked") == ["3.json"]
+
+
+def test_numbers_and_lists_end(
+    victim: Victim, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists(victim).mkdir()
+    (lists(victim) / f"{LAST - 1}.json").write_bytes(b"{}")
+    assert victim.store.deny(indexes=[digest_bytes(b"x")], trust=trust).sequence == LAST
+    with pytest.raises(StoreError, match=f"^no number is left after {LAST}: remove revoked/{LAST}"):
+        victim.store.deny(indexes=[digest_bytes(b"y")], trust=trust)
+    shutil.rmtree(lists(victim))
+    monkeypatch.setattr(denials, "MAX_BYTES", 100)
+    fresh = Store.open(victim.root.parent / "fresh", create=True)
+    with pytest.raises(FormatError, match=r"^a list of \d+ bytes, expected at most 100$"):
+        fresh.deny(indexes=[digest_bytes(b"x")], trust=trust)
+
+
+def test_a_signer_need_not_be_trusted_to_start_a_list(tmp_path: Path, second: Signer) -> None:
+    """Whoever signs knows the own key; services decide whether they trust it."""
+    store = Store.open(tmp_path / "fresh", create=True)
+    nobody = Trust.of()
+    store.deny(indexes=[digest_bytes(b"x")], signer=second, trust=nobody)
+    assert store.deny(indexes=[digest_bytes(b"y")], signer=second, trust=nobody).sequence == 2
+    listed = store.deny(indexes=[digest_bytes(b"y")], signer=second, trust=nobody)
+    assert (listed.sequence, len(listed.indexes)) == (2, 2)
+
+
+def test_an_honoured_trust_is_not_asked_for_again(
+    victim: Victim, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = victim.store.honour(trust)
+    monkeypatch.setattr(DenialStore, "_last", lambda self, trust: pytest.fail("asked again"))
+    assert victim.store.honour(heard) is heard
