@@ -53,6 +53,7 @@ MODULES = {
     "enginebundle/storage/ledger.py": [
         "tests/enginebundle/storage/test_ledger.py",
         "tests/attacks/test_evidence_taken_away.py",
+        "tests/attacks/test_revoked.py",
     ],
     "enginebundle/storage/local.py": ["tests/enginebundle/storage/test_local.py"],
     "enginebundle/storage/blobs.py": ["tests/enginebundle/storage/test_blobs.py"],
