@@ -29,6 +29,7 @@ from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.doctor import examine
 from enginebundle.serve.machine import this_machine
 from enginebundle.serve.selection import Accepted, Rejected
+from enginebundle.serve.session import Session
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,6 +76,17 @@ def _word(value: Any) -> str:
 
 def _open(parsed: argparse.Namespace) -> Bundle:
     return loader.open_bundle(parsed.reference, parsed.trust, allow_stale=parsed.allow_stale)
+
+
+def _load(parsed: argparse.Namespace, cuda_graphs: bool = False) -> Session:
+    return loader.load(
+        parsed.reference,
+        target=parsed.target,
+        allow_pending=parsed.allow_pending,
+        trust=parsed.trust,
+        allow_stale=parsed.allow_stale,
+        cuda_graphs=cuda_graphs,
+    )
 
 
 def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
@@ -156,13 +168,7 @@ def _run(parsed: argparse.Namespace) -> Mapping[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
-    session = loader.load(
-        parsed.reference,
-        target=parsed.target,
-        allow_pending=parsed.allow_pending,
-        trust=parsed.trust,
-        allow_stale=parsed.allow_stale,
-    )
+    session = _load(parsed)
     try:
         inputs = load_file(parsed.input)
     except SafetensorError as error:
@@ -175,14 +181,7 @@ def _run(parsed: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _bench(parsed: argparse.Namespace) -> Mapping[str, Any]:
-    session = loader.load(
-        parsed.reference,
-        target=parsed.target,
-        allow_pending=parsed.allow_pending,
-        trust=parsed.trust,
-        allow_stale=parsed.allow_stale,
-        cuda_graphs=parsed.cuda_graphs,
-    )
+    session = _load(parsed, cuda_graphs=parsed.cuda_graphs)
     timings = [asdict(timing) for timing in bench(session, parsed.seconds)]
     return {"version": str(session.version), "target": str(session.target), "goldens": timings}
 

@@ -123,8 +123,11 @@ def test_a_call_stands_between_what_the_caller_enqueues(engine: bytes, default: 
     )
 
 
-def test_threads_on_streams_of_their_own(engine: bytes) -> None:
-    run = open_engine(engine, segment(engine))
+@pytest.mark.parametrize(("cuda_graphs", "threads", "rounds"), [(False, 4, 8), (True, 8, 50)])
+def test_threads_on_streams_of_their_own(
+    engine: bytes, cuda_graphs: bool, threads: int, rounds: int
+) -> None:
+    run = open_engine(engine, segment(engine), cuda_graphs=cuda_graphs)
 
     def work(rows: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         given = inputs(rows)
@@ -134,8 +137,8 @@ def test_threads_on_streams_of_their_own(engine: bytes) -> None:
         stream.synchronize()
         return got, given
 
-    with ThreadPoolExecutor(4) as pool:
-        for got, given in pool.map(work, [2, 16, 5, 9] * 8):
+    with ThreadPoolExecutor(threads) as pool:
+        for got, given in pool.map(work, [2, 16, 5, 9] * rounds):
             check(got, given)
 
 
@@ -179,22 +182,6 @@ def test_a_replay_stands_between_what_the_caller_enqueues(engine: bytes) -> None
             later = {name: tensor + 0 for name, tensor in got.items()}
         stream.synchronize()
         check(later, doubled)
-
-
-def test_threads_share_graphs(engine: bytes) -> None:
-    run = open_engine(engine, segment(engine), cuda_graphs=True)
-
-    def work(rows: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        given = inputs(rows)
-        stream = torch.cuda.Stream()
-        with torch.cuda.stream(stream):
-            got = run(given, "long")
-        stream.synchronize()
-        return got, given
-
-    with ThreadPoolExecutor(8) as pool:
-        for got, given in pool.map(work, [2, 16, 5, 9] * 50):
-            check(got, given)
 
 
 def test_more_sizes_than_graphs_are_kept(engine: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
