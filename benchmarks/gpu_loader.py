@@ -3,7 +3,7 @@
     python benchmarks/gpu_loader.py [host | start | calls [MODEL ...] | threads] [--seconds 500]
 
 On a machine with a GPU and full TensorRT, fp16, engines for a batch of 1 to 16, from bundles in a store, called by
-`session(...)`. Tensors lie on the GPU.
+`session(...)`. Tensors lie on the GPU. Engines are those of gpu_speed.py, if that has built them.
 
     calls     at batch 1 and 8, in one process: through the loader with CUDA graphs and without, the engine alone
               in a graph, the ONNX path's in a graph, Inductor with its default settings and in a graph, eager
@@ -69,7 +69,7 @@ def bundle(name: str) -> str:
     folder = FOLDER / name
     if not (folder / "done").exists():
         key = Key(name, "fp16", "ours-dynamic")
-        made = engines.ours(key)
+        made = engines.made(key)
         inputs, profile = SUBJECTS[name].described("fp16", True)
         outputs = engines.traced(Key(name, "fp16", "ours-dynamic", 0)).graph.outputs
         returns = tuple(made.outputs[spec.name] for spec in outputs)
@@ -169,7 +169,7 @@ def calls(name: str, batch: int) -> dict[str, Any]:
     raw = Raw(trt, plain.bundle.read(segment.blob), given)
     row |= {f"engine_{n}": v for n, v in plain_and_graph(raw).items()}
     del raw, plain, graphs
-    onnx = Raw(trt, engines.onnx(Key(name, "fp16", "onnx-dynamic")).engine, {
+    onnx = Raw(trt, engines.made(Key(name, "fp16", "onnx-dynamic")).engine, {
         n: t.half() if t.is_floating_point() else t for n, t in given.items()
     })  # fmt: skip
     row |= {f"onnx_{n}": v for n, v in plain_and_graph(onnx).items()}

@@ -136,12 +136,14 @@ def _locked(lock: IO[str]) -> bool:
 @dataclass(frozen=True)
 class How:
     """`folder` as in `traced`, `builds` as in `turn`, `effort` as in a manifest; `timings` is a store for
-    timing caches, which later builds start from."""
+    timing caches, which later builds start from; `level` is TensorRT's optimization level, instead of
+    the effort's."""
 
     folder: str | None
     builds: int
     effort: str
     timings: str
+    level: int | None
 
 
 def measure(name: str, way: str, how: How) -> dict[str, Any]:
@@ -160,6 +162,8 @@ def measure(name: str, way: str, how: How) -> dict[str, Any]:
     target = Target.parse(f"trt:sm_{major}{minor}")
     job = BuildRequest(target, profiles(name, way), effort=how.effort)
     row: dict[str, Any] = {"trace_seconds": model.seconds, "effort": how.effort}
+    if how.level is not None:
+        row["effort"] = f"level {how.level}"
     with turn(how.builds):
         start = time.perf_counter()
         aids = Aids(Store.open(how.timings, create=True))
@@ -189,17 +193,27 @@ def worker(pairs: list[tuple[str, str]], how: How) -> None:
     import tensorrt
     import torch
 
-    from compiler.build.builder import process_builder
+    from compiler.build import builder
 
+    def set_level(_: Any, config: Any, __: str) -> None:
+        config.builder_optimization_level = how.level
+
+    if how.level is not None:
+        # No effort of ours, since users would get slow engines from level 0. For numbers it does.
+        builder.set_effort = set_level
     torch.set_num_threads(2)
-    process_builder(tensorrt)
+    builder.process_builder(tensorrt)
     for line in sys.stdin:
         for number in json.loads(line):
+            broken = False
             try:
                 row = measure(*pairs[number], how)
             except Exception as error:  # noqa: BLE001  a row is the step here, and says what ended it
                 row = {"state": "failed", "detail": f"{type(error).__name__}: {error}"[:500]}
+                broken = isinstance(error, torch.AcceleratorError)
             print(json.dumps({"rows": [[number, row]]}), flush=True)
+            if broken:  # and with it the context of CUDA, for all that would come after
+                sys.exit(1)
 
 
 def main() -> int:
@@ -215,6 +229,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--builds", type=int, default=1, help="at a time")
     parser.add_argument("--effort", choices=EFFORTS, default="fast", help="of each build")
+    parser.add_argument(
+        "--level", type=int, help="TensorRT's, in place of an effort: 0 is quickest"
+    )
     parser.add_argument("--seconds", type=float, default=500.0)
     parser.add_argument("--timings", metavar="STORE", default=str(TURNS / "timings"))
     parser.add_argument("--traced", metavar="STORE", help="where models traced elsewhere are")
@@ -223,7 +240,8 @@ def main() -> int:
     options = parser.parse_args()
     pairs = [(name, way) for name in names for way in ("static", "dynamic")]
     if options.worker:
-        worker(pairs, How(options.traced, options.builds, options.effort, options.timings))
+        o = options
+        worker(pairs, How(o.traced, o.builds, o.effort, o.timings, o.level))
         return 0
     if options.trace:
         store = Store.open(options.traced, create=True)
@@ -239,6 +257,7 @@ def main() -> int:
     ]
     command = [sys.executable, __file__, "--worker", "--builds", str(options.builds)]
     command += ["--effort", options.effort, "--timings", options.timings]
+    command += [] if options.level is None else ["--level", str(options.level)]
     command += ["--traced", options.traced] if options.traced else []
     with ROWS.open("a") as record:
         for number, row in gpu_merged.run(

@@ -1,6 +1,7 @@
 """Nine models on full TensorRT: ours beside the ONNX path, Inductor and eager, in milliseconds a call.
 
     python benchmarks/gpu_speed.py [--seconds 500] [--only NAME ...] [--paths PATH ...] [--precision fp16]
+    python benchmarks/gpu_speed.py --ahead 8 [--only-build] ...                # engines 8 at a time, then rows
     python benchmarks/gpu_speed.py --experiment NAME ... [--only resnet50]     # benchmarks/speed/experiments.py
     python benchmarks/gpu_speed.py --rehearse [--only NAME ...]                # without a GPU
     python benchmarks/gpu_speed.py --table                                     # of the rows that exist
@@ -44,6 +45,11 @@ from benchmarks.speed.rows import BUILDS, MORE, PATHS, PRECISIONS, Key, Record, 
 from benchmarks.speed.subjects import SUBJECTS  # noqa: E402
 
 ROWS = results.FOLDER / "gpu_speed.jsonl"
+WORK = {
+    "measure": measure.measure,
+    "rehearse": measure.rehearse,
+    "build": measure.build_engine,
+}
 LIMIT = 240.0
 """Seconds for one row."""
 LEAST = 45.0
@@ -60,10 +66,12 @@ def arguments() -> argparse.Namespace:
     add("--builds", type=int, default=BUILDS, help="of each engine")
     add("--experiment", nargs="+", choices=list(EXPERIMENTS), default=[], help="of ours, static")
     add("--seconds", type=float, default=500.0)
+    add("--ahead", type=int, default=0, metavar="N", help="first build the engines, N at a time")
+    add("--only-build", action="store_true", help="with --ahead: measure nothing")
     add("--again", action="store_true", help="rows that failed, too")
     add("--rehearse", action="store_true", help="what needs no GPU: trace, convert, export")
     add("--table", action="store_true", help="only sum up the rows that exist")
-    add("--worker", choices=("measure", "rehearse"), help=argparse.SUPPRESS)
+    add("--worker", choices=list(WORK), help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.paths += [f"ours+{name}" for name in options.experiment]
     options.paths = options.paths or list(PATHS)
@@ -83,19 +91,31 @@ def _path(text: str) -> str:
 def main() -> int:
     options = arguments()
     if options.worker:
-        worker.serve(measure.measure if options.worker == "measure" else measure.rehearse)
+        worker.serve(WORK[options.worker])
         return 0
     record = Record(ROWS)
     if options.table:
         return sum_up(record)
     builds = 1 if options.rehearse else options.builds
     wanted = keys(options.only, options.precision, options.paths, builds)
+    if options.ahead:
+        build(options, [key for key in wanted if key.is_engine and key not in record.rows])
+    if options.only_build:
+        return 0
     left = run(options, record, wanted)
     if options.rehearse:
         return 0
     failed = sum_up(record)
     print(f"{len(record.rows)} rows; {left} left for the next call")
     return 1 if left or failed else 0
+
+
+def build(options: argparse.Namespace, keys: list[Key]) -> None:
+    """Several engines at a time, before any of them is timed. A build that fails does so again as a row."""
+    command = [sys.executable, __file__, "--worker", "build"]
+    wanted = [key for key in keys if not measure.obstacle(key)]
+    for key, row in worker.together(command, wanted, options.ahead, options.seconds):
+        print(f"{key.model} {key.precision} {key.path} #{key.build}: {_said(row)}", flush=True)
 
 
 def run(options: argparse.Namespace, record: Record, wanted: list[Key]) -> int:

@@ -1,15 +1,19 @@
 """Engines for one subject: by our own compiler, and by torch.onnx and TensorRT's parser.
 
 Both start from the same module with the same weights, and end with serialized bytes for this GPU. What
-is traced or exported once serves all builds of it.
+is traced or exported once serves all builds of it. An engine lies in a folder from its build on, so that
+several processes can build before anything is timed, and a later call builds none again.
 """
 
 from __future__ import annotations
 
 import fcntl
 import functools
+import json
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +32,8 @@ from enginebundle.format.spec import Profile, Target, TensorSpec
 from enginebundle.format.variant import Segment
 
 ROOT = Path(__file__).resolve().parents[2]
-EXPORTED = Path(tempfile.gettempdir()) / "kiln-gpu-speed"
-"""Where ONNX files lie, so that a later call need not export again."""
+FOLDER = Path(tempfile.gettempdir()) / "kiln-gpu-speed"
+"""Where ONNX files and engines lie."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,33 @@ class Made:
     outputs: dict[str, str]
     segment: Segment | None
     seconds: float
+
+
+@contextmanager
+def once(folder: Path) -> Iterator[bool]:
+    """Whether the caller has to fill the folder. One process does, others wait for that."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = not (folder / "done").exists()
+        yield missing
+        if missing:
+            (folder / "done").touch()
+
+
+def made(key: Key) -> Made:
+    """The row's engine: the kept one, or a new one, which is kept."""
+    folder = FOLDER / f"{key.model}-{key.precision}-{key.path}-{key.build}"
+    with once(folder) as missing:
+        if missing:
+            new = ours(key) if key.source == "ours" else onnx(key)
+            (folder / "engine").write_bytes(new.engine)
+            segment = None if new.segment is None else new.segment.to_json()
+            told = {"outputs": new.outputs, "segment": segment, "seconds": new.seconds}
+            (folder / "told.json").write_text(json.dumps(told))
+    told = json.loads((folder / "told.json").read_text())
+    segment = told["segment"] and Segment.from_json(told["segment"])
+    return Made((folder / "engine").read_bytes(), told["outputs"], segment, told["seconds"])
 
 
 class NotWhole(RuntimeError):
@@ -121,14 +152,11 @@ class Positional(nn.Module):
 
 
 def exported(key: Key) -> Path:
-    """The ONNX file of a row's model. One process exports it, others wait for that."""
-    folder = EXPORTED / f"{key.model}-{key.precision}-{key.path}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
+    """The ONNX file of a row's model."""
+    folder = FOLDER / f"{key.model}-{key.precision}-{key.path}"
+    with once(folder) as missing:
+        if missing:
             _export(key, folder / "model.onnx")
-            (folder / "done").touch()
     return folder / "model.onnx"
 
 

@@ -11,7 +11,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -77,6 +80,26 @@ class Worker:
             self._child.kill()
             self._child.wait()
             self._child = None
+
+
+def together(
+    command: Sequence[str], keys: Sequence[Key], workers: int, seconds: float
+) -> Iterator[tuple[Key, dict[str, Any]]]:
+    """Each key's row, from so many processes at a time, until `seconds` are over."""
+    end = time.monotonic() + seconds
+    todo = deque(keys)
+
+    def work(_: int) -> list[tuple[Key, dict[str, Any]]]:
+        one, rows = Worker(command), []
+        while todo and time.monotonic() < end:
+            key = todo.popleft()
+            rows.append((key, one.ask(key, end - time.monotonic())))
+        one.end()
+        return rows
+
+    with ThreadPoolExecutor(workers) as pool:
+        for rows in pool.map(work, range(workers)):
+            yield from rows
 
 
 def ahead(command: Sequence[str], keys: Sequence[Key]) -> subprocess.Popen[str]:
