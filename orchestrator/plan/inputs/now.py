@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
@@ -29,7 +30,10 @@ def file_digest(path: Path) -> Digest:
 def content(path: Path) -> str:
     """A file's digest, or why there is none."""
     try:
-        return FOLDER if path.is_dir() else file_digest(path)
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return file_digest(path)
+        return FOLDER if stat.S_ISDIR(mode) else UNREADABLE  # whoever opens a pipe waits for ever
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT
     except OSError:

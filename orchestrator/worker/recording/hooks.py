@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
+import posix
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
@@ -140,6 +141,8 @@ def _watch_environment(tell: Tell) -> None:
         return iterate(self)  # type: ignore[no-any-return]
 
     kind.__getitem__, kind.__iter__ = read, read_all
+    # The same variables, under the name by which the C library's are known: a plain dictionary till now.
+    posix.environ = os.environb  # type: ignore[assignment]
 
 
 def _watch_imports(tell: Tell) -> None:
