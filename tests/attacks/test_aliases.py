@@ -165,6 +165,29 @@ def test_whoever_publishes_counts_on_from_what_it_has_seen(victim: Victim) -> No
     assert followed(victim) == 3, "a number that was left out is none that is missing"
 
 
+def test_the_first_move_is_remembered_too(victim: Victim, home: Path) -> None:
+    """By a machine that has only followed it."""
+    forget(home)
+    assert followed(victim) == 1
+    (moves(victim) / "1.json").unlink()
+    victim.store.set_alias("tiny", "latest", 1)
+    assert [path.name for path in moves(victim).iterdir()] == ["2.json"]
+
+
+def test_what_a_store_has_is_named(victim: Victim, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"no bundle 'small'; it has: tiny$"):
+        followed(victim, "small")
+    publish(victim.store, name="large")
+    with pytest.raises(NotFoundError, match=r"no bundle 'small'; it has: large, tiny$"):
+        followed(victim, "small")
+    shutil.rmtree(moves(victim).parent)
+    with pytest.raises(NotFoundError, match=r"it has versions \[1\] and aliases none$"):
+        followed(victim)
+    empty = Store.open(tmp_path / "empty", create=True)
+    with pytest.raises(NotFoundError, match=r"no bundle 'tiny'; it has: none$"):
+        empty.resolve("tiny")
+
+
 def test_an_alias_set_back_is_signed_anew_for_the_version_that_it_says(victim: Victim) -> None:
     publish(victim.store, label="second")
     (moves(victim) / "2.json").unlink()
@@ -255,7 +278,7 @@ def test_what_was_signed_for_another_place(
 def test_an_alias_that_is_not_signed(victim: Victim, stale: bool) -> None:
     """As aliases were at first. Its number and version are right; who wrote it is not known."""
     (moves(victim) / "2.json").write_bytes(canonical_json({"version": 1}))
-    with pytest.raises(UntrustedError, match=r"is not signed.*`kiln alias tiny@1 latest`.*tiny@1"):
+    with pytest.raises(UntrustedError, match=r"is not signed.*`kiln alias tiny@1 latest` .*\(the next `kiln run` there .* `latest`\).*tiny@1"):
         followed(victim, allow_stale=stale)
     victim.store.set_alias("tiny", "latest", 1)
     assert followed(victim) == 1
@@ -366,11 +389,25 @@ def test_an_alias_is_signed_anew_when_half_of_its_time_is_over(
 )  # fmt: skip
 def test_a_damaged_move_is_an_error_and_of_the_alias_alone(victim: Victim, content: bytes) -> None:
     (moves(victim) / "2.json").write_bytes(content)
-    with pytest.raises(BundleError):
+    with pytest.raises(BundleError, match=r"aliases/latest/2\.json|^(move|signature|version|alias tiny)"):
         victim.load("tiny")
     assert followed(victim, "tiny@1") == 1
     victim.store.set_alias("tiny", "latest", 1)
     assert followed(victim) == 1
+
+
+@pytest.mark.parametrize("stray", [".DS_Store", "Thumbs.db/", "-x", "a b", "x" * 201, ".nfs01/"])
+def test_what_is_no_alias_is_overlooked_and_a_damaged_one_is_named(
+    victim: Victim, stray: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = moves(victim).parent / stray
+    place.mkdir() if stray.endswith("/") else place.write_bytes(b"\0")
+    assert victim.store.aliases("tiny") == {"latest": 1}
+    assert caplog.messages == []
+    (moves(victim) / "2.json").write_bytes(b"{")
+    assert victim.store.aliases("tiny") == {}
+    (said,) = caplog.messages
+    assert "alias tiny:latest is left out: bundles/tiny/aliases/latest/2.json is not JSON" in said
 
 
 def test_a_sparse_file_of_two_gigabytes(victim: Victim) -> None:

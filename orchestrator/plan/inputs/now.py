@@ -19,8 +19,13 @@ _digests: dict[tuple[str, int, int, int, int], Digest] = {}
 
 
 def file_digest(path: Path) -> Digest:
-    """SHA-256 of a file. A file is read again only if it changed since this process read it."""
+    """SHA-256 of a file. A file is read again only if it changed since this process read it.
+
+    OSError also for a pipe or a device, whose end nobody would see.
+    """
     state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError(f"{path}: neither a file nor a folder")
     key = (str(path), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
     if key not in _digests:
         _digests[key] = digest_file(path)
@@ -30,10 +35,7 @@ def file_digest(path: Path) -> Digest:
 def content(path: Path) -> str:
     """A file's digest, or why there is none."""
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            return file_digest(path)
-        return FOLDER if stat.S_ISDIR(mode) else UNREADABLE  # whoever opens a pipe waits for ever
+        return FOLDER if path.is_dir() else file_digest(path)
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT
     except OSError:

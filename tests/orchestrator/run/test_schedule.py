@@ -336,11 +336,11 @@ def test_a_big_task_at_the_front_is_not_overtaken():
 
 def test_what_is_left_after_rounding_keeps_no_task_waiting():
     """0.2 + 0.4 + 0.3 and the same taken away again leave 6e-17: too much for a task that needs all."""
-    small = {"a": 0.2, "b": 0.4, "c": 0.3}
-    items = [Item(name, "p", cpus=cpus, cost=9 - cpus) for name, cpus in small.items()]
+    items = [Item("a", "p", cpus=0.2, cost=9), Item("b", "p", cpus=0.4, cost=8),
+             Item("c", "p", cpus=0.3, cost=7)]  # fmt: skip
     graph = graph_of([*items, Item("all", "p", cpus=1.0)], [Pool("p", 9, cpus=1.0)])
     state, commands = begin(graph)
-    assert sorted(ids(commands)) == ["a", "b", "c"]
+    assert ids(commands) == ["a", "b", "c"]
     for name in "abc":
         state, commands = advance(graph, state, [Ended(name, 1, OK)])
     assert ids(commands) == ["all"]
