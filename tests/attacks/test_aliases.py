@@ -278,7 +278,10 @@ def test_what_was_signed_for_another_place(
 def test_an_alias_that_is_not_signed(victim: Victim, stale: bool) -> None:
     """As aliases were at first. Its number and version are right; who wrote it is not known."""
     (moves(victim) / "2.json").write_bytes(canonical_json({"version": 1}))
-    with pytest.raises(UntrustedError, match=r"is not signed.*`kiln alias tiny@1 latest` .*\(the next `kiln run` there .* `latest`\).*tiny@1"):
+    with pytest.raises(
+        UntrustedError,
+        match=r"is not signed.*`kiln alias tiny@1 latest` .*\(the next `kiln run` there .* `latest`\).*tiny@1",
+    ):
         followed(victim, allow_stale=stale)
     victim.store.set_alias("tiny", "latest", 1)
     assert followed(victim) == 1
@@ -389,7 +392,9 @@ def test_an_alias_is_signed_anew_when_half_of_its_time_is_over(
 )  # fmt: skip
 def test_a_damaged_move_is_an_error_and_of_the_alias_alone(victim: Victim, content: bytes) -> None:
     (moves(victim) / "2.json").write_bytes(content)
-    with pytest.raises(BundleError, match=r"aliases/latest/2\.json|^(move|signature|version|alias tiny)"):
+    with pytest.raises(
+        BundleError, match=r"aliases/latest/2\.json|^(move|signature|version|alias tiny)"
+    ):
         victim.load("tiny")
     assert followed(victim, "tiny@1") == 1
     victim.store.set_alias("tiny", "latest", 1)

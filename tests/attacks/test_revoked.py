@@ -187,7 +187,10 @@ def test_a_revoked_key_can_t_take_itself_off_the_list(
     with pytest.raises(RevokedError):
         victim.store.move(_pointer(victim, second, trust), trust)
     put(victim, Denials(2, (), (), DATE), second)
-    with pytest.raises(RevokedError, match=r"revoked/2.json: signed by key .* which is revoked.* Sign another .*: kiln revoke$"):
+    with pytest.raises(
+        RevokedError,
+        match=r"revoked/2.json: signed by key .* which is revoked.* Sign another .*: kiln revoke$",
+    ):
         opened(victim, trust)
     put(victim, Denials(2, (default_signer().key_id,), (), DATE), second)
     with pytest.raises(RevokedError, match=r"revoked/2.json: signed by key"):
@@ -238,7 +241,9 @@ def test_a_damaged_list_is_an_error_and_healed(
 ) -> None:
     lists(victim).mkdir()
     (lists(victim) / "1.json").write_bytes(content)
-    with pytest.raises(BundleError, match=r"revoked/1\.json|^(list|signature): expected text|^signature"):
+    with pytest.raises(
+        BundleError, match=r"revoked/1\.json|^(list|signature): expected text|^signature"
+    ):
         opened(victim, trust)
     victim.store.deny(indexes=[digest_bytes(b"x")])
     assert opened(victim, trust) == "tiny@1"
