@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 import os
 import posix
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
@@ -68,6 +69,7 @@ MACHINES_OWN: Mapping[str, str] = {
 }
 """Variables that are no input when a library reads them for itself; the user's own reads count."""
 
+_OF_THE_KERNEL = re.compile(r"/proc/[^/]+(/task/[^/]+)?/environ")
 _PASSING = (__name__, "os", "collections.abc")
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 
@@ -143,6 +145,14 @@ def _watch_environment(tell: Tell) -> None:
     kind.__getitem__, kind.__iter__ = read, read_all
     # The same variables, under the name by which the C library's are known: a plain dictionary till now.
     posix.environ = os.environb  # type: ignore[assignment]
+
+    def opened(event: str, details: tuple[Any, ...]) -> None:
+        # Only Python's: torch's own libraries read there as well, as they read other variables natively.
+        if event == "open" and isinstance(details[0], str | bytes):
+            if _OF_THE_KERNEL.fullmatch(os.fsdecode(details[0])) and _asked_by_user():
+                tell("unrecorded", "the whole environment")
+
+    sys.addaudithook(opened)
 
 
 def _watch_imports(tell: Tell) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -36,7 +35,6 @@ anything that a model could depend on."""
 _UNSEEN = ("/proc/", "/sys/", "/dev/")
 _SHARED, _SEMAPHORES = "/dev/shm/", "/dev/shm/sem."
 """Shared memory has files like others. What a process makes there itself has a name that is new each time."""
-_ENVIRONMENT = re.compile(r"/proc/[^/]+(/task/[^/]+)?/environ")
 
 Seen = tuple[int, int, int, int]
 """Size, time of change in ns (content, then attributes), inode."""
@@ -93,8 +91,6 @@ class Observer:
         return self.record
 
     def open(self, path: str, flags: int, thread: int) -> bool:
-        if self.on and _ENVIRONMENT.fullmatch(path):
-            return self._unrecorded("the whole environment")
         if (path := self._counts(path, thread)) == "":
             return True
         reads = flags & os.O_ACCMODE != os.O_WRONLY and not flags & os.O_TRUNC
