@@ -174,6 +174,23 @@ def test_the_first_move_is_remembered_too(victim: Victim, home: Path) -> None:
     assert [path.name for path in moves(victim).iterdir()] == ["2.json"]
 
 
+def test_a_store_that_was_set_back_means_nothing_by_itself(victim: Victim) -> None:
+    publish(victim.store, label="second")
+    (moves(victim) / "2.json").unlink()
+    with pytest.raises(StaleError):
+        victim.store.resolve("tiny")
+    assert victim.store.resolve("tiny", allow_stale=True).number == 1
+
+
+def test_what_another_key_signed_stands_where_that_key_is_trusted(victim: Victim) -> None:
+    other = Signer.generate()
+    for _ in range(3):
+        victim.store.set_alias("tiny", "prod", 1, signer=other, trust=Trust.of(other.public))
+    assert [path.name for path in moves(victim, "prod").iterdir()] == ["1.json"]
+    with pytest.raises(NotFoundError, match=r"^tiny:prod: .* no version 9"):
+        victim.store.set_alias("tiny", "prod", 9)
+
+
 def test_what_a_store_has_is_named(victim: Victim, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"no bundle 'small'; it has: tiny$"):
         followed(victim, "small")
@@ -280,7 +297,8 @@ def test_an_alias_that_is_not_signed(victim: Victim, stale: bool) -> None:
     (moves(victim) / "2.json").write_bytes(canonical_json({"version": 1}))
     with pytest.raises(
         UntrustedError,
-        match=r"is not signed.*`kiln alias tiny@1 latest` .*\(the next `kiln run` there .* `latest`\).*tiny@1",
+        match=r"is not signed.*`kiln alias tiny@1 latest` on the machine that publishes \(the next `kiln run` there "
+        r"does it for `latest`\)\. Or name the version: tiny@1$",
     ):
         followed(victim, allow_stale=stale)
     victim.store.set_alias("tiny", "latest", 1)
@@ -384,6 +402,7 @@ def test_an_alias_is_signed_anew_when_half_of_its_time_is_over(
     "content",
     [
         b"", b"{", b"\xff", b"[]", b"null", b"7", b"{}", b"[" * 60_000, b"0" * 70_000,
+        b'{"version":0}', b'{"version":"1"}',
         b'{"version":1,"version":2}', b'{"move":"x","version":1}', b'{"signature":"x","version":1}',
         b'{"move":"{}","signature":"{}","version":1}', b'{"move":7,"signature":"{}","version":1}',
         b'{"move":"\\ud800","signature":"{}","version":1}', b'{"more":1,"version":1}',

@@ -176,7 +176,7 @@ def test_a_list_of_nothing_is_remembered_as_well(victim: Victim, trust: Trust) -
     victim.store.deny(indexes=[digest_bytes(b"x")])
     victim.store.deny(indexes=[digest_bytes(b"x")], undo=True)
     (lists(victim) / "2.json").unlink()
-    with pytest.raises(StaleError, match="has list 1 of .*has seen list 2"):
+    with pytest.raises(StaleError, match=r"has list 1 of .*has seen list 2"):
         opened(victim, trust)
 
 

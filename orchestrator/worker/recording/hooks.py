@@ -148,9 +148,9 @@ def _watch_environment(tell: Tell) -> None:
 
     def opened(event: str, details: tuple[Any, ...]) -> None:
         # Only Python's: torch's own libraries read there as well, as they read other variables natively.
-        if event == "open" and isinstance(details[0], str | bytes):
-            if _OF_THE_KERNEL.fullmatch(os.fsdecode(details[0])) and _asked_by_user():
-                tell("unrecorded", "the whole environment")
+        path = details[0] if event == "open" else None
+        if isinstance(path, str) and _OF_THE_KERNEL.fullmatch(path) and _asked_by_user():
+            tell("unrecorded", "the whole environment")
 
     sys.addaudithook(opened)
 
