@@ -70,6 +70,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         "Event": event,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    raw = lambda index: torch.cuda.current_stream().cuda_stream  # noqa: E731
+    monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", raw, raising=False)
+    monkeypatch.setattr(cuda_graphs, "_LEAST", 0.0)
 
 
 class Graph:
@@ -178,6 +181,18 @@ def test_the_engine_has_a_stream_of_its_own_beside_the_default_one(
         on, before = ran.pop()
         assert (on, before) == ((OWN, [(OWN, 0)]) if handle == 0 else (CALLERS, []))
         assert waits == ([(OWN, 0), (0, OWN)] if handle == 0 else [])
+
+
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_inputs_are_read_as_torch_reads_them(cuda_graphs: bool) -> None:
+    """Views whose memory has another order, offset or sign."""
+    engine = opened(next(iter(WHEELS)), cuda_graphs=cuda_graphs)
+    memory = torch.arange(24.0).view(4, 6)
+    turned = torch.view_as_complex(memory.view(4, 3, 2)).conj().imag
+    assert turned.is_neg()
+    for x in (memory[:, ::2], memory.T[:3].T, memory[1:3, 1:4], turned, turned[1:]):
+        for _ in range(3):
+            assert torch.equal(engine({"x": x}, "p")["y"], x + 7)
 
 
 def no(*arguments: Any) -> bool:
