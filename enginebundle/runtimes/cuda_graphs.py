@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     import torch
 
 KEPT = 16
-"""Graphs of an engine; beyond that, the one that was used longest ago goes."""
+"""Graphs of an engine."""
+STALE = 1000
+"""Calls of the engine after which a graph that none of them used makes room for another. Sooner, sizes that
+are more than the graphs would be captured again and again."""
 _SEEN = 1024
 """Sizes that are remembered until they come again."""
 _LEAST = 20e-6
@@ -42,6 +45,7 @@ class CudaGraphs:
         self._done = event()
         self._kept: OrderedDict[Key, _Replay] = OrderedDict()
         self._seen: dict[Key, None] = {}
+        self._calls = 0
         self._memory: torch.Tensor | None = None
         self.refused = ""
         """Why there are none, if the engine can't be captured (it has a loop, say) or gains nothing."""
@@ -49,10 +53,12 @@ class CudaGraphs:
     def run(
         self, values: Mapping[str, torch.Tensor], profile: int, name: str, caller: Any
     ) -> dict[str, torch.Tensor] | None:
-        """The outputs of a call on the stream `caller`. None at sizes that come for the first time, or
-        where the engine can't be captured. Raises RuntimeFailure if TensorRT refuses the sizes."""
+        """The outputs of a call on the stream `caller`. None at sizes that have no graph: they come for the
+        first time, other sizes have all graphs, or the engine can't be captured. Raises RuntimeFailure if
+        TensorRT refuses the sizes."""
         if self.refused:
             return None
+        self._calls += 1
         key = (profile, *[values[spec.name].shape for spec in self._opened.inputs])
         replay = self._kept.get(key)
         if replay is None:
@@ -60,6 +66,7 @@ class CudaGraphs:
             if replay is None:
                 return None
         self._kept.move_to_end(key)
+        replay.used = self._calls
         self._done.wait(caller)
         outputs = replay(values)
         self._done.record(caller)
@@ -74,8 +81,11 @@ class CudaGraphs:
                 self._seen.clear()
             self._seen[key] = None
             return None
+        full = len(self._kept) >= KEPT
+        if full and self._calls - next(iter(self._kept.values())).used <= STALE:
+            return None
         self._done.synchronize()  # the oldest, or another in the same memory, may be running
-        if len(self._kept) >= KEPT:
+        if full:
             self._kept.popitem(last=False)
         try:
             context = Context(self._opened, profile, name, self._lent())
@@ -125,6 +135,8 @@ class _Replay:
             if min(took) < _LEAST:
                 raise _NotCaptured(f"it is enqueued in {min(took) * 1e6:.0f} us without")
             self._graph = _captured(context, stream, lines)
+        self.used = 0
+        """The number of the engine's call that used it last."""
         self._context = context  # the graph's kernels belong to it
         self._names = names
         self._given, self._made = held, outputs

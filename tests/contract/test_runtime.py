@@ -253,13 +253,34 @@ def test_sizes_that_come_again_are_replayed(version: str) -> None:
 
 @pytest.mark.parametrize("version", WHEELS)
 def test_graphs_are_few(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is used stays; one that no call of many used makes room."""
     monkeypatch.setattr(cuda_graphs, "KEPT", 2)
+    monkeypatch.setattr(cuda_graphs, "STALE", 10)
     engine = opened(version, cuda_graphs=True)
-    for rows in (1, 2, 1, 3):
-        for n in range(3):
-            x = torch.full((rows, 3), float(n))
-            assert torch.equal(engine({"x": x}, "p")["y"], x + 7)
-    assert [key[1][0] for key in graphs(engine)._kept] == [1, 3]
+
+    def call(*sizes: int) -> list[int]:
+        for rows in sizes:
+            for n in range(3):
+                x = torch.full((rows, 3), float(n))
+                assert torch.equal(engine({"x": x}, "p")["y"], x + 7)
+        return [key[1][0] for key in graphs(engine)._kept]
+
+    assert call(1, 2, 1, 3) == [2, 1]
+    assert call(3, 1) == [2, 1]
+    assert call(3) == [1, 3]
+
+
+@pytest.mark.parametrize("version", WHEELS)
+def test_an_engine_that_is_enqueued_quickly_has_none(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_graphs, "_LEAST", 1000.0)
+    engine = opened(version, cuda_graphs=True)
+    for n in range(4):
+        x = torch.full((2, 3), float(n))
+        assert torch.equal(engine({"x": x}, "p")["y"], x + 7)
+    assert "without" in graphs(engine).refused
+    assert not graphs(engine)._kept
 
 
 @pytest.mark.parametrize("version", WHEELS)
