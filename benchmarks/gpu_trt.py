@@ -53,7 +53,7 @@ STAGES = {
         "gpu_models_trt.py",
         "every model of the sweep",
         ("transformers", "timm"),
-        ("--level", "0", "--workers", "9", "--builds", "9"),
+        ("--workers", "9", "--builds", "9"),
     ),
     "speed": Stage(
         "gpu_speed.py",
