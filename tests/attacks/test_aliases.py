@@ -19,6 +19,7 @@ from enginebundle.errors import (
     FormatError,
     IntegrityError,
     NotFoundError,
+    RevokedError,
     StaleError,
     StoreError,
     UntrustedError,
@@ -172,6 +173,14 @@ def test_the_first_move_is_remembered_too(victim: Victim, home: Path) -> None:
     (moves(victim) / "1.json").unlink()
     victim.store.set_alias("tiny", "latest", 1)
     assert [path.name for path in moves(victim).iterdir()] == ["2.json"]
+
+
+def test_a_revoked_key_moves_no_alias(victim: Victim) -> None:
+    other = Signer.generate()
+    victim.store.deny([other.key_id])
+    with pytest.raises(RevokedError, match=f"key {other.key_id} .*revoked by list 1 of store"):
+        victim.store.set_alias("tiny", "prod", 1, signer=other)
+    assert not moves(victim, "prod").exists()
 
 
 def test_a_store_that_was_set_back_means_nothing_by_itself(victim: Victim) -> None:
