@@ -175,6 +175,19 @@ def test_the_first_move_is_remembered_too(victim: Victim, home: Path) -> None:
     assert [path.name for path in moves(victim).iterdir()] == ["2.json"]
 
 
+def test_what_a_move_says_of_the_one_before(
+    victim: Victim, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ConflictError, match="tiny:prod points at version none, expected 1"):
+        victim.store.set_alias("tiny", "prod", 1, expected=1)
+    victim.store.set_alias("tiny", "prod", 1)
+    assert caplog.messages == [], "a first move has none before it"
+    (moves(victim, "prod") / f"{LAST - 1}.json").write_bytes(b"{")
+    victim.store.set_alias("tiny", "prod", 1)
+    assert (moves(victim, "prod") / f"{LAST}.json").exists()
+    assert "alias tiny:prod is written anew: bundles/tiny/aliases/prod/" in caplog.text
+
+
 def test_a_revoked_key_moves_no_alias(victim: Victim) -> None:
     other = Signer.generate()
     victim.store.deny([other.key_id])
