@@ -55,6 +55,7 @@ from compiler.trace.load import load_model
 from compiler.trace.nested import take_each
 from compiler.trace.source import Source
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
+from enginebundle.format.structure import Tree
 from enginebundle.runtimes.versions import runtime_versions
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ class Traced:
     targets without plugins. None as well if their torch implementation can't be traced."""
     rung: Rung = "named"
     """How torch.export was asked for the program that it gave."""
+    structure: Tree = None
+    """How the outputs stood together in forward's result; None if that was a dict of them by name."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def trace_model(request: TraceRequest) -> Traced:
     # Here, since a build does without them and what they import; before the user's code, which may
     # have modules of the same names.
     from compiler.lower import lower
-    from compiler.lower.capture import capture
+    from compiler.lower.capture import capture, structure
     from compiler.trace.examples import from_calls
     from compiler.trace.export import trace_recorded
 
@@ -177,7 +180,7 @@ def trace_model(request: TraceRequest) -> Traced:
     if unsteady is not None:
         raise unsteady
     golden.check_names(goldens, [spec.name for spec in program.graph.outputs])
-    return Traced(program, goldens, replaced, unchecked, plain, rung)
+    return Traced(program, goldens, replaced, unchecked, plain, rung, structure(lowered))
 
 
 @collector_paused()

@@ -24,6 +24,7 @@ from enginebundle.format.parse import (
     text,
 )
 from enginebundle.format.spec import Profile, Target, TensorSpec
+from enginebundle.format.structure import Tree, leaves, tree_from_json, tree_to_json
 from enginebundle.format.variant import Part, Variant
 
 FORMAT = "enginebundle.index/1"
@@ -53,7 +54,8 @@ class Index:
     """Everything in a bundle. Its identity is the digest of `to_bytes`; it does not hold its version.
 
     `blobs` lists every blob with its size in bytes. `program` is the Graph.digest of the lowered
-    program. `labels` are free text for people. FormatError if the parts do not fit together.
+    program. `labels` are free text for people. `structure` is how the outputs stood together in the model's
+    result; None if they were a dict by name. FormatError if the parts do not fit together.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Index:
     blobs: tuple[tuple[Digest, int], ...]
     program: Digest
     labels: tuple[tuple[str, str], ...] = ()
+    structure: Tree = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blobs", tuple(sorted(self.blobs)))
@@ -91,8 +94,10 @@ class Index:
 
     def to_bytes(self) -> bytes:
         """This index as canonical JSON."""
+        told = {} if self.structure is None else {"structure": tree_to_json(self.structure)}
         return canonical_json(
-            {
+            told
+            | {
                 "format": FORMAT,
                 "name": self.name,
                 "inputs": [spec.to_json() for spec in self.inputs],
@@ -113,7 +118,7 @@ class Index:
             "name", "inputs", "outputs", "profiles", "goldens", "variants", "blobs", "program",
             "labels",
         )  # fmt: skip
-        value = document_of(data, FORMAT, keys, MAX_BYTES)
+        value = document_of(data, FORMAT, keys, MAX_BYTES, ("structure",))
         labels = mapping(value["labels"], "labels")
         index = cls(
             check_name(value["name"], "bundle name"),
@@ -125,6 +130,7 @@ class Index:
             tuple(mapping(value["blobs"], "blobs").items()),
             digest(value["program"], "program"),
             tuple((name, text(label, "label")) for name, label in labels.items()),
+            tree_from_json(value.get("structure")),
         )
         check_canonical(index.to_bytes(), data, "index")
         return index
@@ -149,6 +155,9 @@ def _check_index(index: Index) -> None:
                 f"profile {profile.name!r}: expected a range for each of {sorted(symbols)}, "
                 f"got {sorted(profile.symbols)}"
             )
+    _distinct(leaves(index.structure), "structure")
+    if unknown := set(leaves(index.structure)) - {spec.name for spec in index.outputs}:
+        raise FormatError(f"structure: {sorted(unknown)} are not among the outputs")
     known = {blob for blob, _ in index.blobs}
     for golden in index.goldens:
         _listed(golden.blob, known, f"golden {golden.name!r}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from enginebundle.serve.dispatch import bind, by_name, choose, expected, hold, t
 from enginebundle.serve.goldens import replay
 from enginebundle.serve.nested import flattened
 from enginebundle.serve.selection import Choice
+from enginebundle.serve.structured import Structured
 from enginebundle.storage.bundles import Version
 
 if TYPE_CHECKING:
@@ -173,6 +174,14 @@ class Session:
             return outputs
 
         return await asyncio.to_thread(call)
+
+    def structured(self, types: Iterable[type] | Mapping[str, type] = ()) -> Structured:
+        """This session with results as the traced model returned them, rather than as a dict by name.
+
+        `types` are classes of its named tuples and dataclasses, or these by the names that the bundle has
+        (`bundle.index.structure`); InputError if one does not fit. See enginebundle/serve/structured.py.
+        """
+        return Structured(self, self.acall, self.bundle.index, types)
 
     def profile_for(self, **inputs: Any) -> Profile:
         """The profile that a call with these tensors would use. InputError if no profile fits."""

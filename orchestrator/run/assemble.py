@@ -8,6 +8,7 @@ from typing import Any
 from enginebundle.format.digest import Digest
 from enginebundle.format.index import Golden, Index
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
+from enginebundle.format.structure import tree_from_json
 from enginebundle.format.variant import Part, Variant
 from orchestrator.plan.task import Upstream
 from orchestrator.plan.task_id import TaskId
@@ -41,6 +42,7 @@ def assemble(spec: Mapping[str, JSON], upstream: Upstream) -> Index:
         blobs=tuple(blobs.items()),
         program=traced["program"],
         labels=tuple(spec["labels"].items()),
+        structure=tree_from_json(traced.get("structure")),
     )
 
 
