@@ -20,6 +20,7 @@ from enginebundle.format.parse import (
     digest,
     document_of,
     fields,
+    flag,
     mapping,
     text,
 )
@@ -55,7 +56,8 @@ class Index:
 
     `blobs` lists every blob with its size in bytes. `program` is the Graph.digest of the lowered
     program. `labels` are free text for people. `structure` is how the outputs stood together in the model's
-    result; None if they were a dict by name. FormatError if the parts do not fit together.
+    result; None if they were a dict by name. `between`: its torch graphs also hold at sizes between the
+    profiles, each from its smallest min to its largest max. FormatError if the parts do not fit together.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Index:
     program: Digest
     labels: tuple[tuple[str, str], ...] = ()
     structure: Tree = None
+    between: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blobs", tuple(sorted(self.blobs)))
@@ -95,6 +98,7 @@ class Index:
     def to_bytes(self) -> bytes:
         """This index as canonical JSON."""
         told = {} if self.structure is None else {"structure": tree_to_json(self.structure)}
+        told |= {"between": True} if self.between else {}
         return canonical_json(
             told
             | {
@@ -118,7 +122,7 @@ class Index:
             "name", "inputs", "outputs", "profiles", "goldens", "variants", "blobs", "program",
             "labels",
         )  # fmt: skip
-        value = document_of(data, FORMAT, keys, MAX_BYTES, ("structure",))
+        value = document_of(data, FORMAT, keys, MAX_BYTES, ("structure", "between"))
         labels = mapping(value["labels"], "labels")
         index = cls(
             check_name(value["name"], "bundle name"),
@@ -131,6 +135,7 @@ class Index:
             digest(value["program"], "program"),
             tuple((name, text(label, "label")) for name, label in labels.items()),
             tree_from_json(value.get("structure")),
+            flag(value.get("between", False), "between"),
         )
         check_canonical(index.to_bytes(), data, "index")
         return index

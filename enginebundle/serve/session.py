@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from enginebundle.errors import FormatError, RuntimeFailure
-from enginebundle.format.digest import Digest, parse_json
-from enginebundle.format.graph import Graph
+from enginebundle.errors import RuntimeFailure
 from enginebundle.format.spec import Profile, Target, TensorSpec
-from enginebundle.format.variant import Part, Segment, Variant
+from enginebundle.format.variant import Part, Variant
 from enginebundle.runtimes.operators import NONE, Operators
 from enginebundle.serve.bundle import Bundle
-from enginebundle.serve.dispatch import bind, by_name, choose, expected, hold, tensors_of
+from enginebundle.serve.dispatch import (
+    bind,
+    by_name,
+    choose,
+    expected,
+    fitting,
+    hold,
+    no_profile,
+    tensors_of,
+)
 from enginebundle.serve.goldens import replay
 from enginebundle.serve.nested import flattened
+from enginebundle.serve.opening import Segments
+from enginebundle.serve.outside import Outside
 from enginebundle.serve.selection import Choice
 from enginebundle.serve.structured import Structured
+from enginebundle.serve.usage import Memory, Stats
 from enginebundle.storage.bundles import Version
 
 if TYPE_CHECKING:
@@ -66,7 +76,6 @@ class Session:
         self.variant = variant
         self.selection = tuple(selection)
         self._operators = operators
-        self._cuda_graphs = cuda_graphs
         served = {name for part in variant.parts for name in part.profiles}
         self.profiles: tuple[Profile, ...] = tuple(
             profile for profile in bundle.index.profiles if profile.name in served
@@ -76,8 +85,10 @@ class Session:
         # One for each part: while it is opened, which may take seconds, others serve.
         self._locks = [threading.Lock() for _ in variant.parts]
         self._ways: dict[tuple[Sequence[int], ...], _Way] = {}
-        self._weights: dict[Digest, dict[str, torch.Tensor]] = {}
-        self._weights_lock = threading.Lock()
+        self._segments = Segments(bundle, variant, operators, cuda_graphs)
+        self._outside = Outside(bundle.index, variant, self.selection, self._open_beside)
+        self._beside: Session | None = None
+        self._beside_lock = threading.Lock()
 
     def __repr__(self) -> str:
         given, made = (", ".join(map(_shown, specs)) for specs in (self.inputs, self.outputs))
@@ -109,6 +120,19 @@ class Session:
     def target(self) -> Target:
         """What the variant was built for."""
         return self.variant.target
+
+    @property
+    def stats(self) -> Stats:
+        """What it did up to now."""
+        return Stats(
+            self._outside.calls, len(self._opened), len(self.variant.parts), len(self._ways)
+        )
+
+    @property
+    def memory(self) -> Memory:
+        """What is open now, and what of it is shared, in bytes."""
+        beside = Memory() if self._beside is None else self._beside.memory
+        return beside + self._segments.memory(self._opened)
 
     def __call__(self, /, *placed: Any, **inputs: Any) -> dict[str, torch.Tensor]:
         """Run on torch tensors, NumPy arrays or what offers DLPack, and return torch tensors by output name.
@@ -142,12 +166,11 @@ class Session:
         if (known := self._ways.get(key)) is not None:
             return known
         symbols = bind(self.inputs, {name: tuple(tensor.shape) for name, tensor in given.items()})
-        profile = choose(self.profiles, symbols)
-        part = self.variant.part(profile.name)
+        profile, part, runners = self._serving(symbols)
         names = [spec.name for spec in self.outputs]
         made = _Way(
-            profile.name,
-            self._runners(part),
+            profile,
+            runners,
             tuple(zip(names, part.returns, strict=True)),
             tuple(expected(self.outputs, symbols)),
             symbols,
@@ -158,6 +181,15 @@ class Session:
         if self._closed:  # meanwhile
             self._ways.clear()
         return made
+
+    def _serving(self, symbols: Mapping[str, int]) -> tuple[str, Part, tuple[Runner, ...]]:
+        """The profile, the part and its runners that answer at these sizes. InputError if none does."""
+        if (profile := fitting(self.profiles, symbols)) is not None:
+            part = self.variant.part(profile.name)
+            return profile.name, part, self._runners(part)
+        if (found := self._outside.serving(symbols)) is None:
+            raise no_profile(self.profiles, symbols)
+        return found[0].profiles[0], *found
 
     async def acall(self, /, *placed: Any, **inputs: Any) -> dict[str, torch.Tensor]:
         """A call in another thread, on the caller's CUDA stream; its results are there when it returns."""
@@ -217,7 +249,9 @@ class Session:
         for key, lock in enumerate(self._locks):
             with lock:
                 self._opened.pop(key, None)
-        self._weights.clear()
+        self._segments.close()
+        if self._beside is not None:
+            self._beside.close()
 
     def _runners(self, part: Part) -> tuple[Runner, ...]:
         key = self.variant.parts.index(part)
@@ -225,64 +259,17 @@ class Session:
             if self._closed:
                 raise RuntimeFailure(f"the session of {self.version} is closed; load it again")
             if key not in self._opened:
-                self._opened[key] = tuple(self._open_segment(s) for s in part.segments)
+                self._opened[key] = tuple(map(self._segments.open, part.segments))
             return self._opened[key]
 
-    def _open_segment(self, segment: Segment) -> Runner:
-        if segment.kind == "torch_graph":
-            return self._open_graph(segment)
-        if self.target.backend == "rtx":
-            from enginebundle.runtimes import tensorrt_rtx
-
-            return tensorrt_rtx.open_engine(
-                self.bundle.read(segment.blob), segment, self._cuda_graphs
-            )
-        if self.target.backend == "trt":
-            from enginebundle.runtimes import tensorrt
-
-            weights: dict[str, torch.Tensor] = {}
-            for digest in segment.blobs[1:]:
-                # Not kept: an engine copies them to the GPU.
-                weights |= self.bundle.read_tensors(digest)
-            host_code = self.variant.version_compatible
-            return tensorrt.open_engine(
-                self.bundle.read(segment.blob), segment, weights, host_code, self._cuda_graphs
-            )
-        raise FormatError(f"variant {self.target} holds an engine; only rtx and trt run engines")
-
-    def _open_graph(self, segment: Segment) -> Runner:
-        from enginebundle.runtimes.torch_graph import TorchGraph
-
-        device = "cpu" if self.target.backend == "torch" else "cuda"
-        data = self.bundle.read(segment.blob)
-        try:
-            graph = Graph.from_json(parse_json(data))
-            names = {weight.name for weight in graph.weights}
-            known = {op: f for op, f in self._operators.items() if op in segment.operators}
-            weights = self._read_weights(segment.weights, names, device)
-            run = TorchGraph(graph, weights, device, known)
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f"graph {segment.blob} is not JSON, or nested too deep") from error
-        if (graph.inputs, graph.outputs) != (segment.inputs, segment.outputs):
-            raise FormatError(f"graph {segment.blob} has other inputs or outputs than its segment")
-        return lambda values, _: run(values)
-
-    def _read_weights(
-        self, digest: Digest | None, names: Set[str], device: str
-    ) -> dict[str, torch.Tensor]:
-        """These tensors of a safetensors blob, each moved once, however many parts share it.
-
-        The blob may hold others, which only the variant's engines need.
-        """
-        if digest is None:
-            return {}
-        with self._weights_lock:
-            known = self._weights.setdefault(digest, {})
-            if not names <= known.keys():
-                tensors = self.bundle.read_tensors(digest)
-                new = (names & tensors.keys()) - known.keys()
-                known |= {name: tensors[name].to(device) for name in new}
-        return known
+    def _open_beside(self, variant: Variant, part: Part) -> tuple[Runner, ...]:
+        """The runners of a part of this variant, or of another that serves beside it."""
+        if variant is self.variant:
+            return self._runners(part)
+        with self._beside_lock:
+            if self._beside is None:
+                self._beside = Session(self.bundle, variant, (), self._operators)
+        return self._beside._runners(part)
 
 
 def _shown(spec: TensorSpec) -> str:

@@ -49,6 +49,7 @@ EXCLUDED: Mapping[str, str] = {
     "build.upstream.trace.replaced": "tells how the program was made; `program` is in",
     "build.upstream.trace.unchecked": "tells what the program leaves out; `program` is in",
     "build.upstream.trace.structure": "how a call's outputs stand together; `program` has the outputs",
+    "build.upstream.trace.between": "tells the loader where the program holds; `program` is in",
     "build.upstream.trace.weights_bytes": "a size for estimates; the weights' digest is in",
 }
 """Everything about a task that its key leaves out, by path, each with the reason."""

@@ -43,6 +43,7 @@ def assemble(spec: Mapping[str, JSON], upstream: Upstream) -> Index:
         program=traced["program"],
         labels=tuple(spec["labels"].items()),
         structure=tree_from_json(traced.get("structure")),
+        between=traced.get("between", False),
     )
 
 

@@ -1,7 +1,7 @@
 """The steps that run in child processes: JSON and a store in, JSON out. Anything big is a blob.
 
     trace      {graph, weights, program, skeleton, inputs, outputs, goldens, replaced, unchecked, rung,
-                structure, weights_bytes, plain {graph, weights, program} (if a plugin computes an operator)}
+                structure, between, weights_bytes, plain {graph, weights, program} (if a plugin computes an operator)}
     build      {part, toolchain, precision, version_compatible, tolerances, report, bytes,
                 evaluated, blobs, provenance: {engines}}, and for a refittable model {refitted}
     validate   {passed, worst, evidence}
@@ -92,6 +92,7 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "unchecked": list(traced.unchecked),
         "rung": traced.rung,
         "structure": tree_to_json(traced.structure),
+        "between": traced.between,
     } | more
 
 

@@ -1,4 +1,5 @@
-"""What a bundle has beside tensors, from the manifest to a call: the form of the results."""
+"""What a bundle has beside tensors, from the manifest to a call: the form of the results, and sizes between
+the profiles."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ MODEL = """
     source: {{entrypoint: "forms:model", kwargs: {{form: {form}}}}}
     inputs:
       x: {{dtype: float32, shape: [b, 4]}}
-    profiles: {{default: {{b: [2, 3, 6]}}}}
+    profiles: {{few: {{b: [2, 3, 4]}}, many: {{b: [8, 8, 9]}}}}
     goldens: {{seed: 1}}
     targets: ["torch:cpu"]
 """
@@ -105,3 +106,14 @@ def test_a_single_tensor_comes_back(work: Path, eager: Any) -> None:
     with torch.no_grad():
         torch.testing.assert_close(session.structured()(X), eager("single")(X))
     assert list(session(X)) == ["output"]
+
+
+def test_between_the_profiles_the_torch_graph_answers(work: Path, eager: Any) -> None:
+    session = enginebundle.load(f"{work}/store/single")
+    for rows in (3, 6, 9, 5):
+        x = torch.arange(rows * 4.0).reshape(rows, 4)
+        with torch.no_grad():
+            torch.testing.assert_close(session(x)["output"], eager("single")(x))
+    assert session.stats.outside == 2
+    with pytest.raises(InputError, match="the nearest is 'many'"):
+        session(torch.ones(10, 4))

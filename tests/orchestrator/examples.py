@@ -65,6 +65,7 @@ TRACED: dict[str, Any] = {
     "outputs": [TensorSpec("y", "float32", ("b", 3)).to_json()],
     "goldens": [{"name": "a", "blob": "sha256:a"}],
     "plain": {"graph": "sha256:h", "weights": "sha256:w", "program": "sha256:q"},
+    "between": True,
     "structure": {"kind": "tuple", "items": ["y"]},
     "unchecked": ["model.py:7 in forward: `assert (x > 0).all()`"],
     "replaced": [{"operator": "aten.gelu.default", "converter": "zoo:gelu", "places": ["gelu"]}],
