@@ -102,6 +102,7 @@ def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
         "goldens": [golden.name for golden in index.goldens],
         "goldens_drawn": index.drawn,
         "labels": dict(index.labels),
+        "files": list(bundle.files),
         "bytes": sum(size for _, size in index.blobs),
         "variants": [
             {

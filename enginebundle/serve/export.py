@@ -25,7 +25,8 @@ _MARKER = "bundle.json"
 
 
 def export(bundle: Bundle, folder: Path, targets: Iterable[Target] | None = None) -> Path:
-    """Write a bundle to a new folder: everything, or only what `targets` and the goldens need.
+    """Write a bundle to a new folder: everything, or only what `targets`, the goldens and the
+    attachments need.
 
     The folder appears complete or not at all. StoreError if it already exists, NotFoundError for a
     target that the bundle lacks.
@@ -77,6 +78,7 @@ def _blobs(bundle: Bundle, targets: tuple[Target, ...] | None) -> list[Digest]:
     if targets is None:
         return [blob for blob, _ in bundle.index.blobs]
     wanted = {golden.blob for golden in bundle.index.goldens}
+    wanted |= {blob for _, blob in bundle.index.attachments}
     for target in targets:
         for part in bundle.variant(target).parts:
             for segment in part.segments:

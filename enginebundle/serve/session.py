@@ -27,6 +27,7 @@ from enginebundle.serve.dispatch import (
     no_profile,
     tensors_of,
 )
+from enginebundle.serve.files import Files
 from enginebundle.serve.goldens import replay
 from enginebundle.serve.nested import flattened
 from enginebundle.serve.opening import Segments
@@ -115,6 +116,11 @@ class Session:
     def outputs(self) -> tuple[TensorSpec, ...]:
         """What a call returns, by name."""
         return self.bundle.index.outputs
+
+    @property
+    def files(self) -> Files:
+        """The files that are attached to the bundle: a tokenizer, labels."""
+        return self.bundle.files
 
     @property
     def target(self) -> Target:

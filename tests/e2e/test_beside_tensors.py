@@ -1,9 +1,10 @@
-"""What a bundle has beside tensors, from the manifest to a call: the form of the results, and sizes between
-the profiles."""
+"""What a bundle has beside tensors, from the manifest to a call: the form of the results, sizes between
+the profiles, attached files."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -47,6 +48,8 @@ MODEL = """
     goldens: {{seed: 1}}
     targets: ["torch:cpu"]
 """
+ATTACHED = """    attachments: {labels.txt: names.txt, tokenizer: tok}
+"""
 FORMS = ("hf", "nested", "single")
 
 
@@ -54,12 +57,20 @@ FORMS = ("hf", "nested", "single")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("beside")
     (folder / "forms.py").write_text(CODE)
-    (folder / "m.yaml").write_text("models:" + "".join(MODEL.format(form=f) for f in FORMS))
-    done = kiln(
-        folder / "home", "run", folder / "m.yaml", "--store", folder / "store", "--executor", "local"
-    )  # fmt: skip
+    (folder / "tok").mkdir()
+    (folder / "tok" / "vocab.json").write_text('{"a": 0}')
+    (folder / "names.txt").write_text("Katze")
+    models = "".join(MODEL.format(form=form) for form in FORMS)
+    (folder / "m.yaml").write_text(f"models:{models}{ATTACHED}")
+    done = run(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+def run(folder: Path) -> CompletedProcess[str]:
+    return kiln(
+        folder / "home", "run", folder / "m.yaml", "--store", folder / "store", "--executor", "local"
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -117,3 +128,22 @@ def test_between_the_profiles_the_torch_graph_answers(work: Path, eager: Any) ->
     assert session.stats.outside == 2
     with pytest.raises(InputError, match="the nearest is 'many'"):
         session(torch.ones(10, 4))
+
+
+def test_attached_files_come_along_and_a_change_publishes_a_version(work: Path, eager: Any) -> None:
+    session = enginebundle.load(f"{work}/store/single")
+    assert list(session.files) == ["labels.txt", "tokenizer/vocab.json"]
+    assert session.files.text("labels.txt") == "Katze"
+    assert not len(enginebundle.load(f"{work}/store/hf").files)
+    (work / "names.txt").write_text("Hund")
+    done = run(work)
+    assert done.returncode == 0, done.stdout + done.stderr
+    later = enginebundle.load(f"{work}/store/single")
+    assert (session.version.number, later.version.number) == (1, 2)
+    assert later.files.text("labels.txt") == "Hund"
+    assert session.files.text("labels.txt") == "Katze"
+    assert enginebundle.load(f"{work}/store/hf").version.number == 1
+    (work / "names.txt").unlink()
+    done = run(work)
+    assert done.returncode == 2
+    assert "no file or folder" in done.stderr + done.stdout

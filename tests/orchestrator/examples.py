@@ -25,6 +25,7 @@ CONTENT: dict[str, Any] = {
     "goldens": "sha256:2",
     "files": {"vocab.txt": "sha256:3"},
     "PYTHONPATH": 1,
+    "attachments": {"labels.txt": {"path": "/a/labels.txt", "digest": "sha256:4"}},
 }
 INPUTS: dict[str, Any] = {
     "files": {
