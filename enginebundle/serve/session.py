@@ -6,16 +6,17 @@ order. A part is opened on its first use, and each of its blobs is verified just
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import RuntimeFailure
+from enginebundle.format.reference import LATEST
 from enginebundle.format.spec import Profile, Target, TensorSpec
 from enginebundle.format.variant import Part, Variant
 from enginebundle.runtimes.operators import NONE, Operators
+from enginebundle.serve.aside import in_thread
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.dispatch import (
     bind,
@@ -35,6 +36,7 @@ from enginebundle.serve.outside import Outside
 from enginebundle.serve.selection import Choice
 from enginebundle.serve.structured import Structured
 from enginebundle.serve.usage import Memory, Stats
+from enginebundle.serve.watch import Following, Origin
 from enginebundle.storage.bundles import Version
 
 if TYPE_CHECKING:
@@ -68,15 +70,16 @@ class Session:
 
     def __init__(
         self, bundle: Bundle, variant: Variant, selection: Sequence[Choice] = (),
-        operators: Operators = NONE, cuda_graphs: bool = False,
+        operators: Operators = NONE, cuda_graphs: bool = False, origin: Origin | None = None,
     ) -> None:  # fmt: skip
         """`selection`: the loader's decision about each variant, the chosen one first. `operators`: what
         torch graphs may call besides the reviewed ones, if the index says that they do. `cuda_graphs`: as
-        for `load`."""
+        for `load`. `origin`: how `watch` finds and loads other versions."""
         self.bundle = bundle
         self.variant = variant
         self.selection = tuple(selection)
         self._operators = operators
+        self._origin = origin
         served = {name for part in variant.parts for name in part.profiles}
         self.profiles: tuple[Profile, ...] = tuple(
             profile for profile in bundle.index.profiles if profile.name in served
@@ -199,19 +202,7 @@ class Session:
 
     async def acall(self, /, *placed: Any, **inputs: Any) -> dict[str, torch.Tensor]:
         """A call in another thread, on the caller's CUDA stream; its results are there when it returns."""
-        import torch
-
-        used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        stream = torch.cuda.current_stream() if used else None
-
-        def call() -> dict[str, torch.Tensor]:
-            with torch.cuda.stream(stream):
-                outputs = self(*placed, **inputs)
-                if any(tensor.is_cuda for tensor in outputs.values()):
-                    torch.cuda.current_stream().synchronize()
-            return outputs
-
-        return await asyncio.to_thread(call)
+        return await in_thread(lambda: self(*placed, **inputs))
 
     def structured(self, types: Iterable[type] | Mapping[str, type] = ()) -> Structured:
         """This session with results as the traced model returned them, rather than as a dict by name.
@@ -220,6 +211,18 @@ class Session:
         (`bundle.index.structure`); InputError if one does not fit. See enginebundle/serve/structured.py.
         """
         return Structured(self, self.acall, self.bundle.index, types)
+
+    def watch(self, alias: str = LATEST, *, every: float = 10.0, warm_up: bool = True) -> Following:
+        """Follow an alias from here: see enginebundle/serve/watch.py. It then owns this session, and closes it.
+
+        `every`: seconds between two looks. `warm_up`: replay a new version's goldens before it serves. Raises
+        what `load` raises, if the alias can't be followed now.
+        """
+        if self._origin is None:
+            raise RuntimeFailure(
+                f"expected a session from `load`; {self.version} was made otherwise"
+            )
+        return Following(self, self._origin, alias, every, warm_up)
 
     def profile_for(self, **inputs: Any) -> Profile:
         """The profile that a call with these tensors would use. InputError if no profile fits."""

@@ -47,6 +47,7 @@ PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "sh
 
 BROAD = {
     "enginebundle/runtimes/torch_step.py",  # an operator raises what it likes
+    "enginebundle/serve/watch.py",  # what can't be loaded leaves what serves in place
     "orchestrator/worker/child.py",  # a step's own process: turns anything into a value
     "orchestrator/run/ray_executor.py",  # Ray starts, or raises what it likes
     "compiler/network/evaluate.py",  # torch computes a layer, or raises what it likes
