@@ -67,7 +67,18 @@ BROAD = {
 TYPING_ONLY: set[tuple[str, str]] = set()
 """Imports for type checkers that close a circle and can't be avoided: (importing, imported)."""
 
-LANES = {"architecture", "attacks", "contract", "docs", "e2e", "fuzz", "gpu", "opinfo", "s3"}
+LANES = {
+    "architecture",
+    "attacks",
+    "contract",
+    "docs",
+    "e2e",
+    "examples",
+    "fuzz",
+    "gpu",
+    "opinfo",
+    "s3",
+}
 """Folders in tests/ that stand for no package: each crosses several, or has a lane of its own."""
 MORE_TESTS = {"orchestrator/builders", "e2e/farm"}
 """Folders of models that tests build."""
