@@ -179,10 +179,12 @@ def parser() -> argparse.ArgumentParser:
     _output(one)
     one = command("export", "export:export", "Copy a version out of the store, to be served.")
     one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
-    one.add_argument("to", help="a new folder; with --as triton, a model repository, new or not")
     one.add_argument(
-        "--as", dest="form", choices=("folder", "triton"), default="folder",
-        help="folder: for enginebundle.load; triton: models for NVIDIA's Triton (default: %(default)s)",
+        "to", help="a new folder or file; with --as triton, a model repository, new or not"
+    )
+    one.add_argument(
+        "--as", dest="form", choices=("folder", "file", "triton"), default="folder",
+        help="folder, file: for enginebundle.load; triton: models for NVIDIA's Triton (default: %(default)s)",
     )  # fmt: skip
     one.add_argument(
         "--target", action="append", default=[],

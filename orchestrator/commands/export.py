@@ -1,4 +1,4 @@
-"""`kiln export`: a version as a folder that the loader opens, or as models for Triton."""
+"""`kiln export`: a version as a folder or file that the loader opens, or as models for Triton."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from enginebundle.errors import NoVariantError
 from enginebundle.format.spec import Target
 from enginebundle.serve.bundle import Bundle
 from enginebundle.serve.export import export as export_folder
+from enginebundle.serve.export import export_file
 from enginebundle.serve.triton.export import export_triton
 from orchestrator.commands.common import UsageError, open_store, print_json
 
@@ -19,10 +20,11 @@ def export(args: argparse.Namespace) -> int:
     bundle = Bundle.open(store, store.resolve(args.bundle))
     targets = [Target.parse(target) for target in args.target]
     told = {"bundle": str(bundle.version), "to": str(to), "form": args.form}
-    if args.form == "folder" and to.exists():
+    if args.form != "triton" and to.exists():
         raise UsageError(f"{to} already exists; name a new one")
-    if args.form == "folder":
-        export_folder(bundle, to, targets or None)
+    if args.form != "triton":
+        write = export_folder if args.form == "folder" else export_file
+        write(bundle, to, targets or None)
         lines = [f"{bundle.version} is in {to}; enginebundle.load({str(to)!r}) opens it"]
     else:
         if len(targets) != 1:

@@ -47,6 +47,15 @@ def test_a_folder_is_loaded_by_its_path(
     assert told == {"bundle": "tiny@2", "to": str(tmp_path / "all"), "form": "folder"}
 
 
+def test_one_file_is_loaded_by_its_path(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kiln(store, "tiny@1", tmp_path / "tiny.bundle", "--as", "file") == 0
+    assert enginebundle.load(tmp_path / "tiny.bundle").version.number == 1
+    assert kiln(store, "tiny@1", tmp_path / "tiny.bundle", "--as", "file") == 2
+    assert "already exists" in capsys.readouterr().err
+
+
 def test_triton_gets_models(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
