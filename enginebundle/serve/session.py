@@ -132,6 +132,15 @@ class Session:
         return self.variant.target
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes: the CPU, or torch's current GPU, on which engines are opened."""
+        import torch
+
+        if self.target.backend == "torch":
+            return torch.device("cpu")
+        return torch.device("cuda", torch.cuda.current_device())
+
+    @property
     def stats(self) -> Stats:
         """What it did up to now."""
         return Stats(

@@ -50,6 +50,7 @@ def test_a_session_answers(store: Store) -> None:
     with pytest.raises(InputError, match=r"missing \['mask'\]"):
         session(x=torch.ones(1, 3))
     assert session.profile_for(x=torch.ones(4, 3), mask=torch.ones(4)).name == "short"
+    assert session.device == torch.device("cpu")
 
 
 def test_a_graph_takes_its_own_weights_from_a_shared_blob(store: Store) -> None:
