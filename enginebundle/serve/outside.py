@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from enginebundle.format.index import Index
 from enginebundle.format.spec import Profile
 from enginebundle.format.variant import Part, Variant
 from enginebundle.serve.selection import Accepted, Choice
+from enginebundle.serve.usage import Memory
 
 if TYPE_CHECKING:
     import torch
@@ -22,31 +23,64 @@ if TYPE_CHECKING:
     Runner = Callable[[Mapping[str, torch.Tensor], str], dict[str, torch.Tensor]]
 
 
+class Opens(Protocol):
+    """What is asked of a session here."""
+
+    variant: Variant
+
+    @property
+    def memory(self) -> Memory: ...
+    def runners(self, part: Part) -> tuple[Runner, ...]: ...
+    def close(self) -> None: ...
+
+
 class Outside:
     """Who answers at sizes outside of all profiles, and how often. Any number of threads may ask."""
 
     def __init__(
-        self, index: Index, chosen: Variant, selection: Sequence[Choice],
-        open_part: Callable[[Variant, Part], tuple[Runner, ...]],
+        self, index: Index, session: Opens, selection: Sequence[Choice],
+        open_variant: Callable[[Variant], Opens],
     ) -> None:  # fmt: skip
+        """`open_variant` makes a session of another variant, if that is to answer."""
         self.calls = 0
         self._lock = threading.Lock()
         self._profiles = index.profiles
-        self._served = _torch_part(index, chosen, selection) if index.between else None
-        self._open = open_part
+        self._session = session
+        self._served = _torch_part(index, session.variant, selection) if index.between else None
+        self._open_variant = open_variant
+        self._beside: Opens | None = None
+
+    @property
+    def memory(self) -> Memory:
+        """What another variant holds that was opened for this."""
+        return Memory() if self._beside is None else self._beside.memory
+
+    def close(self) -> None:
+        """Close that."""
+        if self._beside is not None:
+            self._beside.close()
 
     def serving(self, symbols: Mapping[str, int]) -> tuple[Part, tuple[Runner, ...]] | None:
         """The part that answers, and its runners; None if none does."""
         if self._served is None or not _between(self._profiles, symbols):
             return None
-        first, *rest = self._open(*self._served)
+        variant, part = self._served
+        first, *rest = self._open(variant).runners(part)
 
         def counted(values: Mapping[str, torch.Tensor], profile: str) -> dict[str, torch.Tensor]:
             with self._lock:
                 self.calls += 1
             return first(values, profile)
 
-        return self._served[1], (counted, *rest)
+        return part, (counted, *rest)
+
+    def _open(self, variant: Variant) -> Opens:
+        if variant is self._session.variant:
+            return self._session
+        with self._lock:
+            if self._beside is None:
+                self._beside = self._open_variant(variant)
+            return self._beside
 
 
 def _torch_part(

@@ -78,7 +78,6 @@ class Session:
         self.bundle = bundle
         self.variant = variant
         self.selection = tuple(selection)
-        self._operators = operators
         self._origin = origin
         served = {name for part in variant.parts for name in part.profiles}
         self.profiles: tuple[Profile, ...] = tuple(
@@ -91,9 +90,9 @@ class Session:
         self._locks = [threading.Lock() for _ in variant.parts]
         self._ways: dict[tuple[Sequence[int], ...], _Way] = {}
         self._segments = Segments(bundle, variant, operators, cuda_graphs)
-        self._outside = Outside(bundle.index, variant, self.selection, self._open_beside)
-        self._beside: Session | None = None
-        self._beside_lock = threading.Lock()
+        self._outside = Outside(
+            bundle.index, self, self.selection, lambda other: Session(bundle, other, (), operators)
+        )
 
     def __repr__(self) -> str:
         given, made = (", ".join(map(_shown, specs)) for specs in (self.inputs, self.outputs))
@@ -150,8 +149,7 @@ class Session:
     @property
     def memory(self) -> Memory:
         """What is open now, and what of it is shared, in bytes."""
-        beside = Memory() if self._beside is None else self._beside.memory
-        return beside + self._segments.memory(self._opened)
+        return self._outside.memory + self._segments.memory(self._opened)
 
     def __call__(self, /, *placed: Any, **inputs: Any) -> dict[str, torch.Tensor]:
         """Run on torch tensors, NumPy arrays or what offers DLPack, and return torch tensors by output name.
@@ -209,7 +207,8 @@ class Session:
         """The profile, the part and its runners that answer at these sizes. InputError if none does."""
         if (profile := fitting(self.profiles, symbols)) is not None:
             part = self.variant.part(profile.name)
-            return profile.name, part, self._runners(part)
+            return profile.name, part, self.runners(part)
+        self._refuse_if_closed()
         if (found := self._outside.serving(symbols)) is None:
             raise no_profile(self.profiles, symbols)
         return found[0].profiles[0], *found
@@ -247,7 +246,7 @@ class Session:
     def open(self) -> Session:
         """Open every part now rather than on its first use. Returns this session."""
         for part in self.variant.parts:
-            self._runners(part)
+            self.runners(part)
         return self
 
     def warm_up(self) -> Session:
@@ -273,26 +272,20 @@ class Session:
             with lock:
                 self._opened.pop(key, None)
         self._segments.close()
-        if self._beside is not None:
-            self._beside.close()
+        self._outside.close()
 
-    def _runners(self, part: Part) -> tuple[Runner, ...]:
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise RuntimeFailure(f"the session of {self.version} is closed; load it again")
+
+    def runners(self, part: Part) -> tuple[Runner, ...]:
+        """Who runs the segments of a part, which is opened if it is not."""
         key = self.variant.parts.index(part)
         with self._locks[key]:
-            if self._closed:
-                raise RuntimeFailure(f"the session of {self.version} is closed; load it again")
+            self._refuse_if_closed()
             if key not in self._opened:
                 self._opened[key] = tuple(map(self._segments.open, part.segments))
             return self._opened[key]
-
-    def _open_beside(self, variant: Variant, part: Part) -> tuple[Runner, ...]:
-        """The runners of a part of this variant, or of another that serves beside it."""
-        if variant is self.variant:
-            return self._runners(part)
-        with self._beside_lock:
-            if self._beside is None:
-                self._beside = Session(self.bundle, variant, (), self._operators)
-        return self._beside._runners(part)
 
 
 def _shown(spec: TensorSpec) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from enginebundle.errors import InputError, IntegrityError
+from enginebundle.errors import InputError, IntegrityError, RuntimeFailure
 from enginebundle.format.index import Index
 from enginebundle.format.spec import Profile, Range, Target
 from enginebundle.runtimes import tensorrt_rtx
@@ -144,6 +144,14 @@ def test_memory_is_of_what_is_open(store: Store, engine: Runs) -> None:
     assert session.memory.total == len(b"not an engine") + 1000 + WEIGHTS_BYTES
     session.close()
     assert session.memory == Memory()
+    for rows in (5, 6, 2):
+        with pytest.raises(RuntimeFailure, match="is closed"):
+            call(session, rows)
+    other = opened(store, bundle(store), RTX, BOTH)
+    other.close()
+    with pytest.raises(RuntimeFailure, match="is closed"):
+        call(other, 5)
+    assert other.memory == Memory()
 
 
 def test_many_threads_are_counted(store: Store, engine: Runs) -> None:
