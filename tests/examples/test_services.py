@@ -108,7 +108,23 @@ def body(rows: int) -> bytes:
     return json.dumps({"x": x.tolist(), "mask": [True] * rows}).encode()
 
 
+def refuses_what_is_wrong(ask: Ask) -> None:
+    """A wrong request is its client's fault, and no other's."""
+    for wrong, status, told in (
+        (b'{"x": [[1, 2, 3]]}', 422, "missing ['mask']"),
+        (b'{"x": [[1, 2], [3]], "mask": [true, true]}', 422, "lists of numbers of equal lengths"),
+        (b'{"x": [["a", 2, 3]], "mask": [true]}', 422, "lists of numbers"),
+        (json.dumps({"x": [[0, 0, 0]] * 17, "mask": [True] * 17}).encode(), 422, "no profile"),
+        (b"[1]", 422, "an object of inputs by name"),
+        (b"{", 400, "expected JSON"),
+    ):
+        got, answer = ask(wrong)
+        assert (got, told in answer["error"]) == (status, True), answer
+    assert ask(body(2))[0] == 200
+
+
 def test_a_service_switches_without_dropping_a_request(store: Store, ask: Ask) -> None:
+    refuses_what_is_wrong(ask)
     stop = threading.Event()
     seen: list[set[int]] = [set() for _ in range(3)]
 
@@ -139,17 +155,3 @@ def test_a_service_switches_without_dropping_a_request(store: Store, ask: Ask) -
             stop.set()
         assert all(one.result() > 0 for one in clients)
     assert [max(one) for one in seen] == [3, 3, 3]
-
-
-def test_a_wrong_request_is_the_clients_fault(ask: Ask) -> None:
-    for wrong, status, told in (
-        (b'{"x": [[1, 2, 3]]}', 422, "missing ['mask']"),
-        (b'{"x": [[1, 2], [3]], "mask": [true, true]}', 422, "lists of numbers of equal lengths"),
-        (b'{"x": [["a", 2, 3]], "mask": [true]}', 422, "lists of numbers"),
-        (json.dumps({"x": [[0, 0, 0]] * 17, "mask": [True] * 17}).encode(), 422, "no profile"),
-        (b"[1]", 422, "an object of inputs by name"),
-        (b"{", 400, "expected JSON"),
-    ):
-        got, answer = ask(wrong)
-        assert (got, told in answer["error"]) == (status, True), answer
-    assert ask(body(2))[0] == 200
