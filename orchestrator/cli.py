@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from orchestrator.commands.numbers import days, hours, positive, seconds
+from orchestrator.commands import numbers
 from orchestrator.manifest.model import TIMEOUT
 from orchestrator.report.exit_codes import (
     INFRASTRUCTURE,
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--elastic", action="store_true", help=_ELASTIC)
     one.add_argument(
         "--jobs",
-        type=positive,
+        type=numbers.positive,
         help="how many steps to run at once on this machine (default: one for each core)",
     )
     one.add_argument(
@@ -135,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
         help="an operator (mylib::scale) that the bundle's torch segments may call",
     )
     one.add_argument(
-        "--timeout", type=seconds, default=TIMEOUT, help="seconds (default: %(default)g)"
+        "--timeout", type=numbers.seconds, default=TIMEOUT, help="seconds (default: %(default)g)"
     )
     _store(one)
     _output(one)
@@ -148,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--target", required=True, help="the variant's target, such as trt:sm_90")
     one.add_argument(
         "--timeout",
-        type=seconds,
+        type=numbers.seconds,
         default=TIMEOUT,
         help="seconds for each build (default: %(default)g)",
     )
@@ -161,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("bundle", help="NAME@VERSION")
     one.add_argument("alias", nargs="?", default="latest", help="its name (default: %(default)s)")
     one.add_argument(
-        "--valid-days", type=days, metavar="DAYS",
+        "--valid-days", type=numbers.days, metavar="DAYS",
         help="loaders refuse it after so many days, unless it is signed again, as `kiln run` does after "
         "half of them; 0: for ever (default: as it was)",
     )  # fmt: skip
@@ -200,7 +200,7 @@ def parser() -> argparse.ArgumentParser:
     _output(one)
     one.add_argument("--dry-run", action="store_true", help="only tell what would go")
     one.add_argument(
-        "--grace", type=hours, default=24.0, metavar="HOURS",
+        "--grace", type=numbers.hours, default=24.0, metavar="HOURS",
         help="keep what was written or used within this time (default: %(default)g)",
     )  # fmt: skip
     one = command(
