@@ -1,4 +1,4 @@
-"""Inspect, verify and run a bundle, and look at this machine.
+"""Inspect, verify and run a bundle, look at this machine, and say which keys it trusts.
 
     python -m enginebundle inspect REFERENCE
     python -m enginebundle verify REFERENCE
@@ -6,6 +6,7 @@
     python -m enginebundle run REFERENCE IN.safetensors OUT.safetensors [--target T] [--allow-pending]
     python -m enginebundle bench REFERENCE [--seconds S] [--cuda-graphs] [--target T] [--allow-pending]
     python -m enginebundle doctor
+    python -m enginebundle trust [FILE.pub] [--may ROLES] [--names NAMES]
 
 stdout is for people, or one JSON document with --json; messages go to stderr. Exit codes: 0 success, 1
 refused or failed (the message gives the reason), 2 usage.
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from enginebundle.errors import BundleError
+from enginebundle.format.role import ROLES, Limit
 from enginebundle.format.spec import Target
 from enginebundle.serve import loader
 from enginebundle.serve.bench import bench
@@ -30,6 +32,7 @@ from enginebundle.serve.doctor import examine
 from enginebundle.serve.machine import this_machine
 from enginebundle.serve.selection import Accepted, Rejected
 from enginebundle.serve.session import Session
+from enginebundle.storage.trust import Trust, admit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,6 +99,7 @@ def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
         "version": str(bundle.version),
         "index": bundle.version.digest,
         "signer": bundle.signer,
+        "signers": list(bundle.signers),
         "inputs": [spec.to_json() for spec in index.inputs],
         "outputs": [spec.to_json() for spec in index.outputs],
         "profiles": [profile.to_json() for profile in index.profiles],
@@ -192,6 +196,17 @@ def _doctor(parsed: argparse.Namespace) -> Mapping[str, Any]:
     return {"able": able, "findings": [asdict(one) for one in found]}
 
 
+def _trust(parsed: argparse.Namespace) -> Mapping[str, Any]:
+    if parsed.file is not None:
+        admit(parsed.file, Limit.of(parsed.may, parsed.names))
+    trust = Trust.default()
+    keys = [
+        {"key": key, "may": " and ".join(map(str, trust.limits.get(key, (Limit(),))))}
+        for key in trust.keys
+    ]
+    return {"folder": str(trust.where), "keys": keys}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m enginebundle",
@@ -222,6 +237,17 @@ def _parser() -> argparse.ArgumentParser:
     bundle("inspect", _inspect, "print what the bundle holds, and the evidence about it")
     bundle("verify", _verify, "check the signature and every blob")
     command("doctor", _doctor, "print what this machine can load, and what it lacks for the rest")
+    sub = command(
+        "trust", _trust, "trust a key on this machine; print which are, and what they may sign"
+    )
+    sub.add_argument("file", nargs="?", type=Path, help="the .pub file of a key; none: only print")
+    sub.add_argument(
+        "--may", nargs="+", choices=ROLES, help="what it may sign (default: everything)"
+    )
+    sub.add_argument(
+        "--names", nargs="+", default=(), metavar="NAME",
+        help="the bundles that it may sign for, such as bert-*; without --may, it may revoke nothing",
+    )  # fmt: skip
     for name, run, text in (
         ("match", _match, "print which variants may run here, and why the others may not"),
         ("run", _run, "run the bundle on the tensors in a file"),
