@@ -107,9 +107,13 @@ class Trust:
 
     def check_signer(self, signer: Signer, role: str, name: str = "") -> None:
         """RevokedError or UntrustedError if what a signer signs in a role would not count here."""
-        errors = [self._why_not(key, role, name) for key in signer.keys]
-        if all(errors):
-            raise next(error for error in errors if error)
+        if signer.keys.keys() & self.allowed(role, name).keys() - self.denied.keys():
+            return
+        key = signer.key_id
+        what = f"key {key} can't sign {role}{f' of {name}' if name else ''}"
+        if key in self.denied:
+            raise RevokedError(f"{what}: it is {self.denied[key]}")
+        raise UntrustedError(f"{what}: here it may sign {self._may(key)}")
 
     def check(self, version: object, index: Digest) -> None:
         """RevokedError if nobody should open this version any more."""
@@ -157,12 +161,14 @@ class Trust:
                 f"{'' if self.keys else ', which holds no keys'}"
             )
         if key not in self.allowed(role, name):
-            may = " and ".join(f"only {limit}" for limit in self.limits[key])
             return UntrustedError(
-                f"signed by key {key}, which may sign {may} here, and not {role}{f' of {name}' if name else ''}. "
-                f"Its .pub file in {self.where or 'the folder of trusted keys'} says so"
+                f"signed by key {key}, which may sign {self._may(key)} here, and not {role}"
+                f"{f' of {name}' if name else ''}: its .pub file in {self.where or 'the trusted folder'} says so"
             )
         return None
+
+    def _may(self, key: Digest) -> str:
+        return " and ".join(f"only {limit}" for limit in self.limits.get(key, ())) or "nothing"
 
 
 def default_signer() -> Signer:

@@ -16,13 +16,11 @@ import os
 import platform
 import random
 import resource
-import shutil
 import signal
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,13 +29,16 @@ import torch
 
 import enginebundle
 from enginebundle.errors import BundleError
-from enginebundle.format.digest import canonical_json, digest_bytes, parse_json
+from enginebundle.format.denials import Denials
+from enginebundle.format.digest import digest_bytes, parse_json
+from enginebundle.format.move import Move, stamp
+from enginebundle.format.role import ROLES
+from enginebundle.format.signing import Signer, join
 from enginebundle.runtimes.versions import runtime_versions
-from enginebundle.serve.validate import validate_and_sign
-from enginebundle.storage.store import Store
 from enginebundle.storage.trust import default_signer
 from tests.attacks import mutate
-from tests.enginebundle.examples import CPU, expected, publish
+from tests.attacks.prey import Prey
+from tests.enginebundle.examples import expected
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/attacks.json"
 SECONDS = 5
@@ -48,82 +49,13 @@ BATCH = 250
 """Mutants in one process."""
 CLASSES = (
     "index", "evidence", "head", "signature", "record", "blob", "graph", "calls", "safetensors", "golden", "name",
-    "key",
+    "key", "alias", "revocation", "role", "limit",
 )  # fmt: skip
-SIGNED = ("index", "evidence", "head", "graph", "calls", "safetensors", "golden")
-"""Classes of which most mutants are signed again."""
-
-
-@dataclass
-class Prey:
-    """The good bundle, and the ways to put something else in its place."""
-
-    root: Path
-    home: Path
-    good: Path
-
-    @classmethod
-    def made(cls, folder: Path) -> Prey:
-        os.environ["ENGINEBUNDLE_HOME"] = str(folder / "home")
-        os.environ["ENGINEBUNDLE_MAX_BYTES"] = str(BYTES)
-        store = Store.open(folder / "good", create=True)
-        version = publish(store)
-        validate_and_sign(store, version, CPU)
-        shutil.copytree(folder / "home", folder / "good.home")
-        prey = cls(folder / "store", folder / "home", folder / "good")
-        prey.fresh()
-        # Imports what a first call imports, so that no mutant's time has it.
-        if (found := outcome(prey, f"{prey.root}/tiny", "", False)) != "right":
-            raise RuntimeError(f"the good bundle itself: {found}")
-        return prey
-
-    def fresh(self) -> None:
-        for place, good in ((self.root, self.good), (self.home, self.good.with_name("good.home"))):
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(good, place)
-
-    @property
-    def record(self) -> Path:
-        return self.root / "bundles/tiny/versions/1.json"
-
-    def file(self, kind: str) -> Path:
-        (found,) = self.root.glob(f"bundles/tiny/{kind}/*/torch-cpu/*.json")
-        return found
-
-    def blob(self, digest: str) -> Path:
-        return self.root / "blobs/sha256" / digest[7:9] / digest[7:]
-
-    def put(self, content: bytes) -> str:
-        digest = digest_bytes(content)
-        self.blob(digest).parent.mkdir(parents=True, exist_ok=True)
-        self.blob(digest).write_bytes(content)
-        return digest
-
-    def read(self, record: Path, key: str) -> tuple[str, bytes]:
-        digest = parse_json(record.read_bytes())[key]
-        return digest, self.blob(digest).read_bytes()
-
-    def change(self, record: Path, **content: bytes) -> None:
-        value = parse_json(record.read_bytes())
-        record.write_bytes(canonical_json(value | {k: self.put(v) for k, v in content.items()}))
-
-    def sign(self, record: Path, key: str, content: bytes) -> None:
-        self.change(record, **{key: content, "signature": default_signer().sign(content)})
-
-    def swap(self, old: str, content: bytes) -> None:
-        """Sign an index in which other content has the place of a blob."""
-        _, index = self.read(self.record, "index")
-        value = json.loads(index.replace(old.encode(), self.put(content).encode()))
-        value["blobs"][digest_bytes(content)] = len(content)
-        self.sign(self.record, "index", mutate.text(value))
-
-    @property
-    def index(self) -> dict[str, Any]:
-        return dict(parse_json(self.read(self.record, "index")[1]))
-
-    @property
-    def segment(self) -> dict[str, Any]:
-        return dict(self.index["variants"][0]["parts"][0]["segments"][0])
+SIGNED = (
+    "index", "evidence", "head", "graph", "calls", "safetensors", "golden", "alias", "revocation", "role",
+)  # fmt: skip
+"""Classes of which most mutants are signed again; `role` by a key that may not sign them."""
+DATE = stamp(datetime.now(UTC))
 
 
 def _document(draw: random.Random, content: bytes) -> bytes:
@@ -149,8 +81,12 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
             content = _document(draw, prey.read(record, kind)[1])
             prey.sign(record, kind, content) if signed else prey.change(record, **{kind: content})
         case "signature":
-            record = draw.choice([prey.record, prey.file("evidence"), prey.file("heads")])
-            prey.change(record, signature=_document(draw, prey.read(record, "signature")[1]))
+            key = draw.choice(["index", "evidence", "head"])
+            record = {"index": prey.record}.get(key) or prey.file({"head": "heads"}.get(key, key))
+            before = prey.read(record, "signature")[1]
+            if draw.random() < 0.5:  # of several keys
+                before = join(before, prey.other.sign(prey.read(record, key)[1]))
+            prey.change(record, signature=_document(draw, before))
         case "record":
             files = [*prey.root.rglob("*.json")]
             record = draw.choice(sorted(files))
@@ -174,6 +110,20 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
             else:
                 content = _document(draw, before) if kind == "graph" else mutate.data(draw, before)
             prey.swap(old, content) if signed else prey.blob(old).write_bytes(content)
+        case "alias":
+            content = _document(draw, _move(prey).to_bytes())
+            prey.write(_place(prey, kind), "move", content, _signer(signed), version=1)
+            return f"{prey.root}/tiny"
+        case "revocation":
+            content = _document(draw, _list().to_bytes())
+            prey.write(_place(prey, kind), "list", content, _signer(signed))
+        case "role":
+            return _role(prey, draw)
+        case "limit":
+            path = next((prey.home / "trusted").iterdir())
+            lines = f"may: {' '.join(draw.sample(ROLES, draw.randint(1, 4)))}\nnames: {draw.choice(NAMES)}\n"
+            kept = draw.choice(["", lines.partition("\n")[0], lines])
+            path.write_bytes(path.read_bytes() + mutate.data(draw, kept.encode()))
         case "name":
             reference = draw.choice(
                 [f"{prey.root}/tiny", f"{prey.root}/tiny@1", f"{prey.root}/tiny:latest"]
@@ -184,6 +134,50 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
             content = mutate.data(draw, path.read_bytes())
             (path.with_name("a.pub") if draw.random() < 0.5 else path).write_bytes(content)
     return plain
+
+
+NAMES = ["tiny", "t*", "*", "tiny large", "large", "*y"]
+ELSEWHERE = ["large", "tin", "Tiny", "tiny-*", "large *x"]
+"""Limits that don't let a key sign for `tiny`."""
+
+
+def _move(prey: Prey) -> Move:
+    return Move("tiny", "latest", 2, 1, prey.read(prey.record, "index")[0], DATE)
+
+
+def _list() -> Denials:
+    return Denials(1, (digest_bytes(b"a key"),), (digest_bytes(b"an index"),), DATE)
+
+
+def _place(prey: Prey, kind: str) -> Path:
+    return prey.root / {"alias": "bundles/tiny/aliases/latest/2.json"}.get(kind, "revoked/1.json")
+
+
+def _signer(signed: bool) -> Signer | None:
+    return default_signer() if signed else None
+
+
+def _role(prey: Prey, draw: random.Random) -> str:
+    """What a trusted key signs that may sign other things only. Right or mutated, nobody may follow it."""
+    role = draw.choice(["bundles", "aliases", "revocations"])
+    others = [one for one in ROLES if one != role]
+    lines = f"may: {' '.join(draw.sample(others, draw.randint(1, 3)))}\n"
+    if draw.random() < 0.5:
+        lines = f"names: {draw.choice(ELSEWHERE)}\n" + draw.choice(["", lines])
+    prey.trust_other(lines)
+    index = prey.read(prey.record, "index")[1]
+    content = {"bundles": index, "aliases": _move(prey).to_bytes()}.get(role, _list().to_bytes())
+    if draw.random() < 0.7:
+        content = _document(draw, content)
+    match role:
+        case "bundles":
+            prey.sign(prey.record, "index", content, prey.other)
+            return f"{prey.root}/tiny@1"
+        case "aliases":
+            prey.write(_place(prey, "alias"), "move", content, prey.other, version=1)
+        case _:
+            prey.write(_place(prey, "revocation"), "list", content, prey.other)
+    return f"{prey.root}/tiny"
 
 
 def outcome(prey: Prey, reference: str, kind: str, signed: bool) -> str:
@@ -212,7 +206,7 @@ def one(prey: Prey, seed: int, number: int) -> tuple[str, bool, str]:
     """The class of a mutant, whether it is signed again, and what came of it."""
     draw = random.Random(f"{seed} {number}")
     kind = CLASSES[number % len(CLASSES)]
-    signed = kind in SIGNED and draw.random() < 0.9
+    signed = kind in SIGNED and (draw.random() < 0.9 or kind == "role")
     prey.fresh()
     reference = attack(prey, draw, kind, signed)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -221,6 +215,8 @@ def one(prey: Prey, seed: int, number: int) -> tuple[str, bool, str]:
         found = outcome(prey, reference, kind, signed)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+    if kind == "role" and found != "refused":
+        found = f"followed what the key may not sign: {found}"
     if (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before > BYTES + (64 << 20):
         found = f"allocated too much, then {found}"
     return kind, signed, found
@@ -243,7 +239,11 @@ def run(mutants: int, seed: int, told: Callable[[str], None] = lambda _: None) -
     counts: dict[str, collections.Counter[str]] = {kind: collections.Counter() for kind in CLASSES}
     faults: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=base) as folder:
+        os.environ["ENGINEBUNDLE_MAX_BYTES"] = str(BYTES)
         prey, out, number = Prey.made(Path(folder)), Path(folder) / "out", 0
+        # Imports what a first call imports, so that no mutant's time has it.
+        if (good := outcome(prey, f"{prey.root}/tiny", "", False)) != "right":
+            raise RuntimeError(f"the good bundle itself: {good}")
         while number < mutants:
             out.write_bytes(b"")
             if not (child := os.fork()):
