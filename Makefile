@@ -86,8 +86,8 @@ fuzz: $(STAMP)  ## random programs of operators, compositions of blocks and unus
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.compositions --count 2000 --jobs $(JOBS)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.arguments --samples 5000 --jobs $(JOBS)
 
-attacks: $(STAMP)  ## 20,400 random attacks on a bundle; writes benchmarks/results/attacks.json
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.attacks.fuzz --mutants 20400
+attacks: $(STAMP)  ## 20,800 random attacks on a bundle; writes benchmarks/results/attacks.json
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.attacks.fuzz --mutants 20800
 
 mutants: $(STAMP)  ## one-line changes of the modules that hold promises: which do tests notice? MODULE=dims runs one
 	$(BIN)/python -m benchmarks.mutants $(MODULE) --jobs $(JOBS)

@@ -71,9 +71,13 @@ class ProofStore(AliasStore):
         return found
 
     def sign_evidence(self, version: Version, signer: Signer, documents: Collection[bytes]) -> None:
-        """Sign those of the evidence about a version that are among `documents` with further keys."""
+        """Sign those of the evidence about a version that are among `documents` with further keys.
+
+        The newest first: who is killed in between leaves no older one as the last word of these keys.
+        """
         known = {digest_bytes(document): document for document in documents}
-        for path in _named(_RECORD, self._storage.files(_evidence(version))):
+        paths = _named(_RECORD, self._storage.files(_evidence(version)))
+        for path in sorted(paths, key=_age, reverse=True):
             with self._said(f"evidence {path} is left out"):
                 document = known.get(self._record(path, ("evidence", "signature"))["evidence"])
                 if document is not None:

@@ -29,14 +29,10 @@ import torch
 
 import enginebundle
 from enginebundle.errors import BundleError
-from enginebundle.format.denials import Denials
-from enginebundle.format.digest import digest_bytes, parse_json
-from enginebundle.format.move import Move, stamp
-from enginebundle.format.role import ROLES
-from enginebundle.format.signing import Signer, join
+from enginebundle.format.digest import parse_json
+from enginebundle.format.signing import join
 from enginebundle.runtimes.versions import runtime_versions
-from enginebundle.storage.trust import default_signer
-from tests.attacks import mutate
+from tests.attacks import authority, mutate
 from tests.attacks.prey import Prey
 from tests.enginebundle.examples import expected
 
@@ -55,15 +51,6 @@ SIGNED = (
     "index", "evidence", "head", "graph", "calls", "safetensors", "golden", "alias", "revocation", "role",
 )  # fmt: skip
 """Classes of which most mutants are signed again; `role` by a key that may not sign them."""
-DATE = stamp(datetime.now(UTC))
-
-
-def _document(draw: random.Random, content: bytes) -> bytes:
-    return (
-        mutate.data(draw, content)
-        if draw.random() < 0.3
-        else mutate.text(mutate.tree(draw, parse_json(content)))
-    )
 
 
 def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
@@ -72,13 +59,13 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
     plain = f"{prey.root}/tiny@1" if signed else f"{prey.root}/tiny"
     match kind:
         case "index":
-            content = _document(draw, prey.read(prey.record, "index")[1])
+            content = mutate.document(draw, prey.read(prey.record, "index")[1])
             prey.sign(prey.record, "index", content) if signed else prey.change(
                 prey.record, index=content
             )
         case "evidence" | "head":
             record = prey.file({"evidence": "evidence", "head": "heads"}[kind])
-            content = _document(draw, prey.read(record, kind)[1])
+            content = mutate.document(draw, prey.read(record, kind)[1])
             prey.sign(record, kind, content) if signed else prey.change(record, **{kind: content})
         case "signature":
             key = draw.choice(["index", "evidence", "head"])
@@ -86,11 +73,11 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
             before = prey.read(record, "signature")[1]
             if draw.random() < 0.5:  # of several keys
                 before = join(before, prey.other.sign(prey.read(record, key)[1]))
-            prey.change(record, signature=_document(draw, before))
+            prey.change(record, signature=mutate.document(draw, before))
         case "record":
             files = [*prey.root.rglob("*.json")]
             record = draw.choice(sorted(files))
-            content = _document(draw, record.read_bytes())
+            content = mutate.document(draw, record.read_bytes())
             (
                 record.with_name(f"{draw.choice([2, 9])}.json") if draw.random() < 0.3 else record
             ).write_bytes(content)
@@ -108,22 +95,18 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
             if kind == "calls":
                 content = mutate.text(mutate.calls(draw, parse_json(before)))
             else:
-                content = _document(draw, before) if kind == "graph" else mutate.data(draw, before)
+                content = (
+                    mutate.document(draw, before) if kind == "graph" else mutate.data(draw, before)
+                )
             prey.swap(old, content) if signed else prey.blob(old).write_bytes(content)
         case "alias":
-            content = _document(draw, _move(prey).to_bytes())
-            prey.write(_place(prey, kind), "move", content, _signer(signed), version=1)
-            return f"{prey.root}/tiny"
+            return authority.alias(prey, draw, signed)
         case "revocation":
-            content = _document(draw, _list().to_bytes())
-            prey.write(_place(prey, kind), "list", content, _signer(signed))
+            authority.revocation(prey, draw, signed)
         case "role":
-            return _role(prey, draw)
+            return authority.role(prey, draw)
         case "limit":
-            path = next((prey.home / "trusted").iterdir())
-            lines = f"may: {' '.join(draw.sample(ROLES, draw.randint(1, 4)))}\nnames: {draw.choice(NAMES)}\n"
-            kept = draw.choice(["", lines.partition("\n")[0], lines])
-            path.write_bytes(path.read_bytes() + mutate.data(draw, kept.encode()))
+            authority.limit(prey, draw)
         case "name":
             reference = draw.choice(
                 [f"{prey.root}/tiny", f"{prey.root}/tiny@1", f"{prey.root}/tiny:latest"]
@@ -134,50 +117,6 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
             content = mutate.data(draw, path.read_bytes())
             (path.with_name("a.pub") if draw.random() < 0.5 else path).write_bytes(content)
     return plain
-
-
-NAMES = ["tiny", "t*", "*", "tiny large", "large", "*y"]
-ELSEWHERE = ["large", "tin", "Tiny", "tiny-*", "large *x"]
-"""Limits that don't let a key sign for `tiny`."""
-
-
-def _move(prey: Prey) -> Move:
-    return Move("tiny", "latest", 2, 1, prey.read(prey.record, "index")[0], DATE)
-
-
-def _list() -> Denials:
-    return Denials(1, (digest_bytes(b"a key"),), (digest_bytes(b"an index"),), DATE)
-
-
-def _place(prey: Prey, kind: str) -> Path:
-    return prey.root / {"alias": "bundles/tiny/aliases/latest/2.json"}.get(kind, "revoked/1.json")
-
-
-def _signer(signed: bool) -> Signer | None:
-    return default_signer() if signed else None
-
-
-def _role(prey: Prey, draw: random.Random) -> str:
-    """What a trusted key signs that may sign other things only. Right or mutated, nobody may follow it."""
-    role = draw.choice(["bundles", "aliases", "revocations"])
-    others = [one for one in ROLES if one != role]
-    lines = f"may: {' '.join(draw.sample(others, draw.randint(1, 3)))}\n"
-    if draw.random() < 0.5:
-        lines = f"names: {draw.choice(ELSEWHERE)}\n" + draw.choice(["", lines])
-    prey.trust_other(lines)
-    index = prey.read(prey.record, "index")[1]
-    content = {"bundles": index, "aliases": _move(prey).to_bytes()}.get(role, _list().to_bytes())
-    if draw.random() < 0.7:
-        content = _document(draw, content)
-    match role:
-        case "bundles":
-            prey.sign(prey.record, "index", content, prey.other)
-            return f"{prey.root}/tiny@1"
-        case "aliases":
-            prey.write(_place(prey, "alias"), "move", content, prey.other, version=1)
-        case _:
-            prey.write(_place(prey, "revocation"), "list", content, prey.other)
-    return f"{prey.root}/tiny"
 
 
 def outcome(prey: Prey, reference: str, kind: str, signed: bool) -> str:
@@ -281,7 +220,7 @@ def run(mutants: int, seed: int, told: Callable[[str], None] = lambda _: None) -
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mutants", type=int, default=20_000)
+    parser.add_argument("--mutants", type=int, default=20_800)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     result: Mapping[str, Any] = run(
