@@ -95,8 +95,9 @@ mutants: $(STAMP)  ## one-line changes of the modules that hold promises: which 
 signatures: $(STAMP)  ## TensorRT's signatures, read again from its wheels; tests/contract/signatures.json holds them
 	$(BIN)/python -m tests.contract.record
 
-import-time: $(STAMP)  ## what `import enginebundle` costs
+import-time: $(STAMP)  ## what `import enginebundle` costs, and what `pip install .` brings
 	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/install_size.py
 
 clean:  ## remove the store and what tools left behind; `make distclean` takes .venv too
 	rm -rf store build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

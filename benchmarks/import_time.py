@@ -3,7 +3,7 @@
     python benchmarks/import_time.py [--runs 15]
 
 Times whole interpreter runs with and without the import, alternating, and takes the median of each.
-Prints the difference and writes benchmarks/results/import_time.json. Target: under 100 ms.
+Prints the difference and writes benchmarks/results/import_time.json. Target: under 60 ms.
 """
 
 from __future__ import annotations

@@ -178,7 +178,10 @@ def _run(parsed: argparse.Namespace) -> Mapping[str, Any]:
     except SafetensorError as error:
         raise BundleError(f"{parsed.input} is not a safetensors file: {error}") from error
     outputs = session(**inputs)
-    save_file({name: tensor.contiguous() for name, tensor in outputs.items()}, parsed.output)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in outputs.items()}, parsed.output)
+    except ImportError as error:
+        raise BundleError(f"writing {parsed.output} needs NumPy: pip install numpy") from error
     shapes = {name: list(tensor.shape) for name, tensor in outputs.items()}
     profile = session.profile_for(**inputs).name
     return {"target": str(session.target), "profile": profile, "outputs": shapes}
