@@ -13,15 +13,14 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 import venv
 from pathlib import Path
-from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import results  # noqa: E402
+from benchmarks.import_time import cost  # noqa: E402
 
 MEGABYTES, MILLISECONDS = 80, 60
 
@@ -32,13 +31,6 @@ def megabytes(folder: Path) -> dict[str, float]:
         entry.name: sum(f.stat().st_size for f in (entry, *entry.rglob("*")) if f.is_file()) / 1e6
         for entry in folder.iterdir()
     }
-
-
-def seconds(python: Path, code: str) -> float:
-    """Wall seconds of one fresh interpreter that runs `code`."""
-    start = time.perf_counter()
-    subprocess.run([python, "-c", code], check=True, cwd=python.parent)
-    return time.perf_counter() - start
 
 
 def main() -> int:
@@ -58,25 +50,20 @@ def main() -> int:
             check=True,
         )  # fmt: skip
         added = {name: size - before.get(name, 0.0) for name, size in megabytes(packages).items()}
-        pairs = [
-            (seconds(python, "pass"), seconds(python, "import enginebundle"))
-            for _ in range(runs + 1)
-        ][1:]  # the first writes byte code
-    bare, with_import = (median(column) for column in zip(*pairs, strict=True))
-    total, cost = sum(added.values()), (with_import - bare) * 1e3
+        cost(1, str(python), Path(folder))  # writes byte code
+        found = cost(runs, str(python), Path(folder))
+    total = sum(added.values())
     largest = sorted(added.items(), key=lambda one: -one[1])[:8]
     results.write(
         "install_size",
         {
             "megabytes": round(total, 1),
             "megabytes_by_folder": {name: round(size, 1) for name, size in largest},
-            "import_ms": round(cost, 1),
-            "python_start_ms": round(bare * 1e3, 1),
-            "runs": runs,
+            **found,
             "targets": {"megabytes": MEGABYTES, "import_ms": MILLISECONDS},
         },
     )
-    return int(total >= MEGABYTES or cost >= MILLISECONDS)
+    return int(total >= MEGABYTES or found["import_ms"] >= MILLISECONDS)
 
 
 if __name__ == "__main__":
