@@ -318,15 +318,15 @@ def test_evidence_that_was_taken_away_fails_the_run(store, publisher, tmp_path):
 
 def test_a_key_that_may_not_sign_bundles_publishes_none(store, publisher):
     """Nothing is left in the store that this machine itself would refuse."""
-    file = Trust.default().where / f"{publisher.signer.key_id.removeprefix('sha256:')}.pub"
-    line = file.read_text()
-    file.write_text(line + "may: evidence")
+    file = Trust.default().where / "own.pub"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(publisher.signer.public_line() + "may: evidence")
     found = publisher.publish(PUBLISH, upstream(store))
     assert isinstance(found, Failed)
     assert found.code == "untrusted"
     assert "can't sign bundles of m: here it may sign only evidence" in found.message
     assert store.versions("m") == []
-    file.write_text(line + "names: m")
+    file.write_text(publisher.signer.public_line() + "names: m")
     assert isinstance(Publisher(store, publisher.signer).publish(PUBLISH, upstream(store)), Built)
 
 
