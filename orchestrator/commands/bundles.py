@@ -68,7 +68,9 @@ def inspect(args: argparse.Namespace) -> int:
         | {
             "signer": bundle.signer,
             "signers": list(bundle.signers),
-            "evidence": [json.loads(signed.document) for signed in bundle.evidence],
+            "evidence": [
+                json.loads(one) for one in dict.fromkeys(e.document for e in bundle.evidence)
+            ],
             "index": json.loads(bundle.index.to_bytes()),
         }
     )
