@@ -61,6 +61,8 @@ def test_a_signature_document_is_the_one_of_the_format() -> None:
     Ed25519PublicKey.from_public_bytes(signer.public).verify(raw, b"data")
     with pytest.raises(FormatError, match=r"^signature document.*got str"):
         signatures(b'"x"')
+    with pytest.raises(FormatError, match=r"^signature document is not JSON"):
+        signatures(b"{")
     with pytest.raises(FormatError, match=r"^signature document: missing keys \['key'\]"):
         signatures(b'{"algorithm":"ed25519","signature":""}')
 
@@ -142,6 +144,8 @@ def test_several_keys_sign_one_document() -> None:
         one.verify(b"data", publics[one.key])
     assert join(document, first.sign(b"data")) == document == join(first.sign(b"data"), document)
     assert join(first.sign(b"data")) == first.sign(b"data"), "one signature stays what it was"
+    pair = signatures(replace(first, beside=(second,)).sign(b"data"))
+    assert {one.key for one in pair} == {first.key_id, second.key_id}
     assert signatures(join(first.sign(b"old"), first.sign(b"new"))) == signatures(
         first.sign(b"new")
     )
@@ -167,6 +171,8 @@ def test_a_list_of_signatures_is_2_to_16_by_keys_ascending(how: str) -> None:
     }[how]  # fmt: skip
     with pytest.raises(FormatError, match=r"^signature document"):
         signatures(canonical_json(made))
-    assert len(signatures(canonical_json(each[:MOST]))) == MOST
+    most = join(*(signer.sign(b"data") for signer in signers[:MOST]))
+    assert most == canonical_json(each[:MOST])
+    assert len(signatures(most)) == MOST
     with pytest.raises(FormatError, match=f"at most {MOST} signatures, got {MOST + 1}"):
         join(*(signer.sign(b"data") for signer in signers))
