@@ -231,3 +231,35 @@ def test_an_export_carries_all_signatures(
     for trust in (only(both), only(old)):
         found = load(folder, trust=trust)
         assert (found.selection[0].state, found.bundle.ledger.missing) == ("validated", ())
+
+
+@pytest.mark.parametrize("lines", ["may: evidence aliases", "names: large tin*x"])
+def test_what_a_key_may_not_sign_is_not_signed_again(
+    victim: Victim, both: Signer, old: Signer, home: Path, lines: str
+) -> None:
+    (home / "trusted/limited.pub").write_text(old.public_line() + lines)
+    before = files(victim)
+    with pytest.raises(UntrustedError, match="and not bundles of tiny"):
+        cosign(victim.store, victim.store.resolve("tiny@1"), both)
+    assert files(victim) == before
+
+
+def test_a_revoked_version_is_not_signed_again(victim: Victim, both: Signer) -> None:
+    version = victim.store.resolve("tiny@1")
+    victim.store.deny(indexes=[version.digest])
+    before = files(victim)
+    with pytest.raises(
+        RevokedError, match=f"^tiny@1, index {version.digest}, is revoked by list 1"
+    ):
+        cosign(victim.store, version, both)
+    assert files(victim) == before
+
+
+def test_a_trust_that_is_given_says_what_is_signed_again(
+    victim: Victim, both: Signer, old: Signer
+) -> None:
+    version, new = victim.store.resolve("tiny@1"), both.each[0]
+    with pytest.raises(UntrustedError):
+        cosign(victim.store, version, new, only(Signer.generate()))
+    cosign(victim.store, version, new, only(old))
+    assert state(victim, only(new)) == "validated", "the old private key need not be there"
