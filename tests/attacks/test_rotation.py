@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -263,3 +264,12 @@ def test_a_trust_that_is_given_says_what_is_signed_again(
         cosign(victim.store, version, new, only(Signer.generate()))
     cosign(victim.store, version, new, only(old))
     assert state(victim, only(new)) == "validated", "the old private key need not be there"
+
+
+def test_those_who_sign_at_once_lose_no_signature(victim: Victim, old: Signer) -> None:
+    version, signers = victim.store.resolve("tiny@1"), [Signer.generate() for _ in range(5)]
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda one: cosign(victim.store, version, one, only(old)), signers))
+    for one in signers:
+        assert state(victim, only(one)) == "validated"
+        assert open_bundle(f"{victim.root}/tiny", only(one)).ledger.missing == ()
