@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from enginebundle.errors import BundleError
+from enginebundle.errors import BundleError, FormatError
 from enginebundle.format.role import ROLES, Limit
 from enginebundle.format.spec import Target
 from enginebundle.serve import loader
@@ -202,6 +202,8 @@ def _doctor(parsed: argparse.Namespace) -> Mapping[str, Any]:
 def _trust(parsed: argparse.Namespace) -> Mapping[str, Any]:
     if parsed.file is not None:
         admit(parsed.file, Limit.of(parsed.may, parsed.names))
+    elif parsed.may or parsed.names:
+        raise FormatError("--may and --names are about the key in a file: name its .pub file first")
     trust = Trust.default()
     keys = [
         {"key": key, "may": " and ".join(map(str, trust.limits.get(key, (Limit(),))))}

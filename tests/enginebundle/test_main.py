@@ -48,6 +48,9 @@ def test_trust_writes_what_a_key_may_sign_and_shows_it(
     assert Trust.default().limits == {}
     code, _, error = answer(capsys, "trust", str(file), "--names", "../x")
     assert (code, error.startswith("FormatError: names: expected names of bundles")) == (1, True)
+    for limit in ("--may", "evidence"), ("--names", "tiny"):
+        code, _, error = answer(capsys, "trust", *limit)
+        assert (code, "name its .pub file first" in error) == (1, True)
     assert Trust.default().limits == {}
 
 
