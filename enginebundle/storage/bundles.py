@@ -115,7 +115,8 @@ class BundleStore(BlobStore):
             apart = is_digest(before)
             after = join(self.read_blob(before, SMALL) if apart else before.encode(), signature)
             record["signature"] = self.put_blob(after) if apart else after.decode()
-            if self._storage.replace(path, old or b"", canonical_json(record)):
+            new = canonical_json(record)
+            if new == old or self._storage.replace(path, old or b"", new):
                 return
 
     @contextmanager
