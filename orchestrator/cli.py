@@ -184,6 +184,24 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("bundle", nargs="+", help="NAME@VERSION, as many as wanted")
     _store(one)
     _output(one)
+    one = command("export", "export:export", "Copy a version out of the store, to be served.")
+    one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
+    one.add_argument(
+        "to", help="a new folder or file; with --as triton, a model repository, new or not"
+    )
+    one.add_argument(
+        "--as", dest="form", choices=("folder", "file", "triton"), default="folder",
+        help="folder, file: for enginebundle.load; triton: models for NVIDIA's Triton (default: %(default)s)",
+    )  # fmt: skip
+    one.add_argument(
+        "--target", action="append", default=[],
+        help="only what this target needs; --as triton takes one",
+    )  # fmt: skip
+    one.add_argument(
+        "--allow-pending", action="store_true", help="--as triton: though not validated"
+    )
+    _store(one)
+    _output(one)
     one = command("gc", "store:gc", "Remove what no version, evidence or running run needs.")
     _store(one)
     _output(one)
