@@ -99,14 +99,11 @@ def _searched(sizes: Sequence[tuple[Dim, int]], known: Collection[str]) -> dict[
 
 def _always_one(own: Sequence[Dim], name: str) -> bool:
     """Whether there is only one such number whatever the symbol is. What remains of divisions repeats."""
-    divisors = [
-        abs(node.right.value)
-        for dim in own
-        for node in ast.walk(parse(str(dim)))
-        if isinstance(node, ast.BinOp)
-        and isinstance(node.op, ast.FloorDiv | ast.Mod)
-        and isinstance(node.right, ast.Constant)
-    ]
+    divisors: list[int] = []
+    for node in (node for dim in own for node in ast.walk(parse(str(dim)))):
+        match node:
+            case ast.BinOp(op=ast.FloorDiv() | ast.Mod(), right=ast.Constant(value=int() as by)):
+                divisors.append(abs(by))
     period = math.prod(divisors)
     return period <= _NEAR and all(
         name in solve([(dim, evaluate(dim, {name: n})) for dim in own]) for n in range(2 * period)
