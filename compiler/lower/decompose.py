@@ -101,8 +101,10 @@ def _writes_by_argument() -> Iterator[None]:
 def _guards_of_symbols() -> Iterator[None]:
     """The program's guards are asked again, as Python code. Its `min` and `max` take symbols here: Python's own would
     ask which is smaller, and the answer of the example's sizes would narrow the program to them."""
-    own = {name: SYMPY_INTERP[name] for name in ("min", "max") if name in SYMPY_INTERP}
-    pairs: Mapping[str, Callable[..., Any]] = {"min": torch.sym_min, "max": torch.sym_max}
+    own: dict[str, Any] = {
+        name: SYMPY_INTERP[name] for name in ("min", "max") if name in SYMPY_INTERP
+    }
+    pairs: dict[str, Callable[..., Any]] = {"min": torch.sym_min, "max": torch.sym_max}
     SYMPY_INTERP.update(
         {name: functools.partial(_of_all, of_two) for name, of_two in pairs.items()}
     )
