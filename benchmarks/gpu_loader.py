@@ -1,17 +1,19 @@
 """Calls through the loader on a GPU, beside the engine alone and what a user would pick instead.
 
-    python benchmarks/gpu_loader.py [host | start | calls [MODEL ...] | threads] [--seconds 500]
+    python benchmarks/gpu_loader.py [build | host | start | calls [MODEL ...] | threads] [--seconds 500]
 
-On a machine with a GPU and full TensorRT, fp16, engines for a batch of 1 to 16, from bundles in a store, called by
-`session(...)`. Tensors lie on the GPU. Engines are those of gpu_speed.py, if that has built them.
+On a machine with a GPU and full TensorRT, fp16, from bundles with engines for batch 1, for batch 8 and for 1 to 16,
+called by `session(...)`. Tensors lie on the GPU. Engines are those of gpu_speed.py, if that has built them.
 
+    build     all engines, several at a time; otherwise each is built when it is needed first
     calls     at batch 1 and 8, in one process: through the loader with CUDA graphs and without, the engine alone
               in a graph, the ONNX path's in a graph, Inductor with its default settings and in a graph, eager
     host      microseconds until a call of an empty engine returns, whose work is not waited for: p50 and p99
     threads   eight threads call one session for a minute, each its own inputs; then eight processes do,
               each its own session: calls a second, wrong answers, the GPU's memory before and after
     start     a new process loads a bundle and has its first answer: seconds without importing torch and
-              TensorRT, and the most host memory that it took, over the engine's bytes
+              TensorRT, and the most host memory that it took, over the engine's bytes; Inductor beside it, with its
+              cache and without
 
 Rows are kept in benchmarks/results/gpu_loader.json as they come; what is there is not measured again. Exit code 1 if
 rows are missing.
@@ -27,7 +29,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,83 +38,18 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import results  # noqa: E402
-from enginebundle.format.digest import digest_bytes  # noqa: E402
-from enginebundle.format.index import Index  # noqa: E402
-from enginebundle.format.spec import (  # noqa: E402
-    Profile,
-    Target,
-    TensorSpec,
-    Tolerance,
-    Toolchain,
-)
-from enginebundle.format.variant import Part, Segment, Variant  # noqa: E402
-from enginebundle.storage.store import Store  # noqa: E402
-from enginebundle.storage.trust import default_signer  # noqa: E402
-
-Specs = tuple[TensorSpec, ...]
 
 MODELS = ("resnet50", "vit-base", "bert-base", "minilm-like")
-BATCHES = (1, 8)
-FOLDER = Path(tempfile.gettempdir()) / "kiln-gpu-loader"
-"""Stores of what was built, so that a later call builds it no more."""
 SECONDS = 60.0
 """Of `threads`."""
 RECORD = results.FOLDER / "gpu_loader.json"
-
-
-def bundle(name: str) -> str:
-    """A reference to a model's bundle, which is built on the first call."""
-    from benchmarks.speed import engines
-    from benchmarks.speed.rows import Key
-    from benchmarks.speed.subjects import SUBJECTS
-
-    folder = FOLDER / name
-    if not (folder / "done").exists():
-        key = Key(name, "fp16", "ours-dynamic")
-        made = engines.made(key)
-        inputs, profile = SUBJECTS[name].described("fp16", True)
-        outputs = engines.traced(Key(name, "fp16", "ours-dynamic", 0)).graph.outputs
-        returns = tuple(made.outputs[spec.name] for spec in outputs)
-        publish(
-            folder,
-            name,
-            bytes(made.engine),
-            (inputs, outputs),
-            Part(("p",), (made.segment,), returns),
-            profile,
-        )
-        (folder / "done").touch()
-    return f"{folder}/{name}@1"
-
-
-def publish(
-    folder: Path, name: str, engine: bytes, specs: tuple[Specs, Specs], part: Part, profile: Profile
-) -> None:
-    """One version with one variant for this GPU, signed with this machine's key."""
-    import tensorrt
-    import torch
-
-    store = Store.open(folder, create=True)
-    store.put_blob(engine)
-    inputs, outputs = specs
-    major, minor = torch.cuda.get_device_capability()
-    variant = Variant(
-        Target.parse(f"trt:sm_{major}{minor}"),
-        Toolchain((("tensorrt", str(tensorrt.__version__)),)),
-        "fp16",
-        tuple((spec.name, Tolerance(0.1, 0.1)) for spec in outputs),
-        (part,),
-    )
-    index = Index(
-        name, inputs, outputs, (profile,), (), (variant,), ((digest_bytes(engine), len(engine)),),
-        digest_bytes(b"benchmark"),
-    )  # fmt: skip
-    raw = index.to_bytes()
-    store.publish(name, raw, default_signer().sign(raw))
+AHEAD = 10
+"""Builds at a time."""
 
 
 def opened(name: str, cuda_graphs: bool = True) -> Any:
     import enginebundle
+    from benchmarks.speed.bundles import bundle
 
     return enginebundle.load(bundle(name), allow_pending=True, cuda_graphs=cuda_graphs)
 
@@ -148,9 +85,8 @@ def calls(name: str, batch: int) -> dict[str, Any]:
     import tensorrt as trt
     import torch
 
-    from benchmarks.speed import engines
+    from benchmarks.speed import bundles, engines
     from benchmarks.speed.clock import Raw, apart, milliseconds, plain_and_graph
-    from benchmarks.speed.rows import Key
     from benchmarks.speed.subjects import build
 
     plain, graphs = opened(name, False), opened(name, True)
@@ -165,11 +101,11 @@ def calls(name: str, batch: int) -> dict[str, Any]:
                 f"{label}_l2": apart(found, right),
                 f"{label}_ms": milliseconds(lambda s=session: s(**given)),
             }
-    (segment,) = plain.variant.parts[0].segments
+    (segment,) = plain.variant.part(f"b{batch}").segments
     raw = Raw(trt, plain.bundle.read(segment.blob), given)
     row |= {f"engine_{n}": v for n, v in plain_and_graph(raw).items()}
     del raw, plain, graphs
-    onnx = Raw(trt, engines.made(Key(name, "fp16", "onnx-dynamic")).engine, {
+    onnx = Raw(trt, engines.made(bundles.others(name)[batch]).engine, {
         n: t.half() if t.is_floating_point() else t for n, t in given.items()
     })  # fmt: skip
     row |= {f"onnx_{n}": v for n, v in plain_and_graph(onnx).items()}
@@ -195,6 +131,7 @@ def host() -> dict[str, Any]:
     import torch
 
     import enginebundle
+    from benchmarks.speed.bundles import empty
 
     reference = empty()
     row: dict[str, Any] = {}
@@ -217,34 +154,15 @@ def host() -> dict[str, Any]:
     return row | {"load_average": os.getloadavg()}
 
 
-def empty() -> str:
-    """A bundle whose engine doubles its one number."""
-    import tensorrt as trt
-
-    folder = FOLDER / "empty" / str(os.getpid())
-    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    x = network.add_input("x", trt.float32, (1,))
-    y = network.add_elementwise(x, x, trt.ElementWiseOperation.SUM).get_output(0)
-    y.name = "y"
-    network.mark_output(y)
-    engine = bytes(builder.build_serialized_network(network, builder.create_builder_config()))
-    given, made = ((TensorSpec(n, "float32", (1,)),) for n in "xy")
-    segment = Segment("engine", digest_bytes(engine), None, given, made, ("p",))
-    part = Part(("p",), (segment,), ("y",))
-    publish(folder, "empty", engine, (given, made), part, Profile("p", ()))
-    return f"{folder}/empty@1"
-
-
 def threads(name: str) -> dict[str, Any]:
     """Eight threads on one session, then eight processes with one each, the same work."""
     import torch
 
     session = opened(name)
     before = _serve(session, 8, 2.0)  # warm
-    held = torch.cuda.memory_allocated()
+    held = _used()
     found = _serve(session, 8, SECONDS)
-    after = torch.cuda.memory_allocated()
+    after = _used()
     del session
     torch.cuda.empty_cache()
     command = [sys.executable, __file__, "one", "--model", name]
@@ -257,8 +175,17 @@ def threads(name: str) -> dict[str, Any]:
         "processes_calls_a_second": round(total, 1),
         "processes_wrong": sum(one["wrong"] for one in alone),
         "ratio": round(found["calls_a_second"] / total, 3),
-        "gpu_bytes": [held, after],
+        "gpu_and_host_bytes": [held, after],
     }
+
+
+def _used() -> list[int]:
+    """Bytes of the GPU's memory, whoever has them, and of this process's."""
+    import psutil
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return [total - free, psutil.Process().memory_info().rss]
 
 
 def _serve(session: Any, count: int, seconds: float) -> dict[str, Any]:
@@ -291,48 +218,61 @@ def _serve(session: Any, count: int, seconds: float) -> dict[str, Any]:
     return {"calls_a_second": round(sum(counts) / seconds, 1), "wrong": sum(wrong), "calls": counts}
 
 
-_START = """
-import resource, sys, time
-import torch, tensorrt, safetensors, numpy
-torch.zeros(1, device="cuda")
-def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-before, start = most(), time.perf_counter()
-import enginebundle
-session = enginebundle.load(sys.argv[1], allow_pending=True, cuda_graphs=True)
-given = torch.load(sys.argv[2])
-found = session(**given)
-found = {n: t.cpu() for n, t in found.items()}
-print(time.perf_counter() - start, most() - before)
-"""
-
-
 def start(name: str) -> dict[str, Any]:
-    """Three new processes; inputs are on the CPU."""
+    """Three new processes of each kind; inputs are on the CPU."""
     import torch
 
+    from benchmarks.speed.bundles import bundle
+
     session = opened(name)
-    (segment,) = session.variant.parts[0].segments
+    (segment,) = session.variant.part("b1").segments
     size = dict(session.bundle.index.blobs)[segment.blob]
-    with tempfile.NamedTemporaryFile(suffix=".pt") as file:
-        torch.save({n: t.cpu() for n, t in feeds(session, 1).items()}, file.name)
-        command = [sys.executable, "-c", _START, bundle(name), file.name]
-        found = [
-            subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)
-        ]
-    pairs = [tuple(map(float, one.stdout.split()[-2:])) for one in found]
+    script = str(ROOT / "benchmarks/speed/starts.py")
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = f"{folder}/inputs.pt"
+        torch.save({n: t.cpu() for n, t in feeds(session, 1).items()}, inputs)
+
+        def new(kind: str, what: str, cache: str = "") -> list[float]:
+            own = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+            own |= {"TORCHINDUCTOR_CACHE_DIR": cache} if cache else {}
+            command = [sys.executable, script, kind, what, inputs]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=own)
+            return [float(number) for number in done.stdout.split()[-2:]]
+
+        ours = [new("bundle", bundle(name)) for _ in range(3)]
+        cold = [new("inductor", name, f"{folder}/{n}") for n in range(2)]
+        warm = [new("inductor", name, f"{folder}/0") for _ in range(3)]
     return {
-        "seconds": sorted(round(seconds, 3) for seconds, _ in pairs),
-        "host_bytes_over_engine": sorted(round(taken / size, 2) for _, taken in pairs),
+        "seconds": sorted(round(seconds, 3) for seconds, _ in ours),
+        "host_bytes_over_engine": sorted(round(taken / size, 2) for _, taken in ours),
         "engine_bytes": size,
+        "inductor_seconds": sorted(round(seconds, 3) for seconds, _ in cold),
+        "inductor_with_its_cache_seconds": sorted(round(seconds, 3) for seconds, _ in warm),
     }
+
+
+def build(models: Sequence[str]) -> dict[str, Any]:
+    """All engines, by the workers of gpu_speed.py. The seconds of each."""
+    from benchmarks.speed import bundles, worker
+
+    keys = [
+        key
+        for name in models
+        for key in (*bundles.keys(name).values(), *bundles.others(name).values())
+    ]
+    command = [sys.executable, str(ROOT / "benchmarks/gpu_speed.py"), "--worker", "build"]
+    rows = worker.together(command, keys, AHEAD, 540.0)
+    return {f"{key.model} {key.path} {key.batch}": row for key, row in rows}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", nargs="?", choices=("host", "start", "calls", "threads", "one"))
-    parser.add_argument("models", nargs="*", default=list(MODELS), help="of `calls`")
+    parser.add_argument(
+        "part", nargs="?", choices=("build", "host", "start", "calls", "threads", "one")
+    )
+    parser.add_argument("models", nargs="*", default=list(MODELS), help="of `calls` and `build`")
     parser.add_argument("--model", default="bert-base", help="of the other parts")
     parser.add_argument("--seconds", type=float, default=500.0)
     options = parser.parse_args()
@@ -344,6 +284,10 @@ def main() -> int:
     if options.part == "one":
         print(json.dumps(_serve(opened(options.model), 8, SECONDS)))
         return 0
+    if options.part == "build":
+        for label, row in build(options.models).items():
+            print(label, json.dumps(row)[:200], flush=True)
+        return 0
     end = time.monotonic() + options.seconds
     rows: dict[str, Any] = json.loads(RECORD.read_text())["rows"] if RECORD.is_file() else {}
     wanted: dict[str, Callable[[], dict[str, Any]]] = {
@@ -351,7 +295,7 @@ def main() -> int:
         "start": lambda: start(options.model),
     }
     for name in options.models:
-        for batch in BATCHES:
+        for batch in (1, 8):
             wanted[f"calls {name} {batch}"] = lambda name=name, batch=batch: calls(name, batch)
     wanted["threads"] = lambda: threads(options.model)
     if options.part:

@@ -8,8 +8,7 @@ traced, partitioned, built by the product's own build step and executed at its p
 and max (`dynamic`), or built for the opt sizes alone (`static`), and compared with eager float32 on
 the CPU: `worst` in units of the variant's tolerance, `l2` as the distance over the reference's
 norm. Worker processes trace at the same time and build `--builds` at a time, by default
-with little effort and with the timings of the builds before: convolutions take TensorRT half a minute a
-model otherwise. What another machine traced
+with little effort: convolutions take TensorRT half a minute a model otherwise. What another machine traced
 into STORE, for models that the torch there can't trace, is taken from it. Rows are kept in
 benchmarks/results/gpu_models_trt.jsonl as they come; a second call goes on where the first stopped,
 and gpu_models_trt.json sums them up.
@@ -136,14 +135,12 @@ def _locked(lock: IO[str]) -> bool:
 @dataclass(frozen=True)
 class How:
     """`folder` as in `traced`, `builds` as in `turn`, `effort` as in a manifest; `timings` is a store for
-    timing caches, which later builds start from; `level` is TensorRT's optimization level, instead of
-    the effort's."""
+    timing caches, which later builds start from."""
 
     folder: str | None
     builds: int
     effort: str
     timings: str
-    level: int | None
 
 
 def measure(name: str, way: str, how: How) -> dict[str, Any]:
@@ -162,8 +159,6 @@ def measure(name: str, way: str, how: How) -> dict[str, Any]:
     target = Target.parse(f"trt:sm_{major}{minor}")
     job = BuildRequest(target, profiles(name, way), effort=how.effort)
     row: dict[str, Any] = {"trace_seconds": model.seconds, "effort": how.effort}
-    if how.level is not None:
-        row["effort"] = f"level {how.level}"
     with turn(how.builds):
         start = time.perf_counter()
         aids = Aids(Store.open(how.timings, create=True))
@@ -193,16 +188,10 @@ def worker(pairs: list[tuple[str, str]], how: How) -> None:
     import tensorrt
     import torch
 
-    from compiler.build import builder
+    from compiler.build.builder import process_builder
 
-    def set_level(_: Any, config: Any, __: str) -> None:
-        config.builder_optimization_level = how.level
-
-    if how.level is not None:
-        # No effort of ours, since users would get slow engines from level 0. For numbers it does.
-        builder.set_effort = set_level
     torch.set_num_threads(2)
-    builder.process_builder(tensorrt)
+    process_builder(tensorrt)
     for line in sys.stdin:
         for number in json.loads(line):
             broken = False
@@ -229,9 +218,6 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--builds", type=int, default=1, help="at a time")
     parser.add_argument("--effort", choices=EFFORTS, default="fast", help="of each build")
-    parser.add_argument(
-        "--level", type=int, help="TensorRT's, in place of an effort: 0 is quickest"
-    )
     parser.add_argument("--seconds", type=float, default=500.0)
     parser.add_argument("--timings", metavar="STORE", default=str(TURNS / "timings"))
     parser.add_argument("--traced", metavar="STORE", help="where models traced elsewhere are")
@@ -240,8 +226,7 @@ def main() -> int:
     options = parser.parse_args()
     pairs = [(name, way) for name in names for way in ("static", "dynamic")]
     if options.worker:
-        o = options
-        worker(pairs, How(o.traced, o.builds, o.effort, o.timings, o.level))
+        worker(pairs, How(options.traced, options.builds, options.effort, options.timings))
         return 0
     if options.trace:
         store = Store.open(options.traced, create=True)
@@ -257,7 +242,6 @@ def main() -> int:
     ]
     command = [sys.executable, __file__, "--worker", "--builds", str(options.builds)]
     command += ["--effort", options.effort, "--timings", options.timings]
-    command += [] if options.level is None else ["--level", str(options.level)]
     command += ["--traced", options.traced] if options.traced else []
     with ROWS.open("a") as record:
         for number, row in gpu_merged.run(

@@ -66,7 +66,13 @@ def arguments() -> argparse.Namespace:
     add("--builds", type=int, default=BUILDS, help="of each engine")
     add("--experiment", nargs="+", choices=list(EXPERIMENTS), default=[], help="of ours, static")
     add("--seconds", type=float, default=500.0)
-    add("--ahead", type=int, default=0, metavar="N", help="first build the engines, N at a time")
+    add(
+        "--ahead",
+        type=int,
+        default=0,
+        metavar="N",
+        help="first build engines, N at a time, for half of the seconds",
+    )
     add("--only-build", action="store_true", help="with --ahead: measure nothing")
     add("--again", action="store_true", help="rows that failed, too")
     add("--rehearse", action="store_true", help="what needs no GPU: trace, convert, export")
@@ -98,11 +104,12 @@ def main() -> int:
         return sum_up(record)
     builds = 1 if options.rehearse else options.builds
     wanted = keys(options.only, options.precision, options.paths, builds)
+    end = time.monotonic() + options.seconds
     if options.ahead:
         build(options, [key for key in wanted if key.is_engine and key not in record.rows])
     if options.only_build:
         return 0
-    left = run(options, record, wanted)
+    left = run(options, record, wanted, end)
     if options.rehearse:
         return 0
     failed = sum_up(record)
@@ -114,13 +121,12 @@ def build(options: argparse.Namespace, keys: list[Key]) -> None:
     """Several engines at a time, before any of them is timed. A build that fails does so again as a row."""
     command = [sys.executable, __file__, "--worker", "build"]
     wanted = [key for key in keys if not measure.obstacle(key)]
-    for key, row in worker.together(command, wanted, options.ahead, options.seconds):
+    for key, row in worker.together(command, wanted, options.ahead, options.seconds / 2):
         print(f"{key.model} {key.precision} {key.path} #{key.build}: {_said(row)}", flush=True)
 
 
-def run(options: argparse.Namespace, record: Record, wanted: list[Key]) -> int:
-    """Measure what is not known yet, or rehearse. Returns how many rows are left."""
-    end = time.monotonic() + options.seconds
+def run(options: argparse.Namespace, record: Record, wanted: list[Key], end: float) -> int:
+    """Measure what is not known yet, or rehearse, until `end`. Returns how many rows are left."""
     child = [sys.executable, __file__, "--worker"]
     command = [*child, "rehearse" if options.rehearse else "measure"]
     workers = {is_engine: worker.Worker(command) for is_engine in (False, True)}

@@ -38,17 +38,29 @@ FARM = ("ray", "pydantic", "yaml", "psutil", "rich", "cryptography")
 
 @dataclass(frozen=True)
 class Stage:
-    """A benchmark that takes `--seconds`, and the modules that it needs besides torch and TensorRT."""
+    """A benchmark that takes `--seconds`, the modules that it needs besides torch and TensorRT, and how it gets
+    through its rows in few half-hours."""
 
     script: str
     shows: str
     modules: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 STAGES = {
     "operators": Stage("gpu_operators_trt.py", "every converter's cases", ("pytest",)),
-    "models": Stage("gpu_models_trt.py", "every model of the sweep", ("transformers", "timm")),
-    "speed": Stage("gpu_speed.py", "beside eager, Inductor and ONNX", ("transformers", "timm")),
+    "models": Stage(
+        "gpu_models_trt.py",
+        "every model of the sweep",
+        ("transformers", "timm"),
+        ("--workers", "9", "--builds", "9"),
+    ),
+    "speed": Stage(
+        "gpu_speed.py",
+        "beside eager, Inductor and ONNX",
+        ("transformers", "timm"),
+        ("--ahead", "16"),
+    ),
     "loader": Stage("gpu_loader.py", "calls through sessions", ("transformers", "timm")),
     "recurrent": Stage("gpu_recurrent.py", "recurrent layers as loops, right at every length"),
     "farm": Stage("gpu_farm.py", "`kiln run` on Ray, loaded again", (*FARM, "tensorrt_rtx")),
@@ -71,7 +83,8 @@ def obstacle(stage: Stage) -> str:
 
 def run(stage: Stage, seconds: float, limit: float) -> tuple[bool, str]:
     """Run a stage's benchmark in a process group of its own; whether it passed, and how it ended."""
-    command = [sys.executable, f"benchmarks/{stage.script}", "--seconds", f"{seconds:.0f}"]
+    command = [sys.executable, f"benchmarks/{stage.script}", *stage.options]
+    command += ["--seconds", f"{seconds:.0f}"]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     began = time.monotonic()
     child = subprocess.Popen(

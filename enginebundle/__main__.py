@@ -4,7 +4,7 @@
     python -m enginebundle verify REFERENCE
     python -m enginebundle match REFERENCE [--target T] [--allow-pending]
     python -m enginebundle run REFERENCE IN.safetensors OUT.safetensors [--target T] [--allow-pending]
-    python -m enginebundle bench REFERENCE [--seconds S] [--cuda-graphs] [--target T] [--allow-pending]
+    python -m enginebundle bench REFERENCE [--seconds S] [--no-cuda-graphs] [--target T] [--allow-pending]
     python -m enginebundle doctor
 
 stdout is for people, or one JSON document with --json; messages go to stderr. Exit codes: 0 success, 1
@@ -78,7 +78,7 @@ def _open(parsed: argparse.Namespace) -> Bundle:
     return loader.open_bundle(parsed.reference, parsed.trust, allow_stale=parsed.allow_stale)
 
 
-def _load(parsed: argparse.Namespace, cuda_graphs: bool = False) -> Session:
+def _load(parsed: argparse.Namespace, cuda_graphs: bool = True) -> Session:
     return loader.load(
         parsed.reference,
         target=parsed.target,
@@ -181,7 +181,7 @@ def _run(parsed: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _bench(parsed: argparse.Namespace) -> Mapping[str, Any]:
-    session = _load(parsed, cuda_graphs=parsed.cuda_graphs)
+    session = _load(parsed, cuda_graphs=not parsed.no_cuda_graphs)
     timings = [asdict(timing) for timing in bench(session, parsed.seconds)]
     return {"version": str(session.version), "target": str(session.target), "goldens": timings}
 
@@ -241,7 +241,9 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--seconds", type=float, default=1.0, help="for each golden (default 1)"
             )
-            sub.add_argument("--cuda-graphs", action="store_true", help="as for `load`")
+            sub.add_argument(
+                "--no-cuda-graphs", action="store_true", help="enqueue every call kernel by kernel"
+            )
     return parser
 
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -63,7 +63,7 @@ def once(folder: Path) -> Iterator[bool]:
 
 def made(key: Key) -> Made:
     """The row's engine: the kept one, or a new one, which is kept."""
-    folder = FOLDER / f"{key.model}-{key.precision}-{key.path}-{key.build}"
+    folder = FOLDER / "-".join(map(str, astuple(key)))
     with once(folder) as missing:
         if missing:
             new = ours(key) if key.source == "ours" else onnx(key)
@@ -93,7 +93,9 @@ def traced(key: Key) -> Program:
 
 def _described(key: Key) -> tuple[tuple[TensorSpec, ...], Profile]:
     half, pinned = (experiments.half_inside(key.experiment), key.experiment == "pinned")
-    return SUBJECTS[key.model].described(key.precision, key.way == "dynamic", half, pinned)
+    return SUBJECTS[key.model].described(
+        key.precision, key.way == "dynamic", half, pinned, key.batch
+    )
 
 
 def request_of(key: Key, target: Target) -> BuildRequest:
@@ -130,7 +132,7 @@ def ours(key: Key) -> Made:
 
 
 def _shared(key: Key) -> Key:
-    return Key(key.model, key.precision, key.path, 0)
+    return replace(key, build=0)
 
 
 class Positional(nn.Module):
@@ -153,7 +155,7 @@ class Positional(nn.Module):
 
 def exported(key: Key) -> Path:
     """The ONNX file of a row's model."""
-    folder = FOLDER / f"{key.model}-{key.precision}-{key.path}"
+    folder = FOLDER / "-".join(map(str, astuple(_shared(key))))
     with once(folder) as missing:
         if missing:
             _export(key, folder / "model.onnx")
@@ -164,7 +166,7 @@ def _export(key: Key, path: Path) -> None:
     """On the CPU, so that it needs no GPU and takes none of its time."""
     subject, half = SUBJECTS[key.model], key.precision == "fp16"
     wide = key.path.startswith("onnx-border")
-    feeds = subject.feeds()
+    feeds = subject.feeds(key.batch)
     if half and not wide:
         feeds = {n: t.half() if t.is_floating_point() else t for n, t in feeds.items()}
     wrapped = Positional(build(key.model, half), tuple(feeds), half, wide).eval()

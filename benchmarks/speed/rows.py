@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.subjects import FIRST, SUBJECTS
+from benchmarks.speed.subjects import BATCH, FIRST, SUBJECTS
 
 STATIC = ("ours", "onnx")
 TORCH = ("inductor", "eager")
@@ -31,6 +31,8 @@ class Key:
     precision: str
     path: str
     build: int = 1
+    batch: int = BATCH
+    """Of a static path."""
 
     @property
     def experiment(self) -> str:
@@ -99,4 +101,4 @@ class Record:
 
 
 def _key(row: Mapping[str, Any]) -> Key:
-    return Key(row["model"], row["precision"], row["path"], row["build"])
+    return Key(row["model"], row["precision"], row["path"], row["build"], row.get("batch", BATCH))

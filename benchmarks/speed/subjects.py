@@ -41,8 +41,9 @@ class Subject:
     """As `named` has them."""
 
     def described(
-        self, precision: str, dynamic: bool, all_half: bool = False, pinned: bool = False
-    ) -> tuple[tuple[TensorSpec, ...], Profile]:
+        self, precision: str, dynamic: bool, all_half: bool = False, pinned: bool = False,
+        batch: int = BATCH,
+    ) -> tuple[tuple[TensorSpec, ...], Profile]:  # fmt: skip
         """Inputs and profile as given to our compiler, for `fp32` or `fp16`.
 
         `all_half` puts every float in half then. A static batch is a number in the shapes, or with
@@ -52,9 +53,9 @@ class Subject:
         for spec in self.inputs:
             cast = all_half or spec.name.startswith(self.as_computed)
             half = precision == "fp16" and cast and spec.dtype == "float32"
-            shape = spec.shape if dynamic or pinned else spec.sizes({"b": BATCH})
+            shape = spec.shape if dynamic or pinned else spec.sizes({"b": batch})
             found.append(TensorSpec(spec.name, "float16" if half else spec.dtype, shape))
-        bounds = DYNAMIC if dynamic else Range(BATCH, BATCH, BATCH)
+        bounds = DYNAMIC if dynamic else Range(batch, batch, batch)
         return tuple(found), Profile("p", (("b", bounds),) if dynamic or pinned else ())
 
     def feeds(self, batch: int = BATCH) -> dict[str, torch.Tensor]:

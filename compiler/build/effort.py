@@ -1,11 +1,12 @@
 """How much work TensorRT puts into a build: `fast`, `default` or `max`. It is part of a key.
 
-    fast       optimization level 1, without the convolutions that are compiled while building
+    fast       level 0: the first kernels that fit, none of them timed
     default    TensorRT's own choice: level 3 and its own tactic sources
     max        level 5: a kernel is compiled for everything, and compared with the ready-made ones
 
-Level 0 is left out: it takes the first tactic that works and ignores a timing cache. So are the tactic
-sources that TensorRT itself leaves out and deprecates (cuBLAS, cuDNN).
+On an H200, MobileNetV2 takes 2.8 s at level 0, 15 at level 1 (11 of them on the processor) and 17 at level 3,
+and runs in 0.33, 0.30 and 0.28 ms: level 1 is not worth its name. Tactic sources that TensorRT itself leaves out
+and deprecates (cuBLAS, cuDNN) are left out.
 
 TensorRT-RTX builds the same engine at every level (measured: equal bytes), so there it is not asked.
 """
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DEFAULT = "default"
-_LEVELS: Mapping[str, int] = {"fast": 1, DEFAULT: 3, "max": 5}
+_LEVELS: Mapping[str, int] = {"fast": 0, DEFAULT: 3, "max": 5}
 EFFORTS = tuple(_LEVELS)
 
 
@@ -30,7 +31,3 @@ def set_effort(trt: Any, config: Any, effort: str) -> None:
     if effort == DEFAULT or not times_tactics(trt):
         return
     config.builder_optimization_level = _LEVELS[effort]
-    if effort == "fast":
-        # TensorRT says of this source that it may lengthen builds.
-        slow = 1 << int(trt.TacticSource.JIT_CONVOLUTIONS)
-        config.set_tactic_sources(config.get_tactic_sources() & ~slow)

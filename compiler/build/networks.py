@@ -27,8 +27,8 @@ MAX_DEMOTED = 10_000
 
 _TORCH_TARGET = Refusal("target", "the target runs everything in torch")
 _CHAINED = (
-    "scan", "TensorRT computes a loop of a dynamic number of steps wrongly behind another such loop",
-    "give the steps a fixed number, or let these layers run in torch",
+    "scan", "TensorRT computes a loop over dynamic sizes wrongly behind another such loop",
+    "give the steps a fixed number (and the batch, for both directions), or let these layers run in torch",
 )  # fmt: skip
 """Of compiler/network/chained_scans.py."""
 

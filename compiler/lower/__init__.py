@@ -26,6 +26,7 @@ from compiler.lower.precision import CAST
 from compiler.lower.runner import PassRecord, run_passes
 from compiler.lower.strides import RESOLVE_STRIDES
 from compiler.lower.unread import DROP_UNREAD
+from compiler.lower.whole_index import VIEW_WHOLE_INDEX
 
 __all__ = [
     "DEFAULT_KEEP", "PIPELINE", "LowerRefused", "LowerOptions", "Pass", "PassRecord",
@@ -41,6 +42,7 @@ PIPELINE: tuple[Pass, ...] = (
     BOUND_SIZES,
     NARROW_POSITIONS,
     REMOVE_NOOPS,
+    VIEW_WHOLE_INDEX,
     DROP_UNREAD,
     FOLD_BATCH_NORM,
     SHARE_EQUAL_CALLS,

@@ -7,7 +7,8 @@ compiler/lower/float32.py says which. Calls whose result the model itself wants 
 
 Layer norm, softmax and attention take half inputs: torch and TensorRT both accumulate them in
 float32 inside. Finite numbers beyond half's range, such as the -3.4e38 that masks are filled with,
-become its finite limits wherever float32 is cast to half; an infinity stays one.
+become its finite limits wherever float32 is cast to half; an infinity stays one. Not so where only
+convolutions read an input: no mask is one, and TensorRT then casts it on its way to the first of them.
 """
 
 from __future__ import annotations
@@ -194,7 +195,11 @@ def _widened(source: torch.fx.Node, half: torch.dtype) -> torch.fx.Node | None:
 
 
 def _may_exceed(source: torch.fx.Node) -> bool:
-    """Whether a float32 value may exceed half's range; the results of these operators do not."""
+    """Whether a float32 value that exceeds half's range must be bounded; the results of these operators do not."""
+    if source.op == "placeholder" and all(
+        op_name(user).startswith("conv") for user in source.users
+    ):
+        return False
     return op_name(source) not in ("rsqrt", "mean", "cos", "sin", "log", "sigmoid", "tanh")
 
 

@@ -18,6 +18,7 @@ from enginebundle.runtimes.dtypes import DTYPES
 from enginebundle.runtimes.engine_context import Context, Opened
 from enginebundle.runtimes.engine_log import Log, make_logger
 from enginebundle.runtimes.refit import refit
+from enginebundle.runtimes.streams import Streams
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +57,8 @@ class Engine:
             # A version-compatible engine contains the library that runs it. Whoever signed the bundle
             # is trusted with that, as with the engine's kernels.
             self._runtime.engine_host_code_allowed = True
-        with log.collecting() as lines:
-            self._engine = self._runtime.deserialize_cuda_engine(data)
+        lines = log.collect()
+        self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
             name = torch.cuda.get_device_name(device)
             raise RuntimeFailure(
@@ -68,15 +69,18 @@ class Engine:
         names = [spec.name for spec in (*inputs, *outputs)]
         host = frozenset(name for name in names if self._on_host(name))
         self._opened = Opened(trt, self._engine, log, device, inputs, outputs, host)
-        with log.collecting() as lines:
-            if why := refit(trt, self._engine, self._logger, weights):
-                raise self._opened.failure(why, lines)
+        lines = log.collect()
+        if why := refit(trt, self._engine, self._logger, weights):
+            raise self._opened.failure(why, lines)
         self._lock = threading.Lock()
         self._contexts: dict[str, _Served] = {}
+        self._streams = Streams(device)
         self._own: Any = None
         # A plugin may do what a graph can't hold; an engine with sizes on the host, wait for it.
         fixed = bool(host or segment.plugins)
-        self._graphs = CudaGraphs(self._opened) if cuda_graphs and not fixed else None
+        self._graphs = (
+            CudaGraphs(self._opened, self._streams) if cuda_graphs and not fixed else None
+        )
 
     def __call__(self, values: Mapping[str, torch.Tensor], profile: str) -> dict[str, torch.Tensor]:
         """Enqueue on torch's current stream. Outputs are on the GPU, shape tensors on the host.
@@ -87,22 +91,31 @@ class Engine:
         """
         import torch
 
-        opened = self._opened
-        with self._lock, torch.cuda.device(opened.device):
-            caller = torch.cuda.current_stream(opened.device)
-            capturing = torch.cuda.is_current_stream_capturing()
+        with self._lock:
+            if torch.cuda.current_device() == self._opened.device.index:
+                return self._run(values, profile)
+            with torch.cuda.device(self._opened.device):
+                return self._run(values, profile)
+
+    def _run(self, values: Mapping[str, torch.Tensor], profile: str) -> dict[str, torch.Tensor]:
+        import torch
+
+        caller = self._streams.current()
+        capturing = torch.cuda.is_current_stream_capturing()
+        if self._graphs is not None and not capturing:
             number = self._segment.profiles.index(profile)
-            if self._graphs is not None and not capturing:
-                outputs = self._graphs.run(values, number, profile, caller)
-                if outputs is not None:
-                    return outputs
-            if profile not in self._contexts:
-                if capturing:
-                    raise RuntimeFailure(
-                        "expected a call at these sizes before a CUDA graph is captured, got none"
-                    )
-                self._contexts[profile] = _Served(Context(opened, number, profile))
-            return self._enqueue(self._contexts[profile], values, caller, capturing)
+            outputs = self._graphs.run(values, number, profile, caller)
+            if outputs is not None:
+                return outputs
+        served = self._contexts.get(profile)
+        if served is None:
+            if capturing:
+                raise RuntimeFailure(
+                    "expected a call at these sizes before a CUDA graph is captured, got none"
+                )
+            number = self._segment.profiles.index(profile)
+            served = self._contexts[profile] = _Served(Context(self._opened, number, profile))
+        return self._enqueue(served, values, caller, capturing)
 
     def _enqueue(
         self, served: _Served, values: Mapping[str, torch.Tensor], caller: Any, capturing: bool
@@ -112,18 +125,18 @@ class Engine:
         # In a graph that is captured, nothing can wait for what is outside: that is the caller's part.
         if not capturing:
             served.done.wait(stream)
-        with self._opened.log.collecting() as lines:
-            inputs, outputs = served.context.bind(values, lines)
-            if stream is not caller:
-                stream.wait_stream(caller)
-            served.context.enqueue(stream, lines)
+        lines = self._opened.log.collect()
+        inputs, outputs = served.context.bind(values, lines)
+        if stream is not caller:
+            stream.wait_stream(caller)
+        served.context.enqueue(stream, lines)
         if not capturing:
             served.done.record(stream)
         if stream is not caller:
             caller.wait_stream(stream)
         # Host inputs must outlive the enqueued work; the stream orders the use of device memory.
         served.held = inputs
-        if any(not tensor.is_cuda for tensor in outputs.values()):
+        if self._opened.on_host and any(tensor.is_cpu for tensor in outputs.values()):
             stream.synchronize()
         return outputs
 
@@ -133,13 +146,10 @@ class Engine:
         There TensorRT waits on the host, and on an H200 (10.6) what a plugin in Python had enqueued ran
         at the same time as the layers behind it.
         """
-        import torch
-
         if caller.cuda_stream != _DEFAULT_STREAM:
             return caller
         if self._own is None:
-            stream: Any = torch.cuda.Stream
-            self._own = stream(self._opened.device)
+            self._own = self._streams.new()
         return self._own
 
     def _on_host(self, name: str) -> bool:

@@ -80,17 +80,18 @@ class Context:
         self._opened = opened
         self._memory = memory
         self._sizes: list[Any] | None = None
-        self._results: dict[str, tuple[int, ...]] = {}
-        with opened.log.collecting() as lines:
-            self._trt, self._config = opened.context(memory)
-            if self._trt is None:
-                raise opened.failure("no execution context (too little GPU memory?)", lines)
-            if memory is not None:
-                self._trt.set_device_memory(memory.data_ptr(), memory.numel())
-            stream = torch.cuda.current_stream(opened.device)
-            if not self._trt.set_optimization_profile_async(profile, stream.cuda_stream):
-                raise opened.failure(f"optimization profile {profile} ({name})", lines)
-            stream.synchronize()
+        self._addresses: dict[str, int] = {}
+        self._like: dict[str, torch.Tensor] = {}
+        lines = opened.log.collect()
+        self._trt, self._config = opened.context(memory)
+        if self._trt is None:
+            raise opened.failure("no execution context (too little GPU memory?)", lines)
+        if memory is not None:
+            self._trt.set_device_memory(memory.data_ptr(), memory.numel())
+        stream = torch.cuda.current_stream(opened.device)
+        if not self._trt.set_optimization_profile_async(profile, stream.cuda_stream):
+            raise opened.failure(f"optimization profile {profile} ({name})", lines)
+        stream.synchronize()
 
     def bind(
         self, values: Mapping[str, torch.Tensor], lines: Sequence[str]
@@ -103,27 +104,26 @@ class Context:
         import torch
 
         opened = self._opened
-        held = [self._placed(values[spec.name], spec.name) for spec in opened.inputs]
-        # What an input on the host holds are sizes of others.
-        sizes = [
-            t.tolist() if spec.name in opened.on_host else t.shape
-            for spec, t in zip(opened.inputs, held, strict=True)
-        ]
+        held, sizes = [], []
+        for spec in opened.inputs:
+            tensor = self._placed(values[spec.name], spec.name)
+            held.append(tensor)
+            # What an input on the host holds are sizes of others.
+            sizes.append(tensor.tolist() if spec.name in opened.on_host else tensor.shape)
         known, self._sizes = self._sizes == sizes, None
         for place, spec in enumerate(opened.inputs):
-            shape = tuple(held[place].shape)
-            if not known and not self._trt.set_input_shape(spec.name, shape):
-                raise opened.failure(f"input {spec.name!r} of shape {list(shape)}", lines)
+            if not known and not self._trt.set_input_shape(spec.name, tuple(held[place].shape)):
+                shape = list(held[place].shape)
+                raise opened.failure(f"input {spec.name!r} of shape {shape}", lines)
             held[place] = self._set_address(spec.name, held[place], lines)
         if not known:
-            self._results = self._infer(lines)
+            self._like = self._infer(lines)
         self._sizes = sizes
         outputs = {}
-        for spec in opened.outputs:
-            device = torch.device("cpu") if spec.name in opened.on_host else opened.device
-            dtype = getattr(torch, spec.dtype)
-            outputs[spec.name] = torch.empty(self._results[spec.name], dtype=dtype, device=device)
-            self._set_address(spec.name, outputs[spec.name], lines)
+        for name, like in self._like.items():
+            made = torch.empty_like(like, memory_format=torch.contiguous_format)
+            self._set_address(name, made, lines)
+            outputs[name] = made
         return held, outputs
 
     def enqueue(self, stream: torch.cuda.Stream, lines: Sequence[str]) -> None:
@@ -133,12 +133,19 @@ class Context:
 
     def _placed(self, value: torch.Tensor, name: str) -> torch.Tensor:
         opened = self._opened
-        host = name in opened.on_host
-        tensor = value.to("cpu" if host else opened.device).contiguous()
-        return tensor if host or not tensor.data_ptr() % _ALIGNMENT else tensor.clone()
+        if value.is_neg():  # the imaginary part of a conjugate, say: its memory has the other sign
+            value = value.resolve_neg()
+        if name in opened.on_host:
+            return value.cpu().contiguous()
+        if value.device != opened.device or not value.is_contiguous():
+            value = value.to(opened.device).contiguous()
+        return value.clone() if value.data_ptr() % _ALIGNMENT else value
 
-    def _infer(self, lines: Sequence[str]) -> dict[str, tuple[int, ...]]:
-        """The outputs' sizes, by name."""
+    def _infer(self, lines: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Tensors of the outputs' sizes, of one element each, by name: to make new ones like them is half
+        the time of making them from sizes, dtype and device."""
+        import torch
+
         opened = self._opened
         try:
             unknown = self._trt.infer_shapes()
@@ -147,14 +154,25 @@ class Context:
         shapes = {s.name: tuple(self._trt.get_tensor_shape(s.name)) for s in opened.outputs}
         if unknown or any(size < 0 for shape in shapes.values() for size in shape):
             raise opened.failure(f"shapes stay unknown: inputs {unknown}, outputs {shapes}", lines)
-        return shapes
+        found = {}
+        for spec in opened.outputs:
+            device = "cpu" if spec.name in opened.on_host else opened.device
+            one = torch.empty((), dtype=getattr(torch, spec.dtype), device=device)
+            found[spec.name] = one.expand(shapes[spec.name])
+        return found
 
     def _set_address(self, name: str, tensor: torch.Tensor, lines: Sequence[str]) -> torch.Tensor:
         """Point the context at a tensor. Returns the tensor to keep alive for it."""
         import torch
 
-        if tensor.numel() == 0:  # an empty tensor has no address, and TensorRT refuses null
+        address = tensor.data_ptr()
+        if self._addresses.get(name) == address:
+            return tensor
+        if not address:  # an empty tensor has none, and TensorRT refuses null
             tensor = torch.empty(_ALIGNMENT, dtype=torch.uint8, device=tensor.device)
-        if not self._trt.set_tensor_address(name, tensor.data_ptr()):
+            address = tensor.data_ptr()
+        self._addresses.pop(name, None)
+        if not self._trt.set_tensor_address(name, address):
             raise self._opened.failure(f"address of {name!r}", lines)
+        self._addresses[name] = address
         return tensor

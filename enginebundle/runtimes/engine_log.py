@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 _MOST = 20
@@ -20,15 +18,11 @@ class Log:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    @contextmanager
-    def collecting(self) -> Iterator[list[str]]:
-        """The list that collects this thread's errors inside the block."""
+    def collect(self) -> list[str]:
+        """A list that collects this thread's errors from now on, until the next call."""
         lines: list[str] = []
         self._local.lines = lines
-        try:
-            yield lines
-        finally:
-            self._local.lines = None
+        return lines
 
     def add(self, severity: str, message: str) -> None:
         """Take one message from TensorRT."""

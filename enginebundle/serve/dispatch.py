@@ -34,6 +34,34 @@ def by_name(
     return dict(zip(places, values, strict=False)) | dict(named)
 
 
+class Intake:
+    """`tensors_of`, quick where all is torch tensors as declared."""
+
+    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+        self._specs = specs
+        self._dtypes: dict[str, torch.dtype] = {}
+
+    def __call__(self, given: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        import torch
+
+        if not self._dtypes:
+            self._dtypes = {spec.name: getattr(torch, spec.dtype) for spec in self._specs}
+        if given.keys() != self._dtypes.keys():
+            return tensors_of(self._specs, given)
+        tensors = {}
+        for name, dtype in self._dtypes.items():
+            value = given[name]
+            if (
+                type(value) is not torch.Tensor
+                or value.dtype is not dtype
+                or value.layout is not torch.strided
+                or not (value.is_cuda or value.is_cpu)
+            ):
+                return tensors_of(self._specs, given)
+            tensors[name] = value.detach() if value.requires_grad else value
+        return tensors
+
+
 def tensors_of(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The call's inputs as tensors, checked by name, dtype, layout and device.
 

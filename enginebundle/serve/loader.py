@@ -30,7 +30,7 @@ def load(
     trust: TrustLike = None,
     operators: Iterable[str] = (),
     allow_stale: bool = False,
-    cuda_graphs: bool = False,
+    cuda_graphs: bool = True,
 ) -> Session:
     """Load the best variant of a bundle that may run here.
 
@@ -43,6 +43,7 @@ def load(
             (`mylib::scale`); torch must know them in this process.
         allow_stale: also follow an alias that has expired, or of which this machine has seen a later move.
         cuda_graphs: replay an engine's calls as CUDA graphs, from the second call with the same sizes on.
+            A graph has its own copy of inputs and outputs on the GPU; False saves that memory.
 
     Raises:
         NoVariantError: no variant may run here; the message gives the reason for each.

@@ -19,7 +19,7 @@ from enginebundle.format.spec import Profile, Target, TensorSpec
 from enginebundle.format.variant import Part, Segment, Variant
 from enginebundle.runtimes.operators import NONE, Operators
 from enginebundle.serve.bundle import Bundle
-from enginebundle.serve.dispatch import bind, by_name, choose, expected, hold, tensors_of
+from enginebundle.serve.dispatch import Intake, bind, by_name, choose, expected, hold
 from enginebundle.serve.goldens import replay
 from enginebundle.serve.nested import flattened
 from enginebundle.serve.selection import Choice
@@ -70,6 +70,7 @@ class Session:
         self.profiles: tuple[Profile, ...] = tuple(
             profile for profile in bundle.index.profiles if profile.name in served
         )
+        self._intake = Intake(bundle.index.inputs)
         self._closed = False
         self._opened: dict[int, tuple[Runner, ...]] = {}
         # One for each part: while it is opened, which may take seconds, others serve.
@@ -122,24 +123,28 @@ class Session:
         """
         if placed:
             inputs = by_name(self.inputs, placed, inputs)
-        given = tensors_of(self.inputs, inputs)
-        way = self._way(given)
-        device = next((t.device for t in given.values() if not t.is_cpu), "cpu")
-        values: dict[str, torch.Tensor] = dict(given)
+        values = self._intake(inputs)
+        key = tuple([tensor.shape for tensor in values.values()])
+        way = self._ways.get(key) or self._way(key, values)
+        device: torch.device | str = "cpu"
+        for tensor in values.values():
+            if not tensor.is_cpu:
+                device = tensor.device
+                break
         for runner in way.runners:
             values.update(runner(values, way.profile))
-        outputs = {name: values[value].to(device) for name, value in way.returns}
+        outputs = {}
+        for name, value in way.returns:
+            tensor = values[value]
+            outputs[name] = tensor if tensor.device == device else tensor.to(device)
         for name, dtype, size in way.expected:
             if outputs[name].dtype is not dtype or outputs[name].shape != size:
                 hold(self.outputs, outputs, way.symbols)
                 break
         return outputs
 
-    def _way(self, given: Mapping[str, torch.Tensor]) -> _Way:
-        """What calls with inputs of these sizes do. InputError if they do not fit."""
-        key = tuple([tensor.shape for tensor in given.values()])
-        if (known := self._ways.get(key)) is not None:
-            return known
+    def _way(self, key: tuple[Sequence[int], ...], given: Mapping[str, torch.Tensor]) -> _Way:
+        """What calls with inputs of these sizes do, kept under `key`. InputError if they do not fit."""
         symbols = bind(self.inputs, {name: tuple(tensor.shape) for name, tensor in given.items()})
         profile = choose(self.profiles, symbols)
         part = self.variant.part(profile.name)

@@ -70,6 +70,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         "Event": event,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    raw = lambda index: torch.cuda.current_stream().cuda_stream  # noqa: E731
+    monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", raw, raising=False)
+    monkeypatch.setattr(cuda_graphs, "_LEAST", 0.0)
 
 
 class Graph:
@@ -180,6 +183,18 @@ def test_the_engine_has_a_stream_of_its_own_beside_the_default_one(
         assert waits == ([(OWN, 0), (0, OWN)] if handle == 0 else [])
 
 
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_inputs_are_read_as_torch_reads_them(cuda_graphs: bool) -> None:
+    """Views whose memory has another order, offset or sign."""
+    engine = opened(next(iter(WHEELS)), cuda_graphs=cuda_graphs)
+    memory = torch.arange(24.0).view(4, 6)
+    turned = torch.view_as_complex(memory.view(4, 3, 2)).conj().imag
+    assert turned.is_neg()
+    for x in (memory[:, ::2], memory.T[:3].T, memory[1:3, 1:4], turned, turned[1:]):
+        for _ in range(3):
+            assert torch.equal(engine({"x": x}, "p")["y"], x + 7)
+
+
 def no(*arguments: Any) -> bool:
     return False
 
@@ -238,13 +253,34 @@ def test_sizes_that_come_again_are_replayed(version: str) -> None:
 
 @pytest.mark.parametrize("version", WHEELS)
 def test_graphs_are_few(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is used stays; one that no call of many used makes room."""
     monkeypatch.setattr(cuda_graphs, "KEPT", 2)
+    monkeypatch.setattr(cuda_graphs, "STALE", 10)
     engine = opened(version, cuda_graphs=True)
-    for rows in (1, 2, 1, 3):
-        for n in range(3):
-            x = torch.full((rows, 3), float(n))
-            assert torch.equal(engine({"x": x}, "p")["y"], x + 7)
-    assert [key[1][0] for key in graphs(engine)._kept] == [1, 3]
+
+    def call(*sizes: int) -> list[int]:
+        for rows in sizes:
+            for n in range(3):
+                x = torch.full((rows, 3), float(n))
+                assert torch.equal(engine({"x": x}, "p")["y"], x + 7)
+        return [key[1][0] for key in graphs(engine)._kept]
+
+    assert call(1, 2, 1, 3) == [2, 1]
+    assert call(3, 1) == [2, 1]
+    assert call(3) == [1, 3]
+
+
+@pytest.mark.parametrize("version", WHEELS)
+def test_an_engine_that_is_enqueued_quickly_has_none(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_graphs, "_LEAST", 1000.0)
+    engine = opened(version, cuda_graphs=True)
+    for n in range(4):
+        x = torch.full((2, 3), float(n))
+        assert torch.equal(engine({"x": x}, "p")["y"], x + 7)
+    assert "without" in graphs(engine).refused
+    assert not graphs(engine)._kept
 
 
 @pytest.mark.parametrize("version", WHEELS)

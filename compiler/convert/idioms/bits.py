@@ -21,7 +21,7 @@ def bitwise(op: str) -> Callable[..., Tensor]:
     def convert(net: Net, self: Operand, other: Operand) -> Tensor:
         left, right = net.promote(self, other)
         if left.dtype == torch.bool:
-            return net.elementwise(left, right, op)
+            return logical(net, left, right, op)
         if op == "AND":
             for x, mask in ((left, right), (right, left)):
                 if _is_low_bits(mask):
@@ -29,6 +29,19 @@ def bitwise(op: str) -> Callable[..., Tensor]:
         return _by_bits(net, left, right, op)
 
     return convert
+
+
+def logical(net: Net, left: Tensor, right: Tensor, op: str) -> Tensor:
+    """AND, OR or XOR of bools; no layer where a constant leaves the other as it is, as a mask of ones does."""
+    for x, known in ((left, right), (right, left)):
+        value = known.constant
+        if value is None or known.from_weights or x.ndim < known.ndim:
+            continue
+        shape = [1] * (x.ndim - known.ndim) + [n or 0 for n in known.shape]
+        spreads = all(n == 1 or have in (1, n) for n, have in zip(shape, x.shape, strict=True))
+        if spreads and bool(value.all() if op == "AND" else not value.any()):
+            return net.expand(x, [n if n != 1 else -1 for n in shape])
+    return net.elementwise(left, right, op)
 
 
 def _number(x: Tensor) -> int:

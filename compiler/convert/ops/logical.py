@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from compiler.convert.idioms.bits import logical
 from compiler.convert.idioms.numeric import constant, is_float, is_nan, less, less_equal, negated
 from compiler.convert.net import Net, Operand
 from compiler.convert.registry import Table
@@ -72,7 +73,7 @@ def isclose(
 
 
 def _logical(op: str) -> Callable[..., Tensor]:
-    return lambda net, self, other: net.elementwise(net.bool_of(self), net.bool_of(other), op)
+    return lambda net, self, other: logical(net, net.bool_of(self), net.bool_of(other), op)
 
 
 for _name, _op in (("and", "AND"), ("or", "OR"), ("xor", "XOR")):

@@ -2,6 +2,9 @@
 
 The products of the inputs are one product for all steps, outside of the loop; each step is one product
 of the state and a few elementwise layers. A turn of the loop takes a step in each direction.
+
+Layers behind each other, in one direction, over a dynamic number of steps are one loop, whose turn takes a
+step of each: full TensorRT 10.6 gets a loop behind a loop wrong there (compiler/network/chained_scans.py).
 """
 
 from __future__ import annotations
@@ -165,6 +168,10 @@ def _layers(
     count = net.tensor(net.size(x, 0), torch.int64)
     directions = 2 if bidirectional else 1
     final: list[State] = []
+    if directions == 1 and len(weights) > 1 and x.shape[0] is None:
+        first = [tuple(_row(net, s, n) for s in states) for n in range(len(weights))]
+        x, final = _stack(net, x, count, first, weights, step)
+        weights = ()
     for start in range(0, len(weights), directions):
         these = weights[start : start + directions]
         first = [tuple(_row(net, s, start + d) for s in states) for d in range(directions)]
@@ -180,7 +187,7 @@ def _layers(
 
 
 def _input_product(net: Net, x: Tensor, weights: Weights) -> Tensor:
-    """x [steps, b, features] to [steps, b, gates * hidden]."""
+    """x [..., features] to [..., gates * hidden]."""
     made = product(net, x, weights.input, transpose_b=True)
     return made if weights.input_bias is None else net.add(made, weights.input_bias)
 
@@ -211,6 +218,37 @@ def _run(
         rows = [(x, d == 1) for d, x in enumerate(inputs)]
         last, outputs = net.scan(rows, count, state, reads, turn)
     return outputs, [tuple(last[d * kinds : (d + 1) * kinds]) for d in range(len(weights))]
+
+
+def _stack(
+    net: Net, x: Tensor, count: Tensor, first: Sequence[State], weights: Sequence[Weights],
+    step: Step,
+) -> tuple[Tensor, list[State]]:  # fmt: skip
+    """Layers behind each other in one loop: the last one's output [steps, b, hidden], and each one's last
+    state."""
+    kinds = len(first[0])
+
+    def turn(
+        net: Net, rows: Sequence[Tensor], state: Sequence[Tensor], reads: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[tuple[Tensor, bool]]]:
+        read = iter(reads)
+        row = rows[0]
+        new: list[Tensor] = []
+        for n, w in enumerate(weights):
+            if n:
+                w = replace(w, input=next(read), input_bias=w.input_bias and next(read))
+                row = _input_product(net, row, w)
+            made = step(net, row, tuple(state[n * kinds : (n + 1) * kinds]), w.replaced(read))
+            new += made
+            row = made[0]
+        return new, [(row, False)]
+
+    reads = weights[0].read_by_steps()
+    for w in weights[1:]:
+        reads += [t for t in (w.input, w.input_bias) if t is not None] + w.read_by_steps()
+    rows = [(_input_product(net, x, weights[0]), False)]
+    last, (output,) = net.scan(rows, count, [s for one in first for s in one], reads, turn)
+    return output, [tuple(last[n * kinds : (n + 1) * kinds]) for n in range(len(weights))]
 
 
 def _row(net: Net, x: Tensor, index: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""For full TensorRT, a loop of a dynamic number of steps behind another one runs in torch."""
+"""For full TensorRT, a loop over dynamic sizes behind another one runs in torch; a stack is one loop."""
 
 from __future__ import annotations
 
@@ -66,29 +66,48 @@ def in_torch(found: Converted) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("model", "operators"),
     [
-        (Layers(lstm(num_layers=2)), {"aten.lstm.input"}),
         (Layers(lstm(num_layers=2, bidirectional=True)), {"aten.lstm.input"}),
+        (Layers(lstm(num_layers=2), lstm()), {"aten.lstm.input"}),
         (Layers(nn.GRU(6, 6, batch_first=True), nn.RNN(6, 6, batch_first=True)), {"aten.rnn_tanh.input"}),
         (Layers(lstm(), nn.GRU(6, 6, batch_first=True), between=nn.Linear(6, 6)), {"aten.gru.input"}),
     ],
-    ids=["stacked", "both directions", "two modules", "something between"],
+    ids=["both directions", "behind a stack", "two modules", "something between"],
 )  # fmt: skip
 def test_the_second_of_two_runs_in_torch(model: nn.Module, operators: set[str]) -> None:
     assert in_torch(converted(model)) == dict.fromkeys(operators, "scan")
     assert in_torch(converted(model, "rtx:sm_89")) == {}
 
 
-@pytest.mark.parametrize("model", [Layers(lstm()), Layers(lstm(bidirectional=True)), Beside()])
-def test_one_layer_and_layers_side_by_side_stay(model: nn.Module) -> None:
+@pytest.mark.parametrize(
+    "model",
+    [
+        Layers(lstm()),
+        Layers(lstm(bidirectional=True)),
+        Beside(),
+        Layers(lstm(num_layers=2)),
+        Layers(lstm(num_layers=3, proj_size=4), between=nn.Linear(4, 6)),
+        Layers(nn.GRU(6, 6, num_layers=2, batch_first=True)),
+    ],
+)
+def test_one_loop_and_loops_side_by_side_stay(model: nn.Module) -> None:
     assert in_torch(converted(model)) == {}
 
 
-def test_a_fixed_number_of_steps_stays() -> None:
-    fixed = (profile(b=(1, 2, 3), t=(5, 5, 5)),)
-    assert in_torch(converted(Layers(lstm(num_layers=2)), profiles=fixed)) == {}
+STEPS = (profile(b=(1, 2, 3), t=(5, 5, 5)),)
+ALL = (profile(b=(2, 2, 2), t=(5, 5, 5)),)
+
+
+@pytest.mark.parametrize(
+    ("both", "fixed", "stays"),
+    [(False, STEPS, True), (True, STEPS, False), (True, ALL, True)],
+    ids=["one direction", "both directions", "both directions, nothing dynamic"],
+)
+def test_a_fixed_number_of_steps(both: bool, fixed: Any, stays: bool) -> None:
+    model = Layers(lstm(), lstm()) if not both else Layers(lstm(num_layers=2, bidirectional=True))
+    assert (in_torch(converted(model, profiles=fixed)) == {}) == stays
 
 
 def test_where_everything_must_be_in_engines_it_is_refused() -> None:
-    with pytest.raises(BuildRefused, match="dynamic number of steps") as caught:
-        converted(Layers(lstm(num_layers=2)), full=True)
+    with pytest.raises(BuildRefused, match="over dynamic sizes") as caught:
+        converted(Layers(lstm(), lstm()), full=True)
     assert caught.value.node.startswith("lstm")

@@ -34,7 +34,7 @@ DEFAULT = (3, True)
 
 
 @pytest.mark.parametrize(
-    ("effort", "set_to"), [("fast", (1, False)), ("default", DEFAULT), ("max", (5, True))]
+    ("effort", "set_to"), [("fast", (0, True)), ("default", DEFAULT), ("max", (5, True))]
 )
 def test_level_and_sources(trt: Any, config: Any, effort: str, set_to: tuple[int, bool]) -> None:
     set_effort(trt, config, effort)

@@ -11,12 +11,14 @@ from torch import nn
 from torch.nn import functional
 
 from compiler.build.networks import BuildRequest, convert_program
+from compiler.convert.interpret import convert
 from compiler.convert.library import REGISTRY
 from compiler.lower import lower
 from compiler.lower.capture import capture
 from compiler.network.evaluate import evaluate
 from compiler.trace.export import trace
 from enginebundle.format.spec import Target, TensorSpec
+from tests.compiler.convert.whole import Call, check
 from tests.compiler.small_models import profile
 
 Make = Callable[[torch.Tensor], torch.Tensor]
@@ -112,3 +114,42 @@ def test_a_mask_among_the_weights_is_applied() -> None:
 
 def test_one_of_bools_can_not_be_replaced_by_other_weights() -> None:
     assert masks(Kept(torch.ones(7, 7, dtype=torch.bool)), False) == [False]
+
+
+# -- masks combined with others --------------------------------------------------------------------
+
+
+def ones_of(*shape: int) -> torch.Tensor:
+    return torch.ones(shape, dtype=torch.bool)
+
+
+def hole(*shape: int) -> torch.Tensor:
+    found = ones_of(*shape)
+    found[..., -1] = False
+    return found
+
+
+NEUTRAL: dict[str, Make] = {
+    "and": lambda m: m & ones_of(1, 1, 5, 1),
+    "and, the other way": lambda m: ones_of(5) & m,
+    "logical_and": lambda m: torch.logical_and(m, ones_of(4, 1, 5)),
+    "or": lambda m: m | ~ones_of(4, 1, 1),
+    "xor": lambda m: m ^ ~ones_of(1, 1),
+    "and with a number": lambda m: m & True,
+}
+NOT_NEUTRAL: dict[str, Make] = {
+    "a hole": lambda m: m & hole(1, 1, 1, 5),
+    "or with ones": lambda m: m | ones_of(5),
+    "xor with ones": lambda m: m ^ ones_of(5),
+    "and with another": lambda m: m & m.flip(0),
+    "more dimensions": lambda m: m & ones_of(2, 1, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", [*NEUTRAL, *NOT_NEUTRAL])
+def test_what_a_constant_leaves_as_it_is_needs_no_layer(name: str) -> None:
+    combine = (NEUTRAL | NOT_NEUTRAL)[name]
+    program = check(Call(combine, lambda n: (torch.arange(n * 5).view(n, 1, 1, 5) % 3 > 0,)))
+    network = convert(program.graph, program.weights, REGISTRY)
+    kinds = {layer.row.name for layer in network.layers}
+    assert ("elementwise" in kinds) == (name in NOT_NEUTRAL)

@@ -100,6 +100,8 @@ CASES = {
                              spec("x", F, "b", 4), wrong="computes in float64"),
     "remove_noops": case("no_noops", lambda x: x.clone() * 2, spec("x", F, "b", 4),
                          wrong="node clone (aten.clone.default) is its argument inputs_0"),
+    "view_whole_index": case("no_whole_index", lambda x: x[torch.arange(x.shape[0])] * 2,
+                             spec("x", F, "b", 4), wrong="node index (aten.index.Tensor)"),
     "drop_unread": case("no_unread_vectors", lambda x: torch.linalg.svd(x)[1], spec("x", F, 3, 3),
                         wrong="(aten._linalg_svd.default) has compute_uv=True"),
     "fold_batch_norm": Case("batch_norms_folded", models.Convolution(),

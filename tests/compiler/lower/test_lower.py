@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -355,6 +356,36 @@ def test_a_half_that_is_read_in_float32_is_not_cast_back_and_forth() -> None:
     torch.testing.assert_close(run(made, feed)["output"], want, rtol=1e-2, atol=1e-2)
     clamps = [node for node in made.graph.nodes if node.op == "aten.clamp.default"]
     assert len(clamps) == 1, "of x only"
+
+
+class Sees(nn.Module):
+    """A convolution of an image; `also` reads it besides."""
+
+    def __init__(self, also: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.conv, self.other = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 1)
+        self.also = also
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.conv(x).relu(), self.also(self.other(x) if self.also is torch.neg else x)
+
+
+@pytest.mark.parametrize(
+    ("also", "bounded"),
+    [(torch.neg, 0), (torch.abs, 1), (lambda x: x.flatten(1) @ x.flatten(1).T, 1)],
+)
+def test_an_image_is_not_bounded(
+    also: Callable[[torch.Tensor], torch.Tensor], bounded: int
+) -> None:
+    """What only convolutions read."""
+    inputs = (spec("x", F, "b", 3, 5, 5),)
+    model = Sees(also).eval()
+    made = half(model, *inputs)
+    assert sum(node.op == "aten.clamp.default" for node in made.graph.nodes) == bounded
+    x = torch.randn(2, 3, 5, 5)
+    with torch.no_grad():
+        for got, want in zip(run(made, {"x": x}).values(), model(x), strict=True):
+            torch.testing.assert_close(got, want, rtol=2e-2, atol=2e-2)
 
 
 def test_calls_that_the_model_wants_in_half_stay() -> None:

@@ -13,14 +13,15 @@ def test_errors_are_collected_for_the_thread_that_caused_them() -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     log = Log()
     logger = make_logger(trt, log)
-    with log.collecting() as lines:
-        logger.log(trt.ILogger.Severity.ERROR, "first\n  reason")
-        logger.log(trt.ILogger.Severity.INFO, "chatter")
-        other = threading.Thread(
-            target=logger.log, args=(trt.ILogger.Severity.ERROR, "another thread's")
-        )
-        other.start()
-        other.join()
+    lines = log.collect()
+    logger.log(trt.ILogger.Severity.ERROR, "first\n  reason")
+    logger.log(trt.ILogger.Severity.INFO, "chatter")
+    other = threading.Thread(
+        target=logger.log, args=(trt.ILogger.Severity.ERROR, "another thread's")
+    )
+    other.start()
+    other.join()
+    log.collect()
     logger.log(trt.ILogger.Severity.ERROR, "too late")
     assert lines == ["first reason"]
 
@@ -29,7 +30,7 @@ def test_a_refused_engine_leaves_its_reason() -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     log = Log()
     logger = make_logger(trt, log)
-    with log.collecting() as lines:
-        runtime = trt.Runtime(logger)
-        assert runtime.deserialize_cuda_engine(b"no engine" * 100) is None
+    lines = log.collect()
+    runtime = trt.Runtime(logger)
+    assert runtime.deserialize_cuda_engine(b"no engine" * 100) is None
     assert lines

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from enginebundle.errors import InputError, RuntimeFailure
 from enginebundle.format.spec import Profile, Range, TensorSpec
-from enginebundle.serve.dispatch import bind, by_name, choose, expected, hold, tensors_of
+from enginebundle.serve.dispatch import Intake, bind, by_name, choose, expected, hold, tensors_of
 
 IDS = TensorSpec("ids", "int64", ("b", "s"))
 MASK = TensorSpec("mask", "int64", ("b", "s", 1))
@@ -375,3 +377,41 @@ def test_an_output_of_another_type_is_a_failure(dtype: torch.dtype) -> None:
         hold((spec("b", 3),), {"x": torch.zeros(2, 3, dtype=dtype)}, {"b": 2})
     told = str(dtype).removeprefix("torch.")
     assert str(caught.value) == f"output 'x': expected float32 [2, 3], got {told} [2, 3]"
+
+
+REAL = TensorSpec("x", "float32", (2,))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"x": torch.zeros(2)},
+        {"x": torch.zeros(2, requires_grad=True)},
+        {"x": torch.nn.Parameter(torch.zeros(2))},
+        {"x": torch.zeros(2).numpy()},
+    ],
+)
+def test_the_quick_way_takes_what_the_other_takes(given: Any) -> None:
+    for take in (Intake((REAL,)), lambda values: tensors_of((REAL,), values)):
+        (found,) = take(given).values()
+        assert found.tolist() == [0.0, 0.0]
+        assert not found.requires_grad
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"x": torch.zeros(2), "y": torch.zeros(2)},
+        {"x": torch.zeros(2, dtype=torch.float64)},
+        {"x": torch.zeros(2).to_sparse()},
+        {"x": torch.zeros(2, device="meta")},
+        {"x": [0.0, 0.0]},
+    ],
+)
+def test_the_quick_way_refuses_what_the_other_refuses(given: Any) -> None:
+    with pytest.raises(InputError) as quick:
+        Intake((REAL,))(given)
+    with pytest.raises(InputError) as other:
+        tensors_of((REAL,), given)
+    assert str(quick.value) == str(other.value)
