@@ -55,6 +55,7 @@ from compiler.trace.load import load_model
 from compiler.trace.nested import take_each
 from compiler.trace.source import Source
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
+from enginebundle.format.structure import Tree
 from enginebundle.runtimes.versions import runtime_versions
 
 if TYPE_CHECKING:
@@ -98,6 +99,10 @@ class Traced:
     targets without plugins. None as well if their torch implementation can't be traced."""
     rung: Rung = "named"
     """How torch.export was asked for the program that it gave."""
+    structure: Tree = None
+    """How the outputs stood together in forward's result; None if that was a dict of them by name."""
+    between: bool = False
+    """Whether the program also holds at sizes between the profiles."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,8 @@ def trace_model(request: TraceRequest) -> Traced:
     # Here, since a build does without them and what they import; before the user's code, which may
     # have modules of the same names.
     from compiler.lower import lower
-    from compiler.lower.capture import capture
+    from compiler.lower.capture import capture, structure
+    from compiler.trace.between import holds_between
     from compiler.trace.examples import from_calls
     from compiler.trace.export import trace_recorded
 
@@ -164,6 +170,7 @@ def trace_model(request: TraceRequest) -> Traced:
             model, request.inputs, request.profiles,
             from_calls(calls, request.inputs) if calls else None, calls[0] if calls else None,
         )  # fmt: skip
+    between = holds_between(exported, request.inputs, request.profiles)
     exported, operators = replace_operators(exported, request.replace, path)
     apart = without_plugins(exported, request.replace)
     lowered = lower(exported, registry.ops(), precision=request.precision)
@@ -177,7 +184,7 @@ def trace_model(request: TraceRequest) -> Traced:
     if unsteady is not None:
         raise unsteady
     golden.check_names(goldens, [spec.name for spec in program.graph.outputs])
-    return Traced(program, goldens, replaced, unchecked, plain, rung)
+    return Traced(program, goldens, replaced, unchecked, plain, rung, structure(lowered), between)
 
 
 @collector_paused()

@@ -23,6 +23,7 @@ from typing import Any
 
 from enginebundle.errors import BundleError
 from enginebundle.format.spec import Target
+from enginebundle.format.structure import tree_to_json
 from enginebundle.serve import loader
 from enginebundle.serve.bench import bench
 from enginebundle.serve.bundle import Bundle
@@ -102,6 +103,9 @@ def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
         "goldens": [golden.name for golden in index.goldens],
         "goldens_drawn": index.drawn,
         "labels": dict(index.labels),
+        "files": list(bundle.files),
+        "structure": tree_to_json(index.structure),
+        "between": index.between,
         "bytes": sum(size for _, size in index.blobs),
         "variants": [
             {

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from orchestrator.commands import numbers
 from orchestrator.manifest.model import TIMEOUT
 from orchestrator.report.exit_codes import (
     INFRASTRUCTURE,
@@ -66,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--elastic", action="store_true", help=_ELASTIC)
     one.add_argument(
         "--jobs",
-        type=_positive,
+        type=numbers.positive,
         help="how many steps to run at once on this machine (default: one for each core)",
     )
     one.add_argument(
@@ -134,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
         help="an operator (mylib::scale) that the bundle's torch segments may call",
     )
     one.add_argument(
-        "--timeout", type=_seconds, default=TIMEOUT, help="seconds (default: %(default)g)"
+        "--timeout", type=numbers.seconds, default=TIMEOUT, help="seconds (default: %(default)g)"
     )
     _store(one)
     _output(one)
@@ -147,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--target", required=True, help="the variant's target, such as trt:sm_90")
     one.add_argument(
         "--timeout",
-        type=_seconds,
+        type=numbers.seconds,
         default=TIMEOUT,
         help="seconds for each build (default: %(default)g)",
     )
@@ -160,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("bundle", help="NAME@VERSION")
     one.add_argument("alias", nargs="?", default="latest", help="its name (default: %(default)s)")
     one.add_argument(
-        "--valid-days", type=_days, metavar="DAYS",
+        "--valid-days", type=numbers.days, metavar="DAYS",
         help="loaders refuse it after so many days, unless it is signed again, as `kiln run` does after "
         "half of them; 0: for ever (default: as it was)",
     )  # fmt: skip
@@ -176,12 +177,30 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--undo", action="store_true", help="take these off the list again")
     _store(one)
     _output(one)
+    one = command("export", "export:export", "Copy a version out of the store, to be served.")
+    one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
+    one.add_argument(
+        "to", help="a new folder or file; with --as triton, a model repository, new or not"
+    )
+    one.add_argument(
+        "--as", dest="form", choices=("folder", "file", "triton"), default="folder",
+        help="folder, file: for enginebundle.load; triton: models for NVIDIA's Triton (default: %(default)s)",
+    )  # fmt: skip
+    one.add_argument(
+        "--target", action="append", default=[],
+        help="only what this target needs; --as triton takes one",
+    )  # fmt: skip
+    one.add_argument(
+        "--allow-pending", action="store_true", help="--as triton: though not validated"
+    )
+    _store(one)
+    _output(one)
     one = command("gc", "store:gc", "Remove what no version, evidence or running run needs.")
     _store(one)
     _output(one)
     one.add_argument("--dry-run", action="store_true", help="only tell what would go")
     one.add_argument(
-        "--grace", type=_hours, default=24.0, metavar="HOURS",
+        "--grace", type=numbers.hours, default=24.0, metavar="HOURS",
         help="keep what was written or used within this time (default: %(default)g)",
     )  # fmt: skip
     one = command(
@@ -233,34 +252,6 @@ def _store(added: argparse.ArgumentParser) -> None:
 
 def _output(added: argparse.ArgumentParser) -> None:
     added.add_argument("-o", "--output", choices=("text", "json"), default="text")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {number}")
-    return number
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, got {text}")
-    return number
-
-
-def _hours(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected hours, at least 0, got {text}")
-    return number
-
-
-def _days(text: str) -> float:
-    number = float(text)
-    if not (number == 0 or 0.001 <= number <= 36_500):
-        raise argparse.ArgumentTypeError(f"expected days, 0 or 0.001 to 36500, got {text}")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

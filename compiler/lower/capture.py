@@ -1,6 +1,7 @@
 """From an exported program to a Program: a frozen Graph and its weights.
 
     capture(exported, inputs) -> Program
+    structure(exported) -> how its outputs stood together in forward's result
 
 An input that forward writes into is one more output, its value after the call: `x_after`. Values are named
 here, after the operators and their order, so that the same model traced twice gives the same digest.
@@ -22,17 +23,35 @@ from compiler.trace.arguments import user_inputs
 from compiler.trace.guards import input_symbols
 from compiler.trace.names import unused
 from compiler.trace.origin import origin_of
-from compiler.trace.outputs import named_leaves
+from compiler.trace.outputs import named_leaves, structure_of
 from compiler.trace.written import name_after, written_buffers, written_inputs
 from enginebundle.format.graph import Argument, Graph, Node, Ref, Value, Weight, Word
 from enginebundle.format.spec import TensorSpec
+from enginebundle.format.structure import Tree
 
-__all__ = ["SYM_FUNCTIONS", "CaptureRefused", "capture"]
+__all__ = ["SYM_FUNCTIONS", "CaptureRefused", "capture", "structure"]
 
 
 def capture(exported: ExportedProgram, inputs: tuple[TensorSpec, ...]) -> Program:
     """Read the whole program; `inputs` are the specs it was traced with. CaptureRefused."""
     return _Capture(exported, inputs).program()
+
+
+def structure(exported: ExportedProgram) -> Tree:
+    """The outputs as forward returned them; None if that was a dict of them by name."""
+    return structure_of(_result(exported))
+
+
+def _result(exported: ExportedProgram) -> Any:
+    """Forward's result, with a node or a number in place of each tensor."""
+    specs = exported.graph_signature.output_specs
+    (output,) = [n for n in exported.graph.nodes if n.op == "output"]
+    leaves = [
+        leaf
+        for spec, leaf in zip(specs, output.args[0], strict=True)
+        if spec.kind == OutputKind.USER_OUTPUT
+    ]
+    return pytree.tree_unflatten(leaves, exported.call_spec.out_spec)
 
 
 class _Capture:
@@ -72,14 +91,7 @@ class _Capture:
     def _returned(self) -> list[tuple[str, Any]]:
         """(name, node or number) of each output that is not None, and then of each input that forward
         writes into: its value after the call. Refuses state that is kept between calls."""
-        specs = self.exported.graph_signature.output_specs
-        (output,) = [n for n in self.exported.graph.nodes if n.op == "output"]
-        leaves = [
-            leaf
-            for spec, leaf in zip(specs, output.args[0], strict=True)
-            if spec.kind == OutputKind.USER_OUTPUT
-        ]
-        returned = named_leaves(pytree.tree_unflatten(leaves, self.exported.call_spec.out_spec))
+        returned = named_leaves(_result(self.exported))
         taken = {name for name, _ in returned}
         for name, node in written_inputs(self.exported, self.inputs):
             returned.append((name_after(name, taken), node))

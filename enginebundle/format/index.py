@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from enginebundle.errors import FormatError
+from enginebundle.format.attachments import (
+    Attachments,
+    attachments_from_json,
+    check_attachments,
+)
 from enginebundle.format.digest import Digest, canonical_json, digest_bytes, is_digest
 from enginebundle.format.dims import symbols_of
 from enginebundle.format.parse import (
@@ -20,10 +25,12 @@ from enginebundle.format.parse import (
     digest,
     document_of,
     fields,
+    flag,
     mapping,
     text,
 )
 from enginebundle.format.spec import Profile, Target, TensorSpec
+from enginebundle.format.structure import Tree, leaves, tree_from_json, tree_to_json
 from enginebundle.format.variant import Part, Variant
 
 FORMAT = "enginebundle.index/1"
@@ -53,7 +60,10 @@ class Index:
     """Everything in a bundle. Its identity is the digest of `to_bytes`; it does not hold its version.
 
     `blobs` lists every blob with its size in bytes. `program` is the Graph.digest of the lowered
-    program. `labels` are free text for people. FormatError if the parts do not fit together.
+    program. `labels` are free text for people. `structure` is how the outputs stood together in the model's
+    result; None if they were a dict by name. `between`: its torch graphs also hold at sizes between the
+    profiles, each from its smallest min to its largest max. `attachments` are files that the model needs.
+    FormatError if the parts do not fit together.
     """
 
     name: str
@@ -65,10 +75,14 @@ class Index:
     blobs: tuple[tuple[Digest, int], ...]
     program: Digest
     labels: tuple[tuple[str, str], ...] = ()
+    structure: Tree = None
+    between: bool = False
+    attachments: Attachments = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blobs", tuple(sorted(self.blobs)))
         object.__setattr__(self, "labels", tuple(sorted(self.labels)))
+        object.__setattr__(self, "attachments", tuple(sorted(self.attachments)))
         _check_index(self)
 
     @property
@@ -91,8 +105,12 @@ class Index:
 
     def to_bytes(self) -> bytes:
         """This index as canonical JSON."""
+        told = {} if self.structure is None else {"structure": tree_to_json(self.structure)}
+        told |= {"between": True} if self.between else {}
+        told |= {"attachments": dict(self.attachments)} if self.attachments else {}
         return canonical_json(
-            {
+            told
+            | {
                 "format": FORMAT,
                 "name": self.name,
                 "inputs": [spec.to_json() for spec in self.inputs],
@@ -113,7 +131,7 @@ class Index:
             "name", "inputs", "outputs", "profiles", "goldens", "variants", "blobs", "program",
             "labels",
         )  # fmt: skip
-        value = document_of(data, FORMAT, keys, MAX_BYTES)
+        value = document_of(data, FORMAT, keys, MAX_BYTES, ("structure", "between", "attachments"))
         labels = mapping(value["labels"], "labels")
         index = cls(
             check_name(value["name"], "bundle name"),
@@ -125,6 +143,9 @@ class Index:
             tuple(mapping(value["blobs"], "blobs").items()),
             digest(value["program"], "program"),
             tuple((name, text(label, "label")) for name, label in labels.items()),
+            tree_from_json(value.get("structure")),
+            flag(value.get("between", False), "between"),
+            attachments_from_json(value.get("attachments", {})),
         )
         check_canonical(index.to_bytes(), data, "index")
         return index
@@ -149,7 +170,14 @@ def _check_index(index: Index) -> None:
                 f"profile {profile.name!r}: expected a range for each of {sorted(symbols)}, "
                 f"got {sorted(profile.symbols)}"
             )
+    _distinct(leaves(index.structure), "structure")
+    if unknown := set(leaves(index.structure)) - {spec.name for spec in index.outputs}:
+        raise FormatError(f"structure: {sorted(unknown)} are not among the outputs")
     known = {blob for blob, _ in index.blobs}
+    _distinct((name for name, _ in index.attachments), "attachments")
+    check_attachments(name for name, _ in index.attachments)
+    for name, blob in index.attachments:
+        _listed(blob, known, f"attachment {name!r}")
     for golden in index.goldens:
         _listed(golden.blob, known, f"golden {golden.name!r}")
     for variant in index.variants:

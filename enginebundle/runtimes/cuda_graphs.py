@@ -72,6 +72,11 @@ class CudaGraphs:
         self._done.record(caller)
         return outputs
 
+    @property
+    def lent(self) -> bool:
+        """Whether the graphs have memory now."""
+        return self._memory is not None
+
     def _made(
         self, key: Key, values: Mapping[str, torch.Tensor], profile: int, name: str, caller: Any
     ) -> _Replay | None:

@@ -14,6 +14,7 @@ from enginebundle.format.index import Index
 from enginebundle.format.spec import Target
 from enginebundle.format.variant import Variant
 from enginebundle.format.verdict import State, Verdict, verdict
+from enginebundle.serve.files import Files
 from enginebundle.serve.machine import Machine, this_machine
 from enginebundle.storage.bundles import Version
 from enginebundle.storage.ledger import Ledger, Signed, read
@@ -82,6 +83,11 @@ class Bundle:
     def states(self) -> Mapping[Target, State]:
         """Each variant's state on this machine."""
         return {target: found.state for target, found in self.verdicts.items()}
+
+    @property
+    def files(self) -> Files:
+        """The files that are attached to it."""
+        return Files(self.index.attachments, self.read)
 
     def variant(self, target: Target) -> Variant:
         """The variant for exactly this target. NotFoundError if the bundle has none."""

@@ -137,15 +137,27 @@ def bind(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> di
 
 def choose(profiles: Sequence[Profile], symbols: Mapping[str, int]) -> Profile:
     """The tightest profile that contains the sizes. InputError with the misfits of each if none does."""
-    fitting = [profile for profile in profiles if not _misfits(profile, symbols)]
-    if not fitting:
-        sizes = ", ".join(f"{symbol}={size}" for symbol, size in symbols.items()) or "no sizes"
-        reasons = "; ".join(f"{p.name}: {', '.join(_misfits(p, symbols))}" for p in profiles)
-        raise InputError(
-            f"no profile contains {sizes} ({reasons}). "
-            "Pad, split or crop the input, or build a profile for it"
-        )
-    return min(fitting, key=lambda profile: _looseness(profile, symbols))
+    if (found := fitting(profiles, symbols)) is None:
+        raise no_profile(profiles, symbols)
+    return found
+
+
+def fitting(profiles: Sequence[Profile], symbols: Mapping[str, int]) -> Profile | None:
+    """The tightest profile that contains the sizes; None if none does."""
+    found = [profile for profile in profiles if not _misfits(profile, symbols)]
+    return min(found, key=lambda profile: _looseness(profile, symbols), default=None)
+
+
+def no_profile(profiles: Sequence[Profile], symbols: Mapping[str, int]) -> InputError:
+    """The error of sizes that no profile contains, with the misfits of each, the nearest named."""
+    sizes = ", ".join(f"{symbol}={size}" for symbol, size in symbols.items()) or "no sizes"
+    reasons = "; ".join(f"{p.name}: {', '.join(_misfits(p, symbols))}" for p in profiles)
+    nearest = min(profiles, key=lambda profile: _distance(profile, symbols), default=None)
+    named = f"; the nearest is {nearest.name!r}" if nearest is not None else ""
+    return InputError(
+        f"no profile contains {sizes} ({reasons}){named}. "
+        "Pad, split or crop the input, or build a profile for it"
+    )
 
 
 def expected(
@@ -198,6 +210,16 @@ def _misfits(profile: Profile, symbols: Mapping[str, int]) -> list[str]:
         for symbol, bounds in profile.ranges
         if symbol in symbols and symbols[symbol] not in bounds
     ]
+
+
+def _distance(profile: Profile, symbols: Mapping[str, int]) -> tuple[float, int, str]:
+    """By what factor the sizes would have to change for the profile to contain them, and how tight it is."""
+    factor = 0.0
+    for symbol, bounds in profile.ranges:
+        size = max(symbols.get(symbol, bounds.opt), 1)
+        nearest = max(min(size, bounds.max), bounds.min, 1)
+        factor += abs(math.log(size / nearest))
+    return round(factor, 9), _looseness(profile, symbols)[0], profile.name
 
 
 def _looseness(profile: Profile, symbols: Mapping[str, int]) -> tuple[int, int, str]:

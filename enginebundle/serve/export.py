@@ -1,4 +1,4 @@
-"""One version of a bundle in its own folder: to copy, to bake into an image, to load from.
+"""One version of a bundle in its own folder, or in one file: to copy, to bake into an image, to load from.
 
 An export is a small store that holds this version under its number, with its evidence, and
 `bundle.json`, which names it. An export earns no trust: the loader checks it like any store.
@@ -17,6 +17,7 @@ from enginebundle.format.digest import Digest, canonical_json
 from enginebundle.format.parse import check_name, digest, document_of, text
 from enginebundle.format.spec import Target
 from enginebundle.serve.bundle import Bundle
+from enginebundle.storage.archive import is_archive, pack
 from enginebundle.storage.reading import SMALL, is_file
 from enginebundle.storage.store import Store, Version
 
@@ -25,7 +26,8 @@ _MARKER = "bundle.json"
 
 
 def export(bundle: Bundle, folder: Path, targets: Iterable[Target] | None = None) -> Path:
-    """Write a bundle to a new folder: everything, or only what `targets` and the goldens need.
+    """Write a bundle to a new folder: everything, or only what `targets`, the goldens and the
+    attachments need.
 
     The folder appears complete or not at all. StoreError if it already exists, NotFoundError for a
     target that the bundle lacks.
@@ -60,13 +62,31 @@ def export(bundle: Bundle, folder: Path, targets: Iterable[Target] | None = None
     return folder
 
 
+def export_file(bundle: Bundle, file: Path, targets: Iterable[Target] | None = None) -> Path:
+    """The same as one file, which `load` opens as it is. Raises what `export` raises."""
+    file = Path(file).absolute()
+    if file.exists():
+        raise StoreError(f"export to {file}: it already exists; name a new file")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{file.name}-", dir=file.parent))
+    except OSError as error:
+        raise StoreError(f"export to {file}: {error}") from error
+    try:
+        pack(export(bundle, staging / "bundle", targets), file)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return file
+
+
 def is_export(reference: str | Path) -> bool:
-    """Whether a reference is an exported folder on this machine."""
-    return "://" not in str(reference) and is_file(Path(reference) / _MARKER)
+    """Whether a reference is an exported folder or file on this machine."""
+    path = Path(reference)
+    return "://" not in str(reference) and (is_file(path / _MARKER) or is_archive(path))
 
 
 def open_export(folder: Path) -> tuple[Store, Version]:
-    """The store and the version of an exported folder. Raises FormatError or NotFoundError."""
+    """The store and the version of an exported folder or file. Raises FormatError or NotFoundError."""
     store = Store.open(folder)
     value = document_of(store.get_file(_MARKER, SMALL) or b"", FORMAT, ("name", "index"), SMALL)
     name = check_name(text(value["name"], "name"), "bundle name")
@@ -77,6 +97,7 @@ def _blobs(bundle: Bundle, targets: tuple[Target, ...] | None) -> list[Digest]:
     if targets is None:
         return [blob for blob, _ in bundle.index.blobs]
     wanted = {golden.blob for golden in bundle.index.goldens}
+    wanted |= {blob for _, blob in bundle.index.attachments}
     for target in targets:
         for part in bundle.variant(target).parts:
             for segment in part.segments:

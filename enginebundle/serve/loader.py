@@ -15,6 +15,8 @@ from enginebundle.serve.export import is_export, open_export
 from enginebundle.serve.machine import Machine, this_machine
 from enginebundle.serve.selection import Accepted, Choice, rank
 from enginebundle.serve.session import Session
+from enginebundle.serve.watch import Origin
+from enginebundle.storage.bundles import Version
 from enginebundle.storage.store import Store, is_store
 from enginebundle.storage.trust import Trust
 
@@ -51,13 +53,26 @@ def load(
         UntrustedError, IntegrityError, FormatError: the bundle or the alias must not be used.
         StaleError: the alias has expired, or is older than what this machine has seen.
     """
-    bundle = open_bundle(reference, trust, allow_stale=allow_stale)
+    keys = Trust.folder(trust) if isinstance(trust, str | Path) else trust
+    bundle = open_bundle(reference, keys, allow_stale=allow_stale)
     wanted = Target.parse(target) if isinstance(target, str) else target
     allowed = functions(operators)
-    selection = select(
-        bundle, this_machine(), target=wanted, allow_pending=allow_pending, operators=allowed
-    )
-    return Session(bundle, bundle.variant(selection[0].target), selection, allowed, cuda_graphs)
+
+    def open_variant(bundle: Bundle) -> Session:
+        selection = select(
+            bundle, this_machine(), target=wanted, allow_pending=allow_pending, operators=allowed
+        )
+        variant = bundle.variant(selection[0].target)
+        return Session(bundle, variant, selection, allowed, cuda_graphs, origin)
+
+    def find(alias: str) -> Version:
+        name = f"{bundle.version.name}:{alias}"
+        return store.resolve(name, store.honour(keys), allow_stale=allow_stale)
+
+    store = bundle.store
+    assert isinstance(store, Store)  # which `open_bundle` opens
+    origin = Origin(find, lambda version: open_variant(Bundle.open(bundle.store, version, keys)))
+    return open_variant(bundle)
 
 
 def open_bundle(

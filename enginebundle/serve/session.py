@@ -6,23 +6,37 @@ order. A part is opened on its first use, and each of its blobs is verified just
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from enginebundle.errors import FormatError, RuntimeFailure
-from enginebundle.format.digest import Digest, parse_json
-from enginebundle.format.graph import Graph
+from enginebundle.errors import RuntimeFailure
+from enginebundle.format.reference import LATEST
 from enginebundle.format.spec import Profile, Target, TensorSpec
-from enginebundle.format.variant import Part, Segment, Variant
+from enginebundle.format.variant import Part, Variant
 from enginebundle.runtimes.operators import NONE, Operators
+from enginebundle.serve.aside import in_thread
 from enginebundle.serve.bundle import Bundle
-from enginebundle.serve.dispatch import Intake, bind, by_name, choose, expected, hold
+from enginebundle.serve.dispatch import (
+    Intake,
+    bind,
+    by_name,
+    choose,
+    expected,
+    fitting,
+    hold,
+    no_profile,
+)
+from enginebundle.serve.files import Files
 from enginebundle.serve.goldens import replay
 from enginebundle.serve.nested import flattened
+from enginebundle.serve.opening import Segments
+from enginebundle.serve.outside import Outside
 from enginebundle.serve.selection import Choice
+from enginebundle.serve.structured import Structured
+from enginebundle.serve.usage import Memory, Stats
+from enginebundle.serve.watch import Following, Origin
 from enginebundle.storage.bundles import Version
 
 if TYPE_CHECKING:
@@ -56,16 +70,15 @@ class Session:
 
     def __init__(
         self, bundle: Bundle, variant: Variant, selection: Sequence[Choice] = (),
-        operators: Operators = NONE, cuda_graphs: bool = False,
+        operators: Operators = NONE, cuda_graphs: bool = False, origin: Origin | None = None,
     ) -> None:  # fmt: skip
         """`selection`: the loader's decision about each variant, the chosen one first. `operators`: what
         torch graphs may call besides the reviewed ones, if the index says that they do. `cuda_graphs`: as
-        for `load`."""
+        for `load`. `origin`: how `watch` finds and loads other versions."""
         self.bundle = bundle
         self.variant = variant
         self.selection = tuple(selection)
-        self._operators = operators
-        self._cuda_graphs = cuda_graphs
+        self._origin = origin
         served = {name for part in variant.parts for name in part.profiles}
         self.profiles: tuple[Profile, ...] = tuple(
             profile for profile in bundle.index.profiles if profile.name in served
@@ -76,8 +89,10 @@ class Session:
         # One for each part: while it is opened, which may take seconds, others serve.
         self._locks = [threading.Lock() for _ in variant.parts]
         self._ways: dict[tuple[Sequence[int], ...], _Way] = {}
-        self._weights: dict[Digest, dict[str, torch.Tensor]] = {}
-        self._weights_lock = threading.Lock()
+        self._segments = Segments(bundle, variant, operators, cuda_graphs)
+        self._outside = Outside(
+            bundle.index, self, self.selection, lambda other: Session(bundle, other, (), operators)
+        )
 
     def __repr__(self) -> str:
         given, made = (", ".join(map(_shown, specs)) for specs in (self.inputs, self.outputs))
@@ -106,9 +121,35 @@ class Session:
         return self.bundle.index.outputs
 
     @property
+    def files(self) -> Files:
+        """The files that are attached to the bundle: a tokenizer, labels."""
+        return self.bundle.files
+
+    @property
     def target(self) -> Target:
         """What the variant was built for."""
         return self.variant.target
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes: the CPU, or torch's current GPU, on which engines are opened."""
+        import torch
+
+        if self.target.backend == "torch":
+            return torch.device("cpu")
+        return torch.device("cuda", torch.cuda.current_device())
+
+    @property
+    def stats(self) -> Stats:
+        """What it did up to now."""
+        return Stats(
+            self._outside.calls, len(self._opened), len(self.variant.parts), len(self._ways)
+        )
+
+    @property
+    def memory(self) -> Memory:
+        """What is open now, and what of it is shared, in bytes."""
+        return self._outside.memory + self._segments.memory(self._opened)
 
     def __call__(self, /, *placed: Any, **inputs: Any) -> dict[str, torch.Tensor]:
         """Run on torch tensors, NumPy arrays or what offers DLPack, and return torch tensors by output name.
@@ -146,12 +187,11 @@ class Session:
     def _way(self, key: tuple[Sequence[int], ...], given: Mapping[str, torch.Tensor]) -> _Way:
         """What calls with inputs of these sizes do, kept under `key`. InputError if they do not fit."""
         symbols = bind(self.inputs, {name: tuple(tensor.shape) for name, tensor in given.items()})
-        profile = choose(self.profiles, symbols)
-        part = self.variant.part(profile.name)
+        profile, part, runners = self._serving(symbols)
         names = [spec.name for spec in self.outputs]
         made = _Way(
-            profile.name,
-            self._runners(part),
+            profile,
+            runners,
             tuple(zip(names, part.returns, strict=True)),
             tuple(expected(self.outputs, symbols)),
             symbols,
@@ -163,21 +203,39 @@ class Session:
             self._ways.clear()
         return made
 
+    def _serving(self, symbols: Mapping[str, int]) -> tuple[str, Part, tuple[Runner, ...]]:
+        """The profile, the part and its runners that answer at these sizes. InputError if none does."""
+        if (profile := fitting(self.profiles, symbols)) is not None:
+            part = self.variant.part(profile.name)
+            return profile.name, part, self.runners(part)
+        self._refuse_if_closed()
+        if (found := self._outside.serving(symbols)) is None:
+            raise no_profile(self.profiles, symbols)
+        return found[0].profiles[0], *found
+
     async def acall(self, /, *placed: Any, **inputs: Any) -> dict[str, torch.Tensor]:
         """A call in another thread, on the caller's CUDA stream; its results are there when it returns."""
-        import torch
+        return await in_thread(lambda: self(*placed, **inputs))
 
-        used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        stream = torch.cuda.current_stream() if used else None
+    def structured(self, types: Iterable[type] | Mapping[str, type] = ()) -> Structured:
+        """This session with results as the traced model returned them, rather than as a dict by name.
 
-        def call() -> dict[str, torch.Tensor]:
-            with torch.cuda.stream(stream):
-                outputs = self(*placed, **inputs)
-                if any(tensor.is_cuda for tensor in outputs.values()):
-                    torch.cuda.current_stream().synchronize()
-            return outputs
+        `types` are classes of its named tuples and dataclasses, or these by the names that the bundle has
+        (`bundle.index.structure`); InputError if one does not fit. See enginebundle/serve/structured.py.
+        """
+        return Structured(self, self.acall, self.bundle.index, types)
 
-        return await asyncio.to_thread(call)
+    def watch(self, alias: str = LATEST, *, every: float = 10.0, warm_up: bool = True) -> Following:
+        """Follow an alias from here: see enginebundle/serve/watch.py. It then owns this session, and closes it.
+
+        `every`: seconds between two looks. `warm_up`: replay a new version's goldens before it serves. Raises
+        what `load` raises, if the alias can't be followed now.
+        """
+        if self._origin is None:
+            raise RuntimeFailure(
+                f"expected a session from `load`; {self.version} was made otherwise"
+            )
+        return Following(self, self._origin, alias, every, warm_up)
 
     def profile_for(self, **inputs: Any) -> Profile:
         """The profile that a call with these tensors would use. InputError if no profile fits."""
@@ -188,7 +246,7 @@ class Session:
     def open(self) -> Session:
         """Open every part now rather than on its first use. Returns this session."""
         for part in self.variant.parts:
-            self._runners(part)
+            self.runners(part)
         return self
 
     def warm_up(self) -> Session:
@@ -213,72 +271,21 @@ class Session:
         for key, lock in enumerate(self._locks):
             with lock:
                 self._opened.pop(key, None)
-        self._weights.clear()
+        self._segments.close()
+        self._outside.close()
 
-    def _runners(self, part: Part) -> tuple[Runner, ...]:
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise RuntimeFailure(f"the session of {self.version} is closed; load it again")
+
+    def runners(self, part: Part) -> tuple[Runner, ...]:
+        """Who runs the segments of a part, which is opened if it is not."""
         key = self.variant.parts.index(part)
         with self._locks[key]:
-            if self._closed:
-                raise RuntimeFailure(f"the session of {self.version} is closed; load it again")
+            self._refuse_if_closed()
             if key not in self._opened:
-                self._opened[key] = tuple(self._open_segment(s) for s in part.segments)
+                self._opened[key] = tuple(map(self._segments.open, part.segments))
             return self._opened[key]
-
-    def _open_segment(self, segment: Segment) -> Runner:
-        if segment.kind == "torch_graph":
-            return self._open_graph(segment)
-        if self.target.backend == "rtx":
-            from enginebundle.runtimes import tensorrt_rtx
-
-            return tensorrt_rtx.open_engine(
-                self.bundle.read(segment.blob), segment, self._cuda_graphs
-            )
-        if self.target.backend == "trt":
-            from enginebundle.runtimes import tensorrt
-
-            weights: dict[str, torch.Tensor] = {}
-            for digest in segment.blobs[1:]:
-                # Not kept: an engine copies them to the GPU.
-                weights |= self.bundle.read_tensors(digest)
-            host_code = self.variant.version_compatible
-            return tensorrt.open_engine(
-                self.bundle.read(segment.blob), segment, weights, host_code, self._cuda_graphs
-            )
-        raise FormatError(f"variant {self.target} holds an engine; only rtx and trt run engines")
-
-    def _open_graph(self, segment: Segment) -> Runner:
-        from enginebundle.runtimes.torch_graph import TorchGraph
-
-        device = "cpu" if self.target.backend == "torch" else "cuda"
-        data = self.bundle.read(segment.blob)
-        try:
-            graph = Graph.from_json(parse_json(data))
-            names = {weight.name for weight in graph.weights}
-            known = {op: f for op, f in self._operators.items() if op in segment.operators}
-            weights = self._read_weights(segment.weights, names, device)
-            run = TorchGraph(graph, weights, device, known)
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f"graph {segment.blob} is not JSON, or nested too deep") from error
-        if (graph.inputs, graph.outputs) != (segment.inputs, segment.outputs):
-            raise FormatError(f"graph {segment.blob} has other inputs or outputs than its segment")
-        return lambda values, _: run(values)
-
-    def _read_weights(
-        self, digest: Digest | None, names: Set[str], device: str
-    ) -> dict[str, torch.Tensor]:
-        """These tensors of a safetensors blob, each moved once, however many parts share it.
-
-        The blob may hold others, which only the variant's engines need.
-        """
-        if digest is None:
-            return {}
-        with self._weights_lock:
-            known = self._weights.setdefault(digest, {})
-            if not names <= known.keys():
-                tensors = self.bundle.read_tensors(digest)
-                new = (names & tensors.keys()) - known.keys()
-                known |= {name: tensors[name].to(device) for name in new}
-        return known
 
 
 def _shown(spec: TensorSpec) -> str:

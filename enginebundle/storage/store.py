@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 from enginebundle.errors import FormatError, NotFoundError, StoreError
 from enginebundle.format.digest import Digest, canonical_json, hexadecimal
 from enginebundle.format.parse import json_object
+from enginebundle.storage.archive import ArchiveStorage, is_archive
 from enginebundle.storage.base import Storage, safe
 from enginebundle.storage.bundles import Version
 from enginebundle.storage.home import expand
@@ -113,7 +114,8 @@ def _storage(uri: str) -> Storage:
     if "://" not in uri:
         if not uri or re.match(r"(file|s3|gs|gcs|https?):", uri):
             raise expected
-        return LocalStorage(expand(uri))
+        path = expand(uri)
+        return ArchiveStorage(path) if is_archive(path) else LocalStorage(path)
     try:
         parts = urlsplit(uri)
     except ValueError as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from enginebundle.errors import FormatError
 from enginebundle.format import dims
+from enginebundle.format.attachments import check_attachments
 from enginebundle.format.solve import unsolvable
 from orchestrator.manifest.errors import Problem, nearest
 from orchestrator.manifest.schema import ModelForm
@@ -17,7 +18,7 @@ INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 
 def problems_of(form: ModelForm, node: Located) -> list[Problem]:
     """Every mistake of a model whose parts are well formed on their own."""
-    checks = (_source, _inputs, _symbols, _targets, _refit, _goldens, _patterns)
+    checks = (_source, _inputs, _symbols, _targets, _refit, _goldens, _patterns, _attachments)
     return [problem for check in checks for problem in check(form, node)]
 
 
@@ -174,6 +175,14 @@ def _goldens(form: ModelForm, node: Located) -> Iterator[Problem]:
         yield _at(place, "file").problem(
             f"{goldens.file!r}: expected a file ending in .safetensors or .parquet"
         )
+
+
+def _attachments(form: ModelForm, node: Located) -> Iterator[Problem]:
+    place = _at(node, "attachments")
+    try:
+        check_attachments(form.attachments)
+    except FormatError as error:
+        yield place.problem(f"{error}")
 
 
 def _patterns(form: ModelForm, node: Located) -> Iterator[Problem]:

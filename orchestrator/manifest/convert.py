@@ -51,6 +51,7 @@ def convert(form: ModelForm, folder: Path) -> Model:
         allow_torch=form.allow_torch,
         plugins=tuple(form.plugins),
         operators=tuple(form.operators),
+        attachments=tuple((name, folder / path) for name, path in sorted(form.attachments.items())),
         unrecorded=form.unrecorded,
     )
 

@@ -58,6 +58,8 @@ class Model:
     plugins: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
     """What torch segments may call besides the operators that every bundle may call."""
+    attachments: tuple[tuple[str, Path], ...] = ()
+    """Files and folders that the bundle gets, by the names that they have there."""
     effort: str = DEFAULT_EFFORT
     version_compatible: bool = False
     refit: bool = False
@@ -91,6 +93,7 @@ class Model:
             "replace": [one.to_json() for one in self.replace],
             "plugins": list(self.plugins),
             "operators": list(self.operators),
+            "attachments": {name: str(path) for name, path in self.attachments},
             "effort": self.effort,
             "version_compatible": self.version_compatible,
             "refit": self.refit,

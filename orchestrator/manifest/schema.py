@@ -159,6 +159,11 @@ class ModelForm(Form):
         description="Files that count besides those that the entrypoints are seen to read; a change to "
         "one of them rebuilds the model.",
     )
+    attachments: dict[str, str] = Field(
+        {},
+        description="Files that the model needs beside its tensors, such as a tokenizer's: the name in the bundle, "
+        "and the file or folder. They are signed with it, and a service reads them through session.files.",
+    )
     inputs: dict[str, InputForm] = Field(
         min_length=1, description="The inputs by name, in the order of the model's forward."
     )

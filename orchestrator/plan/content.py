@@ -19,6 +19,7 @@ from compiler.trace.shadow import shadow
 from enginebundle.format.digest import Digest, digest_json
 from orchestrator.manifest.errors import ManifestError, Problem
 from orchestrator.manifest.model import Manifest, Model
+from orchestrator.plan.attachments import BadAttachments, attached
 from orchestrator.plan.inputs.now import file_digest
 from orchestrator.plan.inputs.places import path_entries
 
@@ -97,6 +98,11 @@ def content(model: Model) -> Content:
             absent.append(("files", f"no file or folder {named}; expected one there"))
     for index, entrypoint in enumerate(model.plugins):
         absent += _missing(f"plugins[{index}]", entrypoint, path)
+    try:
+        if model.attachments:
+            result["attachments"] = attached(model.attachments)
+    except BadAttachments as error:
+        absent.append(("attachments", str(error)))
     if absent:
         raise _Absent(*absent)
     return result

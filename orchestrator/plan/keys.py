@@ -44,10 +44,13 @@ EXCLUDED: Mapping[str, str] = {
     "validate.spec.plugins.search_path": "paths; digests of what is read under them are in inputs",
     "build.spec.allow_torch": "a permission: whether a result without engines may stand, not what it is",
     "trace.spec.goldens.file": "a path; the file's digest is in spec.content",
+    "publish.spec.attachment_paths": "paths; the files' digests are in spec.attachments",
     "build.upstream.trace.graph": "adds source lines and module names to `program`, which is in; "
     "the graph is in too where torch_executed_modules reads those names",
     "build.upstream.trace.replaced": "tells how the program was made; `program` is in",
     "build.upstream.trace.unchecked": "tells what the program leaves out; `program` is in",
+    "build.upstream.trace.structure": "how a call's outputs stand together; `program` has the outputs",
+    "build.upstream.trace.between": "tells the loader where the program holds; `program` is in",
     "build.upstream.trace.weights_bytes": "a size for estimates; the weights' digest is in",
 }
 """Everything about a task that its key leaves out, by path, each with the reason."""

@@ -8,7 +8,8 @@ The specs, by step (all JSON; `content` and `toolchain` exist for keys only):
               version_compatible, refit,
               replace (operators and functions that have converters or plugins; then also search_path,
               content), effort (trt targets only), plugins, operators (as below)
-    publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain
+    publish   name, labels {"version": ..., "replaced ...": ...}, profiles, targets, toolchain,
+              attachments {name: digest} and attachment_paths (only if it has any)
     validate  name, target, toolchain, plugins {entrypoints, search_path, content} (only if a trt target
               has any)
     promote   name, alias
@@ -50,7 +51,7 @@ def tasks(
         for t in model.targets
         for group in _groups(model, t)
     ]
-    publish = _publish(model, (trace.id,), tuple(task.id for task in builds), installed)
+    publish = _publish(model, (trace.id,), tuple(task.id for task in builds), content, installed)
     validations = []
     for target in model.targets:
         if runnable(target, archs):
@@ -105,7 +106,7 @@ def _trace(model: Model, content: Mapping[str, Any], installed: Installed) -> Ta
             "precision": model.precision,
             "replace": [one.to_json() for one in model.replace],
             "unrecorded": model.unrecorded,
-            "content": dict(content),
+            "content": {name: one for name, one in content.items() if name != "attachments"},
             "toolchain": installed.for_trace(),
         },
         needs=(),
@@ -181,9 +182,20 @@ def _labels(model: Model) -> dict[str, str]:
     return labels | {f"replaced {one}": f"{one.way} {one.by}" for one in model.replace}
 
 
+def _attachments(content: Mapping[str, Any]) -> dict[str, Any]:
+    found: Mapping[str, Mapping[str, str]] = content.get("attachments", {})
+    if not found:
+        return {}
+    return {
+        "attachments": {name: one["digest"] for name, one in found.items()},
+        "attachment_paths": {name: one["path"] for name, one in found.items()},
+    }
+
+
 def _publish(
-    model: Model, traces: tuple[str, ...], builds: tuple[str, ...], installed: Installed
-) -> Task:
+    model: Model, traces: tuple[str, ...], builds: tuple[str, ...], content: Mapping[str, Any],
+    installed: Installed,
+) -> Task:  # fmt: skip
     return Task(
         TaskId(model.name, "publish"),
         spec={
@@ -192,6 +204,7 @@ def _publish(
             "profiles": [profile.to_json() for profile in model.profiles],
             "targets": [str(target) for target in model.targets],
             "toolchain": installed.for_publish(),
+            **_attachments(content),
         },
         needs=(*traces, *builds),
         resources=BOOKKEEPING,

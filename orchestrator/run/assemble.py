@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from enginebundle.format.digest import Digest
 from enginebundle.format.index import Golden, Index
 from enginebundle.format.spec import Profile, Target, TensorSpec, Tolerance, Toolchain
+from enginebundle.format.structure import tree_from_json
 from enginebundle.format.variant import Part, Variant
 from orchestrator.plan.task import Upstream
 from orchestrator.plan.task_id import TaskId
@@ -15,8 +17,14 @@ from orchestrator.worker.outcome import JSON
 from orchestrator.worker.steps import of
 
 
-def assemble(spec: Mapping[str, JSON], upstream: Upstream) -> Index:
+def assemble(
+    spec: Mapping[str, JSON],
+    upstream: Upstream,
+    attached: Mapping[str, tuple[Digest, int]] = MappingProxyType({}),
+) -> Index:
     """The index of what was traced and built. FormatError if it is not consistent.
+
+    `attached`: the blob and size of each file that goes with it.
 
     A target with a profile that failed has no variant: half a variant would refuse shapes that the
     manifest promises.
@@ -31,6 +39,7 @@ def assemble(spec: Mapping[str, JSON], upstream: Upstream) -> Index:
             for part in parts:
                 blobs |= part["blobs"]
     blobs |= {golden["blob"]: golden["bytes"] for golden in traced["goldens"]}
+    blobs |= dict(attached.values())
     return Index(
         name=spec["name"],
         inputs=tuple(TensorSpec.from_json(item) for item in traced["inputs"]),
@@ -41,6 +50,9 @@ def assemble(spec: Mapping[str, JSON], upstream: Upstream) -> Index:
         blobs=tuple(blobs.items()),
         program=traced["program"],
         labels=tuple(spec["labels"].items()),
+        structure=tree_from_json(traced.get("structure")),
+        between=traced.get("between", False),
+        attachments=tuple((name, blob) for name, (blob, _) in attached.items()),
     )
 
 

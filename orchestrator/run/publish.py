@@ -27,6 +27,7 @@ from orchestrator.plan.keys import identity, key
 from orchestrator.plan.task import Task, Upstream
 from orchestrator.plan.task_id import TaskId
 from orchestrator.run.assemble import assemble
+from orchestrator.run.attach import attach
 from orchestrator.run.proofs import Proofs
 from orchestrator.worker.outcome import JSON, Blocked, Built, Cached, Failed, Outcome
 from orchestrator.worker.steps import of
@@ -55,7 +56,11 @@ class Publisher:
         """Make a version with every target that was built completely. No alias moves."""
         started = time.monotonic()
         try:
-            index = assemble(task.spec, upstream)
+            spec = task.spec
+            files = attach(
+                self.store, spec.get("attachments", {}), spec.get("attachment_paths", {})
+            )
+            index = assemble(spec, upstream, files)
             data = index.to_bytes()
             for digest, size in index.blobs:
                 if not self.store.has_blob(digest, size):

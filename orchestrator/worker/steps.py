@@ -1,7 +1,7 @@
 """The steps that run in child processes: JSON and a store in, JSON out. Anything big is a blob.
 
     trace      {graph, weights, program, skeleton, inputs, outputs, goldens, replaced, unchecked, rung,
-                weights_bytes, plain {graph, weights, program} (if a plugin computes an operator)}
+                structure, between, weights_bytes, plain {graph, weights, program} (if a plugin computes an operator)}
     build      {part, toolchain, precision, version_compatible, tolerances, report, bytes,
                 evaluated, blobs, provenance: {engines}}, and for a refittable model {refitted}
     validate   {passed, worst, evidence}
@@ -22,6 +22,7 @@ from compiler.replace.replacement import Replacement
 from compiler.trace.source import Source
 from enginebundle.format.digest import Digest, canonical_json, digest_json
 from enginebundle.format.spec import Profile, Target, TensorSpec
+from enginebundle.format.structure import tree_to_json
 from enginebundle.serve.validate import validate as validate_variant
 from enginebundle.storage.store import Store
 from enginebundle.storage.trust import Trust
@@ -90,6 +91,8 @@ def trace(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
         "replaced": [one.to_json() for one in traced.replaced],
         "unchecked": list(traced.unchecked),
         "rung": traced.rung,
+        "structure": tree_to_json(traced.structure),
+        "between": traced.between,
     } | more
 
 
@@ -230,14 +233,9 @@ def _save_segment(segment: BuiltSegment, profiles: tuple[str, ...], put: Put) ->
         blob = put(canonical_json(segment.graph.to_json(origins=False)))
         weights = put(segment.weights or {})
         return Segment(
-            segment.kind,
-            blob,
-            weights,
-            segment.inputs,
-            segment.outputs,
-            (),
+            segment.kind, blob, weights, segment.inputs, segment.outputs, (),
             operators=segment.operators,
-        )
+        )  # fmt: skip
     return Segment(
         segment.kind,
         put(segment.engine),

@@ -47,6 +47,7 @@ PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "sh
 
 BROAD = {
     "enginebundle/runtimes/torch_step.py",  # an operator raises what it likes
+    "enginebundle/serve/watch.py",  # what can't be loaded leaves what serves in place
     "orchestrator/worker/child.py",  # a step's own process: turns anything into a value
     "orchestrator/run/ray_executor.py",  # Ray starts, or raises what it likes
     "compiler/network/evaluate.py",  # torch computes a layer, or raises what it likes
@@ -66,7 +67,18 @@ BROAD = {
 TYPING_ONLY: set[tuple[str, str]] = set()
 """Imports for type checkers that close a circle and can't be avoided: (importing, imported)."""
 
-LANES = {"architecture", "attacks", "contract", "docs", "e2e", "fuzz", "gpu", "opinfo", "s3"}
+LANES = {
+    "architecture",
+    "attacks",
+    "contract",
+    "docs",
+    "e2e",
+    "examples",
+    "fuzz",
+    "gpu",
+    "opinfo",
+    "s3",
+}
 """Folders in tests/ that stand for no package: each crosses several, or has a lane of its own."""
 MORE_TESTS = {"orchestrator/builders", "e2e/farm"}
 """Folders of models that tests build."""

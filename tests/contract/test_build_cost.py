@@ -57,10 +57,6 @@ def tensorrt(version: str, told: dict[str, Any], tactic: str = "fast") -> Any:
     def flag(config: Any, flag: Any) -> None:
         told.setdefault("flags", set()).add(flag.name)
 
-    def sources(config: Any, sources: int) -> bool:
-        told["sources"] = sources
-        return True
-
     def pool(config: Any, pool: Any, size: int) -> None:
         told[pool.name] = size
 
@@ -72,8 +68,6 @@ def tensorrt(version: str, told: dict[str, Any], tactic: str = "fast") -> Any:
     behaviour = {
         "Builder.build_serialized_network": build,
         "IBuilderConfig.set_flag": flag,
-        "IBuilderConfig.set_tactic_sources": sources,
-        "IBuilderConfig.get_tactic_sources": lambda config: 31,
         "IBuilderConfig.set_memory_pool_limit": pool,
         "IBuilderConfig.set_timing_cache": lambda config, cache, ignore: True,
         "ITimingCache.serialize": lambda cache: KEPT,
@@ -96,9 +90,8 @@ def test_everything_that_the_builder_is_told_binds(version: str, store: Store) -
     options = EngineOptions((Profile("p", ()),), effort="fast")
     notes = make_engine(trt, network(), GRAPH, options, Aids(store, lambda phases: True)).notes
     config = told["config"]
-    assert config.builder_optimization_level == 1
+    assert config.builder_optimization_level == 0
     assert config.profiling_verbosity == trt.ProfilingVerbosity.DETAILED
-    assert told["sources"] == 31 & ~(1 << int(trt.TacticSource.JIT_CONVOLUTIONS))
     assert told["WORKSPACE"] == notes["workspace"] == 6 * GIB
     assert isinstance(config.progress_monitor, trt.IProgressMonitor)
     assert store.read_blob(notes["timing_cache"]["after"]) == KEPT

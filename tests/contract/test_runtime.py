@@ -252,6 +252,16 @@ def test_sizes_that_come_again_are_replayed(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", WHEELS)
+def test_scratch_memory_is_counted_for_each_context_and_once_for_all_graphs(version: str) -> None:
+    plain, graphed = opened(version), opened(version, cuda_graphs=True)
+    assert (plain.scratch_bytes, graphed.scratch_bytes) == (0, 0)
+    for rows in (1, 1, 2, 2, 2):
+        for engine in (plain, graphed):
+            engine({"x": torch.zeros(rows, 3)}, "p")
+    assert (plain.scratch_bytes, graphed.scratch_bytes) == (512, 1024)
+
+
+@pytest.mark.parametrize("version", WHEELS)
 def test_graphs_are_few(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is used stays; one that no call of many used makes room."""
     monkeypatch.setattr(cuda_graphs, "KEPT", 2)

@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_block_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
     blocks = BLOCK.findall(PAGE.read_text())
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     for code, text in blocks:
         exec(compile(code, str(PAGE), "exec"), names)
         told = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)

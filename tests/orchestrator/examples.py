@@ -25,6 +25,7 @@ CONTENT: dict[str, Any] = {
     "goldens": "sha256:2",
     "files": {"vocab.txt": "sha256:3"},
     "PYTHONPATH": 1,
+    "attachments": {"labels.txt": {"path": "/a/labels.txt", "digest": "sha256:4"}},
 }
 INPUTS: dict[str, Any] = {
     "files": {
@@ -65,6 +66,8 @@ TRACED: dict[str, Any] = {
     "outputs": [TensorSpec("y", "float32", ("b", 3)).to_json()],
     "goldens": [{"name": "a", "blob": "sha256:a"}],
     "plain": {"graph": "sha256:h", "weights": "sha256:w", "program": "sha256:q"},
+    "between": True,
+    "structure": {"kind": "tuple", "items": ["y"]},
     "unchecked": ["model.py:7 in forward: `assert (x > 0).all()`"],
     "replaced": [{"operator": "aten.gelu.default", "converter": "zoo:gelu", "places": ["gelu"]}],
 }

@@ -118,7 +118,7 @@ def test_outside_every_profile_says_why_for_each() -> None:
         choose((SHORT, LONG), {"b": 40, "s": 7})
     assert str(caught.value) == (
         "no profile contains b=40, s=7 (short: b must be 1 to 8, got 40, s must be 8 to 64, got 7; "
-        "long: b must be 1 to 32, got 40, s must be 32 to 256, got 7). "
+        "long: b must be 1 to 32, got 40, s must be 32 to 256, got 7); the nearest is 'short'. "
         "Pad, split or crop the input, or build a profile for it"
     )
 

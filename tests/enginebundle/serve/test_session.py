@@ -50,6 +50,7 @@ def test_a_session_answers(store: Store) -> None:
     with pytest.raises(InputError, match=r"missing \['mask'\]"):
         session(x=torch.ones(1, 3))
     assert session.profile_for(x=torch.ones(4, 3), mask=torch.ones(4)).name == "short"
+    assert session.device == torch.device("cpu")
 
 
 def test_a_graph_takes_its_own_weights_from_a_shared_blob(store: Store) -> None:
@@ -66,7 +67,7 @@ def test_a_graph_takes_its_own_weights_from_a_shared_blob(store: Store) -> None:
     session = Session(bundle, bundle.index.variants[0])
     x, mask = torch.randn(2, 3), torch.ones(2, dtype=torch.bool)
     torch.testing.assert_close(session(x=x, mask=mask)["y"], expected(x, mask)["y"])
-    assert session._weights[shared].keys() == WEIGHTS.keys()
+    assert session._segments._weights[shared].keys() == WEIGHTS.keys()
 
 
 def test_parts_open_on_first_use(store: Store) -> None:
@@ -118,7 +119,7 @@ def test_a_closed_session_is_not_called(store: Store) -> None:
             session(x=torch.ones(size, 3), mask=torch.ones(size, dtype=torch.bool))
     with pytest.raises(RuntimeFailure, match="closed"):
         session.open()
-    assert not session._weights
+    assert not session._segments._weights
     session.close()
 
 
@@ -132,8 +133,8 @@ def test_a_session_is_warm_and_held_against_its_goldens(store: Store) -> None:
         tolerances=tuple((name, Tolerance(0.0, 0.0)) for name, _ in session.variant.tolerances),
     )
     other = Session(session.bundle, wrong)
-    usual = other._open_segment
-    other._open_segment = lambda segment: (  # type: ignore[method-assign]
+    usual = other._segments.open
+    other._segments.open = lambda segment: (  # type: ignore[method-assign]
         lambda values, profile: {n: t + 1 for n, t in usual(segment)(values, profile).items()}
     )
     with pytest.raises(RuntimeFailure, match=r"output 'y' of the golden .* times its tolerance"):
@@ -149,7 +150,7 @@ def test_calls_of_other_parts_do_not_wait_for_one_that_is_being_opened(
     parts = tuple(replace(part, profiles=(name,)) for name in part.profiles)
     session = Session(bundle, replace(variant, parts=parts))
     opening, go_on = threading.Event(), threading.Event()
-    usual = session._open_segment
+    usual = session._segments.open
 
     def slow(segment: Segment) -> Any:
         if not opening.is_set():
@@ -157,7 +158,7 @@ def test_calls_of_other_parts_do_not_wait_for_one_that_is_being_opened(
             assert go_on.wait(60)
         return usual(segment)
 
-    monkeypatch.setattr(session, "_open_segment", slow)
+    monkeypatch.setattr(session._segments, "open", slow)
     short, long = ({"x": torch.ones(n, 3), "mask": torch.ones(n).bool()} for n in (1, 16))
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(session, **short)

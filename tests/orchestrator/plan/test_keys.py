@@ -79,6 +79,7 @@ MUTATIONS: dict[str, tuple[Any, set[str]]] = {
     "refit": (True, NOTHING),  # trt targets only
     "allow_torch": (True, NOTHING),  # a permission
     "operators": (("mylib::scale",), {"build", "validate"}),  # that segments in torch may call
+    "attachments": ((("labels.txt", Path("/a/labels.txt")),), NOTHING),  # a path, as for files
     "unrecorded": ("allow", TRACE),  # what was refused before may be read now
 }
 """Field of Model -> another value, and the steps whose key it must change, and no others."""

@@ -1,0 +1,1 @@
+"""Bundles for NVIDIA's Triton Inference Server."""

@@ -1,0 +1,1 @@
+"""Services that load bundles: copy one from here."""
