@@ -51,8 +51,11 @@ format: $(STAMP)  ## let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# First, bytecode: where the environment forbids Python to write it (PYTHONDONTWRITEBYTECODE, as in many containers),
+# each of the hundreds of processes that tests start would compile our sources again.
 # One process more than JOBS: tests also wait, for servers, clusters and leases.
 test: lint  ## lint, and every test that needs no GPU
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q -j $(JOBS) compiler enginebundle orchestrator benchmarks manifests tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $$(($(JOBS) + 1)) --dist loadfile --no-loadscope-reorder
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --share 25 --jobs $(JOBS)
 
