@@ -51,8 +51,11 @@ format: $(STAMP)  ## let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# First, bytecode: where the environment forbids Python to write it (PYTHONDONTWRITEBYTECODE, as in many containers),
+# each of the hundreds of processes that tests start would compile our sources again.
 # One process more than JOBS: tests also wait, for servers, clusters and leases.
 test: lint  ## lint, and every test that needs no GPU
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q -j $(JOBS) compiler enginebundle orchestrator benchmarks manifests tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $$(($(JOBS) + 1)) --dist loadfile --no-loadscope-reorder
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.opinfo --share 25 --jobs $(JOBS)
 
@@ -86,8 +89,8 @@ fuzz: $(STAMP)  ## random programs of operators, compositions of blocks and unus
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.compositions --count 2000 --jobs $(JOBS)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.arguments --samples 5000 --jobs $(JOBS)
 
-attacks: $(STAMP)  ## 20,400 random attacks on a bundle; writes benchmarks/results/attacks.json
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.attacks.fuzz --mutants 20400
+attacks: $(STAMP)  ## 20,800 random attacks on a bundle; writes benchmarks/results/attacks.json
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.attacks.fuzz --mutants 20800
 
 mutants: $(STAMP)  ## one-line changes of the modules that hold promises: which do tests notice? MODULE=dims runs one
 	$(BIN)/python -m benchmarks.mutants $(MODULE) --jobs $(JOBS)
@@ -95,8 +98,9 @@ mutants: $(STAMP)  ## one-line changes of the modules that hold promises: which 
 signatures: $(STAMP)  ## TensorRT's signatures, read again from its wheels; tests/contract/signatures.json holds them
 	$(BIN)/python -m tests.contract.record
 
-import-time: $(STAMP)  ## what `import enginebundle` costs
+import-time: $(STAMP)  ## what `import enginebundle` costs, and what `pip install .` brings
 	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/install_size.py
 
 clean:  ## remove the store and what tools left behind; `make distclean` takes .venv too
 	rm -rf store build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -39,6 +39,7 @@ SEEN_BY_TESTS = ("benchmarks", "clusters", "docs", "manifests", "README.md", "CH
 MODULES = {
     "enginebundle/format/dims.py": ["tests/enginebundle/format/test_dims.py"],
     "enginebundle/format/signing.py": ["tests/enginebundle/format/test_signing.py"],
+    "enginebundle/format/role.py": ["tests/enginebundle/format/test_role.py"],
     "enginebundle/format/evidence.py": ["tests/enginebundle/format/test_evidence.py"],
     "enginebundle/format/verdict.py": ["tests/enginebundle/format/test_verdict.py"],
     "enginebundle/serve/selection.py": ["tests/enginebundle/serve/test_selection.py"],
@@ -54,6 +55,8 @@ MODULES = {
         "tests/enginebundle/storage/test_ledger.py",
         "tests/attacks/test_evidence_taken_away.py",
         "tests/attacks/test_revoked.py",
+        "tests/attacks/test_roles.py",
+        "tests/attacks/test_rotation.py",
     ],
     "enginebundle/storage/local.py": ["tests/enginebundle/storage/test_local.py"],
     "enginebundle/storage/blobs.py": ["tests/enginebundle/storage/test_blobs.py"],
@@ -62,8 +65,14 @@ MODULES = {
     "enginebundle/storage/aliases.py": [
         "tests/attacks/test_aliases.py",
         "tests/enginebundle/storage/test_store_local.py",
+        "tests/attacks/test_roles.py",
     ],
-    "enginebundle/storage/denials.py": ["tests/attacks/test_revoked.py"],
+    "enginebundle/storage/denials.py": [
+        "tests/attacks/test_revoked.py",
+        "tests/attacks/test_roles.py",
+        "tests/attacks/test_rotation.py",
+    ],
+    "enginebundle/storage/cosign.py": ["tests/attacks/test_rotation.py"],
     "enginebundle/storage/seen.py": ["tests/enginebundle/storage/test_seen.py"],
     "enginebundle/storage/leases.py": ["tests/enginebundle/storage/test_leases.py"],
     "compiler/trace/guards.py": ["tests/compiler/trace/test_guards.py"],

@@ -1,4 +1,4 @@
-"""Inspect, verify and run a bundle, and look at this machine.
+"""Inspect, verify and run a bundle, look at this machine, and say which keys it trusts.
 
     python -m enginebundle inspect REFERENCE
     python -m enginebundle verify REFERENCE
@@ -6,6 +6,7 @@
     python -m enginebundle run REFERENCE IN.safetensors OUT.safetensors [--target T] [--allow-pending]
     python -m enginebundle bench REFERENCE [--seconds S] [--no-cuda-graphs] [--target T] [--allow-pending]
     python -m enginebundle doctor
+    python -m enginebundle trust [FILE.pub] [--may ROLES] [--names NAMES]
 
 stdout is for people, or one JSON document with --json; messages go to stderr. Exit codes: 0 success, 1
 refused or failed (the message gives the reason), 2 usage.
@@ -21,7 +22,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from enginebundle.errors import BundleError
+from enginebundle.errors import BundleError, FormatError
+from enginebundle.format.role import ROLES, Limit
 from enginebundle.format.spec import Target
 from enginebundle.format.structure import tree_to_json
 from enginebundle.serve import loader
@@ -31,6 +33,7 @@ from enginebundle.serve.doctor import examine
 from enginebundle.serve.machine import this_machine
 from enginebundle.serve.selection import Accepted, Rejected
 from enginebundle.serve.session import Session
+from enginebundle.storage.trust import Trust, admit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,6 +100,7 @@ def _inspect(parsed: argparse.Namespace) -> Mapping[str, Any]:
         "version": str(bundle.version),
         "index": bundle.version.digest,
         "signer": bundle.signer,
+        "signers": list(bundle.signers),
         "inputs": [spec.to_json() for spec in index.inputs],
         "outputs": [spec.to_json() for spec in index.outputs],
         "profiles": [profile.to_json() for profile in index.profiles],
@@ -178,7 +182,10 @@ def _run(parsed: argparse.Namespace) -> Mapping[str, Any]:
     except SafetensorError as error:
         raise BundleError(f"{parsed.input} is not a safetensors file: {error}") from error
     outputs = session(**inputs)
-    save_file({name: tensor.contiguous() for name, tensor in outputs.items()}, parsed.output)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in outputs.items()}, parsed.output)
+    except ImportError as error:
+        raise BundleError(f"writing {parsed.output} needs NumPy: pip install numpy") from error
     shapes = {name: list(tensor.shape) for name, tensor in outputs.items()}
     profile = session.profile_for(**inputs).name
     return {"target": str(session.target), "profile": profile, "outputs": shapes}
@@ -194,6 +201,19 @@ def _doctor(parsed: argparse.Namespace) -> Mapping[str, Any]:
     found = examine()
     able = any(one.fine for one in found if one.what.endswith("targets"))
     return {"able": able, "findings": [asdict(one) for one in found]}
+
+
+def _trust(parsed: argparse.Namespace) -> Mapping[str, Any]:
+    if parsed.file is not None:
+        admit(parsed.file, Limit.of(parsed.may, parsed.names))
+    elif parsed.may or parsed.names:
+        raise FormatError("--may and --names are about the key in a file: name its .pub file first")
+    trust = Trust.default()
+    keys = [
+        {"key": key, "may": " and ".join(map(str, trust.limits.get(key, (Limit(),))))}
+        for key in trust.keys
+    ]
+    return {"folder": str(trust.where), "keys": keys}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -226,6 +246,17 @@ def _parser() -> argparse.ArgumentParser:
     bundle("inspect", _inspect, "print what the bundle holds, and the evidence about it")
     bundle("verify", _verify, "check the signature and every blob")
     command("doctor", _doctor, "print what this machine can load, and what it lacks for the rest")
+    sub = command(
+        "trust", _trust, "trust a key on this machine; print which are, and what they may sign"
+    )
+    sub.add_argument("file", nargs="?", type=Path, help="the .pub file of a key; none: only print")
+    sub.add_argument(
+        "--may", nargs="+", choices=ROLES, help="what it may sign (default: everything)"
+    )
+    sub.add_argument(
+        "--names", nargs="+", default=(), metavar="NAME",
+        help="the bundles that it may sign for, such as bert-*; without --may, it may revoke nothing",
+    )  # fmt: skip
     for name, run, text in (
         ("match", _match, "print which variants may run here, and why the others may not"),
         ("run", _run, "run the bundle on the tensors in a file"),

@@ -177,6 +177,13 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--undo", action="store_true", help="take these off the list again")
     _store(one)
     _output(one)
+    one = command(
+        "sign", "sign:sign",
+        "Sign versions, their evidence and their aliases with this machine's keys too: key.pem and keys/*.pem.",
+    )  # fmt: skip
+    one.add_argument("bundle", nargs="+", help="NAME@VERSION, as many as wanted")
+    _store(one)
+    _output(one)
     one = command("export", "export:export", "Copy a version out of the store, to be served.")
     one.add_argument("bundle", help="NAME, NAME@VERSION or NAME:ALIAS")
     one.add_argument(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -14,6 +15,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "manifests"))
 
 gc.disable()
 import torchvision_on_cpu  # noqa: E402
+
+# How long an example takes is the machine's affair, and no test's.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 _LONG = ("/tests/e2e/", "/tests/orchestrator/")
 torchvision_on_cpu.prepare()

@@ -11,6 +11,7 @@ import torch
 from torch._decomp import decomposition_table
 from torch._export import config as export_config
 from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import SYMPY_INTERP
 
 from compiler.lower import embedding_renorm, linear_cross_entropy, resized
 from compiler.lower.conditions import functional, values_known
@@ -50,7 +51,13 @@ def _decompose(exported: ExportedProgram, options: LowerOptions) -> ExportedProg
         return spared
     dynamic = _dynamic(exported)
     try:
-        with torch.no_grad(), kept_short(), _writes_by_argument(), done_once():
+        with (
+            torch.no_grad(),
+            kept_short(),
+            _writes_by_argument(),
+            _guards_of_symbols(),
+            done_once(),
+        ):
             ready = spelled_out(embedding_renorm.as_values(hoisted(exported)), options.keep)
             lowered: ExportedProgram = ready.run_decompositions(_table(options.keep))
     except Exception as error:  # decompositions run operators' Python code, which raises anything
@@ -88,6 +95,29 @@ def _writes_by_argument() -> Iterator[None]:
         export_config.patch(enable_auto_functionalized_v2_for_export=False),
     ):
         yield
+
+
+@contextmanager
+def _guards_of_symbols() -> Iterator[None]:
+    """The program's guards are asked again, as Python code. Its `min` and `max` take symbols here: Python's own would
+    ask which is smaller, and the answer of the example's sizes would narrow the program to them."""
+    own: dict[str, Any] = {
+        name: SYMPY_INTERP[name] for name in ("min", "max") if name in SYMPY_INTERP
+    }
+    pairs: dict[str, Callable[..., Any]] = {"min": torch.sym_min, "max": torch.sym_max}
+    SYMPY_INTERP.update(
+        {name: functools.partial(_of_all, of_two) for name, of_two in pairs.items()}
+    )
+    try:
+        yield
+    finally:
+        for name in pairs:
+            del SYMPY_INTERP[name]
+        SYMPY_INTERP.update(own)
+
+
+def _of_all(of_two: Callable[[Any, Any], Any], *numbers: Any) -> Any:
+    return functools.reduce(of_two, numbers)
 
 
 @functools.lru_cache(maxsize=8)

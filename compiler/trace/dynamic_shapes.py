@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +40,15 @@ def dynamic_shapes(
             size = named[moving[0]] if slope == 1 else slope * named[moving[0]]
             result[spec.name][axis] = size + offset if offset else size
     return result
+
+
+def longest(inputs: tuple[TensorSpec, ...], ranges: Mapping[str, Range]) -> int:
+    """The largest size of any input."""
+    sizes = [1]
+    for dim in (dim for spec in inputs for dim in spec.shape):
+        ends = [{(s, ranges[s].min), (s, ranges[s].max)} for s in sorted(dims.symbols_of(dim))]
+        sizes += [dims.evaluate(dim, dict(corner)) for corner in itertools.product(*ends)]
+    return max(sizes)
 
 
 def _linear(dim: str, symbol: str, ranges: Mapping[str, Range]) -> tuple[int, int] | None:

@@ -36,7 +36,7 @@ from compiler.trace.associative import lengths_kept
 from compiler.trace.branches import holds_elsewhere
 from compiler.trace.complaint import Complaint
 from compiler.trace.constants import folded
-from compiler.trace.dynamic_shapes import dynamic_shapes
+from compiler.trace.dynamic_shapes import dynamic_shapes, longest
 from compiler.trace.examples import ExampleMaker, TraceRefused, envelope, make_examples
 from compiler.trace.failures import (
     data_dependent,
@@ -46,6 +46,7 @@ from compiler.trace.failures import (
 )
 from compiler.trace.guards import check_dimensions
 from compiler.trace.short_sizes import kept_short
+from compiler.trace.steps import SizeRead
 from compiler.trace.truths import export_without
 from compiler.trace.written import reshaped, reshapes
 from enginebundle.format.spec import Profile, TensorSpec
@@ -110,7 +111,7 @@ def trace_recorded(
         strict = rung in STRICT
 
         def once() -> ExportedProgram:
-            with _prepared(model, inputs if keywords else (), strict):
+            with _prepared(model, inputs if keywords else (), strict, longest(inputs, ranges)):
                 return torch.export.export(
                     model, args, kwargs, dynamic_shapes=dynamic, strict=strict
                 )
@@ -145,6 +146,8 @@ def trace_recorded(
     except Exception as error:  # as above
         if is_data_dependent(error):
             raise data_dependent(error) from error
+        if isinstance(error, SizeRead):
+            raise _at_its_line(error) from error
         _refuse_if_forward_fails(model, eager, keywords)
         refusal = error
     if refusal is not None:
@@ -152,6 +155,8 @@ def trace_recorded(
         rung = "auto"
         try:
             exported, unchecked = export(rung)
+        except SizeRead as error:
+            raise _at_its_line(error) from error
         except Exception as error:  # as above
             raise export_refused(error, refusal) from error
     complaint = complaint_of(exported)
@@ -172,9 +177,13 @@ def trace_recorded(
     return exported, unchecked, rung
 
 
+def _at_its_line(error: SizeRead) -> TraceRefused:
+    return TraceRefused(error.code, f"{error.message}{place(error)}", error.remedy)
+
+
 @contextmanager
 def _prepared(
-    model: torch.nn.Module, named: tuple[TensorSpec, ...], strict: bool
+    model: torch.nn.Module, named: tuple[TensorSpec, ...], strict: bool, most: int
 ) -> Iterator[None]:
     """While open, torch and the model are as an export needs them."""
     # Dynamo, which strict export begins with, would trace these as well.
@@ -186,7 +195,7 @@ def _prepared(
         _spelled_out(model, named),
         numbers,
         masks.as_given(),
-        kept_short(),
+        kept_short(most),
         casts.as_they_are(),
         lengths_kept(),
         forms,

@@ -167,13 +167,15 @@ def _broken(
         if not guard.torchs and elsewhere(condition):
             return None
         where = ", ".join(f"{name}={size}" for name, size in broken[0].items())
+        read = isinstance(condition, sympy.Eq) and any(side.is_Integer for side in condition.args)
         return Complaint(
             "guard",
             f"the model holds only where {condition}{guard.place}, which profile {profile.name!r} "
             f"breaks at {where}{_rest(condition, profile)}",
             "narrow the profile to sizes that satisfy it, split it into one for each branch with a "
-            "model of its own, or change that line",
-            isinstance(condition, sympy.Eq) and any(side.is_Integer for side in condition.args),
+            "model of its own, or change that line"
+            + (", without int() around what is a whole number already" if read else ""),
+            read,
         )
     return None
 

@@ -5,7 +5,7 @@
 `math.sqrt(n)`, `math.log(n)` and `divmod(n, 3)` are C and read a size as a number, which fixes it to the example's.
 While this is open, roots and quotients are symbols again; of the other functions torch has no symbolic form that
 a program may hold, so that their results are tensors, computed like any other. With real numbers they are
-Python's own.
+Python's own. What is rounded, as `math.ceil(math.log2(n))` is, is a size again: compiler/trace/steps.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from compiler.trace import steps
 
 Symbol = torch.SymInt | torch.SymFloat
 _SYMBOLS = (torch.SymInt, torch.SymFloat)
@@ -36,14 +38,27 @@ def with_symbols() -> Iterator[None]:
     ]
     for names, name, value in places:
         names[name] = _EITHER[id(value)]
-    symbol: Any = torch.SymInt
-    symbol.__divmod__ = lambda self, other: (self // other, self % other)
+    try:
+        with _methods(torch.SymInt, _METHODS), steps.remembered():
+            yield
+    finally:
+        for names, name, value in places:
+            names[name] = value
+
+
+@contextmanager
+def _methods(owner: Any, methods: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """While open, a class has these methods of its own."""
+    before = {name: vars(owner)[name] for name in methods if name in vars(owner)}
+    for name, method in methods.items():
+        setattr(owner, name, method)
     try:
         yield
     finally:
-        del symbol.__divmod__
-        for names, name, value in places:
-            names[name] = value
+        for name in methods:
+            delattr(owner, name)
+        for name, method in before.items():
+            setattr(owner, name, method)
 
 
 def _names(module: object) -> dict[str, Any]:
@@ -90,13 +105,24 @@ def _either(name: str, form: Callable[..., Any]) -> Callable[..., Any]:
 
 def _in_a_tensor(name: str) -> Callable[..., Any]:
     """A tensor without dimensions, which counts in types as Python's number does."""
-    function = getattr(torch, name)
-    return lambda x: function(torch.scalar_tensor(x, dtype=torch.get_default_dtype()))
+    function, pythons = getattr(torch, name), getattr(math, name)
+
+    def form(x: Any) -> Any:
+        found = function(torch.scalar_tensor(x, dtype=torch.get_default_dtype()))
+        return steps.remember(found, x, pythons)
+
+    return form
 
 
 def _log(x: Any, base: Any = None) -> Any:
     natural = _in_a_tensor("log")
-    return natural(x) if base is None else natural(x) / natural(base)
+    if base is None:
+        return natural(x)
+    found = natural(x) / natural(base)
+    own = _PYTHONS["log"]
+    return (
+        steps.remember(found, x, lambda n: own(n, base)) if isinstance(base, int | float) else found
+    )
 
 
 def _gcd(*numbers: Any) -> Any:
@@ -122,7 +148,23 @@ def _lcm(*numbers: Any) -> Any:
     return numbers[0] * numbers[1] // math.gcd(*numbers)
 
 
-_PYTHONS = {"gcd": math.gcd, "lcm": math.lcm}
+def _power(exponent: Any, base: Any) -> Any:
+    """`2 ** exponent`, by its steps: torch's own power of symbols has no form as a size."""
+    found = steps.steps(exponent, lambda k: base**k) if isinstance(base, int) else NotImplemented
+    return _TORCHS_POWER(exponent, base) if found is NotImplemented else found
+
+
+def _bit_length(number: Any) -> Any:
+    found = steps.steps(number, int.bit_length)
+    return int(number).bit_length() if found is NotImplemented else found
+
+
+def _shifted(bits: Any, number: Any) -> Any:
+    """`1 << bits`"""
+    return number * 2**bits
+
+
+_PYTHONS: Mapping[str, Callable[..., Any]] = {"gcd": math.gcd, "lcm": math.lcm, "log": math.log}
 _DIVIDED = 1024
 """The largest number whose divisors are written out."""
 _OF_ONE = (
@@ -134,6 +176,14 @@ FORMS: Mapping[str, Callable[..., Any]] = {
     "log": _log, "gcd": _gcd, "lcm": _lcm, **{name: _in_a_tensor(name) for name in _OF_ONE},
 }  # fmt: skip
 """By the name in `math`: the form for symbols."""
+_TORCHS_POWER: Any = torch.SymInt.__rpow__
+_METHODS: Mapping[str, Callable[..., Any]] = {
+    "__divmod__": lambda self, other: (self // other, self % other),
+    "__rlshift__": _shifted,
+    "__rpow__": _power,
+    "bit_length": _bit_length,
+}
+"""Of integers, which torch's symbols lack or read as numbers."""
 _EITHER = {id(getattr(math, name)): _either(name, form) for name, form in FORMS.items()}
 """By the id of Python's function: what stands in its place."""
 _INSTALLED = tuple(

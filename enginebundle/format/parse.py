@@ -27,11 +27,15 @@ def document_of(
 
 def json_object(data: bytes, what: str) -> dict[str, Any]:
     """The JSON object in a document, with any keys."""
+    return mapping(json_value(data, what), what)
+
+
+def json_value(data: bytes, what: str) -> Any:
+    """The JSON in a document."""
     try:
-        value = parse_json(data)
+        return parse_json(data)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{what} is not JSON: {error}") from error
-    return mapping(value, what)
 
 
 def check_canonical(written: bytes, read: bytes, what: str) -> None:

@@ -1,43 +1,45 @@
 """Ed25519 signatures over raw bytes. No files: enginebundle.storage.trust keeps the keys.
 
 A public key is 32 raw bytes, and its id is their SHA-256. As text it is one line:
-`ed25519 BASE64 [comment]`.
+`ed25519 BASE64 [comment]`. A document may be signed with several keys, so that one can take another's place.
 """
 
 from __future__ import annotations
 
 import base64
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from enginebundle.errors import FormatError, IntegrityError
 from enginebundle.format.digest import Digest, canonical_json, digest_bytes, is_digest
-from enginebundle.format.parse import fields, json_object
+from enginebundle.format.parse import array, fields, json_value
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 ALGORITHM = "ed25519"
+MOST = 16
+"""Signatures of one document."""
+_WHAT = "signature document"
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature document: the id of the key that signed, and the signature's 64 bytes."""
+    """A signature: the id of the key that signed, and the signature's 64 bytes."""
 
     key: Digest
     raw: bytes
 
-    def to_bytes(self) -> bytes:
-        """The document as canonical JSON."""
+    def to_json(self) -> dict[str, Any]:
         encoded = base64.b64encode(self.raw).decode()
-        return canonical_json({"algorithm": ALGORITHM, "key": self.key, "signature": encoded})
+        return {"algorithm": ALGORITHM, "key": self.key, "signature": encoded}
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Signature:
-        """Read a signature document. FormatError on anything unexpected."""
-        what = "signature document"
-        value = fields(json_object(data, what), what, ("algorithm", "key", "signature"))
+    def from_json(cls, found: Any) -> Signature:
+        """FormatError on anything unexpected."""
+        value = fields(found, _WHAT, ("algorithm", "key", "signature"))
         if value["algorithm"] != ALGORITHM:
             raise FormatError(f"signature: expected {ALGORITHM}, got {value['algorithm']!r}")
         if not is_digest(value["key"]):
@@ -58,11 +60,35 @@ class Signature:
             ) from error
 
 
+def signatures(document: bytes) -> tuple[Signature, ...]:
+    """What a signature document holds: one signature, or a list of 2 to MOST, by ids of keys ascending."""
+    value = json_value(document, _WHAT)
+    if not isinstance(value, list):
+        return (Signature.from_json(value),)
+    found = array(value, _WHAT, Signature.from_json)
+    keys = [signature.key for signature in found]
+    if not 2 <= len(keys) <= MOST or keys != sorted(set(keys)):
+        raise FormatError(
+            f"{_WHAT}: expected one signature, or 2 to {MOST} by keys ascending, got {len(keys)}"
+        )
+    return found
+
+
+def join(*documents: bytes) -> bytes:
+    """The signature document with all signatures of these; of two by one key the later."""
+    found = {each.key: each for document in documents for each in signatures(document)}
+    if len(found) > MOST:
+        raise FormatError(f"{_WHAT}: expected at most {MOST} signatures, got {len(found)}")
+    made = [found[key].to_json() for key in sorted(found)]
+    return canonical_json(made if len(made) > 1 else made[0])
+
+
 @dataclass(frozen=True)
 class Signer:
-    """A private key that signs."""
+    """A private key that signs, and others that sign beside it."""
 
     _private: Ed25519PrivateKey
+    beside: tuple[Signer, ...] = ()
 
     @classmethod
     def generate(cls) -> Signer:
@@ -106,14 +132,25 @@ class Signer:
         """The key's id: the digest of `public`."""
         return digest_bytes(self.public)
 
+    @property
+    def each(self) -> tuple[Signer, ...]:
+        """The keys one by one, its own first."""
+        return (Signer(self._private), *self.beside)
+
+    @property
+    def keys(self) -> Mapping[Digest, bytes]:
+        """All its raw public keys, by id."""
+        return {one.key_id: one.public for one in self.each}
+
     def public_line(self) -> str:
         """The public key as text, with this machine's name as the comment."""
         encoded = base64.b64encode(self.public).decode()
         return f"{ALGORITHM} {encoded} {socket.gethostname()}\n"
 
     def sign(self, data: bytes) -> bytes:
-        """A signature document over the raw bytes."""
-        return Signature(self.key_id, self._private.sign(data)).to_bytes()
+        """A signature document over the raw bytes, with a signature of each key."""
+        own = Signature(self.key_id, self._private.sign(data))
+        return join(canonical_json(own.to_json()), *(one.sign(data) for one in self.beside))
 
 
 def parse_public(text: str, where: str) -> bytes:

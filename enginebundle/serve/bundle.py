@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bundle:
-    """One version of a bundle in a store. `signer` is the id of the trusted key that signed it."""
+    """One version of a bundle in a store. `signers` are the ids of the trusted keys that signed it."""
 
     store: ProofStore
     version: Version
     index: Index
-    signer: Digest
+    signers: tuple[Digest, ...]
     ledger: Ledger
 
     @classmethod
@@ -45,7 +45,7 @@ class Bundle:
         trust = store.honour(trust)
         trust.check(version, version.digest)
         raw, signature = store.read_index(version)
-        signer = trust.verify(raw, signature)
+        signers = trust.verify(raw, signature, "bundles", version.name)
         index = Index.from_bytes(raw)
         if index.name != version.name:
             # The signature says who made the index, not where in the store it belongs.
@@ -53,7 +53,12 @@ class Bundle:
                 f"the store has the index of {index.name!r} under the name {version.name!r}"
             )
         targets = {variant.target for variant in index.variants}
-        return cls(store, version, index, signer, read(store, version, trust, targets))
+        return cls(store, version, index, signers, read(store, version, trust, targets))
+
+    @property
+    def signer(self) -> Digest:
+        """One of the trusted keys that signed it."""
+        return self.signers[0]
 
     @property
     def evidence(self) -> tuple[Signed[Evidence], ...]:

@@ -10,7 +10,6 @@ not known: an earlier move is what somebody who took the last one away would lik
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from enginebundle.errors import (
@@ -19,45 +18,21 @@ from enginebundle.errors import (
     FormatError,
     IntegrityError,
     NotFoundError,
-    RevokedError,
     StaleError,
     StoreError,
     UntrustedError,
 )
-from enginebundle.format.digest import Digest, canonical_json
+from enginebundle.format.digest import Digest
 from enginebundle.format.move import LAST, Move, counted, stamp
 from enginebundle.format.parse import check_name, fields, is_name, json_object, text
 from enginebundle.format.reference import Reference
 from enginebundle.format.signing import Signer
 from enginebundle.storage.bundles import Version
 from enginebundle.storage.denials import DenialStore
+from enginebundle.storage.pointer import ROLE, Pointer, record
 from enginebundle.storage.reading import SMALL
 from enginebundle.storage.seen import kept_in, remember, seen
 from enginebundle.storage.trust import Trust, default_signer
-
-
-@dataclass(frozen=True, slots=True)
-class Pointer:
-    """What the last move of an alias says. Nothing of it is trusted yet: `AliasStore.move` checks it.
-
-    `seen`: the highest moves by key that this machine had seen before the store was asked. What it sees
-    afterwards may be of somebody who moves the alias just now.
-    """
-
-    name: str
-    alias: str
-    slot: int
-    version: int
-    document: bytes
-    signature: bytes
-    seen: Mapping[Digest, int] = field(default_factory=dict, compare=False)
-
-    def highest(self, trust: Trust) -> int:
-        """The highest move that this machine had seen of a trusted key."""
-        return max((number for key, number in self.seen.items() if key in trust.keys), default=0)
-
-    def __str__(self) -> str:
-        return f"alias {self.name}:{self.alias}"
 
 
 class AliasStore(DenialStore):
@@ -88,7 +63,7 @@ class AliasStore(DenialStore):
             raise IntegrityError(
                 f"{pointer} was signed for version {move.version} with index {move.index}, and the store has "
                 f"{version.digest} there: one of the two was changed. Move the alias again: "
-                f"{_remedy(pointer)}"
+                f"{pointer.remedy}"
             )
         return version
 
@@ -123,11 +98,11 @@ class AliasStore(DenialStore):
         if not pointer.document:
             raise UntrustedError(
                 f"{pointer} points at version {pointer.version} and is not signed, as aliases were at first: "
-                f"anybody may have moved it. If that version is right, sign it: {_remedy(pointer)}. Or name "
+                f"anybody may have moved it. If that version is right, sign it: {pointer.remedy}. Or name "
                 f"the version: {pointer.name}@{pointer.version}"
             )
         try:
-            signer = trust.verify(pointer.document, pointer.signature)
+            signers = trust.verify(pointer.document, pointer.signature, ROLE, pointer.name)
             move = Move.from_bytes(pointer.document)
         except (UntrustedError, IntegrityError) as error:
             raise type(error)(f"{pointer}: {error}") from error
@@ -136,11 +111,13 @@ class AliasStore(DenialStore):
             raise IntegrityError(
                 f"{pointer}, move {pointer.slot} to version {pointer.version}: what is signed there is move "
                 f"{move.sequence} of {move.name}:{move.alias} to version {move.version}, so it was put there by "
-                f"somebody else. Move the alias again: {_remedy(pointer)}"
+                f"somebody else. Move the alias again: {pointer.remedy}"
             )
         highest = pointer.highest(trust)
         if move.sequence > highest:
-            remember(self._subject(move.name), {(move.alias, signer): move.sequence})
+            remember(
+                self._subject(move.name), {(move.alias, key): move.sequence for key in signers}
+            )
         if not allow_stale:
             self._check_fresh(pointer, move, highest)
         return move
@@ -180,12 +157,8 @@ class AliasStore(DenialStore):
         """
         folder, version = _moves(name, alias), self._numbered(Reference(name, alias=alias), number)
         signer = signer or default_signer()
-        keys = trust or Trust.default()
-        keys = self.honour(Trust({**keys.keys, signer.key_id: signer.public}, keys.where))
-        if signer.key_id in keys.denied:
-            raise RevokedError(
-                f"key {signer.key_id} can't sign {name}:{alias}: it is {keys.denied[signer.key_id]}"
-            )
+        keys = self.honour((trust or Trust.default()).adding(signer.keys))
+        keys.check_signer(signer, ROLE, name)
         while True:
             before = self._seen(name, alias)
             slot, pointer = max(self._slots(folder), default=0), None
@@ -213,10 +186,14 @@ class AliasStore(DenialStore):
                 name, alias, sequence, number, version.digest, stamp(now),
                 stamp(now + span) if span else "",
             )  # fmt: skip
-            record = _record(move, signer)
-            if self._storage.create(f"{folder}/{sequence}.json", record) == record:
-                remember(self._subject(name), {(alias, signer.key_id): sequence})
+            made = record(move, signer)
+            if self._storage.create(f"{folder}/{sequence}.json", made) == made:
+                remember(self._subject(name), {(alias, key): sequence for key in signer.keys})
                 return
+
+    def sign_move(self, pointer: Pointer, signature: bytes) -> None:
+        """Put a further signature document over a move beside what is there."""
+        self._sign(f"{_moves(pointer.name, pointer.alias)}/{pointer.slot}.json", signature)
 
     def _lifetime(self, pointer: Pointer | None, trust: Trust) -> timedelta | None:
         try:
@@ -234,7 +211,7 @@ class AliasStore(DenialStore):
         if move.expired(datetime.now(UTC)):
             raise StaleError(
                 f"{pointer} expired at {move.expires}, and nobody has signed it since: its store may be withholding "
-                f"later moves. Have it signed again: {_remedy(pointer)}; or pass allow_stale"
+                f"later moves. Have it signed again: {pointer.remedy}; or pass allow_stale"
             )
 
     def _seen(self, name: str, alias: str) -> dict[Digest, int]:
@@ -269,25 +246,6 @@ class AliasStore(DenialStore):
             f"{wanted}: store {self.uri} has no {what} of {wanted.name!r}; "
             f"it has versions {numbers} and aliases {aliases or 'none'}"
         )
-
-
-def _record(move: Move, signer: Signer) -> bytes:
-    """What fills a slot. Beside what is signed, the version, so that listing aliases reads nothing untrusted."""
-    document = move.to_bytes()
-    return canonical_json(
-        {
-            "version": move.version,
-            "move": document.decode(),
-            "signature": signer.sign(document).decode(),
-        }
-    )
-
-
-def _remedy(pointer: Pointer) -> str:
-    return (
-        f"`kiln alias {pointer.name}@{pointer.version} {pointer.alias}` on the machine that publishes "
-        "(the next `kiln run` there does it for `latest`)"
-    )
 
 
 def _aliases(name: str) -> str:

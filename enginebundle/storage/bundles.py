@@ -16,6 +16,7 @@ from enginebundle.errors import ConflictError, FormatError, IntegrityError, NotF
 from enginebundle.format.digest import Digest, canonical_json, is_digest
 from enginebundle.format.index import MAX_BYTES as MAX_INDEX
 from enginebundle.format.parse import check_name, fields, is_name, json_object
+from enginebundle.format.signing import join
 from enginebundle.storage.blobs import BlobStore
 from enginebundle.storage.reading import SMALL
 
@@ -79,6 +80,10 @@ class BundleStore(BlobStore):
                 f"store {self.uri} has another {version}; publish it as a new version"
             )
 
+    def sign_version(self, version: Version, signature: bytes) -> None:
+        """Put a further signature document over the index beside what is there."""
+        self._sign(f"{_versions(version.name)}/{version.number}.json", signature)
+
     def read_index(self, version: Version) -> tuple[bytes, bytes]:
         """The raw index and its signature document. Neither is trusted yet: see `Trust.verify`."""
         record = self._version_record(version.name, version.number)
@@ -100,6 +105,19 @@ class BundleStore(BlobStore):
             with self._said(f"version {name}@{number} is left out"):
                 found.append(self._version(name, number))
         return found
+
+    def _sign(self, path: str, signature: bytes, limit: int = SMALL) -> None:
+        """Put a further signature document beside that of a record, which has its text or its digest."""
+        while True:
+            old = self._storage.get(path, limit)
+            record = json_object(old or b"", path)
+            before = str(record.get("signature", ""))
+            apart = is_digest(before)
+            after = join(self.read_blob(before, SMALL) if apart else before.encode(), signature)
+            record["signature"] = self.put_blob(after) if apart else after.decode()
+            new = canonical_json(record)
+            if new == old or self._storage.replace(path, old or b"", new):
+                return
 
     @contextmanager
     def _said(self, what: str) -> Iterator[None]:

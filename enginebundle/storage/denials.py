@@ -31,7 +31,7 @@ from enginebundle.storage.bundles import BundleStore
 from enginebundle.storage.seen import kept_in, remember, seen
 from enginebundle.storage.trust import Trust, default_signer
 
-_FOLDER = "revoked"
+_FOLDER, _ROLE = "revoked", "revocations"
 _KEY, _INDEX, _LIST = "key-", "index-", "list"
 """Places of the memory: what was on a list, and the list itself, each with the list's number."""
 
@@ -74,12 +74,13 @@ class DenialStore(BundleStore):
         machine remembers. Raises FormatError for the signer's own key, RevokedError if that is revoked.
         """
         signer = signer or default_signer()
-        own = trust or Trust.default()
-        own = replace(own, keys={**own.keys, signer.key_id: signer.public}, heard=None)
-        if signer.key_id in keys and not undo:
-            raise FormatError(
-                f"key {signer.key_id} can't revoke itself: revoke it with another trusted key"
-            )
+        own = (trust or Trust.default()).adding(signer.keys)
+        for key in signer.keys:
+            if key in keys and not undo:
+                raise FormatError(
+                    f"key {key} can't revoke itself: revoke it with another trusted key"
+                )
+        own.check_signer(signer, _ROLE)
         while True:
             known = self._known(own)
             highest = known.sequence if known else 0
@@ -89,7 +90,7 @@ class DenialStore(BundleStore):
             except BundleError:
                 last = known
             had = (last.keys, last.indexes) if last else ((), ())
-            if signer.key_id in had[0]:
+            if signer.keys.keys() <= set(had[0]):
                 raise RevokedError(f"key {signer.key_id} is revoked, and can't sign another list")
             change = set.difference if undo else set.union
             new = [
@@ -108,8 +109,15 @@ class DenialStore(BundleStore):
                 {"list": document.decode(), "signature": signer.sign(document).decode()}
             )
             if self._storage.create(f"{_FOLDER}/{number}.json", record) == record:
-                self._remember(made, signer.key_id)
+                self._remember(made, tuple(signer.keys))
                 return made
+
+    def sign_denials(self, signer: Signer, trust: Trust) -> None:
+        """Sign the last list with further keys, if there is one that counts."""
+        found = self._last(trust)
+        if found:
+            path = f"{_FOLDER}/{found.sequence}.json"
+            self._sign(path, signer.sign(found.to_bytes()), 2 * MAX_BYTES)
 
     def copy_denials(self, other: DenialStore) -> None:
         """Let another store have the last list of this one, as it is."""
@@ -139,7 +147,7 @@ class DenialStore(BundleStore):
         )  # fmt: skip
         document, signature = (text(value[name], name).encode() for name in ("list", "signature"))
         try:
-            signer = trust.verify(document, signature)
+            signers = trust.verify(document, signature, _ROLE)
         except UntrustedError as error:
             raise type(error)(f"store {self.uri}, {path}: {error}") from error
         found = Denials.from_bytes(document)
@@ -147,21 +155,24 @@ class DenialStore(BundleStore):
             raise IntegrityError(
                 f"store {self.uri}, {path}: what is signed is list {found.sequence}"
             )
-        if signer in (known.keys if known else ()) or signer in found.keys:
+        gone = {*(known.keys if known else ()), *found.keys}
+        good = tuple(key for key in signers if key not in gone)
+        if not good:
             raise RevokedError(
-                f"store {self.uri}, {path}: signed by key {signer}, which is revoked. Sign another list with a key "
-                "that is not: kiln revoke"
+                f"store {self.uri}, {path}: signed by key {signers[0]}, which is revoked. Sign another list with a "
+                "key that is not: kiln revoke"
             )
         if found.sequence > highest:
-            self._remember(found, signer)
+            self._remember(found, good)
         return found
 
     def _known(self, trust: Trust) -> Denials | None:
         """The last list of a trusted key that this machine has seen here, as far as it remembers."""
+        allowed = trust.allowed(_ROLE)
         places = {
             (place, number)
             for (place, key), number in seen(self._subject(), str).items()
-            if key in trust.keys
+            if key in allowed
         }
         highest = max((number for place, number in places if place == _LIST), default=0)
         if not highest:
@@ -173,12 +184,14 @@ class DenialStore(BundleStore):
         )
         return Denials(highest, keys, indexes, "")
 
-    def _remember(self, found: Denials, signer: Digest) -> None:
+    def _remember(self, found: Denials, signers: Collection[Digest]) -> None:
         # The number last: who is killed in between looks at the list again.
-        for kind, digests in ((_KEY, found.keys), (_INDEX, found.indexes)):
-            for each in digests:
-                remember(self._subject(), {(f"{kind}{hexadecimal(each)}", signer): found.sequence})
-        remember(self._subject(), {(_LIST, signer): found.sequence})
+        places = [
+            f"{kind}{hexadecimal(each)}"
+            for kind, digests in ((_KEY, found.keys), (_INDEX, found.indexes)) for each in digests
+        ]  # fmt: skip
+        for place in (*places, _LIST):
+            remember(self._subject(), {(place, key): found.sequence for key in signers})
 
     def _subject(self, name: str = "") -> Digest:
         """What is remembered about: this store, or its bundle of that name. Another store counts for itself."""

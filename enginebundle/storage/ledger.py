@@ -14,7 +14,6 @@ from enginebundle.errors import (
     ConflictError,
     FormatError,
     IntegrityError,
-    RevokedError,
     StoreError,
     UntrustedError,
 )
@@ -32,6 +31,7 @@ from enginebundle.storage.trust import Trust
 T = TypeVar("T", Evidence, Head)
 Numbers = Mapping[tuple[Target, Digest], int]
 """The highest sequence number by target and key."""
+ROLE = "evidence"
 TRIES = 100
 """How often a writer looks again. It loses only to writers that win, so this ends where the store does not keep
 what is written."""
@@ -39,7 +39,7 @@ what is written."""
 
 @dataclass(frozen=True)
 class Signed(Generic[T]):
-    """A document that a trusted key signed, and what it was read from."""
+    """A document that a trusted key signed, and what it was read from; once for each such key."""
 
     content: T
     document: bytes
@@ -74,14 +74,14 @@ class Ledger:
             for gap in self._gaps(target, key, number)
         )  # fmt: skip
 
-    def last(self, target: Target, key: Digest) -> Digest | None:
-        """The digest of the newest evidence of a key that is known, even if it is missing."""
+    def last(self, target: Target, keys: Collection[Digest]) -> Digest | None:
+        """The digest of the newest evidence of any of these keys that is known, even if it is missing."""
         found = [
             (one.content.sequence, digest_bytes(one.document))
-            for one in self.evidence if (one.content.target, one.signer) == (target, key)
+            for one in self.evidence if one.content.target == target and one.signer in keys
         ] + [
             (one.content.sequence, one.content.evidence)
-            for one in self.heads if (one.content.target, one.signer) == (target, key)
+            for one in self.heads if one.content.target == target and one.signer in keys
         ]  # fmt: skip
         return max((one for one in found if one[0]), default=(0, None))[1]
 
@@ -98,9 +98,11 @@ class Ledger:
             found.append((head.sequence, f"number {head.sequence}, which the key's head names"))
         if highest > newest and (head is None or highest > head.sequence):
             found.append((highest, f"this machine saw number {highest}, and it is gone"))
+        # Of keys that sign together, each may have begun after another's.
+        all_there = {digest_bytes(e.document) for e in self.evidence}
         for one in own:
             previous = one.content.previous
-            if previous is not None and previous not in there:
+            if previous is not None and previous not in all_there:
                 number = one.content.sequence
                 found.append((number - 1, f"the one of the same key before number {number}"))
         return [Missing(target, n, f"{why} (target {target}, key {key})") for n, why in found]
@@ -117,12 +119,13 @@ def read(
     # In this order: who adds evidence writes that, then its head, then remembers it. Read in the same order,
     # what is added meanwhile would seem to be gone.
     known = seen(version.digest, Target.parse)
-    heads = _signed(store.heads(version, targets, trust.keys), trust, Head.from_bytes)
-    evidence = _signed(store.evidence(version, targets), trust, Evidence.from_bytes)
+    keys = trust.allowed(ROLE, version.name)
+    heads = _signed(store.heads(version, targets, keys), version, trust, Head.from_bytes)
+    evidence = _signed(store.evidence(version, targets), version, trust, Evidence.from_bytes)
     ledger = Ledger(
         tuple(one for one in evidence if one.content.index == version.digest),
         tuple(one for one in heads if one.content.index == version.digest),
-        {place: number for place, number in known.items() if place[1] in trust.keys},
+        {place: number for place, number in known.items() if place[1] in keys},
     )
     news = {p: number for p, number in ledger.highest.items() if number > known.get(p, 0)}
     remember(version.digest, news)
@@ -142,12 +145,8 @@ def attest(
     signer's own is always among them. Raises FormatError if the evidence contradicts itself, ConflictError if
     it is about another index, StoreError if the store does not keep what is written.
     """
-    trust = Trust.default() if trust is None else trust
-    trust = store.honour(Trust({**trust.keys, signer.key_id: signer.public}))
-    if signer.key_id in trust.denied:
-        raise RevokedError(
-            f"key {signer.key_id} can't sign evidence: it is {trust.denied[signer.key_id]}"
-        )
+    trust = store.honour((Trust.default() if trust is None else trust).adding(signer.keys))
+    trust.check_signer(signer, ROLE, version.name)
     Evidence.from_bytes(evidence.to_bytes())
     if evidence.index != version.digest:
         raise ConflictError(
@@ -158,11 +157,11 @@ def attest(
         ledger = read(store, version, trust, (target,))
         known = [e for e in ledger.evidence if e.content.measured == evidence.measured]
         if known:
-            own = [one.content for one in known if one.signer == signer.key_id]
+            own = [one.content for one in known if one.signer in signer.keys]
             break
         highest = [n for (place, _), n in ledger.highest.items() if place == target]
         number = 1 + max([0, *highest, *store.evidence_numbers(version, target)])
-        signed = replace(evidence, sequence=number, previous=ledger.last(target, signer.key_id))
+        signed = replace(evidence, sequence=number, previous=ledger.last(target, signer.keys))
         data = signed.to_bytes()
         # Of two that count on from the same number, one learns here that it has to look again.
         if store.add_evidence(version, target, number, data, signer.sign(data)):
@@ -172,21 +171,30 @@ def attest(
         raise _lost(version, target)
     if not own or not own[-1].sequence:
         return known[-1].content
-    _advance(store, version, signer, trust, target)
+    advance(store, version, signer, trust, target)
     return own[-1]
+
+
+def advance(
+    store: ProofStore, version: Version, signer: Signer, trust: Trust, target: Target
+) -> None:
+    """Let the head of each of the signer's keys that has signed evidence name its newest."""
+    for one in signer.each:
+        _advance(store, version, one, trust, target)
 
 
 def _advance(
     store: ProofStore, version: Version, signer: Signer, trust: Trust, target: Target
 ) -> None:
-    """Let the signer's head name its newest evidence."""
     for _ in range(TRIES):
         last = store.head_record(version, target, signer.key_id)
         ledger = read(store, version, trust, (target,))
         newest = max(
             (e for e in ledger.evidence if (e.content.target, e.signer) == (target, signer.key_id)),
-            key=lambda one: one.content.sequence,
-        )
+            key=lambda one: one.content.sequence, default=None,
+        )  # fmt: skip
+        if newest is None or not newest.content.sequence:
+            return
         number = newest.content.sequence
         heads = [h.content.sequence for h in ledger.heads
                  if (h.content.target, h.signer) == (target, signer.key_id)]  # fmt: skip
@@ -205,14 +213,18 @@ def _lost(version: Version, target: Target) -> StoreError:
 
 
 def _signed(
-    documents: Iterable[tuple[bytes, bytes]], trust: Trust, parse: Callable[[bytes], T]
+    documents: Iterable[tuple[bytes, bytes]],
+    version: Version,
+    trust: Trust,
+    parse: Callable[[bytes], T],
 ) -> tuple[Signed[T], ...]:
     """The documents among (document, signature) pairs that a trusted key signed and that are sound."""
     accepted = []
     for data, signature in documents:
         try:
-            signer = trust.verify(data, signature)
-            accepted.append(Signed(parse(data), data, signature, signer))
+            signers = trust.verify(data, signature, ROLE, version.name)
+            content = parse(data)
+            accepted += [Signed(content, data, signature, signer) for signer in signers]
         except (UntrustedError, IntegrityError, FormatError):
             continue
     return tuple(accepted)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from enginebundle.format.digest import Digest, canonical_json, hexadecimal
+from enginebundle.format.digest import Digest, canonical_json, digest_bytes, hexadecimal
 from enginebundle.format.evidence import MAX_BYTES
 from enginebundle.format.parse import check_name
+from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target
 from enginebundle.storage.aliases import AliasStore
 from enginebundle.storage.bundles import Version
@@ -68,6 +69,19 @@ class ProofStore(AliasStore):
                     left -= len(newest[-1][0])
             found += reversed(newest)
         return found
+
+    def sign_evidence(self, version: Version, signer: Signer, documents: Collection[bytes]) -> None:
+        """Sign those of the evidence about a version that are among `documents` with further keys.
+
+        The newest first: who is killed in between leaves no older one as the last word of these keys.
+        """
+        known = {digest_bytes(document): document for document in documents}
+        paths = _named(_RECORD, self._storage.files(_evidence(version)))
+        for path in sorted(paths, key=_age, reverse=True):
+            with self._said(f"evidence {path} is left out"):
+                document = known.get(self._record(path, ("evidence", "signature"))["evidence"])
+                if document is not None:
+                    self._sign(path, signer.sign(document))
 
     def evidence_numbers(self, version: Version, target: Target) -> list[int]:
         """The numbers that evidence about a target has, ascending."""

@@ -14,7 +14,7 @@ from enginebundle.format.spec import Target
 from enginebundle.format.variant import Variant
 from enginebundle.format.verdict import Verdict
 from enginebundle.serve.bundle import Bundle
-from enginebundle.storage.aliases import Pointer
+from enginebundle.storage.pointer import Pointer
 from enginebundle.storage.store import Store, Version
 from enginebundle.storage.trust import default_signer
 from orchestrator.commands.common import (
@@ -67,7 +67,10 @@ def inspect(args: argparse.Namespace) -> int:
         _entry(store, version)
         | {
             "signer": bundle.signer,
-            "evidence": [json.loads(signed.document) for signed in bundle.evidence],
+            "signers": list(bundle.signers),
+            "evidence": [
+                json.loads(one) for one in dict.fromkeys(e.document for e in bundle.evidence)
+            ],
             "index": json.loads(bundle.index.to_bytes()),
         }
     )

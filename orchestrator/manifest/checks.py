@@ -114,7 +114,7 @@ def _symbols(form: ModelForm, node: Located) -> Iterator[Problem]:
         yield _at(node, "inputs", name, "shape", index).problem(
             f"no input's size tells the value of {symbol!r}, which a call needs; give it a dimension of its own, "
             f"or one that is a line over it, such as `2*{symbol} + 1` (for `{symbol}//2` name the half: "
-            f"`h`, and `2*h` elsewhere)"
+            f"`h`, and `2*h` elsewhere; or let another size tell the rest, such as `{symbol} - {symbol}//2`)"
         )
 
 

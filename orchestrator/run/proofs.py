@@ -30,9 +30,7 @@ class Proofs:
     @cached_property
     def trust(self) -> Trust:
         """This machine's keys, and the signer's, without what is revoked in the store."""
-        return self.store.honour(
-            Trust({**Trust.default().keys, self.signer.key_id: self.signer.public})
-        )
+        return self.store.honour(Trust.default().adding(self.signer.keys))
 
     def bundle(self, version: Version) -> Bundle:
         """A version that a trusted key signed. Raises what `Bundle.open` raises."""

@@ -20,7 +20,7 @@ from enginebundle.format.fallback import Fallback
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target
 from enginebundle.serve.bundle import Bundle
-from enginebundle.storage.aliases import Pointer
+from enginebundle.storage.pointer import Pointer
 from enginebundle.storage.store import Store, Version
 from orchestrator.plan.decide import kept
 from orchestrator.plan.keys import identity, key
@@ -49,8 +49,8 @@ class Publisher:
 
     @property
     def trust(self) -> list[str]:
-        """The public key, as base64, that a worker must trust to open what is published here."""
-        return [base64.b64encode(self.signer.public).decode()]
+        """The public keys, as base64, that a worker must trust to open what is published here."""
+        return [base64.b64encode(public).decode() for public in self.signer.keys.values()]
 
     def publish(self, task: Task, upstream: Upstream) -> Outcome:
         """Make a version with every target that was built completely. No alias moves."""
@@ -65,6 +65,7 @@ class Publisher:
             for digest, size in index.blobs:
                 if not self.store.has_blob(digest, size):
                     raise StoreError(f"the store lacks blob {digest} of {size} bytes; run again")
+            self.proofs.trust.check_signer(self.signer, "bundles", index.name)
             version = self.store.publish(index.name, data, self.signer.sign(data))
             # Somebody else may have published the same, signed with a key that is not trusted here.
             self.proofs.bundle(version)

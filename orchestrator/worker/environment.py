@@ -42,8 +42,8 @@ def python_path(environment: Mapping[str, str]) -> str:
 
 
 def secret_files() -> list[str]:
-    """Files and folders that no step needs: the signing key, and credentials in their usual places."""
+    """Files and folders that no step needs: the signing keys, and credentials in their usual places."""
     named = [os.environ[name] for name in _POINTERS if name in os.environ]
-    paths = [str(home() / "key.pem"), *named, *_FILES]
+    paths = [str(home() / "key.pem"), str(home() / "keys"), *named, *_FILES]
     found = [os.path.abspath(os.path.expanduser(path)) for path in paths]
     return [path for path in dict.fromkeys(found) if os.path.exists(path)]

@@ -288,7 +288,7 @@ def validate(spec: Spec, upstream: Upstream, store: Store) -> dict[str, JSON]:
 def _trust(given: Sequence[str]) -> Trust:
     """This machine's trusted keys, and the ones `given` as base64."""
     keys = Trust.of(*(base64.b64decode(key, validate=True) for key in given)).keys
-    return Trust({**Trust.default().keys, **keys})
+    return Trust.default().adding(keys)
 
 
 STEPS: Mapping[str, Callable[[Spec, Upstream, Store], dict[str, Any]]] = {

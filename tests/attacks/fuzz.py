@@ -16,13 +16,11 @@ import os
 import platform
 import random
 import resource
-import shutil
 import signal
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,13 +29,12 @@ import torch
 
 import enginebundle
 from enginebundle.errors import BundleError
-from enginebundle.format.digest import canonical_json, digest_bytes, parse_json
+from enginebundle.format.digest import parse_json
+from enginebundle.format.signing import join
 from enginebundle.runtimes.versions import runtime_versions
-from enginebundle.serve.validate import validate_and_sign
-from enginebundle.storage.store import Store
-from enginebundle.storage.trust import default_signer
-from tests.attacks import mutate
-from tests.enginebundle.examples import CPU, expected, publish
+from tests.attacks import authority, mutate
+from tests.attacks.prey import Prey
+from tests.enginebundle.examples import expected
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/attacks.json"
 SECONDS = 5
@@ -48,90 +45,12 @@ BATCH = 250
 """Mutants in one process."""
 CLASSES = (
     "index", "evidence", "head", "signature", "record", "blob", "graph", "calls", "safetensors", "golden", "name",
-    "key",
+    "key", "alias", "revocation", "role", "limit",
 )  # fmt: skip
-SIGNED = ("index", "evidence", "head", "graph", "calls", "safetensors", "golden")
-"""Classes of which most mutants are signed again."""
-
-
-@dataclass
-class Prey:
-    """The good bundle, and the ways to put something else in its place."""
-
-    root: Path
-    home: Path
-    good: Path
-
-    @classmethod
-    def made(cls, folder: Path) -> Prey:
-        os.environ["ENGINEBUNDLE_HOME"] = str(folder / "home")
-        os.environ["ENGINEBUNDLE_MAX_BYTES"] = str(BYTES)
-        store = Store.open(folder / "good", create=True)
-        version = publish(store)
-        validate_and_sign(store, version, CPU)
-        shutil.copytree(folder / "home", folder / "good.home")
-        prey = cls(folder / "store", folder / "home", folder / "good")
-        prey.fresh()
-        # Imports what a first call imports, so that no mutant's time has it.
-        if (found := outcome(prey, f"{prey.root}/tiny", "", False)) != "right":
-            raise RuntimeError(f"the good bundle itself: {found}")
-        return prey
-
-    def fresh(self) -> None:
-        for place, good in ((self.root, self.good), (self.home, self.good.with_name("good.home"))):
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(good, place)
-
-    @property
-    def record(self) -> Path:
-        return self.root / "bundles/tiny/versions/1.json"
-
-    def file(self, kind: str) -> Path:
-        (found,) = self.root.glob(f"bundles/tiny/{kind}/*/torch-cpu/*.json")
-        return found
-
-    def blob(self, digest: str) -> Path:
-        return self.root / "blobs/sha256" / digest[7:9] / digest[7:]
-
-    def put(self, content: bytes) -> str:
-        digest = digest_bytes(content)
-        self.blob(digest).parent.mkdir(parents=True, exist_ok=True)
-        self.blob(digest).write_bytes(content)
-        return digest
-
-    def read(self, record: Path, key: str) -> tuple[str, bytes]:
-        digest = parse_json(record.read_bytes())[key]
-        return digest, self.blob(digest).read_bytes()
-
-    def change(self, record: Path, **content: bytes) -> None:
-        value = parse_json(record.read_bytes())
-        record.write_bytes(canonical_json(value | {k: self.put(v) for k, v in content.items()}))
-
-    def sign(self, record: Path, key: str, content: bytes) -> None:
-        self.change(record, **{key: content, "signature": default_signer().sign(content)})
-
-    def swap(self, old: str, content: bytes) -> None:
-        """Sign an index in which other content has the place of a blob."""
-        _, index = self.read(self.record, "index")
-        value = json.loads(index.replace(old.encode(), self.put(content).encode()))
-        value["blobs"][digest_bytes(content)] = len(content)
-        self.sign(self.record, "index", mutate.text(value))
-
-    @property
-    def index(self) -> dict[str, Any]:
-        return dict(parse_json(self.read(self.record, "index")[1]))
-
-    @property
-    def segment(self) -> dict[str, Any]:
-        return dict(self.index["variants"][0]["parts"][0]["segments"][0])
-
-
-def _document(draw: random.Random, content: bytes) -> bytes:
-    return (
-        mutate.data(draw, content)
-        if draw.random() < 0.3
-        else mutate.text(mutate.tree(draw, parse_json(content)))
-    )
+SIGNED = (
+    "index", "evidence", "head", "graph", "calls", "safetensors", "golden", "alias", "revocation", "role",
+)  # fmt: skip
+"""Classes of which most mutants are signed again; `role` by a key that may not sign them."""
 
 
 def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
@@ -140,21 +59,25 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
     plain = f"{prey.root}/tiny@1" if signed else f"{prey.root}/tiny"
     match kind:
         case "index":
-            content = _document(draw, prey.read(prey.record, "index")[1])
+            content = mutate.document(draw, prey.read(prey.record, "index")[1])
             prey.sign(prey.record, "index", content) if signed else prey.change(
                 prey.record, index=content
             )
         case "evidence" | "head":
             record = prey.file({"evidence": "evidence", "head": "heads"}[kind])
-            content = _document(draw, prey.read(record, kind)[1])
+            content = mutate.document(draw, prey.read(record, kind)[1])
             prey.sign(record, kind, content) if signed else prey.change(record, **{kind: content})
         case "signature":
-            record = draw.choice([prey.record, prey.file("evidence"), prey.file("heads")])
-            prey.change(record, signature=_document(draw, prey.read(record, "signature")[1]))
+            key = draw.choice(["index", "evidence", "head"])
+            record = {"index": prey.record}.get(key) or prey.file({"head": "heads"}.get(key, key))
+            before = prey.read(record, "signature")[1]
+            if draw.random() < 0.5:  # of several keys
+                before = join(before, prey.other.sign(prey.read(record, key)[1]))
+            prey.change(record, signature=mutate.document(draw, before))
         case "record":
             files = [*prey.root.rglob("*.json")]
             record = draw.choice(sorted(files))
-            content = _document(draw, record.read_bytes())
+            content = mutate.document(draw, record.read_bytes())
             (
                 record.with_name(f"{draw.choice([2, 9])}.json") if draw.random() < 0.3 else record
             ).write_bytes(content)
@@ -172,8 +95,18 @@ def attack(prey: Prey, draw: random.Random, kind: str, signed: bool) -> str:
             if kind == "calls":
                 content = mutate.text(mutate.calls(draw, parse_json(before)))
             else:
-                content = _document(draw, before) if kind == "graph" else mutate.data(draw, before)
+                content = (
+                    mutate.document(draw, before) if kind == "graph" else mutate.data(draw, before)
+                )
             prey.swap(old, content) if signed else prey.blob(old).write_bytes(content)
+        case "alias":
+            return authority.alias(prey, draw, signed)
+        case "revocation":
+            authority.revocation(prey, draw, signed)
+        case "role":
+            return authority.role(prey, draw)
+        case "limit":
+            authority.limit(prey, draw)
         case "name":
             reference = draw.choice(
                 [f"{prey.root}/tiny", f"{prey.root}/tiny@1", f"{prey.root}/tiny:latest"]
@@ -212,7 +145,7 @@ def one(prey: Prey, seed: int, number: int) -> tuple[str, bool, str]:
     """The class of a mutant, whether it is signed again, and what came of it."""
     draw = random.Random(f"{seed} {number}")
     kind = CLASSES[number % len(CLASSES)]
-    signed = kind in SIGNED and draw.random() < 0.9
+    signed = kind in SIGNED and (draw.random() < 0.9 or kind == "role")
     prey.fresh()
     reference = attack(prey, draw, kind, signed)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -221,6 +154,8 @@ def one(prey: Prey, seed: int, number: int) -> tuple[str, bool, str]:
         found = outcome(prey, reference, kind, signed)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+    if kind == "role" and found != "refused":
+        found = f"followed what the key may not sign: {found}"
     if (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before > BYTES + (64 << 20):
         found = f"allocated too much, then {found}"
     return kind, signed, found
@@ -243,7 +178,11 @@ def run(mutants: int, seed: int, told: Callable[[str], None] = lambda _: None) -
     counts: dict[str, collections.Counter[str]] = {kind: collections.Counter() for kind in CLASSES}
     faults: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=base) as folder:
+        os.environ["ENGINEBUNDLE_MAX_BYTES"] = str(BYTES)
         prey, out, number = Prey.made(Path(folder)), Path(folder) / "out", 0
+        # Imports what a first call imports, so that no mutant's time has it.
+        if (good := outcome(prey, f"{prey.root}/tiny", "", False)) != "right":
+            raise RuntimeError(f"the good bundle itself: {good}")
         while number < mutants:
             out.write_bytes(b"")
             if not (child := os.fork()):
@@ -281,7 +220,7 @@ def run(mutants: int, seed: int, told: Callable[[str], None] = lambda _: None) -
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mutants", type=int, default=20_000)
+    parser.add_argument("--mutants", type=int, default=20_800)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     result: Mapping[str, Any] = run(

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from enginebundle.format.digest import parse_json
 from enginebundle.runtimes.torch_ops import ALLOWED
 
 NASTY: list[Any] = [
@@ -70,6 +71,11 @@ def tree(draw: random.Random, value: Any) -> Any:
             case _:
                 parent[key] = copy.deepcopy(draw.choice(NASTY))
     return changed
+
+
+def document(draw: random.Random, old: bytes) -> bytes:
+    """A JSON document, changed as bytes or as a tree."""
+    return data(draw, old) if draw.random() < 0.3 else text(tree(draw, parse_json(old)))
 
 
 def text(value: Any) -> bytes:

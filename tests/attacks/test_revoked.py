@@ -203,7 +203,7 @@ def test_a_revoked_key_can_t_take_itself_off_the_list(
 def _pointer(victim: Victim, signer: Signer, trust: Trust):  # type: ignore[no-untyped-def]
     """An alias that a key signed before it was revoked."""
     from enginebundle.format.move import Move
-    from enginebundle.storage.aliases import Pointer
+    from enginebundle.storage.pointer import Pointer
 
     document = Move("tiny", "prod", 1, 1, victim.index.digest, DATE).to_bytes()
     return Pointer("tiny", "prod", 1, 1, document, signer.sign(document))

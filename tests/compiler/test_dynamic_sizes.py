@@ -89,6 +89,8 @@ SHAPES = {
     "half": (lambda x, y: functional.avg_pool1d(x, 2) + y, ("b", 4, "n"), ("b", 4, "n//2")),
     "half-rounded-up": (lambda x, y: x[:, ::2] - y, ("b", "n"), ("b", "n - n//2")),
     "half-of-even": (lambda x, y: x[..., ::2] + y[..., : x.shape[2] // 2], ("b", 4, "2*n"), ("b", 4, "n")),
+    "two halves": (lambda x, y: torch.cat([x, y]).cumsum(0), ("n//2", 3), ("n - n//2", 3)),
+    "one and a half": (lambda x: x.cumsum(0) * x.shape[0], ("(3*n)//2", 3)),
     "sum": (lambda x, y, z: torch.cat([x, y]) * z, ("n", 4), ("m", 4), ("n + m", 4)),
     "difference": (lambda x, y: x[y.shape[0] :].sum() + y.sum(), ("n + m", 4), ("m", 4)),
     "product": (lambda x, y: x.flatten(0, 1) + y, ("n", "m", 4), ("n*m", 4)),

@@ -84,6 +84,10 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "meshgrid": lambda x: torch.stack(torch.meshgrid(torch.arange(x.shape[0]), torch.arange(6), indexing="xy")),
     "sizes in a tensor": lambda x: x / torch.tensor([x.shape[0], 2.0]).prod(),
     "up to a multiple": lambda x: functional.pad(x, (0, 0, 0, -x.shape[0] % 8)),
+    "up to a power of two": lambda x: functional.pad(x, (0, 0, 0, 2 ** math.ceil(math.log2(x.shape[0])) - x.shape[0])),
+    "a power of two of rows": lambda x: x[: 2 ** math.floor(math.log(x.shape[0], 2))].sum(0),
+    "as a factor": lambda x: x * 2 ** math.ceil(math.log(x.shape[0]) / math.log(2)),
+    "levels": lambda x: x * (x.shape[0] - 1).bit_length() + (1 << x.shape[0].bit_length()),
     "toeplitz": lambda x: torch.arange(x.shape[0])[:, None] - torch.arange(x.shape[0]),
 }  # fmt: skip
 
@@ -101,7 +105,9 @@ def test_right_at_every_size(name: str) -> None:
     assert len(evaluated.cases) == 12
 
 
-@pytest.mark.parametrize("name", ["bits", "round", "linspace", "triu_indices", "tensor_split"])
+@pytest.mark.parametrize(
+    "name", ["bits", "round", "linspace", "triu_indices", "tensor_split", "up to a power of two"]
+)
 def test_tensorrt_builds_them(name: str) -> None:
     profiles = (profile(n=(2, 5, 13)),)
     program = capture(lower(trace(Model(CASES[name]), INPUTS, profiles), REGISTRY.ops()), INPUTS)
@@ -137,7 +143,7 @@ def test_a_size_of_one(function: Callable[[X], X]) -> None:
         lambda x: x * math.gcd(x.shape[0], np.int64(4)),
         lambda x: x * int(x.shape[0]).bit_length(),
         lambda x: torch.combinations(x[:, 0], 3),
-        lambda x: functional.pad(x, (0, 2 ** math.ceil(math.log2(x.shape[0])))),
+        lambda x: functional.pad(x, (0, int(2 ** math.ceil(math.log2(x.shape[0]))))),
     ],
     ids=["gcd of sizes", "gcd with numpy's", "bit_length", "combinations of 3", "a power of two"],
 )

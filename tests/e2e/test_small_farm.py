@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,29 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
+@dataclass(frozen=True)
+class Resumed:
+    """A store, what a driver left there when it was killed, and the run that took it up."""
+
+    store: Path
+    left: dict[Path, bytes]
+    run: subprocess.CompletedProcess[str]
+
+
 @pytest.fixture(scope="module")
-def first(tmp_path_factory, home):
-    """A store after one run of small.yaml, and that run."""
+def first(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Resumed:
+    """small.yaml, by a driver that is killed on its way, and by the same command again."""
     store = tmp_path_factory.mktemp("farm") / "store"
-    return store, kiln(home, "run", SMALL, "--store", store)
+    words = command("run", SMALL, "--store", store)
+    driver = subprocess.Popen(
+        words, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        left = _wait_for_results(store, 3, driver)
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    return Resumed(store, left, kiln(home, "run", SMALL, "--store", store))
 
 
 @pytest.fixture
@@ -44,21 +63,32 @@ def trusting(home, monkeypatch):
     monkeypatch.setenv("ENGINEBUNDLE_HOME", str(home))
 
 
-def test_everything_is_built_and_the_cpu_variants_are_proved(first) -> None:
-    store, run = first
-    assert run.returncode == 0, run.stderr
-    assert "6 built, 2 validated, 4 pending, 0 failed" in run.stdout
-    opened = Store.open(store)
+def test_everything_is_built_and_the_cpu_variants_are_proved(first: Resumed) -> None:
+    assert first.run.returncode == 0, first.run.stderr
+    assert "6 built, 2 validated, 4 pending, 0 failed" in first.run.stdout
+    opened = Store.open(first.store)
     assert sorted(opened.names()) == ["perceptron", "reader"]
     assert opened.aliases("reader") == {"latest": 1}
 
 
+def test_what_a_killed_driver_left_is_taken_up(first: Resumed) -> None:
+    assert all(path.read_bytes() == data for path, data in first.left.items())
+    opened = Store.open(first.store)
+    killed, resumed = record.ids(opened)[:2]
+    assert record.results(opened, killed) is None
+    tasks = record.status(opened, resumed)["tasks"]
+    cached = [name for name, event in tasks.items() if event["state"] == "cached"]
+    assert len(cached) >= len(first.left)
+    assert len(cached) < len(tasks)
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_the_loaded_bundle_answers_as_the_model_does(first, trusting, name: str) -> None:
-    store, _ = first
+def test_the_loaded_bundle_answers_as_the_model_does(
+    first: Resumed, trusting: None, name: str
+) -> None:
     make, goldens = MODELS[name]
     model = make().eval()
-    session = enginebundle.load(f"{store}/{name}:latest", target="torch:cpu")
+    session = enginebundle.load(f"{first.store}/{name}:latest", target="torch:cpu")
     for _, inputs in goldens():
         with torch.no_grad():
             want = model(**inputs)
@@ -68,8 +98,10 @@ def test_the_loaded_bundle_answers_as_the_model_does(first, trusting, name: str)
             torch.testing.assert_close(torch.as_tensor(got[key]), value, atol=1e-5, rtol=1e-5)
 
 
-def test_the_same_manifest_again_builds_nothing_and_publishes_nothing(first, home) -> None:
-    store, _ = first
+def test_the_same_manifest_again_builds_nothing_and_publishes_nothing(
+    first: Resumed, home: Path
+) -> None:
+    store = first.store
     before = {path: path.read_bytes() for path in (store / "results").rglob("*.json")}
     again = kiln(home, "run", SMALL, "--store", store)
     assert again.returncode == 0, again.stderr
@@ -77,30 +109,6 @@ def test_the_same_manifest_again_builds_nothing_and_publishes_nothing(first, hom
     opened = Store.open(store)
     assert [len(opened.versions(name)) for name in opened.names()] == [1, 1]
     assert {path: path.read_bytes() for path in (store / "results").rglob("*.json")} == before
-
-
-def test_a_killed_driver_leaves_work_that_the_next_run_takes_up(tmp_path, home) -> None:
-    store = tmp_path / "store"
-    words = command("run", SMALL, "--store", store)
-    driver = subprocess.Popen(
-        words, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        done = _wait_for_results(store, 3, driver)
-    finally:
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
-    again = kiln(home, "run", SMALL, "--store", store)
-    assert again.returncode == 0, again.stderr
-    assert "6 built, 2 validated, 4 pending, 0 failed" in again.stdout
-    assert all(path.read_bytes() == data for path, data in done.items())
-    opened = Store.open(store)
-    killed, resumed = record.ids(opened)
-    assert record.results(opened, killed) is None
-    tasks = record.status(opened, resumed)["tasks"]
-    cached = [name for name, event in tasks.items() if event["state"] == "cached"]
-    assert len(cached) >= len(done)
-    assert len(cached) < len(tasks)
 
 
 def test_one_broken_model_does_not_stop_the_other(tmp_path, home, trusting) -> None:

@@ -10,9 +10,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from enginebundle.__main__ import main
+from enginebundle.format.role import Limit
+from enginebundle.format.signing import Signer
 from enginebundle.serve import doctor
 from enginebundle.serve.validate import validate_and_sign
 from enginebundle.storage.store import Store
+from enginebundle.storage.trust import Trust, default_signer
 from tests.enginebundle.examples import CPU, goldens, publish
 
 
@@ -20,6 +23,48 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, ob
     code = main((*arguments, "--json"))
     out, err = capsys.readouterr()
     return code, json.loads(out) if out else None, err
+
+
+def test_trust_writes_what_a_key_may_sign_and_shows_it(
+    store: Store, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(store)
+    own, other = default_signer(), Signer.generate()
+    file = tmp_path / "gpu.pub"
+    file.write_text(other.public_line())
+    code, told, _ = answer(
+        capsys, "trust", str(file), "--may", "evidence", "--names", "tiny", "b-*"
+    )
+    assert (code, told) == answer(capsys, "trust")[:2]
+    assert code == 0
+    assert isinstance(told, dict)
+    assert told["folder"] == f"{home}/trusted"
+    assert {one["key"]: one["may"] for one in told["keys"]} == {
+        own.key_id: "bundles, evidence, aliases, revocations of any bundle",
+        other.key_id: "evidence of tiny, b-*",
+    }
+    assert Trust.default().limits == {other.key_id: (Limit.of(["evidence"], ["tiny", "b-*"]),)}
+    answer(capsys, "trust", str(file))
+    assert Trust.default().limits == {}
+    code, _, error = answer(capsys, "trust", str(file), "--names", "../x")
+    assert (code, error.startswith("FormatError: names: expected names of bundles")) == (1, True)
+    for limit in ("--may", "evidence"), ("--names", "tiny"):
+        code, _, error = answer(capsys, "trust", *limit)
+        assert (code, "name its .pub file first" in error) == (1, True)
+    assert Trust.default().limits == {}
+
+
+def test_inspect_names_every_key_that_signed(
+    store: Store, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = default_signer()
+    (home / "keys").mkdir()
+    (home / "key.pem").rename(home / "keys/old.pem")
+    publish(store)
+    _, told, _ = answer(capsys, "inspect", f"{store.uri}/tiny")
+    assert isinstance(told, dict)
+    assert sorted(told["signers"]) == sorted((old.key_id, default_signer().key_id))
+    assert told["signer"] in told["signers"]
 
 
 def test_inspect_verify_match_run(

@@ -13,7 +13,9 @@ import pytest
 from enginebundle.errors import ConflictError
 from enginebundle.format.digest import digest_bytes
 from enginebundle.format.signing import Signer
-from enginebundle.serve.validate import validate
+from enginebundle.serve.bundle import Bundle
+from enginebundle.serve.validate import validate, validate_and_sign
+from enginebundle.storage.cosign import cosign
 from enginebundle.storage.ledger import attest, read
 from enginebundle.storage.store import Store, Version
 from enginebundle.storage.trust import Trust, default_signer
@@ -139,3 +141,21 @@ def test_evidence_has_numbers_and_heads_name_the_last(
         signer.key_id: max(e.content.sequence for e in whole.evidence if e.signer == signer.key_id)
         for signer in signers
     }
+
+
+def test_those_who_sign_a_version_too_lose_no_signature(
+    store: Store, through: str, proxy: Proxy, seed: int
+) -> None:
+    version = publish(store)
+    validate_and_sign(store, version, CPU)
+    old, signers = default_signer(), [Signer.generate() for _ in range(WRITERS)]
+    proxy.plan = Weather(seed, every=8)
+
+    def sign(own: Store, n: int) -> None:
+        cosign(own, version, signers[n], Trust.of(old.public))
+
+    race(through, sign)
+    for signer in (old, *signers):
+        trust = Trust.of(signer.public)
+        bundle = Bundle.open(store, store.resolve("tiny", trust), trust)
+        assert (bundle.states[CPU], bundle.ledger.missing) == ("validated", ())

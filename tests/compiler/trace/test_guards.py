@@ -609,6 +609,7 @@ def test_a_broken_guard_is_told_with_its_line_its_sizes_and_what_would_help(
     assert found.remedy == (
         "narrow the profile to sizes that satisfy it, split it into one for each branch with a model of its "
         "own, or change that line"
+        + (", without int() around what is a whole number already" if number else "")
     )
 
 

@@ -26,6 +26,14 @@ from enginebundle.format.solve import solve, unsolvable
         (("max(n, 4)", "3*(n + n) - n"), {"n": 2}),
         (("n", "n % 4"), {"n": 6}),
         (("-(1 - n)*2",), {"n": 6}),
+        (("h//2", "h%2"), {"h": 7}),
+        (("h//2", "h - h//2"), {"h": 7}),
+        (("h//2", "(h + 1)//2", "b"), {"h": 0, "b": 4}),
+        (("(3*h)//2",), {"h": 5}),
+        (("n - n//4", "n % 4"), {"n": 9}),
+        (("h//4", "h%2", "(h//2)%2"), {"h": 11}),
+        (("-(-h//3)", "h%3"), {"h": 7}),
+        (("h//2", "h%2", "h*w"), {"h": 7, "w": 3}),
     ],
 )
 def test_lines_are_solved(dims: tuple[int | str, ...], values: dict[str, int]) -> None:
@@ -38,7 +46,14 @@ def test_lines_are_solved(dims: tuple[int | str, ...], values: dict[str, int]) -
     [
         (("h//2",), {"h"}),
         (("(2*h + 1)//2", "n"), set()),
-        (("(3*h)//2",), {"h"}),
+        (("h//2", "h//3"), {"h"}),
+        (("h//2", "2*(h//2) + 1"), {"h"}),
+        (("h//4", "h%2"), {"h"}),
+        (("(3*h)//4",), {"h"}),
+        (("(b*h)//2", "h%2"), {"b", "h"}),
+        (("h//2", "max(h, 8)"), {"h"}),
+        (("h//2", "w*h"), {"h", "w"}),
+        (("h//2048", "h%2048"), {"h"}),
         (("n % 4",), {"n"}),
         (("n*n",), {"n"}),
         (("a + b", "b"), set()),
@@ -56,6 +71,28 @@ def test_what_no_size_tells(dims: tuple[int | str, ...], left: set[str]) -> None
 def test_a_size_that_no_number_gives() -> None:
     with pytest.raises(FormatError, match=r"no n gives '2\*n \+ 1' the size 8"):
         solve([("2*n + 1", 8)])
+
+
+@pytest.mark.parametrize(
+    "dims",
+    [
+        ("h//2", "h%2"),
+        ("h//2", "h - h//2"),
+        ("(3*h)//2",),
+        ("(5*h + 1)//4",),
+        ("h//4", "h%2", "(h//2)%2"),
+    ],
+)
+def test_every_number_is_told(dims: tuple[str, ...]) -> None:
+    assert not unsolvable(dims)
+    for number in range(50):
+        values = {"h": number}
+        assert solve([(dim, evaluate(dim, values)) for dim in dims]) == values
+
+
+def test_sizes_that_contradict_each_other() -> None:
+    with pytest.raises(FormatError, match=r"no h gives 'h//2' the size 3, 'h%2' the size 2"):
+        solve([("h//2", 3), ("h%2", 2)])
 
 
 NAMES = st.sampled_from(["n", "m"])

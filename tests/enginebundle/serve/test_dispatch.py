@@ -286,6 +286,8 @@ def spec(*dims: int | str, name: str = "x", dtype: str = "float32") -> TensorSpe
         ((spec("b + s", "s"), spec("b", name="y")), {"x": (9, 4), "y": (5,)}, {"b": 5, "s": 4}),
         ((spec("3*n + 1", "2*n"),), {"x": (10, 6)}, {"n": 3}),
         ((spec("b*s", "s"),), {"x": (12, 4)}, {"b": 3, "s": 4}),
+        ((spec("h//2"), spec("h - h//2", name="y")), {"x": (4,), "y": (5,)}, {"h": 9}),
+        ((spec("(3*n)//2"),), {"x": (7,)}, {"n": 5}),
     ],
 )
 def test_sizes_that_are_expressions_tell_their_symbols(
@@ -301,6 +303,10 @@ def test_sizes_that_are_expressions_tell_their_symbols(
          "sizes of x, y: no b gives '2*b' the size 5"),
         ((spec("3*n + 1"),), {"x": (9,)}, "sizes of x: no n gives '3*n + 1' the size 9"),
         ((spec("b*s"),), {"x": (6,)}, "the inputs' sizes do not tell b, s"),
+        ((spec("h//2"),), {"x": (6,)}, "the inputs' sizes do not tell h"),
+        ((spec("(3*n)//2"),), {"x": (5,)}, "sizes of x: no n gives '(3*n)//2' the size 5"),
+        ((spec("h//2"), spec("h - h//2", name="y")), {"x": (4,), "y": (7,)},
+         "sizes of x, y: no h gives 'h//2' the size 4, 'h - h//2' the size 7"),
         ((spec("max(n, 2)"),), {"x": (2,)}, "the inputs' sizes do not tell n"),
         ((spec("z*a", "y*b"),), {"x": (6, 6)}, "the inputs' sizes do not tell a, b, y, z"),
     ],

@@ -56,9 +56,15 @@ def environment(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def dashboard(environment):
-    with head_node(environment) as (address, _):
-        yield address
+def head(environment):
+    """(address, process), for all tests here; the last one ends it."""
+    with head_node(environment) as found:
+        yield found
+
+
+@pytest.fixture
+def dashboard(head):
+    return head[0]
 
 
 @contextlib.contextmanager
@@ -157,26 +163,6 @@ def test_submitting_twice_runs_one_job(dashboard, environment, tmp_path):
     assert out.strip() != run
 
 
-def test_a_dashboard_that_goes_away_is_infrastructure(environment, tmp_path, monkeypatch):
-    for name in ("RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED"):
-        monkeypatch.setenv(name, environment[name])
-    from orchestrator.run import ray_executor
-    from orchestrator.run.executor import UnreachableError
-
-    with (
-        tempfile.TemporaryDirectory(prefix="d", dir="/tmp", ignore_cleanup_errors=True) as short,
-        head_node(environment | {"RAY_TMPDIR": short}) as (address, head),
-    ):
-        job = ray_executor.RayJob.submit(
-            address, "r1", "abc", "sleep 600", tmp_path, tmp_path / "store"
-        )
-        monkeypatch.setattr(ray_executor, "PATIENCE", 3.0)
-        head.send_signal(signal.SIGTERM)
-        head.wait()
-        with pytest.raises(UnreachableError, match=r"has not answered for 3 s.*kiln status r1"):
-            job.follow(io.StringIO())
-
-
 def test_no_cluster_is_infrastructure(environment, tmp_path):
     shutil.copy(BUILDERS / "tiny_models.py", tmp_path)
     (tmp_path / "manifest.yaml").write_text(MANIFEST)
@@ -192,3 +178,21 @@ def test_no_cluster_is_infrastructure(environment, tmp_path):
     )
     assert done.returncode == 3
     assert f"no job could be started at {address}" in done.stderr
+
+
+def test_a_dashboard_that_goes_away_is_infrastructure(head, tmp_path, monkeypatch, environment):
+    """The last test: it ends the head that the others ask."""
+    for name in ("RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED"):
+        monkeypatch.setenv(name, environment[name])
+    from orchestrator.run import ray_executor
+    from orchestrator.run.executor import UnreachableError
+
+    address, process = head
+    job = ray_executor.RayJob.submit(
+        address, "r1", "abc", "sleep 600", tmp_path, tmp_path / "store"
+    )
+    monkeypatch.setattr(ray_executor, "PATIENCE", 3.0)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    with pytest.raises(UnreachableError, match=r"has not answered for 3 s.*kiln status r1"):
+        job.follow(io.StringIO())

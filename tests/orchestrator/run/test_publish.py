@@ -16,7 +16,7 @@ from enginebundle.format.move import stamp
 from enginebundle.format.signing import Signer
 from enginebundle.format.spec import Target, Toolchain
 from enginebundle.storage.store import Store
-from enginebundle.storage.trust import default_signer
+from enginebundle.storage.trust import Trust, default_signer
 from orchestrator.plan.keys import key
 from orchestrator.plan.task import Resources, Task
 from orchestrator.plan.task_id import TaskId
@@ -314,6 +314,20 @@ def test_evidence_that_was_taken_away_fails_the_run(store, publisher, tmp_path):
     assert isinstance(outcome, Failed)
     assert outcome.code == "evidence"
     assert "evidence is missing" in outcome.message
+
+
+def test_a_key_that_may_not_sign_bundles_publishes_none(store, publisher):
+    """Nothing is left in the store that this machine itself would refuse."""
+    file = Trust.default().where / "own.pub"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(publisher.signer.public_line() + "may: evidence")
+    found = publisher.publish(PUBLISH, upstream(store))
+    assert isinstance(found, Failed)
+    assert found.code == "untrusted"
+    assert "can't sign bundles of m: here it may sign only evidence" in found.message
+    assert store.versions("m") == []
+    file.write_text(publisher.signer.public_line() + "names: m")
+    assert isinstance(Publisher(store, publisher.signer).publish(PUBLISH, upstream(store)), Built)
 
 
 def test_what_another_machine_signed_is_not_passed_off_as_published(store, publisher):

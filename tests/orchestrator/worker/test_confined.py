@@ -99,8 +99,9 @@ def test_credentials_are_neither_in_the_environment_nor_on_disk(tmp_path, monkey
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("ENGINEBUNDLE_HOME", str(home / "keys"))
-    hidden = [home / "keys" / "key.pem", home / ".aws" / "credentials", tmp_path / "token"]
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(hidden[2]))
+    keys = [home / "keys" / "key.pem", home / "keys" / "keys" / "old.pem"]
+    hidden = [*keys, home / ".aws" / "credentials", tmp_path / "token"]
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(hidden[-1]))
     open_ = home / "keys" / "trusted.pub"
     for file in (*hidden, open_):
         file.parent.mkdir(parents=True, exist_ok=True)
