@@ -82,9 +82,10 @@ MODULES = {
 
 PRELOAD = """import torch, pyarrow.fs, pytest, hypothesis
 size = {"input": {0: torch.export.Dim.AUTO}}
-torch.export.export(torch.nn.Identity(), (), {"input": torch.ones(2)}, dynamic_shapes=size)"""
+torch.export.export(torch.nn.Identity(), (), {"input": torch.ones(2)}, dynamic_shapes=size)
+import gc; gc.collect(); gc.freeze()"""
 """What takes seconds to import and is none of ours: mutmut forks, so once is enough. Torch imports half of
-itself at its first export."""
+itself at its first export. Frozen, it costs nothing where a test collects garbage, as pytest does at its end."""
 
 ALIVE = {0: "survived", 5: "no_tests", 33: "no_tests", -9: "crashed", -11: "crashed"}
 KILLED = (1, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from enginebundle.errors import IntegrityError, NotFoundError
+from enginebundle.errors import IntegrityError, NotFoundError, UnreadableError
 from enginebundle.format.digest import Digest, digest_bytes, digest_file, hexadecimal
 from enginebundle.storage.base import Storage
 from enginebundle.storage.home import cache_folder
@@ -54,7 +54,10 @@ class BlobStore:
     def check_blob(self, digest: Digest) -> bool:
         """Whether the store has the blob and its content is right. Wrong content is set aside first."""
         path = _blob(digest)
-        data = self._storage.get(path)
+        try:
+            data = self._storage.get(path)
+        except UnreadableError:  # a pipe, or a link that leads out
+            return False
         if data is None:
             return False
         if (got := digest_bytes(data)) == digest:

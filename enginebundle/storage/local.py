@@ -32,7 +32,7 @@ class LocalStorage:
 
     def put(self, path: str, data: bytes | memoryview) -> None:
         with self._refusals("write", path):
-            final = self._file(path)
+            final = self._entry(path)
             with _temporary(final, data, 0o644) as temporary:
                 os.replace(temporary, final)
 
@@ -63,9 +63,11 @@ class LocalStorage:
     def size(self, path: str) -> int | None:
         with self._refusals("read", path):
             try:
-                about = os.stat(f"{self.root}/{safe(path)}")
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+                about = os.lstat(f"{self.root}/{safe(path)}")
+                if stat.S_ISLNK(about.st_mode):
+                    about = os.stat(self._file(path))
+            except (FileNotFoundError, NotADirectoryError, UnreadableError):
+                return None  # nobody reads through a link that leads out
         return about.st_size if stat.S_ISREG(about.st_mode) else None
 
     def files(self, folder: str) -> list[str]:
@@ -91,10 +93,9 @@ class LocalStorage:
         return sorted(found, key=lambda entry: entry.path)
 
     def remove(self, path: str) -> None:
-        # A link goes itself, wherever it leads, so only the way to it has to stay inside.
-        folder, _, name = safe(path).rpartition("/")
+        safe(path)  # the lock needs a store, a wrong path none
         with self._refusals("remove", path), self._lock():
-            (self._file(folder) if folder else self.root).joinpath(name).unlink(missing_ok=True)
+            self._entry(path).unlink(missing_ok=True)
 
     def touch(self, path: str) -> None:
         with self._refusals("write", path), contextlib.suppress(FileNotFoundError):
@@ -117,6 +118,11 @@ class LocalStorage:
         if not self._links:
             check_inside(self.root, path)
         return file
+
+    def _entry(self, path: str) -> Path:
+        """The same for what is removed or replaced: a link itself, so that only the way to it has to stay inside."""
+        folder, _, name = safe(path).rpartition("/")
+        return (self._file(folder) if folder else self.root) / name
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

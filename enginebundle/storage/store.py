@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -70,7 +71,7 @@ class Store(LeaseStore):
         A record that can't be read counts as none, and is replaced.
         """
         path = _result(key)
-        won = self._read(path, self._storage.create(path, canonical_json(record)))
+        won = self._read(path, lambda: self._storage.create(path, canonical_json(record)))
         return self.replace_result(key, record) if won is None else won
 
     def replace_result(self, key: Digest, record: dict[str, Any]) -> dict[str, Any]:
@@ -81,13 +82,13 @@ class Store(LeaseStore):
     def result(self, key: Digest) -> dict[str, Any] | None:
         """What the task of this key made; None if nothing is recorded, or nothing that can be read."""
         path = _result(key)
-        data = self._storage.get(path)
-        return None if data is None else self._read(path, data)
+        return self._read(path, lambda: self._storage.get(path))
 
-    def _read(self, path: str, data: bytes) -> dict[str, Any] | None:
+    def _read(self, path: str, look: Callable[[], bytes | None]) -> dict[str, Any] | None:
         try:
-            return json_object(data, path)
-        except FormatError as error:
+            data = look()
+            return None if data is None else json_object(data, path)
+        except FormatError as error:  # an UnreadableError as well: a pipe, or a link that leads out
             _LOG.warning("store %s: a damaged result counts as none: %s", self.uri, error)
             return None
 

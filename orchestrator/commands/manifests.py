@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import sys
 from collections.abc import Collection, Mapping
 from functools import cache
@@ -61,6 +62,8 @@ def plan(args: argparse.Namespace) -> int:
     try:
         store: Store | None = open_store(args.store)
     except (UsageError, NotFoundError) as error:
+        if os.path.exists(args.store) and not os.path.isdir(args.store):
+            raise  # A run could make no store there either.
         store = None
         near = _near(args.store)
         if near:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from enginebundle.errors import BundleError
-from enginebundle.format.digest import PREFIX, Digest, digest_bytes, is_digest
+from enginebundle.errors import BundleError, IntegrityError, NotFoundError, UnreadableError
+from enginebundle.format.digest import PREFIX, Digest, is_digest
 from enginebundle.format.index import Index
 from enginebundle.storage.base import TEMPORARY
 from enginebundle.storage.store import Store
@@ -37,10 +37,7 @@ def verify(store: Store, *, set_aside: bool = False) -> Verified:
         if not is_digest(digest):
             continue  # a stray file, or one of a writer that was killed
         count += 1
-        if set_aside:
-            if not store.check_blob(digest):
-                damaged.append(digest)
-        elif digest_bytes(store.storage.get(entry.path) or b"") != digest:
+        if not (store.check_blob(digest) if set_aside else _right(store, digest)):
             damaged.append(digest)
     bad = frozenset(damaged)
     incomplete = {}
@@ -49,6 +46,14 @@ def verify(store: Store, *, set_aside: bool = False) -> Verified:
             if why := _incomplete(store, name, number, bad):
                 incomplete[f"{name}@{number}"] = why
     return Verified(count, tuple(damaged), incomplete, dict(_useless(store, bad)))
+
+
+def _right(store: Store, digest: Digest) -> bool:
+    try:
+        store.read_blob(digest)
+    except (IntegrityError, NotFoundError, UnreadableError):
+        return False
+    return True
 
 
 def _incomplete(store: Store, name: str, number: int, damaged: frozenset[Digest]) -> str:
@@ -76,11 +81,11 @@ def _useless(store: Store, damaged: frozenset[Digest]) -> Iterator[tuple[Digest,
             continue
         record = results.result(key)
         if record is None or results.named(record) & damaged:
-            yield key, _run(store.storage.get(entry.path))
+            yield key, _run(store, entry.path)
 
 
-def _run(data: bytes | None) -> str:
+def _run(store: Store, path: str) -> str:
     try:
-        return str(json.loads(data or b"")["provenance"]["run"])
-    except (ValueError, KeyError, TypeError):
+        return str(json.loads(store.storage.get(path) or b"")["provenance"]["run"])
+    except (UnreadableError, ValueError, KeyError, TypeError):
         return ""

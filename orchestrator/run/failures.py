@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -47,7 +48,8 @@ _MOMENT = re.compile(
 
 @dataclass(frozen=True)
 class Failures:
-    """Reads and writes them. With `forget`, none is known: everything is tried again.
+    """Reads and writes them. With `forget`, none is known: everything is tried again. A run forgets what it tries
+    for good, or the failure would be told again where what it makes now is lost one day; a plan (no `run`) looks.
 
     `keys` gives the keys that a task's result may have, by its identity: a step that runs the user's code
     failed with what that read, so its failure counts until one of these files is another (see Finder).
@@ -62,7 +64,12 @@ class Failures:
 
     def known(self, task: Task, identity: Mapping[str, Any]) -> Failed | None:
         """How this task failed before; None if that is not known or may be different now."""
-        if self.forget or task.step not in STEPS:
+        if task.step not in STEPS:
+            return None
+        if self.forget:
+            for key in self.keys(task, identity) if self.run else ():
+                with suppress(StoreError):
+                    self.store.storage.remove(_path(key))
             return None
         read = (self._read(key) for key in self.keys(task, identity))
         found = next((one for one in read if one is not None and _same_limits(task, one)), None)

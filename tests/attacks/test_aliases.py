@@ -19,6 +19,7 @@ from enginebundle.errors import (
     FormatError,
     IntegrityError,
     NotFoundError,
+    RevokedError,
     StaleError,
     StoreError,
     UntrustedError,
@@ -165,6 +166,67 @@ def test_whoever_publishes_counts_on_from_what_it_has_seen(victim: Victim) -> No
     assert followed(victim) == 3, "a number that was left out is none that is missing"
 
 
+def test_the_first_move_is_remembered_too(victim: Victim, home: Path) -> None:
+    """By a machine that has only followed it."""
+    forget(home)
+    assert followed(victim) == 1
+    (moves(victim) / "1.json").unlink()
+    victim.store.set_alias("tiny", "latest", 1)
+    assert [path.name for path in moves(victim).iterdir()] == ["2.json"]
+
+
+def test_what_a_move_says_of_the_one_before(
+    victim: Victim, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ConflictError, match="tiny:prod points at version none, expected 1"):
+        victim.store.set_alias("tiny", "prod", 1, expected=1)
+    victim.store.set_alias("tiny", "prod", 1)
+    assert caplog.messages == [], "a first move has none before it"
+    (moves(victim, "prod") / f"{LAST - 1}.json").write_bytes(b"{")
+    victim.store.set_alias("tiny", "prod", 1)
+    assert (moves(victim, "prod") / f"{LAST}.json").exists()
+    assert "alias tiny:prod is written anew: bundles/tiny/aliases/prod/" in caplog.text
+
+
+def test_a_revoked_key_moves_no_alias(victim: Victim) -> None:
+    other = Signer.generate()
+    victim.store.deny([other.key_id])
+    with pytest.raises(RevokedError, match=f"key {other.key_id} .*revoked by list 1 of store"):
+        victim.store.set_alias("tiny", "prod", 1, signer=other)
+    assert not moves(victim, "prod").exists()
+
+
+def test_a_store_that_was_set_back_means_nothing_by_itself(victim: Victim) -> None:
+    publish(victim.store, label="second")
+    (moves(victim) / "2.json").unlink()
+    with pytest.raises(StaleError):
+        victim.store.resolve("tiny")
+    assert victim.store.resolve("tiny", allow_stale=True).number == 1
+
+
+def test_what_another_key_signed_stands_where_that_key_is_trusted(victim: Victim) -> None:
+    other = Signer.generate()
+    for _ in range(3):
+        victim.store.set_alias("tiny", "prod", 1, signer=other, trust=Trust.of(other.public))
+    assert [path.name for path in moves(victim, "prod").iterdir()] == ["1.json"]
+    with pytest.raises(NotFoundError, match=r"^tiny:prod: .* no version 9"):
+        victim.store.set_alias("tiny", "prod", 9)
+
+
+def test_what_a_store_has_is_named(victim: Victim, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"no bundle 'small'; it has: tiny$"):
+        followed(victim, "small")
+    publish(victim.store, name="large")
+    with pytest.raises(NotFoundError, match=r"no bundle 'small'; it has: large, tiny$"):
+        followed(victim, "small")
+    shutil.rmtree(moves(victim).parent)
+    with pytest.raises(NotFoundError, match=r"it has versions \[1\] and aliases none$"):
+        followed(victim)
+    empty = Store.open(tmp_path / "empty", create=True)
+    with pytest.raises(NotFoundError, match=r"no bundle 'tiny'; it has: none$"):
+        empty.resolve("tiny")
+
+
 def test_an_alias_set_back_is_signed_anew_for_the_version_that_it_says(victim: Victim) -> None:
     publish(victim.store, label="second")
     (moves(victim) / "2.json").unlink()
@@ -255,7 +317,11 @@ def test_what_was_signed_for_another_place(
 def test_an_alias_that_is_not_signed(victim: Victim, stale: bool) -> None:
     """As aliases were at first. Its number and version are right; who wrote it is not known."""
     (moves(victim) / "2.json").write_bytes(canonical_json({"version": 1}))
-    with pytest.raises(UntrustedError, match=r"is not signed.*`kiln alias tiny@1 latest`.*tiny@1"):
+    with pytest.raises(
+        UntrustedError,
+        match=r"is not signed.*`kiln alias tiny@1 latest` on the machine that publishes \(the next `kiln run` there "
+        r"does it for `latest`\)\. Or name the version: tiny@1$",
+    ):
         followed(victim, allow_stale=stale)
     victim.store.set_alias("tiny", "latest", 1)
     assert followed(victim) == 1
@@ -358,6 +424,7 @@ def test_an_alias_is_signed_anew_when_half_of_its_time_is_over(
     "content",
     [
         b"", b"{", b"\xff", b"[]", b"null", b"7", b"{}", b"[" * 60_000, b"0" * 70_000,
+        b'{"version":0}', b'{"version":"1"}',
         b'{"version":1,"version":2}', b'{"move":"x","version":1}', b'{"signature":"x","version":1}',
         b'{"move":"{}","signature":"{}","version":1}', b'{"move":7,"signature":"{}","version":1}',
         b'{"move":"\\ud800","signature":"{}","version":1}', b'{"more":1,"version":1}',
@@ -366,11 +433,27 @@ def test_an_alias_is_signed_anew_when_half_of_its_time_is_over(
 )  # fmt: skip
 def test_a_damaged_move_is_an_error_and_of_the_alias_alone(victim: Victim, content: bytes) -> None:
     (moves(victim) / "2.json").write_bytes(content)
-    with pytest.raises(BundleError):
+    with pytest.raises(
+        BundleError, match=r"aliases/latest/2\.json|^(move|signature|version|alias tiny)"
+    ):
         victim.load("tiny")
     assert followed(victim, "tiny@1") == 1
     victim.store.set_alias("tiny", "latest", 1)
     assert followed(victim) == 1
+
+
+@pytest.mark.parametrize("stray", [".DS_Store", "Thumbs.db/", "-x", "a b", "x" * 201, ".nfs01/"])
+def test_what_is_no_alias_is_overlooked_and_a_damaged_one_is_named(
+    victim: Victim, stray: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = moves(victim).parent / stray
+    place.mkdir() if stray.endswith("/") else place.write_bytes(b"\0")
+    assert victim.store.aliases("tiny") == {"latest": 1}
+    assert caplog.messages == []
+    (moves(victim) / "2.json").write_bytes(b"{")
+    assert victim.store.aliases("tiny") == {}
+    (said,) = caplog.messages
+    assert "alias tiny:latest is left out: bundles/tiny/aliases/latest/2.json is not JSON" in said
 
 
 def test_a_sparse_file_of_two_gigabytes(victim: Victim) -> None:

@@ -171,6 +171,15 @@ def test_the_last_list_taken_away(victim: Victim, trust: Trust, left: int) -> No
         opened(victim, trust)
 
 
+def test_a_list_of_nothing_is_remembered_as_well(victim: Victim, trust: Trust) -> None:
+    """What was taken off the list again: the list before it is no longer the last."""
+    victim.store.deny(indexes=[digest_bytes(b"x")])
+    victim.store.deny(indexes=[digest_bytes(b"x")], undo=True)
+    (lists(victim) / "2.json").unlink()
+    with pytest.raises(StaleError, match=r"has list 1 of .*has seen list 2"):
+        opened(victim, trust)
+
+
 def test_a_revoked_key_can_t_take_itself_off_the_list(
     victim: Victim, trust: Trust, second: Signer
 ) -> None:
@@ -178,7 +187,10 @@ def test_a_revoked_key_can_t_take_itself_off_the_list(
     with pytest.raises(RevokedError):
         victim.store.move(_pointer(victim, second, trust), trust)
     put(victim, Denials(2, (), (), DATE), second)
-    with pytest.raises(RevokedError, match=r"revoked/2.json: signed by key .* which is revoked"):
+    with pytest.raises(
+        RevokedError,
+        match=r"revoked/2.json: signed by key .* which is revoked.* Sign another .*: kiln revoke$",
+    ):
         opened(victim, trust)
     put(victim, Denials(2, (default_signer().key_id,), (), DATE), second)
     with pytest.raises(RevokedError, match=r"revoked/2.json: signed by key"):
@@ -229,7 +241,9 @@ def test_a_damaged_list_is_an_error_and_healed(
 ) -> None:
     lists(victim).mkdir()
     (lists(victim) / "1.json").write_bytes(content)
-    with pytest.raises(BundleError):
+    with pytest.raises(
+        BundleError, match=r"revoked/1\.json|^(list|signature): expected text|^signature"
+    ):
         opened(victim, trust)
     victim.store.deny(indexes=[digest_bytes(b"x")])
     assert opened(victim, trust) == "tiny@1"
@@ -283,8 +297,9 @@ def test_a_store_is_the_same_one_by_whatever_name(victim: Victim, tmp_path: Path
         assert store._subject() == digest_bytes(os.fsencode(f"{real}\0"))
         assert store._subject("tiny") == digest_bytes(os.fsencode(f"{real}\0tiny"))
     far = SimpleNamespace(storage=None, local=lambda path: None)
-    bucket = DenialStore("s3://bucket/x/?region=eu-west-1", far)
-    assert bucket._subject("tiny") == digest_bytes(b"s3://bucket/x\0tiny")
+    for place, name in {"x/?region=eu-west-1": "x", "x": "x", "X/": "X", "x?a=?": "x"}.items():
+        bucket = DenialStore(f"s3://bucket/{place}", far)
+        assert bucket._subject("tiny") == digest_bytes(f"s3://bucket/{name}\0tiny".encode())
 
 
 def test_an_export_carries_the_last_list_alone(
@@ -308,8 +323,24 @@ def test_numbers_and_lists_end(
     shutil.rmtree(lists(victim))
     monkeypatch.setattr(denials, "MAX_BYTES", 100)
     fresh = Store.open(victim.root.parent / "fresh", create=True)
-    with pytest.raises(FormatError, match=r"^a list of \d+ bytes, expected at most 100$"):
+    with pytest.raises(FormatError, match=r"^a list of \d+ bytes, expected at most 100$") as told:
         fresh.deny(indexes=[digest_bytes(b"x")], trust=trust)
+    size = int(str(told.value).split()[3])
+    monkeypatch.setattr(denials, "MAX_BYTES", size)
+    fresh.deny(indexes=[digest_bytes(b"x")], trust=trust)
+
+
+@pytest.mark.parametrize("past", [1, 20_000])
+def test_a_list_that_is_too_long_is_neither_read_nor_copied(
+    victim: Victim, trust: Trust, tmp_path: Path, past: int
+) -> None:
+    lists(victim).mkdir()
+    (lists(victim) / "1.json").write_bytes(b" " * (2 * denials.MAX_BYTES + past))
+    other = Store.open(tmp_path / "other", create=True)
+    for use in (lambda: opened(victim, trust), lambda: victim.store.copy_denials(other)):
+        with pytest.raises(FormatError, match=f"expected at most {2 * denials.MAX_BYTES}"):
+            use()
+    assert not (tmp_path / "other" / "revoked").exists()
 
 
 def test_a_signer_need_not_be_trusted_to_start_a_list(tmp_path: Path, second: Signer) -> None:

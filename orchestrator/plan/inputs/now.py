@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
@@ -18,8 +19,13 @@ _digests: dict[tuple[str, int, int, int, int], Digest] = {}
 
 
 def file_digest(path: Path) -> Digest:
-    """SHA-256 of a file. A file is read again only if it changed since this process read it."""
+    """SHA-256 of a file. A file is read again only if it changed since this process read it.
+
+    OSError also for a pipe or a device, whose end nobody would see.
+    """
     state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError(f"{path}: neither a file nor a folder")
     key = (str(path), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
     if key not in _digests:
         _digests[key] = digest_file(path)

@@ -38,6 +38,9 @@ EXCLUDED: Mapping[str, str] = {
 version is in the key), nor are our packages (their digests are) and installed distributions (their
 names and versions are)."""
 
+INCLUDED = ("/dev/shm", "/run/media", "/run/user")
+"""Folders in these that hold files of users all the same: in memory, and on disks that were put in."""
+
 _SYSTEM = tuple(path for paths in EXCLUDED for path in paths.split())
 
 
@@ -46,6 +49,7 @@ class Places:
 
     def __init__(self, search_path: Sequence[str], pythonpath: str) -> None:
         roots: dict[str, str | None] = dict.fromkeys((*_SYSTEM, *_python()))
+        roots |= {folder: folder for folder in INCLUDED}
         for name, folder in (*_installed_roots(), *_path_roots(pythonpath)):
             roots[folder] = name
         for index, folder in enumerate(search_path):

@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
+import posix
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
@@ -67,6 +69,7 @@ MACHINES_OWN: Mapping[str, str] = {
 }
 """Variables that are no input when a library reads them for itself; the user's own reads count."""
 
+_OF_THE_KERNEL = re.compile(r"/proc/[^/]+(/task/[^/]+)?/environ")
 _PASSING = (__name__, "os", "collections.abc")
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 
@@ -140,6 +143,16 @@ def _watch_environment(tell: Tell) -> None:
         return iterate(self)  # type: ignore[no-any-return]
 
     kind.__getitem__, kind.__iter__ = read, read_all
+    # The same variables, under the name by which the C library's are known: a plain dictionary till now.
+    posix.environ = os.environb  # type: ignore[assignment]
+
+    def opened(event: str, details: tuple[Any, ...]) -> None:
+        # Only Python's: torch's own libraries read there as well, as they read other variables natively.
+        path = details[0] if event == "open" else None
+        if isinstance(path, str) and _OF_THE_KERNEL.fullmatch(path) and _asked_by_user():
+            tell("unrecorded", "the whole environment")
+
+    sys.addaudithook(opened)
 
 
 def _watch_imports(tell: Tell) -> None:

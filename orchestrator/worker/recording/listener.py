@@ -84,9 +84,9 @@ def program(machine: Machine) -> bytes:
 
 
 class Sees(Protocol):
-    """Who is told of each call. Paths are absolute. False refuses a program or a connection."""
+    """Who is told of each call. Paths are absolute. False refuses the call."""
 
-    def open(self, path: str, flags: int, thread: int) -> None: ...
+    def open(self, path: str, flags: int, thread: int) -> bool: ...
     def look(self, path: str, thread: int) -> None: ...
     def link(self, path: str, thread: int) -> None: ...
     def write(self, path: str) -> None: ...
@@ -135,7 +135,7 @@ class Listener:
                 continue
             match call.does:
                 case "open":
-                    self._sees.open(path, self._flags(call, thread, arguments), thread)
+                    return self._sees.open(path, self._flags(call, thread, arguments), thread)
                 case "creat":
                     self._sees.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, thread)
                 case "look":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ SERVICES: Mapping[str, str] = {
 """Folders of sockets of the system's own that a step may connect to, each with what answers. None tells
 anything that a model could depend on."""
 _UNSEEN = ("/proc/", "/sys/", "/dev/")
+_SHARED, _SEMAPHORES = "/dev/shm/", "/dev/shm/sem."
+"""Shared memory has files like others. What a process makes there itself has a name that is new each time."""
 
 Seen = tuple[int, int, int, int]
 """Size, time of change in ns (content, then attributes), inode."""
@@ -75,7 +78,7 @@ class Observer:
     def __init__(self, apart: Collection[str], refuses: bool) -> None:
         self.record = Record(refused=refuses)
         self.on = False
-        self._apart = (*_UNSEEN, *(f"{folder.rstrip('/')}/" for folder in apart))
+        self._apart = tuple(f"{folder.rstrip('/')}/" for folder in apart)
         self._written: dict[str, None] = {}
         self._made: set[str] = set()
         self._searching: set[int] = set()
@@ -87,16 +90,19 @@ class Observer:
         self.record.unrecorded = list(dict.fromkeys(self.record.unrecorded))
         return self.record
 
-    def open(self, path: str, flags: int, thread: int) -> None:
+    def open(self, path: str, flags: int, thread: int) -> bool:
         if (path := self._counts(path, thread)) == "":
-            return
+            return True
         reads = flags & os.O_ACCMODE != os.O_WRONLY and not flags & os.O_TRUNC
         if reads and not flags & os.O_PATH:
+            if stat.S_ISFIFO(_mode(path)):
+                return self._unrecorded(f"pipe {path}")
             self._read(path)
         elif flags & os.O_PATH or flags & os.O_EXCL:
-            self._look(path)
+            self._look(path, makes=bool(flags & os.O_EXCL))
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & (os.O_TRUNC | os.O_CREAT):
             self._write(path)
+        return True
 
     def look(self, path: str, thread: int) -> None:
         if path.startswith(MARK):
@@ -112,7 +118,7 @@ class Observer:
     def write(self, path: str) -> None:
         if path := self._counts(path, 0):
             if not os.path.lexists(path):
-                self._look(path)
+                self._look(path, makes=True)
                 self._made.add(path + "/")
             self._write(path)
 
@@ -160,12 +166,12 @@ class Observer:
         """The path in plain form; empty if nothing of it is to be recorded."""
         if not self.on or thread in self._searching or not path.startswith("/"):
             return ""
-        if path.startswith(self._apart):
+        if path.startswith(self._apart) or _unseen(path):
             return ""
         path = _plain(path)
         inside = path + "/"
         made = any(path.startswith(folder) for folder in self._made)
-        return "" if made or inside.startswith(self._apart) else path
+        return "" if made or inside.startswith(self._apart) or _unseen(inside) else path
 
     def _read(self, path: str) -> None:
         if path in self.record.opened or path in self._written:
@@ -179,7 +185,9 @@ class Observer:
         else:
             self.record.opened[path] = found
 
-    def _look(self, path: str) -> None:
+    def _look(self, path: str, *, makes: bool = False) -> None:
+        if makes and path.startswith(_SHARED):
+            return
         if path not in self.record.looked and path not in self._written:
             self.record.looked[path] = now.look(Path(path))
 
@@ -188,6 +196,19 @@ class Observer:
         if path in self.record.opened and path not in self._written:
             self.record.contents[path] = now.content(Path(path))
         self._written[path] = None
+
+
+def _unseen(path: str) -> bool:
+    if path.startswith(_SHARED):
+        return path.startswith(_SEMAPHORES)
+    return path.startswith(_UNSEEN)
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return 0
 
 
 def _ours(words: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,10 +14,11 @@ from enginebundle.format.move import LAST, Move, moment, stamp
 
 INDEX = digest_bytes(b"index")
 PLAIN = Move("m", "latest", 3, 2, INDEX, "2026-11-01T10:00:00Z")
+FIRST = Move("m", "latest", 1, 1, INDEX, "2026-11-01T10:00:00Z")
 BOUND = Move("m", "latest", LAST, LAST, INDEX, "2026-11-01T10:00:00Z", "2026-11-05T10:00:00Z")
 
 
-@pytest.mark.parametrize("move", [PLAIN, BOUND])
+@pytest.mark.parametrize("move", [PLAIN, FIRST, BOUND])
 def test_it_reads_what_it_writes(move: Move) -> None:
     assert Move.from_bytes(move.to_bytes()) == move
 
@@ -42,10 +44,19 @@ def test_it_is_due_after_half_of_its_lifetime(when: str, due: bool, expired: boo
     assert (BOUND.due(moment(when)), BOUND.expired(moment(when))) == (due, expired)
 
 
-def test_times_are_in_utc_and_whole_seconds() -> None:
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_times_are_in_utc_and_whole_seconds(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the machine stands."""
     there = datetime.fromisoformat("2026-11-01T12:30:00.75+02:00")
-    assert stamp(there) == "2026-11-01T10:30:00Z"
-    assert moment("2026-11-01T10:30:00Z") == datetime(2026, 11, 1, 10, 30, tzinfo=UTC)
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert stamp(there) == "2026-11-01T10:30:00Z"
+        found = moment("2026-11-01T10:30:00Z")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert (found, found.tzinfo) == (datetime(2026, 11, 1, 10, 30, tzinfo=UTC), UTC)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +77,9 @@ def test_times_are_in_utc_and_whole_seconds() -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(FormatError):
+    (key,) = change
+    whole = r"enginebundle.alias/1: missing keys|expected a document of format|move of an alias: expected"
+    with pytest.raises(FormatError, match=rf"^({key}\b|time: expected YYYY|{whole})"):
         Move.from_bytes(canonical_json(parse_json(PLAIN.to_bytes()) | change))
 
 

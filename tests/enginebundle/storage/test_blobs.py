@@ -48,6 +48,28 @@ def test_a_blob_lies_under_its_digest(files: LocalStorage, tmp_path: Path) -> No
     assert store.check_blob(HELLO)
 
 
+@pytest.mark.parametrize("there", ["out", "in", "broken", "pipe"])
+def test_a_blob_that_is_a_link_counts_if_it_can_be_read(
+    files: LocalStorage, tmp_path: Path, there: str
+) -> None:
+    """As deduplicated stores have them."""
+    store = blobs(files)
+    place = (tmp_path if there == "out" else files.root) / "kept"
+    (files.root / PATH).parent.mkdir(parents=True)
+    if there == "pipe":
+        os.mkfifo(place)
+    elif there != "broken":
+        place.write_bytes(b"hello")
+    (files.root / PATH).symlink_to(place)
+    assert store.has_blob(HELLO, 5) == (there == "in")
+    assert store.check_blob(HELLO) == (there == "in")
+    assert store.put_blob(b"hello") == HELLO
+    assert store.has_blob(HELLO, 5)
+    assert store.read_blob(HELLO) == b"hello"
+    assert (files.root / PATH).is_symlink() == (there == "in")
+    assert place.exists() == (there != "broken")
+
+
 def test_a_blob_is_there_with_its_size_or_not(files: LocalStorage) -> None:
     store = blobs(files)
     assert (store.has_blob(HELLO), store.blob_size(HELLO)) == (False, None)

@@ -249,8 +249,24 @@ def test_only_a_file_has_a_size(files: LocalStorage) -> None:
     files.put("a/b", b"four")
     (files.root / "link").symlink_to("a/b")
     os.mkfifo(files.root / "pipe")
-    sizes = {path: files.size(path) for path in ("a", "a/b", "link", "pipe", "none")}
-    assert sizes == {"a": None, "a/b": 4, "link": 4, "pipe": None, "none": None}
+    (files.root / "broken").symlink_to("nowhere")
+    sizes = {path: files.size(path) for path in ("a", "a/b", "link", "pipe", "broken", "none")}
+    assert sizes == {"a": None, "a/b": 4, "link": 4, "pipe": None, "broken": None, "none": None}
+
+
+def test_a_link_that_leads_out_has_no_size_and_is_replaced_itself(
+    files: LocalStorage, tmp_path: Path
+) -> None:
+    """Nobody would read what is behind it, so nobody may count on it."""
+    (tmp_path / "outside").write_bytes(b"four")
+    for path in ("out", "a/out"):
+        (files.root / path).parent.mkdir(exist_ok=True)
+        (files.root / path).symlink_to(tmp_path / "outside")
+        assert files.size(path) is None
+        assert LocalStorage(files.root, links=True).size(path) == 4
+        files.put(path, b"own")
+        assert files.get(path) == b"own"
+    assert (tmp_path / "outside").read_bytes() == b"four"
 
 
 @pytest.mark.parametrize("path", ["out/file", "a/out/file", "file"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,24 @@ def test_a_plan_with_a_misspelled_store_ends(manifest, tmp_path, typo, capsys):
     Store.open(tmp_path / "store", create=True)
     assert cli.main(["plan", manifest, "--store", str(tmp_path / typo)]) == 2
     assert f"did you mean {tmp_path / 'store'}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "list", "gc"])
+@pytest.mark.parametrize("kind", ["file", "empty", "pipe", "device", "link"])
+def test_where_something_else_is_there_can_be_no_store(manifest, tmp_path, kind, command, capsys):
+    place = Path("/dev/null") if kind == "device" else tmp_path / "place"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "link":
+        place.symlink_to(manifest)
+    elif kind != "device":
+        place.write_text("text" if kind == "file" else "")
+    first = [command, manifest] if command in ("plan", "run") else [command]
+    assert cli.main([*first, "--store", str(place)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert str(place) in captured.err
+    assert len(captured.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
@@ -151,6 +152,33 @@ def test_a_damaged_list_of_what_was_read_counts_as_none(farm, folder, content):
     if folder != "earlier":
         path.write_bytes(whole.replace(b'"looks":', b'"smells":'))
         assert farm.kiln("plan") == 0
+
+
+def _instead(path, kind, elsewhere):
+    """Something that is no file in its place."""
+    elsewhere.write_bytes(path.read_bytes())
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(elsewhere if kind == "link out" else "nowhere")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link out", "broken link"])
+@pytest.mark.parametrize("what", ["weights", "record"])
+def test_what_is_no_file_is_found_and_made_again(farm, tmp_path, capsys, kind, what):
+    path = farm.result("build")
+    if what == "weights":
+        (segment,) = json.loads(path.read_text())["output"]["part"]["segments"]
+        path = farm.folder / "store/blobs/sha256" / segment["weights"][7:9] / segment["weights"][7:]
+    _instead(path, kind, tmp_path / "elsewhere")
+    if kind != "broken link":
+        assert farm.kiln("store", "verify") == 1
+        assert path.stem in capsys.readouterr().out
+    assert farm.kiln("run") == 0
+    assert farm.kiln("store", "verify") == 0
+    assert path.is_file()
+    assert serves(farm)
 
 
 def test_damaged_records_are_replaced(farm, capsys):

@@ -279,6 +279,18 @@ def test_a_trace_that_dies_is_remembered_with_what_it_read(store: Store, tmp_pat
     assert ws.tried()[0]
 
 
+@pytest.mark.parametrize(("run", "kept"), [("r2", False), ("", True)])
+@pytest.mark.parametrize("task", [BUILD, TRACE])
+def test_a_run_that_tries_again_forgets_and_a_plan_does_not(
+    store: Store, run: str, kept: bool, task: Task
+) -> None:
+    """A result of the second try may be lost one day: the first failure is no news of it."""
+    assert remembered(store, replace(Failed("builder", "no"), key=KEY), task)
+    assert Failures(store, run, forget=True).known(task, IDENTITY) is None
+    assert (Failures(store).known(task, IDENTITY) is not None) == kept
+    assert Failures(store, run, forget=True).known(task, IDENTITY) is None, "nor is it there twice"
+
+
 def test_a_failure_without_what_was_read_is_not_kept(store: Store) -> None:
     """Nobody could tell when it may end otherwise."""
     task = replace(BUILD, spec={"replace": [{"by": "own:value"}]})

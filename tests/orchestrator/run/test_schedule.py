@@ -334,6 +334,18 @@ def test_a_big_task_at_the_front_is_not_overtaken():
     assert ids(commands) == ["big", "small"]
 
 
+def test_what_is_left_after_rounding_keeps_no_task_waiting():
+    """0.2 + 0.4 + 0.3 and the same taken away again leave 6e-17: too much for a task that needs all."""
+    items = [Item("a", "p", cpus=0.2, cost=9), Item("b", "p", cpus=0.4, cost=8),
+             Item("c", "p", cpus=0.3, cost=7)]  # fmt: skip
+    graph = graph_of([*items, Item("all", "p", cpus=1.0)], [Pool("p", 9, cpus=1.0)])
+    state, commands = begin(graph)
+    assert ids(commands) == ["a", "b", "c"]
+    for name in "abc":
+        state, commands = advance(graph, state, [Ended(name, 1, OK)])
+    assert ids(commands) == ["all"]
+
+
 def test_what_may_have_been_luck_is_tried_again_and_goes_back_to_its_place():
     items = [Item("first", "p", cost=9), Item("second", "p", cost=5), Item("third", "p")]
     graph = graph_of(items, [Pool("p", 1)])

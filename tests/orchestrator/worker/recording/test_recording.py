@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from enginebundle.storage.store import Store
+from orchestrator.plan.inputs import now
 from orchestrator.plan.inputs.places import places_of
 from orchestrator.worker.outcome import Built, Cached, Failed
 from tests.orchestrator.worker.recording.user import User
@@ -63,6 +64,24 @@ def test_what_is_read_counts_however_it_is_read(user: User, way: str) -> None:
     (user.folder / "x.txt").unlink()
     (user.folder / "w.txt").write_text("first")
     assert user.value() == (first, False), "the earlier result is still there"
+
+
+def test_what_lies_in_shared_memory_counts(user: User) -> None:
+    """Weights that were put there for speed. A semaphore, whose name is new each time, is no input."""
+    file = Path(f"/dev/shm/kiln-test-{os.getpid()}")
+    user.code(
+        "import multiprocessing\ndef value():\n    multiprocessing.Lock()\n"
+        f"    return open({str(file)!r}).read()\n"
+    )
+    try:
+        file.write_text("first")
+        assert user.value() == ("first", True)
+        assert user.value() == ("first", False)
+        file.write_text("other")
+        assert user.value() == ("other", True)
+        assert {n for n in str(user.inputs()).split("'") if n.startswith("/dev")} == {str(file)}
+    finally:
+        file.unlink()
 
 
 def test_what_is_not_read_does_not_count(user: User) -> None:
@@ -137,7 +156,7 @@ def test_a_source_of_the_same_size_and_time_is_compiled_anew(user: User) -> None
 
 READS = [
     "os.environ['SCALE']", "os.environ.get('SCALE')", "os.getenv('SCALE')", "'SCALE' in os.environ",
-    "os.environb[b'SCALE']", "os.path.expandvars('$SCALE')",
+    "os.environb[b'SCALE']", "os.path.expandvars('$SCALE')", "__import__('posix').environ.get(b'SCALE')",
 ]  # fmt: skip
 
 
@@ -223,6 +242,12 @@ def test_a_file_that_changes_meanwhile_is_caught(user: User) -> None:
     assert user.find() is None
 
 
+def test_a_pipe_in_the_place_of_a_file_is_looked_up_without_waiting(user: User) -> None:
+    os.mkfifo(user.folder / "pipe")
+    threading.Thread(target=(user.folder / "pipe").write_text, args=("x",), daemon=True).start()
+    assert now.content(user.folder / "pipe") == now.UNREADABLE
+
+
 UNSEEN = {
     "subprocess": (
         "    import subprocess\n    return subprocess.run(['/bin/cat', HERE / 'w.txt'], capture_output=True)"
@@ -239,6 +264,20 @@ UNSEEN = {
         "server",
     ),
     "environment": ("    return len(dict(os.environ))\n", "the whole environment"),
+    "environment of the kernel": (
+        "    return len(open('/proc/self/environ', 'rb').read())\n",
+        "the whole environment",
+    ),
+    "environment of a thread": (
+        "    return len(open(f'/proc/{os.getpid()}/task/{os.getpid()}/environ', 'rb').read())\n",
+        "the whole environment",
+    ),
+    "environment as the C library has it": (
+        "    import posix\n    return len(dict(posix.environ))\n",
+        "the whole environment",
+    ),
+    "a pipe": ("    return (HERE / 'pipe').read_text()\n", "pipe"),
+    "a pipe, natively": (natively("HERE / 'pipe'"), "pipe"),
 }
 
 
@@ -251,6 +290,11 @@ def test_what_can_t_be_recorded_is_refused_or_named(user: User, what: str) -> No
     server.bind(str(user.folder / "server"))
     server.listen()
     threading.Thread(target=_serve, args=(server,), daemon=True).start()
+    if what.startswith("a pipe"):
+        os.mkfifo(user.folder / "pipe")
+        threading.Thread(
+            target=(user.folder / "pipe").write_text, args=("told",), daemon=True
+        ).start()
     refused = user.run()
     assert isinstance(refused, Failed)
     assert refused.code == "unrecorded"
