@@ -25,6 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from benchmarks import results, zoo
 from orchestrator.manifest.load import load
 from orchestrator.plan.inputs.owners import _table
@@ -32,9 +34,9 @@ from orchestrator.plan.inputs.places import LIBRARY, OWN, Places, sites
 from tests.e2e.edits.workspace import Workspace
 
 RESULTS = Path(results.__file__).parent / "results/closed.json"
+SWEPT = RESULTS.with_name("sweep.json")
+"""Which models trace. The neighbours of the others, which leave nothing to compare, take their places."""
 DRIVER = str(Path(__file__).with_name("closed_trace.py"))
-REFUSED = ("sew-d", "encodec")
-"""Models of the sweep that are refused before there is anything to compare: their neighbours take their places."""
 TOOLS = ("psutil", "cryptography", "cffi", "_cffi_backend", "safetensors")
 """What the process around a step needs, or the step after its recording: the keys have the version of
 what writes weights down."""
@@ -49,8 +51,10 @@ def models(count: int, folder: Path) -> Iterator[tuple[str, dict[str, Any], dict
         yield f"quickstart {model.name}", _spec(model), {}
     rest = count - 12
     step = len(zoo.SWEEP) // rest
+    swept = json.loads(SWEPT.read_text())["models"]
+    traced = {row["model"] for row in swept if "trace_seconds" in row}
     for number in range(rest):
-        entry = next(e for e in zoo.SWEEP[number * step :] if e.name not in REFUSED)
+        entry = next(e for e in zoo.SWEEP[number * step :] if e.name in traced)
         arguments = {"name": entry.name, "small": True}
         source = {"entrypoint": "benchmarks.zoo:build", "program": None, "trusted": False}
         goldens = {"entrypoint": "benchmarks.zoo:goldens", "file": None, "seed": None}
