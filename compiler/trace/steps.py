@@ -108,7 +108,9 @@ class _Remembers(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if torch.compiler.is_dynamo_compiling():  # a branch or a loop's body, through which Dynamo looks
+        if (
+            torch.compiler.is_dynamo_compiling()
+        ):  # a branch or a loop's body, through which Dynamo looks
             return func(*args, **(kwargs or {}))
         held: list[Any] = [vars(arg).get(_HELD) for arg in args if isinstance(arg, Tensor)]
         if held and all(held) and not kwargs:

@@ -106,9 +106,7 @@ class CudaGraphs:
         import torch
 
         if self._memory is None:
-            engine = self._opened.engine
-            profiles = range(engine.num_optimization_profiles)
-            most = max(engine.get_device_memory_size_for_profile_v2(n) for n in profiles)
+            most = self._opened.scratch_bytes
             self._memory = torch.empty(max(most, 1), dtype=torch.uint8, device=self._opened.device)
         return self._memory
 

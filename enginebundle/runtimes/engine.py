@@ -86,11 +86,8 @@ class Engine:
     def scratch_bytes(self) -> int:
         """Memory on the device for what calls compute between: each profile's context has its own, and all
         CUDA graphs share one."""
-        engine = self._opened.engine
-        profiles = range(engine.num_optimization_profiles)
-        most = max(engine.get_device_memory_size_for_profile_v2(n) for n in profiles)
         graphs = self._graphs is not None and self._graphs.lent
-        return int(most) * (len(self._contexts) + bool(graphs))
+        return self._opened.scratch_bytes * (len(self._contexts) + bool(graphs))
 
     def __call__(self, values: Mapping[str, torch.Tensor], profile: str) -> dict[str, torch.Tensor]:
         """Enqueue on torch's current stream. Outputs are on the GPU, shape tensors on the host.

@@ -30,6 +30,12 @@ class Opened:
     outputs: tuple[TensorSpec, ...]
     on_host: frozenset[str]
 
+    @property
+    def scratch_bytes(self) -> int:
+        """Memory on the device that a context computes in, whatever its profile."""
+        profiles = range(self.engine.num_optimization_profiles)
+        return int(max(map(self.engine.get_device_memory_size_for_profile_v2, profiles)))
+
     def failure(self, what: str, lines: Sequence[str]) -> RuntimeFailure:
         """`lines`: what TensorRT said."""
         said = "; ".join(lines) or "it gave no reason"

@@ -32,15 +32,9 @@ def export(bundle: Bundle, folder: Path, targets: Iterable[Target] | None = None
     The folder appears complete or not at all. StoreError if it already exists, NotFoundError for a
     target that the bundle lacks.
     """
-    folder = Path(folder).absolute()
-    if folder.exists():
-        raise StoreError(f"export to {folder}: it already exists; name a new folder")
+    folder = _new(folder, "folder")
     wanted = _blobs(bundle, None if targets is None else tuple(targets))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise StoreError(f"export to {folder}: {error}") from error
+    staging = _staging(folder)
     try:
         store = Store.open(staging, create=True)
         for blob in wanted:
@@ -64,19 +58,29 @@ def export(bundle: Bundle, folder: Path, targets: Iterable[Target] | None = None
 
 def export_file(bundle: Bundle, file: Path, targets: Iterable[Target] | None = None) -> Path:
     """The same as one file, which `load` opens as it is. Raises what `export` raises."""
-    file = Path(file).absolute()
-    if file.exists():
-        raise StoreError(f"export to {file}: it already exists; name a new file")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{file.name}-", dir=file.parent))
-    except OSError as error:
-        raise StoreError(f"export to {file}: {error}") from error
+    file = _new(file, "file")
+    staging = _staging(file)
     try:
         pack(export(bundle, staging / "bundle", targets), file)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return file
+
+
+def _new(path: Path, kind: str) -> Path:
+    path = Path(path).absolute()
+    if path.exists():
+        raise StoreError(f"export to {path}: it already exists; name a new {kind}")
+    return path
+
+
+def _staging(path: Path) -> Path:
+    """A folder beside it, to write into until all is there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise StoreError(f"export to {path}: {error}") from error
 
 
 def is_export(reference: str | Path) -> bool:

@@ -171,14 +171,14 @@ def _layers(
     if directions == 1 and len(weights) > 1 and x.shape[0] is None:
         first = [tuple(_row(net, s, n) for s in states) for n in range(len(weights))]
         x, final = _stack(net, x, count, first, weights, step)
-        weights = ()
-    for start in range(0, len(weights), directions):
-        these = weights[start : start + directions]
-        first = [tuple(_row(net, s, start + d) for s in states) for d in range(directions)]
-        inputs = [_input_product(net, x, w) for w in these]
-        outputs, last = _run(net, inputs, count, first, these, step)
-        x = net.concat(outputs, 2)
-        final += last
+    else:
+        for start in range(0, len(weights), directions):
+            these = weights[start : start + directions]
+            first = [tuple(_row(net, s, start + d) for s in states) for d in range(directions)]
+            inputs = [_input_product(net, x, w) for w in these]
+            outputs, last = _run(net, inputs, count, first, these, step)
+            x = net.concat(outputs, 2)
+            final += last
     stacked = [
         net.concat([net.unsqueeze(last[kind], [0]) for last in final], 0)
         for kind in range(len(states))
